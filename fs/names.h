@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Names and inode numbers of the mount: pure text and arithmetic.
+ *
+ * A number in a path is canonical decimal below 2^63: "0", "7", never "007", "+7" or "-1".
+ * Inode numbers under /step are arithmetic, so they are the same on every mount, after every restart,
+ * and need no table:  bit 63 set, 45 bits of step, 18 bits of what: 0 the step's directory,
+ * 1 its rank/, 2 meta.json, 4 + r the slice of rank r.
+ */
+#ifndef BW_FS_NAMES_H
+#define BW_FS_NAMES_H
+
+#include "store/base/err.h"
+#include "store/base/limits.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* 0, or -EINVAL for anything but canonical decimal below 2^63. */
+int bw_decimal_parse(const char *text, uint64_t *ret) bw_must_check;
+
+/* [A-Za-z0-9][A-Za-z0-9._-]{0,63} */
+bool bw_name_valid(const char *text);
+
+/*
+ * What a file name inside rank/ is: a rank (canonical decimal below ranks, alone or with one of the
+ * known extensions), -ENOENT a stray name, -EINVAL digits (with or without extension) that are no
+ * rank of this stream, such as "01", "-1", "+1" or W.
+ */
+int bw_rank_name_parse(const char *name, uint32_t ranks, uint32_t *ret) bw_must_check;
+
+enum bw_step_what { BW_STEP_DIR = 0, BW_STEP_RANKS = 1, BW_STEP_META = 2, BW_STEP_SLICE = 4 };
+uint64_t bw_step_ino(uint64_t step, enum bw_step_what what, uint32_t rank);
+bool bw_is_step_ino(uint64_t ino);
+void bw_step_ino_split(uint64_t ino, uint64_t *step, enum bw_step_what *what, uint32_t *rank);
+
+#endif

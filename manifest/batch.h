@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From W slices to a durable TGB object and the change that will commit it.
+ *
+ * The slices are bodies: bytes in memory, staged files, files of a command line.  They are read twice
+ * (checksums, then upload), or once when the stream compresses, because then the stored bytes go to a
+ * sink.  Used by the mount and by `batchweave put`: the same code.
+ */
+#ifndef BW_MANIFEST_BATCH_H
+#define BW_MANIFEST_BATCH_H
+
+#include "manifest/root.h"
+#include "manifest/tgb.h"
+#include "store/store.h"
+
+/* Where compressed blocks are kept until the upload is over: memory or a file. */
+struct bw_sink {
+	int (*write)(struct bw_sink *sink, uint64_t off, const void *bytes, size_t len);
+	int (*read)(struct bw_sink *sink, uint64_t off, void *bytes, size_t len);
+};
+
+struct bw_batch;
+
+/* slices: [ranks] borrowed bodies that outlive the batch; sink: borrowed, needed when the stream
+ * compresses.  Reads every slice: run it where blocking is allowed. */
+int bw_batch_build(const struct bw_stream *s, const char *producer, uint64_t epoch, uint64_t seq,
+		   struct bw_body *const *slices, struct bw_sink *sink, struct bw_batch **ret)
+	bw_must_check;
+/* Adds the state to commit with it; copied.  At most BW_STATE_MAX bytes: -EFBIG.  It rides in the root
+ * when it is short and inline_ok (the root has room: bw_root_state_room()), else in an object. */
+int bw_batch_set_state(struct bw_batch *b, const void *state, size_t len, bool inline_ok)
+	bw_must_check;
+void bw_batch_free(struct bw_batch *b);	/* NULL is fine; not while it is being uploaded */
+
+/*
+ * Uploads the data object, and the state as an object of its own when it is long.  done runs once, on
+ * a thread of the store; err 0: durable.  An ambiguous put is resolved: the name is ours alone, so
+ * EXISTS means that an earlier try of ours was applied.
+ */
+void bw_batch_upload(struct bw_batch *b, struct bw_store *store, int64_t deadline_ns,
+		     void (*done)(void *ctx, int err, const char *detail), void *ctx);
+int bw_batch_upload_sync(struct bw_batch *b, struct bw_store *store, int64_t deadline_ns)
+	bw_must_check;
+
+/* The APPEND that commits it; owner as of the committer.  The caller bw_change_done()s it. */
+int bw_batch_change(const struct bw_batch *b, const uint8_t owner[16], struct bw_change *ret)
+	bw_must_check;
+struct bw_tgb *bw_batch_tgb(const struct bw_batch *b);	/* borrowed */
+uint64_t bw_batch_size(const struct bw_batch *b);	/* of the data object */
+
+#endif

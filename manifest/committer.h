@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The committer of a mount: one thread that turns queued changes into versions.
+ *
+ * Each version takes everything that is queued (of every producer of the mount).  One commit in
+ * flight per committer.  When to start the next is asked of a pacer (dac.h), which has no clock, I/O or thread.
+ * Owners: a committer has one random owner id for its life; the producers it holds are those whose
+ * entry in the newest root names it.
+ */
+#ifndef BW_MANIFEST_COMMITTER_H
+#define BW_MANIFEST_COMMITTER_H
+
+#include "manifest/head.h"
+#include "manifest/txn.h"
+
+struct bw_committer;
+
+/* One queued change; embedded in its owner, lent until done(). */
+struct bw_commit_item {
+	struct bw_change change;	/* owned by the item; the committer copies it */
+	/* On the committer's thread, no lock held: must not block.  result: borrowed for the call. */
+	void (*done)(struct bw_commit_item *item, const struct bw_txn_change *result);
+	void *ctx;
+	struct bw_commit_item *next;	/* private */
+	int64_t queued_ns;		/* private */
+};
+
+struct bw_commit_stats {
+	atomic_uint_fast64_t committed, conflicts, failed, attempts, versions;
+	atomic_uint_fast64_t nanoseconds;	/* queued to settled, of settled items, summed */
+};
+
+int bw_committer_new(struct bw_store *store, const struct bw_stream *stream, struct bw_head *head,
+		     struct bw_log *log, struct bw_committer **ret) bw_must_check;
+
+const uint8_t *bw_committer_owner(const struct bw_committer *c);	/* [16] */
+const struct bw_commit_stats *bw_committer_stats(const struct bw_committer *c);
+
+/*
+ * Queues item; items of one producer are committed in the order they are queued.  Items whose
+ * predecessor fails (same producer, APPEND) fail with the same error.  A failed change settles with
+ * its error; an ambiguous one only when its outcome is known, however long that takes.
+ */
+void bw_committer_push(struct bw_committer *c, struct bw_commit_item *item);
+/* Push and wait; for commands.  Fills *ret. */
+int bw_committer_sync(struct bw_committer *c, const struct bw_change *change,
+		      struct bw_txn_change *ret) bw_must_check;
+
+/*
+ * Takes a producer for this committer: nothing when the newest known root says it is held, else a
+ * fence.  Fills epoch and next.  Waits.  For commands; the mount pushes its own FENCE item.
+ */
+int bw_committer_take(struct bw_committer *c, const char *producer, struct bw_producer_entry *ret)
+	bw_must_check;
+
+/* True while an attempt was sent and its outcome is not known. */
+bool bw_committer_in_doubt(struct bw_committer *c);
+
+/* Commits what is queued until deadline_ns, fails the rest with -BW_E_STOPPING, joins, frees. */
+void bw_committer_free(struct bw_committer *c, int64_t deadline_ns);
+
+#endif

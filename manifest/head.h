@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The newest root a process knows, and how it learns of newer ones.
+ *
+ * Roots found by probing and roots committed here are published through bw_head_publish(): one way in
+ * for local and remote news.  A subscriber hears of every published root, in order.
+ *
+ * Probing asks for version v+1.  The rule readers rely on (V3): "not committed" may only be said on
+ * the strength of a NOT_FOUND whose request was sent after the look-up began, so bw_head_ask() never
+ * joins a probe that is already under way.  Askers share the next one; probes that find nothing are
+ * spaced by at least BW_PROBE_SPACING_NS.
+ */
+#ifndef BW_MANIFEST_HEAD_H
+#define BW_MANIFEST_HEAD_H
+
+#include "manifest/index.h"
+#include "store/store.h"
+
+#define BW_PROBE_SPACING_NS (100 * BW_MS)
+
+struct bw_head;
+
+/* Called after every publication with the roots before and after, on the publishing thread, no lock
+ * held; publications are serialised. */
+typedef void bw_head_news(void *ctx, struct bw_root *old, struct bw_root *now);
+
+/* Takes neither; starts no thread and sends nothing until asked. */
+int bw_head_new(struct bw_store *store, const struct bw_stream *stream, struct bw_root *root,
+		struct bw_log *log, struct bw_head **ret) bw_must_check;
+/* Askers get -BW_E_STOPPING.  Waits for its requests. */
+void bw_head_free(struct bw_head *h);
+
+struct bw_root *bw_head_root(struct bw_head *h);	/* the newest; caller unrefs */
+void bw_head_subscribe(struct bw_head *h, bw_head_news *news, void *ctx);	/* before any news; several */
+
+/*
+ * Makes root the newest unless it is older.  Checks it against the one before (bw_apply_check): on a
+ * contradiction the head is poisoned and everything fails with -BW_E_CONTRADICTION from then on.
+ */
+int bw_head_publish(struct bw_head *h, struct bw_root *root);
+int bw_head_poisoned(struct bw_head *h);	/* 0 or -BW_E_CONTRADICTION */
+
+/* One who waits for fresh news; embedded in the asker. */
+struct bw_ask {
+	/* err 0: some probe sent after the ask said NOT_FOUND above bw_head_root(); or, with until_step
+	 * set, that step is below head.  -BW_E_UNREACHABLE ...: the store did not answer in time. */
+	void (*done)(struct bw_ask *ask, int err);
+	uint64_t until_step;	/* BW_STEPS_MAX: only a NOT_FOUND will do */
+	int64_t deadline_ns;
+	struct bw_ask *next;	/* private */
+	int64_t asked_ns;	/* private */
+};
+/* done runs once, never inside the call, on a thread of the store or the head; it must not block. */
+void bw_head_ask(struct bw_head *h, struct bw_ask *ask);
+/* True: done will not run. */
+bool bw_head_ask_cancel(struct bw_head *h, struct bw_ask *ask);
+/* Waits.  For commands and the committer.  *ret (may be NULL) gets the root; caller unrefs. */
+int bw_head_refresh(struct bw_head *h, int64_t deadline_ns, struct bw_root **ret) bw_must_check;
+/* Keeps probing at a relaxed pace while somebody waits for news (V7): count them in and out. */
+void bw_head_watch(struct bw_head *h, int delta);
+
+/* ---- Looking up entries ---------------------------------------------------------------------- */
+
+struct bw_find {
+	uint64_t step;
+	int64_t deadline_ns;
+	/* err 0: entry is set.  -BW_E_NOT_COMMITTED (in the root known when asked), -BW_E_RECLAIMED,
+	 * -BW_E_CORRUPT, -BW_E_UNREACHABLE. */
+	void (*done)(struct bw_find *find, int err);
+	struct bw_entry entry;
+};
+/*
+ * The entry of a step, from the tail, from cached nodes, or by at most three gets.  Answers at once
+ * (true, *ret_err set, done will not run) when no get is needed; else false, and done runs later.
+ */
+bool bw_head_find(struct bw_head *h, struct bw_find *find, int *ret_err);
+int bw_head_find_sync(struct bw_head *h, uint64_t step, int64_t deadline_ns, struct bw_entry *ret)
+	bw_must_check;
+
+#endif

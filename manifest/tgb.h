@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The TGB object: the W slices of one batch as checksummed blocks, then a footer that finds them.
+ *
+ * Layout (docs/format.md): blocks of rank 0, blocks of rank 1, ..., footer.  A block is at most
+ * block_size raw bytes of one slice, stored as it is or as one zstd frame; its checksum covers the
+ * stored bytes, so damage is found before anything is decompressed.  The footer names stream,
+ * producer, epoch, seq and ranks: fsck can check an object alone.  The step is not in it: the commit
+ * assigns that, so a retry of a commit rewrites only the root.
+ *
+ * A decoded footer is immutable and refcounted.  Pure: no I/O here.
+ */
+#ifndef BW_MANIFEST_TGB_H
+#define BW_MANIFEST_TGB_H
+
+#include "manifest/stream.h"
+#include "store/base/blob.h"
+
+struct bw_slice {
+	uint64_t offset;	/* of its first block in the object */
+	uint64_t stored;	/* bytes in the object */
+	uint64_t raw;		/* bytes a reader sees */
+	uint64_t xxh3;		/* of the raw bytes */
+	uint32_t block0;	/* its first block in bw_tgb.blocks */
+	uint32_t blocks_n;
+};
+
+struct bw_block {
+	uint64_t offset;	/* in the object */
+	uint32_t stored;
+	uint64_t xxh3;		/* of the stored bytes */
+};
+
+struct bw_tgb {
+	atomic_uint refs;
+	uint8_t stream_id[16];
+	char producer[BW_NAME_MAX + 1];
+	uint64_t epoch, seq;
+	uint32_t ranks;
+	uint32_t block_size;
+	enum bw_compress compress;
+	uint32_t blocks_n;
+	uint64_t data_len;		/* the footer's offset */
+	struct bw_slice *slices;	/* owned, [ranks] */
+	struct bw_block *blocks;	/* owned, [blocks_n] */
+};
+
+struct bw_tgb *bw_tgb_ref(struct bw_tgb *t);
+void bw_tgb_unref(struct bw_tgb *t);	/* NULL is fine */
+size_t bw_tgb_bytes(const struct bw_tgb *t);	/* memory it holds, for the budget */
+
+/*
+ * The footer's last 16 bytes: its length, its checksum and a magic, so that it can be found from the
+ * end of the object.  bw_tgb_decode() takes the whole footer, trailer included, and the object's
+ * size; it checks every offset and length against it.  -BW_E_CORRUPT, -BW_E_FORMAT_NEWER, -ENOMEM.
+ */
+#define BW_TGB_TRAILER 16u
+int bw_tgb_decode(const void *footer, size_t len, uint64_t object_size, struct bw_tgb **ret)
+	bw_must_check;
+/* The footer's length as its trailer says it; bounds checked against the object's size. */
+int bw_tgb_trailer(const void *trailer, uint64_t object_size, uint32_t *ret_footer_len)
+	bw_must_check;
+
+/*
+ * Reads block number i of the object from its stored bytes: checks the sum, decompresses.
+ * *ret gets a reference to stored itself when the block is not compressed.
+ */
+int bw_tgb_block_read(const struct bw_tgb *t, uint32_t i, struct bw_blob *stored,
+		      struct bw_blob **ret) bw_must_check;
+/* Raw bytes of block i; from its place in its slice. */
+uint32_t bw_tgb_block_raw(const struct bw_tgb *t, const struct bw_slice *s, uint32_t i_in_slice);
+
+/*
+ * Building.  Slices in rank order, each as bw_tgb_builder_block() calls with block_size raw bytes
+ * (the last one of a slice may be shorter, and only it), ended by bw_tgb_builder_end_slice().  For
+ * each block the builder says which bytes to store: the raw ones, or compressed ones in scratch.
+ */
+struct bw_tgb_builder;
+int bw_tgb_builder_new(const struct bw_stream *s, const char *producer, uint64_t epoch, uint64_t seq,
+		       struct bw_tgb_builder **ret) bw_must_check;
+void bw_tgb_builder_free(struct bw_tgb_builder *b);	/* NULL is fine */
+/* *ret_stored points to raw or into the builder, valid until the next call. */
+int bw_tgb_builder_block(struct bw_tgb_builder *b, const void *raw, size_t len,
+			 const void **ret_stored, size_t *ret_len) bw_must_check;
+int bw_tgb_builder_end_slice(struct bw_tgb_builder *b) bw_must_check;
+/* After the last slice: appends the footer to out; *ret_tgb is what a reader would decode. */
+int bw_tgb_builder_finish(struct bw_tgb_builder *b, struct bw_buf *out, struct bw_tgb **ret_tgb)
+	bw_must_check;
+
+#endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Time.  Deadlines are monotonic nanoseconds; wall time is information for people only. */
+#ifndef BW_BASE_CLOCK_H
+#define BW_BASE_CLOCK_H
+
+#include <stdint.h>
+
+#define BW_MS INT64_C(1000000)
+#define BW_SEC INT64_C(1000000000)
+#define BW_NEVER INT64_MAX
+
+int64_t bw_now(void);		/* CLOCK_MONOTONIC, ns */
+int64_t bw_wall_ms(void);	/* CLOCK_REALTIME, ms since 1970 */
+void bw_sleep(int64_t ns);	/* whole, signals or not; commands and tests only */
+
+/* "2026-01-31T12:00:00Z" into buf (21 bytes at least). */
+void bw_wall_text(int64_t wall_ms, char *buf, unsigned long len);
+
+#endif

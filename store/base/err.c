@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/base/err.h"
+
+#include <stdio.h>
+#include <string.h>
+
+int bw_err_errno(int err)
+{
+	if (err >= 0)
+		return 0;
+	switch (-err) {
+#define X(name, class, text)                                                                       \
+	case BW_E_##name:                                                                          \
+		return class;
+		BW_ERRORS(X)
+#undef X
+	default:
+		return -err < BW_E_BASE ? -err : EIO;
+	}
+}
+
+const char *bw_err_text(int err, char *buf, unsigned long len)
+{
+	switch (-err) {
+#define X(name, class, text)                                                                       \
+	case BW_E_##name:                                                                          \
+		return text;
+		BW_ERRORS(X)
+#undef X
+	default:
+		break;
+	}
+	if (!len)
+		return "error";
+	const char *text = strerrordesc_np(-err);
+	if (text)
+		snprintf(buf, len, "%s", text);
+	else
+		snprintf(buf, len, "error %d", err);
+	return buf;
+}

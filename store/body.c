@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int read_bytes(struct bw_body *body, uint64_t off, void *buf, size_t len)
+{
+	struct bw_bytes_body *b = (struct bw_bytes_body *)body;
+
+	memcpy(buf, b->bytes + off, len);
+	return 0;
+}
+
+void bw_bytes_body_init(struct bw_bytes_body *b, const void *bytes, size_t len)
+{
+	b->body.size = len;
+	b->body.read = read_bytes;
+	b->bytes = bytes;
+}
+
+void bw_listing_free(struct bw_listing *l)
+{
+	if (!l)
+		return;
+	for (size_t i = 0; i < l->n; i++)
+		free(l->items[i].key);
+	free(l->items);
+	free(l);
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/store.h"
+
+#include "store/base/sync.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <string.h>
+
+static void op_init(struct bw_op *op, enum bw_op_kind kind, const char *key)
+{
+	memset(op, 0, sizeof(*op));
+	op->kind = kind;
+	op->deadline_ns = BW_NEVER;
+	size_t len = strlen(key);
+
+	assert(len <= BW_KEY_MAX);
+	memcpy(op->key, key, len + 1);
+}
+
+void bw_op_get(struct bw_op *op, const char *key, uint64_t offset, uint64_t length)
+{
+	op_init(op, BW_OP_GET, key);
+	op->offset = offset;
+	op->length = length;
+}
+
+void bw_op_get_all(struct bw_op *op, const char *key, uint64_t max)
+{
+	op_init(op, BW_OP_GET, key);
+	op->length = BW_TO_END;
+	op->max = max;
+}
+
+void bw_op_put(struct bw_op *op, const char *key, struct bw_body *body, bool if_absent)
+{
+	op_init(op, BW_OP_PUT, key);
+	op->body = body;
+	op->if_absent = if_absent;
+}
+
+void bw_op_delete(struct bw_op *op, const char *key)
+{
+	op_init(op, BW_OP_DELETE, key);
+}
+
+void bw_op_list(struct bw_op *op, const char *prefix, const char *after, unsigned max)
+{
+	op_init(op, BW_OP_LIST, prefix);
+	assert(strlen(after) <= BW_KEY_MAX);
+	strcpy(op->after, after);
+	op->max = max;
+}
+
+void bw_op_done(struct bw_op *op)
+{
+	bw_blob_unref(op->blob);
+	op->blob = NULL;
+	bw_listing_free(op->listing);
+	op->listing = NULL;
+}
+
+bool bw_key_valid(const char *key)
+{
+	size_t len = 0, segment = 0, dots = 0;
+
+	for (const char *p = key;; p++, len++) {
+		if (len > BW_KEY_MAX)
+			return false;
+		if (*p == '/' || !*p) {
+			if (!segment || (dots == segment && dots <= 2))
+				return false;
+			if (!*p)
+				return true;
+			segment = dots = 0;
+			continue;
+		}
+		if (!isalnum((unsigned char)*p) && !strchr("._-", *p))
+			return false;
+		segment++;
+		dots += *p == '.';
+	}
+}
+
+void bw_store_submit(struct bw_store *s, struct bw_op *op)
+{
+	assert(op->done);
+	assert(op->kind == BW_OP_LIST || bw_key_valid(op->key));
+	assert(op->kind != BW_OP_PUT || op->body);
+	assert(op->kind != BW_OP_LIST || (op->max > 0 && op->max <= BW_LIST_PAGE_MAX));
+	op->outcome = BW_UNREACHABLE;
+	op->err = 0;
+	op->detail[0] = 0;
+	op->blob = NULL;
+	op->listing = NULL;
+	op->object_size = 0;
+	op->modified_ms = 0;
+	s->ops->submit(s, op);
+}
+
+void bw_store_cancel(struct bw_store *s, struct bw_op *op)
+{
+	if (s->ops->cancel)
+		s->ops->cancel(s, op);
+}
+
+void bw_store_free(struct bw_store *s)
+{
+	if (s)
+		s->ops->free(s);
+}
+
+struct waiter {
+	struct bw_mutex lock;
+	struct bw_cond cond;
+	bool done;
+};
+
+static void wake(struct bw_op *op)
+{
+	struct waiter *w = op->ctx;
+
+	BW_LOCK_SCOPE(&w->lock);
+	w->done = true;
+	bw_cond_signal(&w->cond);
+}
+
+enum bw_outcome bw_store_sync(struct bw_store *s, struct bw_op *op)
+{
+	struct waiter w = {.done = false};
+
+	bw_mutex_init(&w.lock, BW_RANK_LEAF);
+	bw_cond_init(&w.cond);
+	op->done = wake;
+	op->ctx = &w;
+	bw_store_submit(s, op);
+	bw_lock(&w.lock);
+	while (!w.done)
+		bw_cond_wait(&w.cond, &w.lock);
+	bw_unlock(&w.lock);
+	bw_cond_done(&w.cond);
+	bw_mutex_done(&w.lock);
+	return op->outcome;
+}
+
+int bw_op_err(const struct bw_op *op)
+{
+	switch (op->outcome) {
+	case BW_OK:
+		return 0;
+	case BW_EXISTS:
+		return -EEXIST;
+	case BW_NOT_FOUND:
+		return -ENOENT;
+	case BW_THROTTLED:
+		return -BW_E_THROTTLED;
+	case BW_DENIED:
+		return -BW_E_DENIED;
+	case BW_FULL:
+		return op->err == -EDQUOT ? -EDQUOT : -ENOSPC;
+	case BW_UNKNOWN:
+		return -BW_E_UNKNOWN;
+	case BW_CORRUPT:
+		return -BW_E_CORRUPT;
+	case BW_CANCELLED:
+		return -ECANCELED;
+	case BW_UNREACHABLE:
+		break;
+	}
+	return op->err == -EROFS ? -EROFS : -BW_E_UNREACHABLE;
+}
+
+const char *bw_outcome_name(enum bw_outcome outcome)
+{
+	static const char *const names[] = {
+		[BW_OK] = "ok",
+		[BW_EXISTS] = "exists",
+		[BW_NOT_FOUND] = "not_found",
+		[BW_THROTTLED] = "throttled",
+		[BW_DENIED] = "denied",
+		[BW_FULL] = "full",
+		[BW_UNREACHABLE] = "unreachable",
+		[BW_UNKNOWN] = "unknown",
+		[BW_CORRUPT] = "corrupt",
+		[BW_CANCELLED] = "cancelled",
+	};
+	return names[outcome];
+}
+
+const char *bw_op_kind_name(enum bw_op_kind kind)
+{
+	static const char *const names[] = {
+		[BW_OP_GET] = "get",
+		[BW_OP_PUT] = "put",
+		[BW_OP_DELETE] = "delete",
+		[BW_OP_LIST] = "list",
+	};
+	return names[kind];
+}

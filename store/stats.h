@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What filter_stats counts: requests by kind and outcome, bytes by direction, time by kind. */
+#ifndef BW_STORE_STATS_H
+#define BW_STORE_STATS_H
+
+#include "store/store.h"
+
+#include <stdatomic.h>
+
+#define BW_STATS_KINDS (BW_OP_LIST + 1)
+#define BW_STATS_OUTCOMES (BW_CANCELLED + 1)
+/* Upper bounds of the time buckets, seconds; the last bucket is +Inf. */
+#define BW_STATS_BUCKETS {0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30}
+#define BW_STATS_BUCKETS_N 10
+
+struct bw_store_stats {
+	atomic_uint_fast64_t requests[BW_STATS_KINDS][BW_STATS_OUTCOMES];
+	atomic_uint_fast64_t bytes_in;	/* from the store */
+	atomic_uint_fast64_t bytes_out;
+	atomic_uint_fast64_t nanoseconds[BW_STATS_KINDS];
+	atomic_uint_fast64_t buckets[BW_STATS_KINDS][BW_STATS_BUCKETS_N + 1];
+};
+
+/* Requests of one kind, whatever their outcome; for tests that count. */
+uint64_t bw_stats_requests(const struct bw_store_stats *s, enum bw_op_kind kind);
+uint64_t bw_stats_all(const struct bw_store_stats *s);
+
+#endif

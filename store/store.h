@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store contract: what BatchWeave needs of an object store, and nothing more.
+ *
+ * A store is a chain: filters (retry, limit, stats, fault, delay) around one backend (file, mem,
+ * s3).  All of them are a struct bw_store; a filter owns what is below it.
+ *
+ * A request is a struct bw_op, owned by the caller and lent to the store from bw_store_submit()
+ * until its done() runs.  The rules, which tests/contract holds every backend and filter to:
+ *
+ *  - submit cannot fail: whatever goes wrong arrives in done() as an outcome.
+ *  - done() runs exactly once, never inside submit, never with a lock of the store held, on a thread
+ *    of the store; it may submit further requests and may free the op, but must not block.
+ *  - put with if_absent is atomic: of any number of them on one key at most one is ever OK, and a
+ *    reader sees all of its bytes or NOT_FOUND.
+ *  - read-after-write: a get, list or if_absent put sent after a put was OK sees that put.
+ *  - a get returns all the bytes asked for, or an outcome other than OK.
+ *  - a backend classifies what happened and never repeats a request; only filter_retry repeats
+ *    requests; only the commit protocol repeats commits.
+ *
+ * Outcomes are decided by what is known about the state of the store, not by status codes:
+ * UNKNOWN is the honest answer whenever a put or delete may or may not have been applied.
+ */
+#ifndef BW_STORE_STORE_H
+#define BW_STORE_STORE_H
+
+#include "store/base/blob.h"
+#include "store/base/clock.h"
+#include "store/base/limits.h"
+#include "store/base/log.h"
+#include "store/base/workq.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum bw_outcome {
+	BW_OK,
+	BW_EXISTS,		/* put if_absent: the key is taken; nothing was changed */
+	BW_NOT_FOUND,		/* get, delete: there is no such object */
+	BW_THROTTLED,		/* nothing was applied; ask again more slowly */
+	BW_DENIED,		/* nothing was applied; permissions or credentials */
+	BW_FULL,		/* nothing was applied; out of space or quota */
+	BW_UNREACHABLE,		/* nothing was applied; the request was not sent, or a read failed */
+	BW_UNKNOWN,		/* a put or delete that may or may not have been applied */
+	BW_CORRUPT,		/* a get whose answer is shorter or longer than asked for */
+	BW_CANCELLED,		/* nothing was applied; cancelled or past its deadline before it was sent */
+};
+
+enum bw_op_kind { BW_OP_GET, BW_OP_PUT, BW_OP_DELETE, BW_OP_LIST };
+
+#define BW_TO_END UINT64_MAX
+
+/*
+ * The bytes of a put, pulled by the backend in any order, maybe more than once (a retry, parallel
+ * parts) and from any thread, until done().  They must be the same each time.
+ */
+struct bw_body {
+	uint64_t size;
+	/* Fills buf with len bytes from off (off + len <= size).  0 or -errno; may read a disk. */
+	int (*read)(struct bw_body *body, uint64_t off, void *buf, size_t len);
+};
+
+/* A body over bytes in memory that outlive the put. */
+struct bw_bytes_body {
+	struct bw_body body;
+	const uint8_t *bytes;	/* borrowed */
+};
+void bw_bytes_body_init(struct bw_bytes_body *b, const void *bytes, size_t len);
+
+/* One page of a listing. */
+struct bw_listed {
+	char *key;		/* owned by the listing */
+	uint64_t size;
+	int64_t modified_ms;	/* by the store's clock */
+};
+struct bw_listing {
+	size_t n;
+	bool more;		/* ask again with after = the last key */
+	struct bw_listed *items;	/* ascending by bytes of the key */
+};
+void bw_listing_free(struct bw_listing *l);	/* NULL is fine */
+
+struct bw_op {
+	/* The request: set before submit, untouched until done(). */
+	enum bw_op_kind kind;
+	enum bw_prio prio;
+	int64_t deadline_ns;	/* bw_now() time; BW_NEVER.  Past it the op ends, soon, by itself */
+	char key[BW_KEY_MAX + 1];	/* LIST: the prefix */
+	bool if_absent;		/* PUT */
+	struct bw_body *body;	/* PUT: borrowed until done */
+	uint64_t offset;	/* GET */
+	uint64_t length;	/* GET: BW_TO_END reads the rest, at most max bytes of it */
+	uint64_t max;		/* GET to the end: a longer object is CORRUPT.  LIST: keys in the page */
+	char after[BW_KEY_MAX + 1];	/* LIST: only keys above this; "" for all */
+	void (*done)(struct bw_op *op);
+	void *ctx;		/* the caller's */
+
+	/* The result: set when done() runs. */
+	enum bw_outcome outcome;
+	int err;		/* detail: -errno or 0 */
+	char detail[96];	/* for the log: status, request id; "" when there is nothing to say */
+	struct bw_blob *blob;	/* GET OK: one reference that the caller takes or bw_op_done() drops */
+	uint64_t object_size;	/* GET OK: size of the whole object, or 0 when the store did not say */
+	int64_t modified_ms;	/* GET OK: by the store's clock, or 0 */
+	struct bw_listing *listing;	/* LIST OK: dropped by bw_op_done() */
+
+	/* The store's own while the op is lent. */
+	struct bw_task task;
+	void *store_priv;
+};
+
+struct bw_store;
+struct bw_store_ops {
+	const char *name;
+	/* See the rules above. */
+	void (*submit)(struct bw_store *s, struct bw_op *op);
+	/* A hint that nobody wants the answer any more; done() still runs, exactly once.  May be NULL. */
+	void (*cancel)(struct bw_store *s, struct bw_op *op);
+	/* Waits until every op lent has been given back, stops threads, frees, then frees what is below. */
+	void (*free)(struct bw_store *s);
+};
+
+struct bw_store {
+	const struct bw_store_ops *ops;
+	struct bw_store *next;	/* owned: the store below; NULL in a backend */
+};
+
+/* The checkpoint between any two layers: asserts a well-formed request, then calls down. */
+void bw_store_submit(struct bw_store *s, struct bw_op *op);
+void bw_store_cancel(struct bw_store *s, struct bw_op *op);
+void bw_store_free(struct bw_store *s);		/* NULL is fine */
+
+/* Fill in a request; everything not named keeps its default (prio DEMAND, no deadline, no done). */
+void bw_op_get(struct bw_op *op, const char *key, uint64_t offset, uint64_t length);
+void bw_op_get_all(struct bw_op *op, const char *key, uint64_t max);
+void bw_op_put(struct bw_op *op, const char *key, struct bw_body *body, bool if_absent);
+void bw_op_delete(struct bw_op *op, const char *key);
+void bw_op_list(struct bw_op *op, const char *prefix, const char *after, unsigned max);
+/* Frees what a result holds.  The op may then be used again. */
+void bw_op_done(struct bw_op *op);
+
+/* Submits and waits: for commands, tests and threads whose job is to wait.  Returns the outcome. */
+enum bw_outcome bw_store_sync(struct bw_store *s, struct bw_op *op);
+
+/* 0 for OK, else the private code or -errno that fits (EXISTS: -EEXIST, NOT_FOUND: -ENOENT ...). */
+int bw_op_err(const struct bw_op *op);
+const char *bw_outcome_name(enum bw_outcome outcome);	/* "ok", "exists", ... for metrics and logs */
+const char *bw_op_kind_name(enum bw_op_kind kind);	/* "get", "put", "delete", "list" */
+
+/*
+ * Keys are 1 to BW_KEY_MAX bytes of [A-Za-z0-9._-] segments joined by single slashes; no segment is
+ * "." or "..".
+ */
+bool bw_key_valid(const char *key);
+
+/* ---- Backends ------------------------------------------------------------------------------- */
+
+/* Objects in memory, for tests. */
+int bw_store_mem_new(struct bw_store **ret) bw_must_check;
+
+/*
+ * Objects as files below dir.  put: temporary file, write, fsync, link(2) into place (if_absent) or
+ * rename(2), fsync of the directory; so OK means durable and names appear whole.
+ * create: makes dir when it is missing.  -ENOENT when dir is missing and create is not set.
+ */
+int bw_store_file_new(const char *dir, bool create, unsigned threads, struct bw_store **ret)
+	bw_must_check;
+
+/* ---- Filters: each takes below, also when it fails ------------------------------------------ */
+
+/* Counts and times; see struct bw_store_stats.  stats outlives the store. */
+struct bw_store_stats;
+int bw_filter_stats_new(struct bw_store *below, struct bw_store_stats *stats, struct bw_store **ret)
+	bw_must_check;
+
+/* At most max_ops lent to what is below and max_bytes of bodies and answers in them; the rest waits
+ * by priority. */
+int bw_filter_limit_new(struct bw_store *below, unsigned max_ops, uint64_t max_bytes,
+			struct bw_store **ret) bw_must_check;
+
+/*
+ * Repeats gets, lists, deletes and unconditional puts that ended THROTTLED, UNREACHABLE or UNKNOWN,
+ * and if_absent puts only when nothing can have been applied (THROTTLED, UNREACHABLE), with full
+ * jitter from base_ns doubling to max_ns, until the op's deadline.  An op without a deadline is
+ * tried at most tries times.
+ */
+struct bw_retry_config {
+	int64_t base_ns, max_ns;
+	unsigned tries;
+	uint64_t seed;
+};
+int bw_filter_retry_new(struct bw_store *below, const struct bw_retry_config *config,
+			struct bw_store **ret) bw_must_check;
+
+/* Adds latency to every op: base_ns plus U(0, jitter_ns). */
+int bw_filter_delay_new(struct bw_store *below, int64_t base_ns, int64_t jitter_ns, uint64_t seed,
+			struct bw_store **ret) bw_must_check;
+
+/*
+ * Injects faults, by script or by chance.  For tests.  The plan is asked for each op, in order of
+ * submission, from any thread.
+ */
+enum bw_fault {
+	BW_FAULT_NONE,
+	BW_FAULT_BEFORE,	/* UNREACHABLE, nothing applied */
+	BW_FAULT_LOST_REPLY,	/* applied, but puts and deletes end UNKNOWN, reads UNREACHABLE */
+	BW_FAULT_DUPLICATE,	/* delivered twice, the first answer counts */
+	BW_FAULT_LATE,		/* ends UNKNOWN at once and is applied late_ns afterwards */
+	BW_FAULT_THROTTLED,	/* THROTTLED, nothing applied */
+	BW_FAULT_FULL,		/* FULL, nothing applied */
+	BW_FAULT_DENIED,	/* DENIED, nothing applied */
+	BW_FAULT_SHORT,		/* get: the answer loses its last byte: CORRUPT */
+	BW_FAULT_FLIP,		/* get: one bit of the answer is flipped, outcome OK */
+	BW_FAULT_DIE_BEFORE,	/* _exit(137) instead of sending */
+	BW_FAULT_DIE_AFTER,	/* _exit(137) once applied */
+};
+struct bw_fault_plan {
+	enum bw_fault (*decide)(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth);
+	int64_t late_ns;
+	void *ctx;
+};
+int bw_filter_fault_new(struct bw_store *below, struct bw_fault_plan *plan, struct bw_store **ret)
+	bw_must_check;
+
+/* ---- Opening by URL -------------------------------------------------------------------------- */
+
+/*
+ * A parsed stream URL: file:///abs/dir, s3://bucket[/prefix].  Trailing slashes are dropped; what
+ * is wrong is said in one sentence in why (len bytes).
+ */
+struct bw_url {
+	enum { BW_URL_FILE, BW_URL_S3 } scheme;
+	char path[4096];	/* file: absolute directory; s3: bucket[/prefix] */
+};
+int bw_url_parse(const char *text, struct bw_url *ret, char *why, size_t why_len) bw_must_check;
+
+/* The production chain stats -> limit -> retry -> backend.  -EOPNOTSUPP for a scheme not built in. */
+struct bw_store_config {
+	bool create;		/* file: make the directory */
+	unsigned threads;	/* file: 0 = default */
+	struct bw_store_stats *stats;	/* NULL: no stats */
+	struct bw_fault_plan *fault;	/* tests: NULL for none */
+};
+int bw_store_open(const struct bw_url *url, const struct bw_store_config *config,
+		  struct bw_store **ret, char *why, size_t why_len) bw_must_check;
+
+#endif

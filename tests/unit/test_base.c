@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/base/buf.h"
+#include "store/base/clock.h"
+#include "store/base/err.h"
+#include "store/base/rand.h"
+#include "store/base/sync.h"
+#include "store/base/workq.h"
+#include "store/store.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+Test(err, private_codes_fold_to_their_class)
+{
+	cr_assert_eq(bw_err_errno(0), 0);
+	cr_assert_eq(bw_err_errno(-ENOSPC), ENOSPC);
+	cr_assert_eq(bw_err_errno(-BW_E_FENCED), ESTALE);
+	cr_assert_eq(bw_err_errno(-BW_E_PAST_END), ENODATA);
+	cr_assert_eq(bw_err_errno(-100000), EIO);
+}
+
+Test(buf, refuses_to_pass_its_maximum)
+{
+	bw_auto_buf struct bw_buf b;
+
+	bw_buf_init(&b, 4);
+	bw_buf_str(&b, "abcd");
+	cr_assert_eq(bw_buf_err(&b), 0);
+	bw_buf_str(&b, "e");
+	cr_assert_eq(bw_buf_err(&b), -ENOSPC);
+	cr_assert_str_eq(bw_buf_text(&b), "abcd");
+}
+
+Test(buf, cursor_stops_at_the_end)
+{
+	struct bw_cur c;
+
+	bw_cur_init(&c, "\x01\x02\x03", 3);
+	cr_assert_eq(bw_cur_u16(&c), 0x0201);
+	cr_assert_eq(bw_cur_u32(&c), 0);
+	cr_assert(c.bad);
+	cr_assert_eq(bw_cur_u8(&c), 0, "a bad cursor stays bad");
+}
+
+Test(rand, hex_round_trip)
+{
+	uint8_t a[4] = {0, 0xff, 0x1a, 7}, b[4];
+	char text[9];
+
+	bw_hex(a, 4, text);
+	cr_assert_str_eq(text, "00ff1a07");
+	cr_assert_eq(bw_unhex(text, 8, b, 4), 0);
+	cr_assert_arr_eq(a, b, 4);
+	cr_assert_eq(bw_unhex("00FF1A07", 8, b, 4), -EINVAL, "one spelling only");
+	cr_assert_eq(bw_unhex("00", 2, b, 4), -EINVAL);
+}
+
+struct note {
+	struct bw_task task;
+	char name;
+	struct trace *trace;
+};
+struct trace {
+	struct bw_mutex lock;
+	char text[16];
+};
+
+static void run_note(struct bw_task *task)
+{
+	struct note *n = (struct note *)task;
+
+	BW_LOCK_SCOPE(&n->trace->lock);
+	strncat(n->trace->text, &n->name, 1);
+}
+
+Test(workq, due_time_then_priority_then_arrival)
+{
+	struct trace trace = {.text = ""};
+	struct note gate = {.task = {.run = run_note}, .name = 'g', .trace = &trace};
+	struct note notes[4];
+	struct bw_workq *q;
+
+	bw_mutex_init(&trace.lock, BW_RANK_FS);
+	cr_assert_eq(bw_workq_new("test", 1, &q), 0);
+	for (int i = 0; i < 4; i++)
+		notes[i] = (struct note){.task = {.run = run_note}, .name = "abcd"[i], .trace = &trace};
+	notes[0].task.prio = BW_PRIO_PREFETCH;
+	/* The one worker is held at the gate while the rest queues up. */
+	bw_lock(&trace.lock);
+	bw_workq_push(q, &gate.task);
+	bw_sleep(20 * BW_MS);
+	bw_workq_push_at(q, &notes[3].task, bw_now() + 3600 * BW_SEC);
+	bw_workq_push(q, &notes[0].task);
+	bw_workq_push(q, &notes[1].task);
+	bw_workq_push(q, &notes[2].task);
+	bw_unlock(&trace.lock);
+	bw_sleep(50 * BW_MS);
+	bw_workq_free(q);	/* runs what is due later as well */
+	cr_assert_str_eq(trace.text, "gbcad");
+}
+
+Test(workq, a_cancelled_task_does_not_run)
+{
+	struct trace trace = {.text = ""};
+	struct note n = {.task = {.run = run_note}, .name = 'x', .trace = &trace};
+	struct bw_workq *q;
+
+	bw_mutex_init(&trace.lock, BW_RANK_FS);
+	cr_assert_eq(bw_workq_new("test", 2, &q), 0);
+	bw_workq_push_at(q, &n.task, bw_now() + 3600 * BW_SEC);
+	cr_assert(bw_workq_cancel(q, &n.task));
+	cr_assert_not(bw_workq_cancel(q, &n.task));
+	bw_workq_free(q);
+	cr_assert_str_eq(trace.text, "");
+}
+
+Test(key, segments_are_plain)
+{
+	cr_assert(bw_key_valid("stream.json"));
+	cr_assert(bw_key_valid("0a1b2c3d/data/p.1/0/7-ff"));
+	cr_assert(bw_key_valid("a/..."));
+	const char *bad[] = {"", "/a", "a/", "a//b", "a/../b", ".", "..", "a b", "a\n", "a%2f"};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		cr_assert_not(bw_key_valid(bad[i]), "%s", bad[i]);
+}
