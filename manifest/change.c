@@ -1,3 +1,39 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "manifest/root.h"
-void bw_change_done(struct bw_change *c) { (void)c; }
+
+#include <stdlib.h>
+#include <string.h>
+
+void bw_change_done(struct bw_change *c)
+{
+	free(c->state);
+	free(c->text);
+	c->state = NULL;
+	c->text = NULL;
+}
+
+int bw_change_copy(struct bw_change *to, const struct bw_change *from)
+{
+	uint8_t *state = NULL;
+	char *text = NULL;
+
+	if (from->state) {
+		state = malloc((size_t)from->state_len + 1);	/* an empty state is not NULL */
+		if (!state)
+			goto fail;
+		memcpy(state, from->state, from->state_len);
+	}
+	if (from->text) {
+		text = strdup(from->text);
+		if (!text)
+			goto fail;
+	}
+	*to = *from;
+	to->state = state;
+	to->text = text;
+	return 0;
+fail:
+	free(state);
+	free(text);
+	return -ENOMEM;
+}

@@ -14,8 +14,6 @@
 
 #include <stdatomic.h>
 
-struct cJSON;
-
 /* A committed step. */
 struct bw_entry {
 	uint64_t step;
@@ -124,7 +122,10 @@ struct bw_root {
 		uint32_t n;
 		struct bw_pointer *pointers;	/* owned, ascending */
 	} levels[BW_LEVELS_MAX];	/* [0] points to leaves */
-	struct cJSON *unknown;		/* owned: keys of newer releases, carried through; or NULL */
+	/* What newer releases put into a root, as canonical text that is carried through unread;
+	 * owned, NULL when there is nothing.  bw_root_carry() copies it. */
+	char *features_write;		/* the names in "features_write" */
+	char *unknown;			/* the keys after "levels" */
 };
 
 struct bw_root *bw_root_ref(struct bw_root *r);
@@ -145,6 +146,9 @@ int bw_root_decode(const struct bw_stream *s, uint64_t version, const void *byte
 		   struct bw_root **ret, bool *ret_tombstone) bw_must_check;
 /* -BW_E_FORMAT_NEWER when a newer release demands that writers know something this one does not. */
 int bw_root_may_write(const struct bw_root *r) bw_must_check;
+
+/* Copies what newer releases have put into from; to has none yet.  bw_apply() does it.  -ENOMEM. */
+int bw_root_carry(struct bw_root *to, const struct bw_root *from) bw_must_check;
 
 const struct bw_producer_entry *bw_root_producer(const struct bw_root *r, const char *name);
 const struct bw_job *bw_root_job(const struct bw_root *r, const char *name);
