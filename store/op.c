@@ -47,8 +47,10 @@ void bw_op_delete(struct bw_op *op, const char *key)
 void bw_op_list(struct bw_op *op, const char *prefix, const char *after, unsigned max)
 {
 	op_init(op, BW_OP_LIST, prefix);
-	assert(strlen(after) <= BW_KEY_MAX);
-	strcpy(op->after, after);
+	size_t len = strlen(after);
+
+	assert(len <= BW_KEY_MAX);
+	memcpy(op->after, after, len + 1);
 	op->max = max;
 }
 

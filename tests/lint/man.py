@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Man pages are clean, and each lists the options that --help lists."""
+import os
+import re
+import subprocess
+import sys
+
+import tree
+
+
+def run(*command):
+    done = subprocess.run(command, text=True, capture_output=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr}")
+    return done.stdout
+
+
+def check_mandoc(found, root, pages):
+    for page in pages:
+        done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", os.path.join(root, page)],
+                              text=True, capture_output=True, check=False)
+        if done.returncode or done.stdout:
+            found.add(page, 1, "mandoc says:\n" + done.stdout + done.stderr)
+
+
+def sections(text, macro):
+    """{title: lines} of a page, cut at macro (.Sh or .Ss)."""
+    parts = re.split(rf"^\.{macro} (.*)$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2]))
+
+
+def compare(found, page, what, in_help, in_page):
+    for name in sorted(in_help - in_page):
+        found.add(page, 1, f"{what}: {name} is in --help and not in the man page")
+    for name in sorted(in_page - in_help):
+        found.add(page, 1, f"{what}: {name} is in the man page and not in --help")
+
+
+def check_commands(found, root, program):
+    page = "docs/man/batchweave.1"
+    commands = sections(sections(tree.read(root, page), "Sh")["COMMANDS"], "Ss")
+    listed = set(re.findall(r"^  ([a-z]+)  ", run(program, "help"), re.MULTILINE))
+    compare(found, page, "commands", listed, set(commands))
+    for command in sorted(listed & set(commands)):
+        help_text = run(program, command, "--help")
+        in_help = set(re.findall(r"^ +(?:-\w, )?--([a-z-]+)", help_text, re.MULTILINE)) - {"help"}
+        in_page = set(re.findall(r"^\.It Fl -([a-z-]+)", commands[command], re.MULTILINE))
+        compare(found, page, command, in_help, in_page)
+
+
+def check_mount_options(found, root, program):
+    page = "docs/man/mount.batchweave.8"
+    in_help = set(re.findall(r"^  ([a-z_]+)(?:=\S+)?(?:  |$)", run(program, "--help"), re.MULTILINE))
+    in_page = set(re.findall(r"^\.It Cm ([a-z_]+)", tree.read(root, page), re.MULTILINE))
+    compare(found, page, "mount options", in_help, in_page)
+
+
+def main(root, build):
+    found = tree.Findings()
+    pages = tree.files(os.path.join(root, "docs"), ".1", ".5", ".7", ".8")
+    check_mandoc(found, root, ["docs/" + page for page in pages])
+    for program, check in (("batchweave", check_commands), ("mount.batchweave", check_mount_options)):
+        path = os.path.join(build, "mount-helpers", program)
+        if os.path.exists(path):
+            check(found, root, path)
+        else:
+            found.note(path, 1, "is not built")
+    return found
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2]).finish()

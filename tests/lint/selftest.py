@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checks find what they look for, and let pass what is right."""
+import os
+import tempfile
+import unittest
+
+import headers
+import layers
+import promises
+import source
+import tree
+
+SPDX = "/* SPDX-License-Identifier: Apache-2.0 */\n"
+
+
+class Lint(unittest.TestCase):
+    def wrong(self, check, files):
+        with tempfile.TemporaryDirectory() as root:
+            for path, text in files.items():
+                os.makedirs(os.path.join(root, os.path.dirname(path)), exist_ok=True)
+                with open(os.path.join(root, path), "w", encoding="utf-8") as f:
+                    f.write(text)
+            return check(root).wrong
+
+    def test_layers(self):
+        headers = {"store/a.h": "", "fs/b.h": "", "fs/fuse_c.h": "", "store/base/d.h": ""}
+        good = {
+            "fs/x.c": '#include "store/a.h"\n/* #include "fs/nothing.h" */\n#include <errno.h>\n',
+            "fs/fuse_x.c": '#include "fs/fuse_c.h"\n#include <fuse_lowlevel.h>\n',
+            "store/base/hash.c": "#include <xxhash.h>\n",
+            "manifest/x.c": "#include <cjson/cJSON.h>\n#include <zstd.h>\n",
+        }
+        self.assertEqual(self.wrong(layers.check, {**headers, **good}), [])
+        bad = {
+            "store/x.c": '#include "fs/b.h"\n',
+            "store/base/x.c": '#include "store/a.h"\n',
+            "fs/y.c": '#include "fs/fuse_c.h"\n',
+            "fs/z.c": "#include <fuse3/fuse.h>\n",
+            "manifest/y.c": "#include <xxhash.h>\n",
+            "mount-helpers/x.c": "#include <cjson/cJSON.h>\n",
+            "mount-helpers/y.c": '#include "b.h"\n',
+            "mount-helpers/z.c": '#include "fs/missing.h"\n',
+            "elsewhere/x.c": "",
+        }
+        for path, text in bad.items():
+            wrong = self.wrong(layers.check, {**headers, path: text})
+            self.assertEqual(len(wrong), 1, (path, wrong))
+
+    def test_source(self):
+        good = SPDX + '/* strcpy(a, b) in words */\nint x;\nconst char *t = "gets(";\n'
+        self.assertEqual(self.wrong(source.check, {"store/x.c": good}), [])
+        body = "int f(void)\n{\n" + "\tf();\n" * 100 + "}\n"
+        bad = [
+            "int x;\n",
+            SPDX + "\tstrcpy(a, b);\n",
+            SPDX + "\tn = atoi (text);\n",
+            SPDX + "/* TO" + "DO: later */\n",
+            SPDX + "/* see /ho" + "me/me/notes */\n",
+            SPDX + "int x; \n",
+            SPDX + "int x;\r\n",
+            SPDX + "int x;",
+            SPDX + body,
+            SPDX + "int x;\n" * 900,
+        ]
+        for text in bad:
+            wrong = self.wrong(source.check, {"store/x.c": text})
+            self.assertTrue(wrong, text[:80])
+
+    def test_headers(self):
+        def check(root):
+            return headers.main(root, "cc", [])
+
+        good = {"store/a.h": "#ifndef A\n#define A\n#include <stdint.h>\nuint8_t f(void);\n#endif\n"}
+        self.assertEqual(self.wrong(check, good), [])
+        self.assertEqual(len(self.wrong(check, {"store/a.h": "uint8_t f(void);\n"})), 1)
+        self.assertEqual(len(self.wrong(check, {"store/a.h": "enum a { B };\n"})), 1)
+
+    def test_promises(self):
+        text = "".join(f"- **{p}** Not in this release.\n" for p in promises.PROMISES)
+        test = {"tests/unit/test_a.c": "/* V1 */\nTest(a, proves)\n",
+                "tests/mount/test_b.py": "    def test_v2(self):  # V2\n"}
+
+        def wrong(replace, by):
+            self.assertIn(replace, text)
+            files = {**test, "docs/semantics.md": text.replace(replace, by)}
+            return self.wrong(promises.check, files)
+
+        v1, v2 = "**V1** Not in this release.", "**V2** Not in this release."
+        self.assertEqual(wrong(v1, "**V1** all\n  (`tests/unit/test_a.c::a.proves`)"), [])
+        self.assertEqual(wrong(v2, "**V2** dense `tests/mount/test_b.py::B.test_v2`"), [])
+        self.assertEqual(wrong(v2, "**V2** dense `tests/mount/test_b.py`"), [])
+        for by in ("**V1** says nothing", "**V1** `tests/unit/test_none.c`", "gone",
+                   "**V1** `tests/unit/test_a.c::a.other`", "**V1** `tests/mount/test_b.py`"):
+            self.assertTrue(wrong(v1, by), by)
+
+    def test_scripts_are_found_by_their_first_line(self):
+        with tempfile.TemporaryDirectory() as root:
+            for name, first in {"a": "#!/usr/bin/env bash\n", "b": "#!/bin/sh\n", "c": "x\n"}.items():
+                with open(os.path.join(root, name), "w", encoding="utf-8") as f:
+                    f.write(first)
+            self.assertEqual(tree.scripts(root), ["a", "b"])
+
+
+if __name__ == "__main__":
+    unittest.main()
