@@ -1,2 +1,87 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fs/names.h"
+
+#include <ctype.h>
+#include <string.h>
+
+int bw_decimal_parse(const char *text, uint64_t *ret)
+{
+	uint64_t v = 0;
+
+	if (!isdigit((unsigned char)text[0]) || (text[0] == '0' && text[1]))
+		return -EINVAL;
+	for (const char *p = text; *p; p++) {
+		if (!isdigit((unsigned char)*p))
+			return -EINVAL;
+		if (__builtin_mul_overflow(v, UINT64_C(10), &v) ||
+		    __builtin_add_overflow(v, (uint64_t)(*p - '0'), &v) || v >= BW_COUNTER_MAX)
+			return -EINVAL;
+	}
+	*ret = v;
+	return 0;
+}
+
+bool bw_name_valid(const char *text)
+{
+	size_t n = strlen(text);
+
+	if (n < 1 || n > BW_NAME_MAX || !isalnum((unsigned char)text[0]))
+		return false;
+	for (const char *p = text; *p; p++)
+		if (!isalnum((unsigned char)*p) && !strchr("._-", *p))
+			return false;
+	return true;
+}
+
+/* Extensions that writers of slices add by themselves (np.save appends .npy). */
+static bool known_extension(const char *ext)
+{
+	static const char *const known[] = {"npy",   "npz",	"pt",	   "bin",  "tar",   "safetensors",
+					    "arrow", "parquet", "msgpack", "json", "jsonl", "txt"};
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strcmp(ext, known[i]) == 0)
+			return true;
+	return false;
+}
+
+int bw_rank_name_parse(const char *name, uint32_t ranks, uint32_t *ret)
+{
+	const char *digits = name + (*name == '-' || *name == '+');
+	size_t n = strspn(digits, "0123456789");
+	char number[24];
+	uint64_t rank;
+
+	if (!n || (digits[n] && (digits[n] != '.' || !known_extension(digits + n + 1))))
+		return -ENOENT;
+	if (digits != name || n >= sizeof(number))
+		return -EINVAL;
+	memcpy(number, digits, n);
+	number[n] = 0;
+	if (bw_decimal_parse(number, &rank) || rank >= ranks)
+		return -EINVAL;
+	*ret = (uint32_t)rank;
+	return 0;
+}
+
+#define WHAT_BITS 18
+#define STEP_AREA (UINT64_C(1) << 63)
+
+uint64_t bw_step_ino(uint64_t step, enum bw_step_what what, uint32_t rank)
+{
+	return STEP_AREA | step << WHAT_BITS | (what == BW_STEP_SLICE ? BW_STEP_SLICE + rank : what);
+}
+
+bool bw_is_step_ino(uint64_t ino)
+{
+	return ino & STEP_AREA;
+}
+
+void bw_step_ino_split(uint64_t ino, uint64_t *step, enum bw_step_what *what, uint32_t *rank)
+{
+	uint32_t low = ino & ((1u << WHAT_BITS) - 1);
+
+	*step = (ino & ~STEP_AREA) >> WHAT_BITS;
+	*what = low >= BW_STEP_SLICE ? BW_STEP_SLICE : (enum bw_step_what)low;
+	*rank = low >= BW_STEP_SLICE ? low - BW_STEP_SLICE : 0;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a mount counts for /status/metrics, beside the store's and the committer's own counters. */
+#ifndef BW_FS_COUNTERS_H
+#define BW_FS_COUNTERS_H
+
+#include <stdatomic.h>
+
+enum bw_wait_reason {
+	BW_WAIT_STEP,		/* V7: for a step that is not committed */
+	BW_WAIT_LOOKUP,		/* V3: for a probe */
+	BW_WAIT_COMMIT,		/* P1: in close, rename or fsync */
+	BW_WAIT_TAKE,		/* P5: mkdir that takes a producer or registers it */
+	BW_WAIT_REASONS
+};
+#define BW_WAIT_REASON_NAMES {"step", "lookup", "commit", "take"}
+
+struct bw_counters {
+	/* read_bytes_total{source}: raw bytes handed to the kernel, by where the block was found. */
+	atomic_uint_fast64_t read_cache, read_store;
+	atomic_uint_fast64_t useful;		/* raw bytes asked for by read(2) */
+	atomic_uint_fast64_t prefetched;	/* raw bytes of blocks fetched ahead */
+	atomic_uint_fast64_t checksum_failures;
+	atomic_uint_fast64_t cache_bytes;	/* held by block cache and footers */
+	atomic_uint_fast64_t waiters[BW_WAIT_REASONS];	/* now */
+	atomic_uint_fast64_t waited_ns[BW_WAIT_REASONS];
+	atomic_uint_fast64_t commits_ok, commits_failed;	/* batches */
+	atomic_uint_fast64_t commit_ns;		/* whole to acknowledged, of all batches, summed */
+	atomic_uint_fast64_t killed_writers;	/* P3k: slices not made whole because the writer was killed */
+};
+
+#endif

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/options.h"
+
+#include "store/base/clock.h"
+#include "store/base/limits.h"
+#include "store/base/parse.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void bw_mount_options_default(struct bw_mount_options *o)
+{
+	*o = (struct bw_mount_options){
+		.io_timeout_ns = 60 * BW_SEC,
+		.commit_timeout_ns = 300 * BW_SEC,
+		.prefetch = 2,
+		.uid = getuid(),
+		.gid = getgid(),
+		.loglevel = BW_LOG_INFO,
+	};
+	mode_t mask = umask(0);
+
+	umask(mask);
+	o->umask = mask;
+}
+
+/* What other programs put into the list; it means nothing here or is the kernel's business. */
+static bool is_dropped(const char *name)
+{
+	static const char *const dropped[] = {
+		"rw",	    "dev",	"nodev",    "suid",    "nosuid",     "exec",     "noexec",
+		"relatime", "noatime",	"atime",    "norelatime", "strictatime", "sync",  "async",
+		"dirsync",  "auto",	"noauto",   "nofail",  "_netdev",    "user",     "nouser",
+		"users",    "owner",	"group",    "defaults", "default_permissions", "comment",
+	};
+
+	if (strncmp(name, "x-", 2) == 0 || strncmp(name, "X-", 2) == 0)
+		return true;
+	for (size_t i = 0; i < sizeof(dropped) / sizeof(dropped[0]); i++)
+		if (strcmp(name, dropped[i]) == 0)
+			return true;
+	return false;
+}
+
+/* Options of interface.md that belong to what this release does not have. */
+static const char *other_release(const char *name)
+{
+	static const struct {
+		const char *name, *what;
+	} table[] = {
+		{"view", "name templates"},	     {"cache", "the disk cache"},
+		{"cache_size", "the disk cache"},    {"endpoint", "s3:// stores"},
+		{"region", "s3:// stores"},	     {"profile", "s3:// stores"},
+		{"path_style", "s3:// stores"},	     {"no_verify_tls", "s3:// stores"},
+		{"ca", "s3:// stores"},		     {"gc", "reclamation"},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (strcmp(name, table[i].name) == 0)
+			return table[i].what;
+	return NULL;
+}
+
+static int set_octal(const char *value, mode_t *ret)
+{
+	char *end;
+	unsigned long v = strtoul(value, &end, 8);
+
+	if (!*value || *end || v > 0777)
+		return -EINVAL;
+	*ret = (mode_t)v;
+	return 0;
+}
+
+static int set_u32(const char *value, uint32_t max, uint32_t *ret)
+{
+	uint64_t v;
+
+	if (bw_parse_u64(value, max, &v))
+		return -EINVAL;
+	*ret = (uint32_t)v;
+	return 0;
+}
+
+static int set_path(const char *value, char *ret, size_t len)
+{
+	if (!*value || strlen(value) >= len)
+		return -EINVAL;
+	memcpy(ret, value, strlen(value) + 1);
+	return 0;
+}
+
+static int set_timeout(const char *value, int64_t *ret)
+{
+	int64_t ns;
+
+	if (bw_parse_duration(value, &ns) || ns <= 0)
+		return -EINVAL;
+	*ret = ns;
+	return 0;
+}
+
+/* 1: not a flag.  0: set. */
+static int set_flag(struct bw_mount_options *o, const char *name)
+{
+	if (strcmp(name, "ro") == 0)
+		o->ro = true;
+	else if (strcmp(name, "allow_other") == 0)
+		o->allow_other = true;
+	else if (strcmp(name, "foreground") == 0)
+		o->foreground = true;
+	else if (strcmp(name, "debug") == 0)
+		o->debug = o->foreground = true;
+	else
+		return 1;
+	return 0;
+}
+
+/* 1: unknown.  -EINVAL: known, but not with this value; *ret_expect says what it takes. */
+static int set_value(struct bw_mount_options *o, const char *name, const char *value,
+		     const char **ret_expect)
+{
+	uint32_t id = 0;
+
+	*ret_expect = "a time such as 30, 5m or 2h";
+	if (strcmp(name, "wait") == 0)
+		return bw_parse_duration(value, &o->wait_ns);
+	if (strcmp(name, "io_timeout") == 0)
+		return set_timeout(value, &o->io_timeout_ns);
+	if (strcmp(name, "commit_timeout") == 0)
+		return set_timeout(value, &o->commit_timeout_ns);
+	*ret_expect = "close or rename";
+	if (strcmp(name, "commit") == 0) {
+		if (strcmp(value, "close") && strcmp(value, "rename"))
+			return -EINVAL;
+		o->commit = *value == 'c' ? BW_COMMIT_CLOSE : BW_COMMIT_RENAME;
+		return 0;
+	}
+	*ret_expect = "a whole number";
+	if (strcmp(name, "pending") == 0)
+		return set_u32(value, BW_PENDING_MAX, &o->pending);
+	if (strcmp(name, "prefetch") == 0)
+		return set_u32(value, 64, &o->prefetch);
+	if (strcmp(name, "uid") == 0 || strcmp(name, "gid") == 0) {
+		if (set_u32(value, UINT32_MAX - 1, &id))
+			return -EINVAL;
+		*(*name == 'u' ? &o->uid : &o->gid) = id;
+		return 0;
+	}
+	*ret_expect = "a size of 16M or more, such as 512M or 2G";
+	if (strcmp(name, "memory") == 0)
+		return bw_parse_size(value, &o->memory) || o->memory < 16u << 20 ? -EINVAL : 0;
+	*ret_expect = "an octal mode such as 022";
+	if (strcmp(name, "umask") == 0)
+		return set_octal(value, &o->umask);
+	*ret_expect = "a path";
+	if (strcmp(name, "staging") == 0)
+		return set_path(value, o->staging, sizeof(o->staging));
+	*ret_expect = "a file, syslog or stderr";
+	if (strcmp(name, "log") == 0)
+		return set_path(value, o->log, sizeof(o->log));
+	*ret_expect = "error, warn, info or debug";
+	if (strcmp(name, "loglevel") == 0)
+		return bw_log_level_parse(value, &o->loglevel);
+	return 1;
+}
+
+static int parse_one(struct bw_mount_options *o, char *text, char *why, size_t why_len)
+{
+	char *value = strchr(text, '=');
+	const char *expect;
+
+	if (value)
+		*value++ = 0;
+	const char *other = other_release(text);
+	if (other) {
+		snprintf(why, why_len, "option %s: this release does not have %s", text, other);
+		return -EINVAL;
+	}
+	if (!value && set_flag(o, text) == 0)
+		return 0;
+	if (is_dropped(text))
+		return 0;
+	int err = set_value(o, text, value ? value : "", &expect);
+	if (!err)
+		return 0;
+	if (err == 1)
+		snprintf(why, why_len, "unknown option: %s", text);
+	else
+		snprintf(why, why_len, "option %s takes %s, not \"%s\"", text, expect, value ? value : "");
+	return -EINVAL;
+}
+
+int bw_mount_options_parse(struct bw_mount_options *o, const char *list, char *why, size_t why_len)
+{
+	char *copy = strdup(list), *at = copy, *one;
+	int err = 0;
+
+	if (!copy) {
+		snprintf(why, why_len, "out of memory");
+		return -ENOMEM;
+	}
+	while (!err && (one = strsep(&at, ",")))
+		if (*one)
+			err = parse_one(o, one, why, why_len);
+	free(copy);
+	return err;
+}
+
+static uint64_t read_limit(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	unsigned long long v = 0;
+
+	if (!f)
+		return UINT64_MAX;
+	if (fscanf(f, "%llu", &v) != 1 || !v)
+		v = UINT64_MAX;		/* "max" */
+	fclose(f);
+	return v;
+}
+
+static uint64_t cgroup_limit(void)
+{
+	char line[4096], path[4200];
+	uint64_t limit = UINT64_MAX;
+	FILE *f = fopen("/proc/self/cgroup", "re");
+
+	if (!f)
+		return limit;
+	while (fgets(line, sizeof(line), f)) {
+		line[strcspn(line, "\n")] = 0;
+		char *sub = strchr(line, ':'), *where = sub ? strchr(sub + 1, ':') : NULL;
+		if (!where)
+			continue;
+		bool v2 = where == sub + 1, v1 = strncmp(sub, ":memory:", 8) == 0;
+		if (!v2 && !v1)
+			continue;
+		/* A limit may sit on any ancestor. */
+		for (char *end = where + strlen(where); end > where; end = strrchr(where + 1, '/')) {
+			*end = 0;
+			snprintf(path, sizeof(path), v2 ? "/sys/fs/cgroup%s/memory.max"
+							: "/sys/fs/cgroup/memory%s/memory.limit_in_bytes",
+				 where + 1);
+			uint64_t one = read_limit(path);
+			limit = one < limit ? one : limit;
+			if (!strrchr(where + 1, '/'))
+				break;
+		}
+	}
+	fclose(f);
+	return limit;
+}
+
+uint64_t bw_memory_default(void)
+{
+	uint64_t limit = cgroup_limit();
+	uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t share = (limit < machine ? limit : machine) / 4;
+
+	if (share < UINT64_C(64) << 20)
+		return UINT64_C(64) << 20;
+	return share < UINT64_C(4) << 30 ? share : UINT64_C(4) << 30;
+}

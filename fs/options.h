@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The options of a mount: text to struct, pure.  Names and defaults are interface.md's and fixed.
+ */
+#ifndef BW_FS_OPTIONS_H
+#define BW_FS_OPTIONS_H
+
+#include "store/base/log.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum bw_commit_mode { BW_COMMIT_CLOSE, BW_COMMIT_RENAME };
+
+struct bw_mount_options {
+	bool ro;
+	int64_t wait_ns;
+	enum bw_commit_mode commit;
+	uint32_t pending;
+	int64_t io_timeout_ns, commit_timeout_ns;
+	uint64_t memory;		/* bytes; 0: bw_memory_default() */
+	char staging[4096];		/* directory for staged bytes above the memory budget; "": $TMPDIR */
+	uint32_t prefetch;		/* steps */
+	bool allow_other;
+	uid_t uid;
+	gid_t gid;
+	mode_t umask;
+	char log[4096];			/* "": syslog when in the background, else stderr */
+	enum bw_log_level loglevel;
+	bool foreground, debug;
+};
+
+void bw_mount_options_default(struct bw_mount_options *o);
+
+/*
+ * Applies a comma-separated list as mount -o gives it (several calls add up).  What mount(8), fstab
+ * and systemd add for themselves (rw, dev, _netdev, x-..., nofail ...) is accepted and dropped.  An
+ * option that is unknown, or known but not of this release, is -EINVAL and one sentence in why.
+ */
+int bw_mount_options_parse(struct bw_mount_options *o, const char *list, char *why, size_t why_len)
+	bw_must_check;
+
+/* A quarter of the memory this process may use (cgroup limit, or the machine's), 64 MiB to 4 GiB. */
+uint64_t bw_memory_default(void);
+
+#endif

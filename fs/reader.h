@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bytes of committed slices: footers, blocks, cache, prefetch.
+ *
+ * The one idea: a block (about 1 MiB) is fetched once, verified once (V5) and shared by everybody who
+ * wants it, as a refcounted blob.  A read is answered inside the call when its blocks are cached;
+ * otherwise it joins or starts one flight per block and is answered by the thread that verified the
+ * last one.  No caller waits.
+ *
+ * Memory: cached blocks, flights and footers draw on the mount's budget; the least recently used
+ * ones go first, prefetched ones nobody read before those.  A demand read whose block does not fit
+ * overdraws by that block rather than wait for itself.
+ *
+ * Thread-safe.  Knows nothing of FUSE.
+ */
+#ifndef BW_FS_READER_H
+#define BW_FS_READER_H
+
+#include "fs/counters.h"
+#include "manifest/head.h"
+#include "manifest/tgb.h"
+#include "store/base/budget.h"
+#include "store/base/workq.h"
+#include "store/store.h"
+
+struct bw_reader;
+
+struct bw_reader_config {
+	struct bw_store *store;			/* all borrowed */
+	const struct bw_stream *stream;
+	struct bw_head *head;
+	struct bw_budget *budget;
+	struct bw_workq *pool;			/* verifies and decompresses */
+	struct bw_log *log;
+	struct bw_counters *counters;
+	uint32_t prefetch;			/* steps ahead, per rank read here; 0: none */
+	int64_t io_timeout_ns;
+};
+
+int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret) bw_must_check;
+/* Every read and footer wait has been answered before it returns. */
+void bw_reader_free(struct bw_reader *r);
+
+/* ---- Footers ---------------------------------------------------------------------------------- */
+
+struct bw_tgb_wait {
+	/* err 0: tgb holds a reference that the callee takes over.  -BW_E_CORRUPT, -BW_E_RECLAIMED
+	 * (the object is gone and the newest root says so), -BW_E_UNREACHABLE. */
+	void (*done)(struct bw_tgb_wait *w, int err, struct bw_tgb *tgb);
+	struct bw_entry entry;
+	struct bw_tgb_wait *next;	/* private */
+};
+/* Cached: true, *ret_tgb (a reference) set and done not called.  Else false, and done runs later. */
+bool bw_reader_tgb(struct bw_reader *r, struct bw_tgb_wait *w, struct bw_tgb **ret_tgb);
+/* A footer this mount has just committed itself: saves the get.  Refs tgb. */
+void bw_reader_learn(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb);
+
+/* ---- Slices ----------------------------------------------------------------------------------- */
+
+/* A read never spans more pieces: 1 MiB of FUSE read over blocks of 256 KiB and more. */
+#define BW_READ_PIECES 6
+
+struct bw_read {
+	/* The request; the caller keeps entry and tgb until done. */
+	const struct bw_entry *entry;
+	struct bw_tgb *tgb;
+	uint32_t rank;
+	uint64_t offset;	/* raw bytes of the slice */
+	size_t length;		/* clamped to the slice's end; nothing above it */
+	bool sequential;	/* follows the handle's last read: worth reading ahead */
+	/* Runs exactly once, inside bw_reader_read() or later on a pool thread.  err 0: pieces are set;
+	 * their blobs are valid until done returns. */
+	void (*done)(struct bw_read *read, int err);
+	void *ctx;
+
+	/* The result. */
+	struct {
+		struct bw_blob *blob;
+		size_t offset, length;
+	} pieces[BW_READ_PIECES];
+	unsigned pieces_n;
+
+	atomic_uint missing;	/* private */
+	int err;		/* private */
+	unsigned hits;		/* private */
+};
+void bw_reader_read(struct bw_reader *r, struct bw_read *read);
+
+/* Gives back about bytes of the budget if it can (LRU). */
+void bw_reader_shrink(struct bw_reader *r, uint64_t bytes);
+
+#endif

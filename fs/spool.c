@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/spool.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CHUNK (1u << 20)
+#define CHUNK_MIN 4096u
+#define SIZE_MAX_BYTES (UINT64_C(1) << 40)	/* of one staged file in a file; memory ends long before */
+
+/* Bytes [i * CHUNK, i * CHUNK + cap) of the file; what is above cap, or missing, is zeros. */
+struct chunk {
+	uint8_t *bytes;		/* owned; NULL: a hole */
+	uint32_t cap;
+};
+
+struct bw_spool {
+	struct bw_spool_space *space;	/* borrowed */
+	struct bw_mutex lock;
+	uint64_t size;
+	int fd;			/* -1 while in memory */
+	uint64_t on_disk;	/* counted in space->disk */
+	size_t chunks_n;
+	struct chunk *chunks;	/* owned */
+};
+
+int bw_spool_new(struct bw_spool_space *space, struct bw_spool **ret)
+{
+	struct bw_spool *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	s->space = space;
+	s->fd = -1;
+	bw_mutex_init(&s->lock, BW_RANK_SPOOL);
+	*ret = s;
+	return 0;
+}
+
+static void give_memory(struct bw_spool_space *space, uint64_t bytes)
+{
+	atomic_fetch_sub(&space->memory, bytes);
+	bw_budget_give(space->budget, bytes);
+}
+
+static void drop_chunk(struct bw_spool *s, struct chunk *c)
+{
+	if (!c->bytes)
+		return;
+	give_memory(s->space, c->cap);
+	free(c->bytes);
+	*c = (struct chunk){0};
+}
+
+static void drop_chunks(struct bw_spool *s)
+{
+	for (size_t i = 0; i < s->chunks_n; i++)
+		drop_chunk(s, &s->chunks[i]);
+	free(s->chunks);
+	s->chunks = NULL;
+	s->chunks_n = 0;
+}
+
+void bw_spool_free(struct bw_spool *s)
+{
+	if (!s)
+		return;
+	drop_chunks(s);
+	if (s->fd >= 0)
+		close(s->fd);
+	atomic_fetch_sub(&s->space->disk, s->on_disk);
+	bw_mutex_done(&s->lock);
+	free(s);
+}
+
+static bool take_memory(struct bw_spool_space *space, uint64_t bytes)
+{
+	if (atomic_fetch_add(&space->memory, bytes) + bytes > space->memory_max) {
+		atomic_fetch_sub(&space->memory, bytes);
+		return false;
+	}
+	if (bw_budget_take(space->budget, bytes))
+		return true;
+	if (space->reclaim)
+		space->reclaim(space->ctx, bytes);
+	if (bw_budget_take(space->budget, bytes))
+		return true;
+	atomic_fetch_sub(&space->memory, bytes);
+	return false;
+}
+
+/* Room for the first `need` bytes of chunk i.  False: memory has no room for it. */
+static bool grow_chunk(struct bw_spool *s, size_t i, uint32_t need)
+{
+	if (i >= s->chunks_n) {
+		struct chunk *more = realloc(s->chunks, (i + 1) * sizeof(*more));
+		if (!more)
+			return false;
+		memset(more + s->chunks_n, 0, (i + 1 - s->chunks_n) * sizeof(*more));
+		s->chunks = more;
+		s->chunks_n = i + 1;
+	}
+	struct chunk *c = &s->chunks[i];
+
+	if (c->cap >= need)
+		return true;
+	uint32_t cap = c->cap ? c->cap : CHUNK_MIN;
+
+	while (cap < need)
+		cap *= 2;
+	if (!take_memory(s->space, cap - c->cap))
+		return false;
+	uint8_t *bytes = realloc(c->bytes, cap);
+	if (!bytes) {
+		give_memory(s->space, cap - c->cap);
+		return false;
+	}
+	memset(bytes + c->cap, 0, cap - c->cap);
+	c->bytes = bytes;
+	c->cap = cap;
+	return true;
+}
+
+static int write_all(int fd, const uint8_t *bytes, size_t len, uint64_t off)
+{
+	while (len) {
+		ssize_t n = pwrite(fd, bytes, len, (off_t)off);
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			return -errno;
+		}
+		bytes += n;
+		len -= (size_t)n;
+		off += (uint64_t)n;
+	}
+	return 0;
+}
+
+static int open_temporary(const char *dir)
+{
+	char path[4200];
+	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
+		return fd >= 0 ? fd : -errno;
+	snprintf(path, sizeof(path), "%s/batchweave-XXXXXX", dir);
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	unlink(path);
+	return fd;
+}
+
+static void count_disk_locked(struct bw_spool *s, uint64_t now)
+{
+	atomic_fetch_add(&s->space->disk, now);
+	atomic_fetch_sub(&s->space->disk, s->on_disk);
+	s->on_disk = now;
+}
+
+/* Moves everything to a temporary file; on failure everything stays where it was. */
+static int spill_locked(struct bw_spool *s)
+{
+	int fd = open_temporary(s->space->dir), err = 0;
+
+	if (fd < 0)
+		return fd;
+	for (size_t i = 0; i < s->chunks_n && !err; i++) {
+		uint64_t off = (uint64_t)i * CHUNK;
+		struct chunk *c = &s->chunks[i];
+		if (!c->bytes || off >= s->size)
+			continue;
+		uint64_t len = s->size - off < c->cap ? s->size - off : c->cap;
+		err = write_all(fd, c->bytes, len, off);
+	}
+	if (!err && ftruncate(fd, (off_t)s->size))
+		err = -errno;
+	if (err) {
+		close(fd);
+		return err;
+	}
+	drop_chunks(s);
+	s->fd = fd;
+	count_disk_locked(s, s->size);
+	return 0;
+}
+
+static int write_memory_locked(struct bw_spool *s, uint64_t off, const uint8_t *bytes, size_t len)
+{
+	uint64_t end = off + len;
+
+	if (end / CHUNK > s->space->memory_max / CHUNK + s->chunks_n + 4096)
+		return -ENOSPC;		/* a far hole would need a huge table: the file handles it */
+	for (uint64_t at = off; at < end;) {
+		uint64_t stop = (at / CHUNK + 1) * CHUNK;
+		stop = stop < end ? stop : end;
+		if (!grow_chunk(s, at / CHUNK, (uint32_t)(stop - at / CHUNK * CHUNK)))
+			return -ENOSPC;
+		at = stop;
+	}
+	while (len) {
+		uint32_t in = off % CHUNK;
+		size_t n = CHUNK - in < len ? CHUNK - in : len;
+		memcpy(s->chunks[off / CHUNK].bytes + in, bytes, n);
+		off += n;
+		bytes += n;
+		len -= n;
+	}
+	return 0;
+}
+
+int bw_spool_write(struct bw_spool *s, uint64_t off, const void *bytes, size_t len)
+{
+	uint64_t end;
+
+	if (__builtin_add_overflow(off, len, &end) || end > SIZE_MAX_BYTES)
+		return -EFBIG;
+	BW_LOCK_SCOPE(&s->lock);
+	if (s->fd < 0 && write_memory_locked(s, off, bytes, len) != 0) {
+		int err = spill_locked(s);
+		if (err)
+			return err;
+	}
+	if (s->fd >= 0) {
+		int err = write_all(s->fd, bytes, len, off);
+		if (err) {
+			/* What was written above the old size must not show up. */
+			(void)!ftruncate(s->fd, (off_t)s->size);
+			return err;
+		}
+	}
+	if (end > s->size)
+		s->size = end;
+	if (s->fd >= 0)
+		count_disk_locked(s, s->size);
+	return 0;
+}
+
+static void read_memory_locked(struct bw_spool *s, uint64_t off, uint8_t *bytes, size_t len)
+{
+	while (len) {
+		size_t i = off / CHUNK;
+		uint32_t in = off % CHUNK;
+		size_t n = CHUNK - in < len ? CHUNK - in : len, have = 0;
+		if (i < s->chunks_n && s->chunks[i].cap > in)
+			have = s->chunks[i].cap - in < n ? s->chunks[i].cap - in : n;
+		if (have)
+			memcpy(bytes, s->chunks[i].bytes + in, have);
+		memset(bytes + have, 0, n - have);
+		off += n;
+		bytes += n;
+		len -= n;
+	}
+}
+
+ssize_t bw_spool_read(struct bw_spool *s, uint64_t off, void *bytes, size_t len)
+{
+	BW_LOCK_SCOPE(&s->lock);
+	if (off >= s->size)
+		return 0;
+	if (len > s->size - off)
+		len = s->size - off;
+	if (s->fd < 0) {
+		read_memory_locked(s, off, bytes, len);
+		return (ssize_t)len;
+	}
+	for (size_t done = 0; done < len;) {
+		ssize_t n = pread(s->fd, (uint8_t *)bytes + done, len - done, (off_t)(off + done));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		done += (size_t)n;
+	}
+	return (ssize_t)len;
+}
+
+/* Zeros in memory from off to the end of what is held; whole chunks above are dropped. */
+static void cut_memory_locked(struct bw_spool *s, uint64_t off)
+{
+	for (size_t i = off / CHUNK; i < s->chunks_n; i++) {
+		uint64_t start = (uint64_t)i * CHUNK;
+		struct chunk *c = &s->chunks[i];
+		if (start >= off)
+			drop_chunk(s, c);
+		else if (off - start < c->cap)
+			memset(c->bytes + (off - start), 0, c->cap - (off - start));
+	}
+}
+
+int bw_spool_truncate(struct bw_spool *s, uint64_t size)
+{
+	if (size > SIZE_MAX_BYTES)
+		return -EFBIG;
+	BW_LOCK_SCOPE(&s->lock);
+	if (size == 0 && s->fd >= 0) {
+		close(s->fd);	/* back to memory */
+		s->fd = -1;
+		count_disk_locked(s, 0);
+	}
+	if (s->fd >= 0) {
+		if (ftruncate(s->fd, (off_t)size))
+			return -errno;
+		count_disk_locked(s, size);
+	} else if (size < s->size) {
+		cut_memory_locked(s, size);
+	}
+	s->size = size;
+	return 0;
+}
+
+int bw_spool_punch(struct bw_spool *s, uint64_t off, uint64_t len)
+{
+	BW_LOCK_SCOPE(&s->lock);
+	if (off >= s->size)
+		return 0;
+	if (len > s->size - off)
+		len = s->size - off;
+	if (s->fd >= 0) {
+		if (fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off,
+			      (off_t)len))
+			return -errno;
+		return 0;
+	}
+	while (len) {
+		size_t i = off / CHUNK;
+		uint32_t in = off % CHUNK;
+		uint64_t n = CHUNK - in < len ? CHUNK - in : len;
+		if (i < s->chunks_n && s->chunks[i].cap > in) {
+			uint64_t have = s->chunks[i].cap - in;
+			memset(s->chunks[i].bytes + in, 0, have < n ? have : n);
+		}
+		off += n;
+		len -= n;
+	}
+	return 0;
+}
+
+uint64_t bw_spool_size(struct bw_spool *s)
+{
+	BW_LOCK_SCOPE(&s->lock);
+	return s->size;
+}
+
+uint64_t bw_spool_stored(struct bw_spool *s)
+{
+	BW_LOCK_SCOPE(&s->lock);
+	uint64_t sum = s->on_disk;
+
+	for (size_t i = 0; i < s->chunks_n; i++)
+		sum += s->chunks[i].cap;
+	return sum;
+}
+
+static int body_read(struct bw_body *body, uint64_t off, void *buf, size_t len)
+{
+	ssize_t n = bw_spool_read(((struct bw_spool_body *)body)->spool, off, buf, len);
+
+	if (n < 0)
+		return (int)n;
+	return (size_t)n == len ? 0 : -EIO;
+}
+
+void bw_spool_body_init(struct bw_spool_body *b, struct bw_spool *s)
+{
+	b->body.size = bw_spool_size(s);
+	b->body.read = body_read;
+	b->spool = s;
+}
+
+static int sink_write(struct bw_sink *sink, uint64_t off, const void *bytes, size_t len)
+{
+	return bw_spool_write(((struct bw_spool_sink *)sink)->spool, off, bytes, len);
+}
+
+static int sink_read(struct bw_sink *sink, uint64_t off, void *bytes, size_t len)
+{
+	ssize_t n = bw_spool_read(((struct bw_spool_sink *)sink)->spool, off, bytes, len);
+
+	if (n < 0)
+		return (int)n;
+	return (size_t)n == len ? 0 : -EIO;
+}
+
+void bw_spool_sink_init(struct bw_spool_sink *k, struct bw_spool *s)
+{
+	k->sink.write = sink_write;
+	k->sink.read = sink_read;
+	k->spool = s;
+}

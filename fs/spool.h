@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The bytes of one staged file: sparse, growable, in memory while the byte budget has room and in an
+ * unlinked temporary file from then on.
+ *
+ * Thread-safe.  Writes may go to a disk, so they block for as long as a local write does and no longer.
+ */
+#ifndef BW_FS_SPOOL_H
+#define BW_FS_SPOOL_H
+
+#include "manifest/batch.h"
+#include "store/base/budget.h"
+#include "store/base/sync.h"
+#include "store/store.h"
+
+#include <sys/types.h>
+
+/* Where spools may put their bytes; shared by all spools of a mount. */
+struct bw_spool_space {
+	struct bw_budget *budget;	/* borrowed */
+	uint64_t memory_max;		/* share of the budget that staging may hold */
+	atomic_uint_fast64_t memory, disk;	/* staged bytes now */
+	const char *dir;		/* borrowed: for temporary files */
+	/* Asks others (the cache) to give back bytes of the budget; may be NULL. */
+	void (*reclaim)(void *ctx, uint64_t bytes);
+	void *ctx;
+};
+
+struct bw_spool;
+
+int bw_spool_new(struct bw_spool_space *space, struct bw_spool **ret) bw_must_check;
+void bw_spool_free(struct bw_spool *s);		/* NULL is fine */
+
+uint64_t bw_spool_size(struct bw_spool *s);
+uint64_t bw_spool_stored(struct bw_spool *s);	/* bytes it really holds, for st_blocks */
+
+/* All or nothing: on failure (-ENOSPC, -EFBIG, -EIO ...) the old bytes and size stand. */
+int bw_spool_write(struct bw_spool *s, uint64_t off, const void *bytes, size_t len) bw_must_check;
+/* Bytes read, short at the end; holes read as zeros. */
+ssize_t bw_spool_read(struct bw_spool *s, uint64_t off, void *bytes, size_t len) bw_must_check;
+int bw_spool_truncate(struct bw_spool *s, uint64_t size) bw_must_check;
+/* Makes [off, off+len) read as zeros without changing the size. */
+int bw_spool_punch(struct bw_spool *s, uint64_t off, uint64_t len) bw_must_check;
+
+/* The spool as a body to upload; valid while the spool is, its size as of now. */
+struct bw_spool_body {
+	struct bw_body body;
+	struct bw_spool *spool;		/* borrowed */
+};
+void bw_spool_body_init(struct bw_spool_body *b, struct bw_spool *s);
+
+/* The spool as a sink for compressed blocks. */
+struct bw_spool_sink {
+	struct bw_sink sink;
+	struct bw_spool *spool;		/* borrowed */
+};
+void bw_spool_sink_init(struct bw_spool_sink *k, struct bw_spool *s);
+
+#endif
