@@ -97,6 +97,7 @@ void bw_store_submit(struct bw_store *s, struct bw_op *op)
 	op->listing = NULL;
 	op->object_size = 0;
 	op->modified_ms = 0;
+	op->at = s;
 	s->ops->submit(s, op);
 }
 
@@ -157,7 +158,7 @@ int bw_op_err(const struct bw_op *op)
 	case BW_THROTTLED:
 		return -BW_E_THROTTLED;
 	case BW_DENIED:
-		return -BW_E_DENIED;
+		return op->err == -EROFS ? -EROFS : -BW_E_DENIED;
 	case BW_FULL:
 		return op->err == -EDQUOT ? -EDQUOT : -ENOSPC;
 	case BW_UNKNOWN:
@@ -169,7 +170,7 @@ int bw_op_err(const struct bw_op *op)
 	case BW_UNREACHABLE:
 		break;
 	}
-	return op->err == -EROFS ? -EROFS : -BW_E_UNREACHABLE;
+	return -BW_E_UNREACHABLE;
 }
 
 const char *bw_outcome_name(enum bw_outcome outcome)

@@ -82,7 +82,8 @@ struct bw_listing {
 void bw_listing_free(struct bw_listing *l);	/* NULL is fine */
 
 struct bw_op {
-	/* The request: set before submit, untouched until done(). */
+	/* The request: set before submit; until done() nobody else touches it (filters stand in for
+	 * done and put it back). */
 	enum bw_op_kind kind;
 	enum bw_prio prio;
 	int64_t deadline_ns;	/* bw_now() time; BW_NEVER.  Past it the op ends, soon, by itself */
@@ -106,6 +107,7 @@ struct bw_op {
 	struct bw_listing *listing;	/* LIST OK: dropped by bw_op_done() */
 
 	/* The store's own while the op is lent. */
+	struct bw_store *at;	/* the layer that was given it last */
 	struct bw_task task;
 	void *store_priv;
 };
@@ -115,7 +117,10 @@ struct bw_store_ops {
 	const char *name;
 	/* See the rules above. */
 	void (*submit)(struct bw_store *s, struct bw_op *op);
-	/* A hint that nobody wants the answer any more; done() still runs, exactly once.  May be NULL. */
+	/*
+	 * A hint that nobody wants the answer any more; done() still runs, exactly once, and never
+	 * inside cancel.  The caller sees to it that the op is still lent.  May be NULL.
+	 */
 	void (*cancel)(struct bw_store *s, struct bw_op *op);
 	/* Waits until every op lent has been given back, stops threads, frees, then frees what is below. */
 	void (*free)(struct bw_store *s);

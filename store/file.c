@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Objects as files below a directory. */
+#include "store/file_priv.h"
+
+#include "store/base/rand.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define THREADS_DEFAULT 8
+#define PIECE (1u << 20)
+
+static void close_p(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+}
+#define auto_fd __attribute__((cleanup(close_p))) int
+
+/* ---- Outcomes ------------------------------------------------------------------------------- */
+
+static void say(struct bw_op *op, const char *what, int err)
+{
+	char text[64];
+
+	op->err = err;
+	snprintf(op->detail, sizeof(op->detail), "%s: %s", what,
+		 bw_err_text(err, text, sizeof(text)));
+}
+
+void file_fail(struct bw_op *op, const char *what, int err)
+{
+	say(op, what, err);
+	switch (-err) {
+	case ENOSPC:
+	case EDQUOT:
+	case EFBIG:
+	case EMLINK:
+		op->outcome = BW_FULL;
+		break;
+	case EACCES:
+	case EPERM:
+	case EROFS:
+	/* What the directory holds stands in the way; asking again does not help. */
+	case EISDIR:
+	case ENOTDIR:
+	case ENOTEMPTY:
+	case ELOOP:
+	case EXDEV:
+	case ENAMETOOLONG:
+	case EOPNOTSUPP:
+		op->outcome = BW_DENIED;
+		break;
+	default:
+		op->outcome = BW_UNREACHABLE;
+	}
+}
+
+/* The answer of link, rename or unlink: does it prove that nothing was applied? */
+static bool is_refusal(int err)
+{
+	switch (-err) {
+	case EACCES:
+	case EPERM:
+	case EROFS:
+	case ENOSPC:
+	case EDQUOT:
+	case EMLINK:
+	case ENOENT:
+	case ENOTDIR:
+	case EISDIR:
+	case ENOTEMPTY:
+	case EEXIST:
+	case ELOOP:
+	case EXDEV:
+	case ENAMETOOLONG:
+	case EOPNOTSUPP:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void change_failed(struct bw_op *op, const char *what, int err)
+{
+	if (is_refusal(err)) {
+		file_fail(op, what, err);
+	} else {
+		say(op, what, err);
+		op->outcome = BW_UNKNOWN;
+	}
+}
+
+static bool is_late(struct bw_op *op)
+{
+	if (bw_now() < op->deadline_ns)
+		return false;
+	op->outcome = BW_CANCELLED;
+	op->err = 0;
+	return true;
+}
+
+static void gone(struct bw_op *op, int err)
+{
+	say(op, "store directory", err);
+	op->outcome = err == -EACCES ? BW_DENIED : BW_UNREACHABLE;
+}
+
+/* Nothing was found; which means something only if the store is still there. */
+static void missing(struct file_store *f, struct file_root *r, struct bw_op *op)
+{
+	int err = file_root_check(f, r);
+
+	if (err)
+		gone(op, err);
+	else
+		op->outcome = BW_NOT_FOUND;
+}
+
+/* ---- get ------------------------------------------------------------------------------------ */
+
+static int open_object(struct file_root *r, const char *key, struct stat *st)
+{
+	const char *base;
+	auto_fd parent = -1;
+	int err = file_parent(r, key, false, &parent, &base);
+
+	if (err)
+		return err == -EPERM ? -ENOENT : err;
+	/* O_NONBLOCK: a pipe that somebody left here must not hold the thread. */
+	int fd = openat(parent, base, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, st) != 0)
+		err = -errno;
+	else if (!S_ISREG(st->st_mode))
+		err = S_ISDIR(st->st_mode) ? -ENOENT : -EPERM;
+	if (err) {
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+static void read_range(struct bw_op *op, int fd, uint64_t length)
+{
+	bw_auto_blob struct bw_blob *blob = bw_blob_new(length);
+
+	if (!blob) {
+		file_fail(op, "memory", -ENOMEM);
+		return;
+	}
+	for (size_t at = 0; at < length;) {
+		ssize_t n = pread(fd, blob->bytes + at, length - at, (off_t)(op->offset + at));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			file_fail(op, "read", -errno);
+			op->outcome = BW_UNREACHABLE;
+			return;
+		}
+		if (n == 0) {
+			op->outcome = BW_CORRUPT;
+			return;
+		}
+		at += (size_t)n;
+	}
+	op->blob = blob;
+	blob = NULL;
+	op->outcome = BW_OK;
+}
+
+static void get(struct file_store *f, struct file_root *r, struct bw_op *op)
+{
+	struct stat st;
+	auto_fd fd = open_object(r, op->key, &st);
+
+	if (fd < 0) {
+		if (file_is_missing(fd))
+			missing(f, r, op);
+		else
+			file_fail(op, "open", fd);
+		return;
+	}
+	uint64_t size = (uint64_t)st.st_size;
+	uint64_t left = op->offset <= size ? size - op->offset : 0;
+	uint64_t length = op->length == BW_TO_END ? left : op->length;
+
+	if (op->offset > size || length > left || (op->length == BW_TO_END && left > op->max)) {
+		snprintf(op->detail, sizeof(op->detail), "the object has %llu bytes",
+			 (unsigned long long)size);
+		op->outcome = BW_CORRUPT;
+		return;
+	}
+	op->object_size = size;
+	op->modified_ms = st.st_mtim.tv_sec * INT64_C(1000) + st.st_mtim.tv_nsec / BW_MS;
+	read_range(op, fd, length);
+}
+
+/* ---- put ------------------------------------------------------------------------------------ */
+
+struct temp {
+	int dir, fd;
+	char name[48];
+};
+
+static int temp_open(struct file_root *r, struct temp *t)
+{
+	uint8_t random[8];
+	char hex[2 * sizeof(random) + 1];
+
+	t->dir = file_tmp_dir(r);
+	if (t->dir < 0)
+		return t->dir;
+	do {
+		bw_random(random, sizeof(random));
+		bw_hex(random, sizeof(random), hex);
+		snprintf(t->name, sizeof(t->name), "%ld-%s", (long)getpid(), hex);
+		t->fd = openat(t->dir, t->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+			       0644);
+	} while (t->fd < 0 && errno == EEXIST);
+	return t->fd < 0 ? -errno : 0;
+}
+
+static void temp_done(struct temp *t)
+{
+	if (t->fd >= 0) {
+		unlinkat(t->dir, t->name, 0);	/* a plain put has renamed it away */
+		close(t->fd);
+	}
+	if (t->dir >= 0)
+		close(t->dir);
+}
+
+static int write_all(int fd, const uint8_t *bytes, size_t len)
+{
+	while (len) {
+		ssize_t n = write(fd, bytes, len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		bytes += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* The body, on disk.  False: the op has its outcome. */
+static bool write_body(struct bw_op *op, int fd)
+{
+	uint64_t size = op->body->size;
+	uint8_t *piece = malloc(size < PIECE ? size + 1 : PIECE);
+	int err = 0;
+
+	if (!piece) {
+		file_fail(op, "memory", -ENOMEM);
+		return false;
+	}
+	for (uint64_t at = 0; !err && at < size;) {
+		size_t len = size - at < PIECE ? size - at : PIECE;
+		if (is_late(op)) {
+			err = -ECANCELED;
+			break;
+		}
+		err = op->body->read(op->body, at, piece, len);
+		if (err) {
+			say(op, "body", err);
+			op->outcome = BW_UNREACHABLE;
+			break;
+		}
+		err = write_all(fd, piece, len);
+		if (err)
+			file_fail(op, "write", err);
+		at += len;
+	}
+	free(piece);
+	if (err)
+		return false;
+	err = file_sync(fd);
+	if (err)
+		file_fail(op, "fsync", err);
+	return !err;
+}
+
+/* The name is taken: by us, if the server of a network file system lost the answer to a first link. */
+static void name_taken(struct bw_op *op, const struct temp *t, int parent, const char *base)
+{
+	struct stat st;
+
+	if (fstat(t->fd, &st) == 0 && st.st_nlink > 1) {
+		op->outcome = BW_OK;
+		return;
+	}
+	if (fstatat(parent, base, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode)) {
+		file_fail(op, "link", -EISDIR);
+		return;
+	}
+	op->outcome = BW_EXISTS;
+}
+
+/* Puts the file in its place.  OK and EXISTS are said only once the name is on disk. */
+static void publish(struct bw_op *op, const struct temp *t, int parent, const char *base)
+{
+	const char *what = op->if_absent ? "link" : "rename";
+	int err = op->if_absent ? linkat(t->dir, t->name, parent, base, 0)
+				: renameat(t->dir, t->name, parent, base);
+
+	err = err ? -errno : 0;
+	if (!err)
+		op->outcome = BW_OK;
+	else if (err == -EEXIST && op->if_absent)
+		name_taken(op, t, parent, base);
+	else
+		change_failed(op, what, err == -EEXIST ? -EISDIR : err);
+	if (op->outcome != BW_OK && op->outcome != BW_EXISTS)
+		return;
+
+	bool ours = op->outcome == BW_OK;
+	err = file_sync(parent);
+	if (err) {
+		say(op, "fsync of the directory", err);
+		op->outcome = ours ? BW_UNKNOWN : BW_UNREACHABLE;
+	}
+}
+
+static void put(struct file_store *f, struct file_root *r, struct bw_op *op)
+{
+	struct temp t = {.dir = -1, .fd = -1};
+	auto_fd parent = -1;
+	const char *base;
+	int err = temp_open(r, &t);
+
+	if (err) {
+		file_fail(op, "temporary file", err);
+		goto done;
+	}
+	if (!write_body(op, t.fd) || is_late(op))
+		goto done;
+	err = file_parent(r, op->key, true, &parent, &base);
+	if (err) {
+		file_fail(op, "directory", err);
+		goto done;
+	}
+	publish(op, &t, parent, base);
+	err = file_root_check(f, r);
+	if (err && op->outcome == BW_OK) {
+		say(op, "store directory", err);
+		op->outcome = BW_UNKNOWN;
+	} else if (err && op->outcome != BW_UNKNOWN) {
+		gone(op, err);
+	}
+done:
+	temp_done(&t);
+}
+
+/* ---- delete --------------------------------------------------------------------------------- */
+
+static void delete(struct file_store *f, struct file_root *r, struct bw_op *op)
+{
+	auto_fd parent = -1;
+	const char *base;
+	int err = file_parent(r, op->key, false, &parent, &base);
+
+	if (file_is_missing(err) || err == -EPERM) {
+		missing(f, r, op);
+		return;
+	}
+	if (err) {
+		file_fail(op, "directory", err);
+		return;
+	}
+	if (unlinkat(parent, base, 0) != 0) {
+		err = -errno;
+		if (file_is_missing(err) || err == -EISDIR)
+			missing(f, r, op);
+		else
+			change_failed(op, "unlink", err);
+		return;
+	}
+	err = file_sync(parent);
+	if (err) {
+		say(op, "fsync of the directory", err);
+		op->outcome = BW_UNKNOWN;
+		return;
+	}
+	op->outcome = BW_OK;
+}
+
+/* ---- The store ------------------------------------------------------------------------------ */
+
+static void perform(struct file_store *f, struct bw_op *op)
+{
+	struct file_root *r;
+
+	if (is_late(op))
+		return;
+	int err = file_root_get(f, &r);
+	if (err) {
+		gone(op, err);
+		return;
+	}
+	switch (op->kind) {
+	case BW_OP_GET:
+		get(f, r, op);
+		break;
+	case BW_OP_PUT:
+		put(f, r, op);
+		break;
+	case BW_OP_DELETE:
+		delete(f, r, op);
+		break;
+	case BW_OP_LIST:
+		file_list(r, op);
+		err = op->outcome == BW_OK ? file_root_check(f, r) : 0;
+		if (err) {
+			bw_op_done(op);
+			gone(op, err);
+		}
+		break;
+	}
+	file_root_unref(r);
+}
+
+static void run(struct bw_task *task)
+{
+	struct bw_op *op = bw_op_of(task);
+
+	perform((struct file_store *)op->at, op);
+	op->done(op);
+}
+
+static void submit(struct bw_store *s, struct bw_op *op)
+{
+	bw_op_queue(op, ((struct file_store *)s)->q, run, 0);
+}
+
+static void cancel(struct bw_store *s, struct bw_op *op)
+{
+	bw_op_cancel_on(op, ((struct file_store *)s)->q);
+}
+
+static void file_free(struct bw_store *s)
+{
+	struct file_store *f = (struct file_store *)s;
+
+	bw_workq_free(f->q);
+	file_root_unref(f->root);
+	bw_mutex_done(&f->lock);
+	free(f->dir);
+	free(f);
+}
+
+int bw_store_file_new(const char *dir, bool create, unsigned threads, struct bw_store **ret)
+{
+	static const struct bw_store_ops ops = {
+		.name = "file", .submit = submit, .cancel = cancel, .free = file_free};
+	struct file_store *f = calloc(1, sizeof(*f));
+	struct file_root *r;
+
+	if (!f)
+		return -ENOMEM;
+	f->store.ops = &ops;
+	bw_mutex_init(&f->lock, BW_RANK_STORE);
+	f->dir = strdup(dir);
+	int err = f->dir ? 0 : -ENOMEM;
+	if (!err && create)
+		err = file_make_dirs(dir);
+	if (!err)
+		err = file_root_get(f, &r);
+	if (err)
+		goto fail;
+	file_tmp_clean(r);
+	file_root_unref(r);
+	err = bw_workq_new("bw-file", threads ? threads : THREADS_DEFAULT, &f->q);
+	if (err)
+		goto fail;
+	*ret = &f->store;
+	return 0;
+fail:
+	file_free(&f->store);
+	return err;
+}

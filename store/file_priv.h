@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The file backend's own: the store directory and the ways below it.  Private to store/file*.c.
+ *
+ * All work is done relative to a descriptor of the store directory, so that a directory that is
+ * moved, removed or unmounted under the mount is noticed and never taken for an empty store: a
+ * look-up that found nothing counts only while the directory at the path is still the one that was
+ * asked.  A directory that comes back is opened again by the next request.
+ */
+#ifndef BW_STORE_FILE_PRIV_H
+#define BW_STORE_FILE_PRIV_H
+
+#include "store/layer.h"
+
+#include <sys/types.h>
+
+/* Temporary files lie here, below the store directory, so that link(2) stays on one file system. */
+#define FILE_TMP ".tmp"
+
+#define FILE_SYNCED_N 1024
+
+/* One incarnation of the store directory. */
+struct file_root {
+	atomic_uint refs;
+	int fd;
+	dev_t dev;
+	ino_t ino;
+	/* Hashes of directory paths whose entries in their parents are known to be on disk. */
+	atomic_uint_fast64_t synced[FILE_SYNCED_N];
+};
+
+struct file_store {
+	struct bw_store store;
+	struct bw_workq *q;
+	char *dir;		/* owned */
+	struct bw_mutex lock;	/* root */
+	struct file_root *root;
+};
+
+/* The directory that is at the path now.  -errno when there is none. */
+int file_root_get(struct file_store *f, struct file_root **ret) bw_must_check;
+void file_root_unref(struct file_root *r);	/* NULL is fine */
+/* 0 while r is still what the path leads to; else what is wrong with the path, or -ESTALE. */
+int file_root_check(struct file_store *f, const struct file_root *r) bw_must_check;
+
+/*
+ * Opens the directory that holds the last segment of path; *ret_base points to that segment.
+ * Follows no symbolic link.  create: makes missing directories and sees to it that all of the way
+ * is on disk.  -ENOENT, -ENOTDIR, -ENAMETOOLONG: there is no such way.  -EPERM: not for objects.
+ */
+int file_parent(struct file_root *r, const char *path, bool create, int *ret_fd,
+		const char **ret_base) bw_must_check;
+int file_tmp_dir(struct file_root *r) bw_must_check;	/* descriptor or -errno */
+void file_tmp_clean(struct file_root *r);	/* removes what crashed processes left long ago */
+int file_make_dirs(const char *dir) bw_must_check;	/* like mkdir -p, on disk when it returns 0 */
+int file_sync(int fd) bw_must_check;
+
+/* Ends a request on which nothing was applied. */
+void file_fail(struct bw_op *op, const char *what, int err);
+void file_list(struct file_root *r, struct bw_op *op);
+
+static inline bool file_is_missing(int err)
+{
+	return err == -ENOENT || err == -ENOTDIR || err == -ENAMETOOLONG;
+}
+
+#endif

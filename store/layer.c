@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/layer.h"
+
+void bw_frame_push(struct bw_op *op, struct bw_frame *f, void (*done)(struct bw_op *op))
+{
+	f->done = op->done;
+	f->priv = op->store_priv;
+	op->done = done;
+	op->store_priv = f;
+}
+
+struct bw_frame *bw_frame_pop(struct bw_op *op)
+{
+	struct bw_frame *f = op->store_priv;
+
+	op->done = f->done;
+	op->store_priv = f->priv;
+	return f;
+}
+
+void bw_op_queue(struct bw_op *op, struct bw_workq *q, void (*run)(struct bw_task *task),
+		 int64_t due_ns)
+{
+	op->task.run = run;
+	op->task.prio = op->prio;
+	bw_workq_push_at(q, &op->task, due_ns);
+}
+
+static void run_end(struct bw_task *task)
+{
+	struct bw_op *op = bw_op_of(task);
+
+	op->done(op);
+}
+
+void bw_op_end_on(struct bw_op *op, struct bw_workq *q)
+{
+	bw_op_queue(op, q, run_end, 0);
+}
+
+void bw_op_cancel_on(struct bw_op *op, struct bw_workq *q)
+{
+	if (!bw_workq_cancel(q, &op->task))
+		return;
+	bw_op_fail(op, BW_CANCELLED, 0);
+	bw_op_end_on(op, q);
+}
+
+void bw_op_fail(struct bw_op *op, enum bw_outcome outcome, int err)
+{
+	op->outcome = outcome;
+	op->err = err;
+}
+
+void bw_gate_init(struct bw_gate *g)
+{
+	bw_mutex_init(&g->lock, BW_RANK_LEAF);
+	bw_cond_init(&g->empty);
+	g->lent = 0;
+}
+
+void bw_gate_done(struct bw_gate *g)
+{
+	bw_cond_done(&g->empty);
+	bw_mutex_done(&g->lock);
+}
+
+void bw_gate_enter(struct bw_gate *g)
+{
+	BW_LOCK_SCOPE(&g->lock);
+	g->lent++;
+}
+
+void bw_gate_leave(struct bw_gate *g)
+{
+	BW_LOCK_SCOPE(&g->lock);
+	if (--g->lent == 0)
+		bw_cond_broadcast(&g->empty);
+}
+
+void bw_gate_wait(struct bw_gate *g)
+{
+	BW_LOCK_SCOPE(&g->lock);
+	while (g->lent)
+		bw_cond_wait(&g->empty, &g->lock);
+}

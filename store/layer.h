@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the layers of a store share.  Private to store/.
+ *
+ * A filter that must see the answer of an op puts a frame between itself and the caller: the frame
+ * keeps the caller's done() while the filter's own stands in the op, so one op travels down the
+ * whole chain and no layer copies it.
+ */
+#ifndef BW_STORE_LAYER_H
+#define BW_STORE_LAYER_H
+
+#include "store/base/sync.h"
+#include "store/store.h"
+
+struct bw_frame {
+	void (*done)(struct bw_op *op);	/* what stood in the op */
+	void *priv;
+};
+
+/* f stays where it is until it is popped: embedded in what the filter keeps for this op. */
+void bw_frame_push(struct bw_op *op, struct bw_frame *f, void (*done)(struct bw_op *op));
+/* In that done(): the frame, with the op as it was before. */
+struct bw_frame *bw_frame_pop(struct bw_op *op);
+
+static inline struct bw_op *bw_op_of(struct bw_task *task)
+{
+	return (struct bw_op *)((char *)task - offsetof(struct bw_op, task));
+}
+
+/* Queues an op, to be run by run() on a thread of q, not before due_ns (0: at once). */
+void bw_op_queue(struct bw_op *op, struct bw_workq *q, void (*run)(struct bw_task *task),
+		 int64_t due_ns);
+/* The same, to be given back as it is: outcome and err are set.  For what fails inside submit. */
+void bw_op_end_on(struct bw_op *op, struct bw_workq *q);
+/* For a backend whose ops wait in q: one that has not begun ends CANCELLED. */
+void bw_op_cancel_on(struct bw_op *op, struct bw_workq *q);
+
+void bw_op_fail(struct bw_op *op, enum bw_outcome outcome, int err);
+
+/* Counts the ops lent to a filter, so that its free() can wait for the last. */
+struct bw_gate {
+	struct bw_mutex lock;
+	struct bw_cond empty;
+	uint64_t lent;
+};
+void bw_gate_init(struct bw_gate *g);
+void bw_gate_done(struct bw_gate *g);
+void bw_gate_enter(struct bw_gate *g);
+void bw_gate_leave(struct bw_gate *g);	/* after the caller's done() has returned */
+void bw_gate_wait(struct bw_gate *g);
+
+#endif
