@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Each op is sent down as a child of its own, again and again, and ends once with what is known
+ * after all of its attempts: an attempt that proves "nothing was applied" proves it of itself only.
+ */
+#include "store/layer.h"
+
+#include "store/base/rand.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What an attempt ended with. */
+struct answer {
+	enum bw_outcome outcome;
+	int err;
+	char detail[sizeof(((struct bw_op *)0)->detail)];
+};
+
+struct child {
+	struct bw_op op;
+	struct bw_op *parent;	/* NULL once it was given back */
+	struct retry *r;
+	unsigned attempts;	/* that have ended */
+	struct answer last;	/* of the one before, when attempts > 0 */
+	bool in_doubt;		/* an attempt ended UNKNOWN */
+	/* Under r->lock: */
+	bool asleep, cancelled;
+	struct child *prev, *next;
+};
+
+struct retry {
+	struct bw_store store;
+	struct bw_retry_config config;
+	struct bw_gate gate;
+	struct bw_workq *q;	/* sleepers */
+	struct bw_mutex lock;	/* all of the rest */
+	struct bw_rng rng;
+	struct child *children;
+	bool stopping;
+};
+
+static void done(struct bw_op *op);
+
+static void send(struct child *c)
+{
+	const struct bw_op *p = c->parent;
+
+	c->op.kind = p->kind;
+	c->op.prio = p->prio;
+	c->op.deadline_ns = p->deadline_ns;
+	c->op.if_absent = p->if_absent;
+	c->op.body = p->body;
+	c->op.offset = p->offset;
+	c->op.length = p->length;
+	c->op.max = p->max;
+	c->op.done = done;
+	c->op.ctx = c;
+	bw_store_submit(c->r->store.next, &c->op);
+}
+
+static void answer_take(struct answer *a, const struct bw_op *op)
+{
+	a->outcome = op->outcome;
+	a->err = op->err;
+	memcpy(a->detail, op->detail, sizeof(a->detail));
+}
+
+static void answer_give(const struct answer *a, struct bw_op *op)
+{
+	op->outcome = a->outcome;
+	op->err = a->err;
+	memcpy(op->detail, a->detail, sizeof(op->detail));
+}
+
+/* What the caller may conclude from the last attempt, the ones before it considered. */
+static void conclude(struct child *c)
+{
+	struct bw_op *op = &c->op;
+
+	/* Why it was repeated says more than that there was no time for it. */
+	if (op->outcome == BW_CANCELLED && c->attempts > 1)
+		answer_give(&c->last, op);
+	if (!c->in_doubt)
+		return;
+	switch (op->outcome) {
+	case BW_THROTTLED:
+	case BW_DENIED:
+	case BW_FULL:
+	case BW_UNREACHABLE:
+	case BW_CANCELLED:
+		op->outcome = BW_UNKNOWN;
+		break;
+	default:
+		break;
+	}
+}
+
+static void finish(struct child *c)
+{
+	struct retry *r = c->r;
+	struct bw_op *p = c->parent;
+	struct answer a;
+
+	conclude(c);
+	answer_take(&a, &c->op);
+	answer_give(&a, p);
+	p->blob = c->op.blob;
+	p->listing = c->op.listing;
+	p->object_size = c->op.object_size;
+	p->modified_ms = c->op.modified_ms;
+	bw_lock(&r->lock);
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		r->children = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	bw_unlock(&r->lock);
+	free(c);
+	p->done(p);
+	bw_gate_leave(&r->gate);
+}
+
+static bool may_repeat(const struct child *c)
+{
+	const struct bw_op *op = &c->op;
+
+	switch (op->outcome) {
+	case BW_THROTTLED:
+	case BW_UNREACHABLE:
+		break;
+	case BW_UNKNOWN:
+		if (op->kind == BW_OP_PUT && op->if_absent)
+			return false;
+		break;
+	default:
+		return false;
+	}
+	return op->deadline_ns != BW_NEVER || c->attempts < c->r->config.tries;
+}
+
+static int64_t draw_locked(struct retry *r, unsigned attempts)
+{
+	int64_t ceiling_ns = r->config.base_ns;
+
+	for (unsigned i = 1; i < attempts && ceiling_ns < r->config.max_ns; i++)
+		ceiling_ns *= 2;
+	if (ceiling_ns > r->config.max_ns)
+		ceiling_ns = r->config.max_ns;
+	return (int64_t)(bw_rng_unit(&r->rng) * (double)ceiling_ns);
+}
+
+static void run_again(struct bw_task *task)
+{
+	struct child *c = (struct child *)bw_op_of(task);
+	struct retry *r = c->r;
+
+	bw_lock(&r->lock);
+	bool stop = r->stopping || c->cancelled;
+	c->asleep = false;
+	bw_unlock(&r->lock);
+	if (stop)
+		finish(c);
+	else
+		send(c);
+}
+
+/* False: no time is left, or nobody waits for it any more. */
+static bool sleep_on_it(struct child *c)
+{
+	struct retry *r = c->r;
+
+	BW_LOCK_SCOPE(&r->lock);
+	int64_t due_ns = bw_now() + draw_locked(r, c->attempts);
+
+	if (r->stopping || c->cancelled || due_ns >= c->op.deadline_ns)
+		return false;
+	c->asleep = true;
+	bw_op_queue(&c->op, r->q, run_again, due_ns);
+	return true;
+}
+
+static void done(struct bw_op *op)
+{
+	struct child *c = op->ctx;
+
+	c->attempts++;
+	c->in_doubt |= op->outcome == BW_UNKNOWN;
+	if (may_repeat(c)) {
+		answer_take(&c->last, op);
+		if (sleep_on_it(c))
+			return;
+	}
+	finish(c);
+}
+
+static void wake_locked(struct child *c)
+{
+	if (c->asleep && bw_workq_cancel(c->r->q, &c->op.task))
+		bw_op_queue(&c->op, c->r->q, run_again, 0);
+}
+
+static void run_short_of_memory(struct bw_task *task)
+{
+	struct bw_op *op = bw_op_of(task);
+	struct retry *r = (struct retry *)op->at;
+
+	op->done(op);
+	bw_gate_leave(&r->gate);
+}
+
+static void submit(struct bw_store *s, struct bw_op *op)
+{
+	struct retry *r = (struct retry *)s;
+	struct child *c = calloc(1, sizeof(*c));
+
+	bw_gate_enter(&r->gate);
+	if (!c) {
+		bw_op_fail(op, BW_UNREACHABLE, -ENOMEM);
+		bw_op_queue(op, r->q, run_short_of_memory, 0);
+		return;
+	}
+	c->parent = op;
+	c->r = r;
+	memcpy(c->op.key, op->key, sizeof(op->key));
+	memcpy(c->op.after, op->after, sizeof(op->after));
+	bw_lock(&r->lock);
+	c->next = r->children;
+	if (c->next)
+		c->next->prev = c;
+	r->children = c;
+	bw_unlock(&r->lock);
+	send(c);
+}
+
+/* An attempt under way is left to end; there is none after it. */
+static void cancel(struct bw_store *s, struct bw_op *op)
+{
+	struct retry *r = (struct retry *)s;
+
+	BW_LOCK_SCOPE(&r->lock);
+	for (struct child *c = r->children; c; c = c->next) {
+		if (c->parent != op)
+			continue;
+		c->cancelled = true;
+		wake_locked(c);
+	}
+}
+
+static void retry_free(struct bw_store *s)
+{
+	struct retry *r = (struct retry *)s;
+
+	if (r->q) {
+		bw_lock(&r->lock);
+		r->stopping = true;
+		for (struct child *c = r->children; c; c = c->next)
+			wake_locked(c);
+		bw_unlock(&r->lock);
+		bw_gate_wait(&r->gate);
+		bw_workq_free(r->q);
+	}
+	bw_store_free(s->next);
+	bw_gate_done(&r->gate);
+	bw_mutex_done(&r->lock);
+	free(r);
+}
+
+int bw_filter_retry_new(struct bw_store *below, const struct bw_retry_config *config,
+			struct bw_store **ret)
+{
+	static const struct bw_store_ops ops = {
+		.name = "retry", .submit = submit, .cancel = cancel, .free = retry_free};
+	struct retry *r = calloc(1, sizeof(*r));
+
+	if (!r) {
+		bw_store_free(below);
+		return -ENOMEM;
+	}
+	r->store = (struct bw_store){.ops = &ops, .next = below};
+	r->config = *config;
+	bw_mutex_init(&r->lock, BW_RANK_FILTER);
+	bw_rng_init(&r->rng, config->seed);
+	bw_gate_init(&r->gate);
+	int err = bw_workq_new("bw-retry", 1, &r->q);
+	if (err) {
+		retry_free(&r->store);
+		return err;
+	}
+	*ret = &r->store;
+	return 0;
+}

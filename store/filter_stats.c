@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/layer.h"
+#include "store/stats.h"
+
+#include <stdlib.h>
+
+struct stats {
+	struct bw_store store;
+	struct bw_store_stats *counts;	/* borrowed */
+};
+
+struct timed {
+	struct bw_frame frame;
+	struct bw_store_stats *counts;
+	int64_t start_ns;
+};
+
+static void add(atomic_uint_fast64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static void count(struct bw_store_stats *c, const struct bw_op *op, int64_t ns)
+{
+	static const double bounds[] = BW_STATS_BUCKETS;
+	unsigned bucket = 0;
+
+	while (bucket < BW_STATS_BUCKETS_N && (double)ns > bounds[bucket] * (double)BW_SEC)
+		bucket++;
+	add(&c->buckets[op->kind][bucket], 1);
+	add(&c->nanoseconds[op->kind], (uint64_t)ns);
+	if (op->kind == BW_OP_GET && op->outcome == BW_OK)
+		add(&c->bytes_in, op->blob->len);
+	/* In these cases the body was sent, even if it did not become the object. */
+	if (op->kind == BW_OP_PUT &&
+	    (op->outcome == BW_OK || op->outcome == BW_EXISTS || op->outcome == BW_UNKNOWN))
+		add(&c->bytes_out, op->body->size);
+	add(&c->requests[op->kind][op->outcome], 1);
+}
+
+static void done(struct bw_op *op)
+{
+	struct timed *t = (struct timed *)bw_frame_pop(op);
+
+	count(t->counts, op, bw_now() - t->start_ns);
+	free(t);
+	op->done(op);
+}
+
+static void submit(struct bw_store *s, struct bw_op *op)
+{
+	struct timed *t = malloc(sizeof(*t));
+
+	/* Short of memory, a request goes uncounted rather than undone. */
+	if (t) {
+		t->counts = ((struct stats *)s)->counts;
+		t->start_ns = bw_now();
+		bw_frame_push(op, &t->frame, done);
+	}
+	bw_store_submit(s->next, op);
+}
+
+static void cancel(struct bw_store *s, struct bw_op *op)
+{
+	bw_store_cancel(s->next, op);
+}
+
+static void stats_free(struct bw_store *s)
+{
+	bw_store_free(s->next);
+	free(s);
+}
+
+int bw_filter_stats_new(struct bw_store *below, struct bw_store_stats *stats, struct bw_store **ret)
+{
+	static const struct bw_store_ops ops = {
+		.name = "stats", .submit = submit, .cancel = cancel, .free = stats_free};
+	struct stats *s = malloc(sizeof(*s));
+
+	if (!s) {
+		bw_store_free(below);
+		return -ENOMEM;
+	}
+	*s = (struct stats){.store = {.ops = &ops, .next = below}, .counts = stats};
+	*ret = &s->store;
+	return 0;
+}
+
+uint64_t bw_stats_requests(const struct bw_store_stats *s, enum bw_op_kind kind)
+{
+	uint64_t sum = 0;
+
+	for (int o = 0; o < BW_STATS_OUTCOMES; o++)
+		sum += atomic_load_explicit(&s->requests[kind][o], memory_order_relaxed);
+	return sum;
+}
+
+uint64_t bw_stats_all(const struct bw_store_stats *s)
+{
+	uint64_t sum = 0;
+
+	for (int k = 0; k < BW_STATS_KINDS; k++)
+		sum += bw_stats_requests(s, (enum bw_op_kind)k);
+	return sum;
+}
