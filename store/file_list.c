@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -129,9 +130,7 @@ static bool entry_name(const struct walk *w, int dir, const struct dirent *e, ch
 	}
 	if (type != DT_DIR && type != DT_REG)
 		return false;
-	strcpy(name, e->d_name);
-	if (type == DT_DIR)
-		strcat(name, "/");
+	snprintf(name, NAME_MAX + 2, "%s%s", e->d_name, type == DT_DIR ? "/" : "");
 	return true;
 }
 
@@ -245,7 +244,7 @@ static void walk_dir(struct walk *w)
 		walk_batch(w, &b);
 		cut = b.cut;
 		if (b.n)
-			strcpy(above, b.names[b.n - 1]);
+			snprintf(above, sizeof(above), "%s", b.names[b.n - 1]);
 		batch_done(&b);
 	}
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/layer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 /* What a shell says of a process that SIGKILL ended. */
@@ -76,7 +76,7 @@ static void run_end(struct bw_task *task)
 static void end(struct fault *f, struct bw_op *op, enum bw_outcome outcome, int err)
 {
 	bw_op_fail(op, outcome, err);
-	strcpy(op->detail, "injected");
+	snprintf(op->detail, sizeof(op->detail), "injected");
 	bw_op_queue(op, f->q, run_end, 0);
 }
 
@@ -110,7 +110,7 @@ static void drop_answer(struct bw_op *op, enum bw_outcome outcome)
 {
 	bw_op_done(op);
 	bw_op_fail(op, outcome, 0);
-	strcpy(op->detail, "injected");
+	snprintf(op->detail, sizeof(op->detail), "injected");
 }
 
 static void flip(struct bw_op *op, uint64_t nth)

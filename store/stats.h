@@ -9,14 +9,14 @@
 
 #define BW_STATS_KINDS (BW_OP_LIST + 1)
 #define BW_STATS_OUTCOMES (BW_CANCELLED + 1)
-/* Upper bounds of the time buckets, seconds; the last bucket is +Inf. */
+/* Upper bounds of the time buckets, seconds; the last bucket is +Inf.  A request is in one bucket. */
 #define BW_STATS_BUCKETS {0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30}
 #define BW_STATS_BUCKETS_N 10
 
 struct bw_store_stats {
 	atomic_uint_fast64_t requests[BW_STATS_KINDS][BW_STATS_OUTCOMES];
-	atomic_uint_fast64_t bytes_in;	/* from the store */
-	atomic_uint_fast64_t bytes_out;
+	atomic_uint_fast64_t bytes_in;	/* answers of gets that were OK */
+	atomic_uint_fast64_t bytes_out;	/* bodies that were sent: puts that ended OK, EXISTS, UNKNOWN */
 	atomic_uint_fast64_t nanoseconds[BW_STATS_KINDS];
 	atomic_uint_fast64_t buckets[BW_STATS_KINDS][BW_STATS_BUCKETS_N + 1];
 };
