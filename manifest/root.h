@@ -134,8 +134,12 @@ void bw_root_unref(struct bw_root *r);	/* NULL is fine */
 /* Version 1: empty.  The same for every process that makes it, so a torn init can be finished. */
 int bw_root_first(const struct bw_stream *s, struct bw_root **ret) bw_must_check;
 
-/* Canonical bytes, envelope included, appended to out. */
+/* Canonical bytes, envelope included, appended to out.  -EINVAL when r breaks a rule that a decode
+ * checks (root_check.h says which), -BW_E_LIMIT when it is too long. */
 int bw_root_encode(const struct bw_root *r, struct bw_buf *out) bw_must_check;
+
+/* What a superseded root is overwritten with: its version's name stays taken.  Appended to out. */
+int bw_tombstone_encode(uint64_t version, struct bw_buf *out) bw_must_check;
 
 /*
  * Checks structure, order, counts and limits, that the entries are dense up to head, and that the

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "manifest/root_entry.h"
+
+#include "store/base/hash.h"
+
+#include <endian.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+uint64_t bw_level_span(unsigned level)
+{
+	uint64_t span = BW_LEAF_ENTRIES;
+
+	while (level-- > 0)
+		span *= BW_FANOUT;
+	return span;
+}
+
+void *bw_array_room(void *array, uint32_t n, uint32_t *cap, size_t size)
+{
+	if (n < *cap)
+		return array;
+	uint32_t grown = *cap ? *cap * 2 : 8;
+	void *p = reallocarray(array, grown, size);
+	if (p)
+		*cap = grown;
+	return p;
+}
+
+void bw_entry_put(struct bw_buf *b, const struct bw_entry *e)
+{
+	bw_buf_fmt(b,
+		   "[\"%" PRIu64 "\",\"%s\",\"%" PRIu64 "\",\"%" PRIu64 "\",\"%016" PRIx64
+		   "\",\"%" PRIu64 "\",\"%" PRIu64 "\",\"%" PRIu64 "\",%" PRIu32 ",\"%016" PRIx64
+		   "\",\"%" PRIu64 "\",%" PRId64 "]",
+		   e->step, e->producer, e->epoch, e->seq, e->nonce, e->size, e->raw, e->before,
+		   e->footer_len, e->footer_xxh3, e->version, e->time_ms);
+}
+
+void bw_entry_get(struct bw_json *j, struct bw_entry *ret)
+{
+	bw_json_expect(j, "[");
+	ret->step = bw_json_dec(j, BW_STEPS_MAX - 1);
+	bw_json_expect(j, ",");
+	bw_json_name(j, ret->producer);
+	bw_json_expect(j, ",");
+	ret->epoch = bw_json_dec(j, BW_COUNTER_MAX - 1);
+	bw_json_expect(j, ",");
+	ret->seq = bw_json_dec(j, BW_COUNTER_MAX - 1);
+	bw_json_expect(j, ",");
+	ret->nonce = bw_json_hex64(j);
+	bw_json_expect(j, ",");
+	ret->size = bw_json_dec(j, BW_BYTES_MAX);
+	bw_json_expect(j, ",");
+	ret->raw = bw_json_dec(j, BW_BYTES_MAX);
+	bw_json_expect(j, ",");
+	ret->before = bw_json_dec(j, BW_BYTES_MAX);
+	bw_json_expect(j, ",");
+	ret->footer_len = (uint32_t)bw_json_int(j, BW_FOOTER_MAX);
+	bw_json_expect(j, ",");
+	ret->footer_xxh3 = bw_json_hex64(j);
+	bw_json_expect(j, ",");
+	ret->version = bw_json_dec(j, BW_VERSION_MAX);
+	bw_json_expect(j, ",");
+	ret->time_ms = (int64_t)bw_json_int(j, BW_JSON_INT_MAX);
+	bw_json_expect(j, "]");
+}
+
+bool bw_entry_valid(const struct bw_entry *e)
+{
+	return e->step < BW_STEPS_MAX && bw_json_name_valid(e->producer) && e->epoch > 0 &&
+	       e->epoch < BW_COUNTER_MAX && e->seq < BW_COUNTER_MAX && e->seq <= e->step &&
+	       e->size <= BW_BYTES_MAX && e->raw > 0 && e->raw <= BW_BYTES_MAX &&
+	       e->before <= BW_BYTES_MAX - e->size && e->footer_len > 0 &&
+	       e->footer_len <= BW_FOOTER_MAX && e->footer_len < e->size && e->version > 1 &&
+	       e->version <= BW_VERSION_MAX && e->time_ms >= 0 &&
+	       (uint64_t)e->time_ms <= BW_JSON_INT_MAX;
+}
+
+bool bw_entry_follows(const struct bw_entry *prev, const struct bw_entry *e)
+{
+	return e->step == prev->step + 1 && e->before == prev->before + prev->size &&
+	       e->version >= prev->version && e->time_ms >= prev->time_ms;
+}
+
+void bw_pointer_put(struct bw_buf *b, const struct bw_pointer *p)
+{
+	bw_buf_fmt(b, "[\"%" PRIu64 "\",\"%" PRIu64 "\",\"%016" PRIx64 "\",\"%016" PRIx64 "\"]",
+		   p->first, p->last, p->hash, p->digest);
+}
+
+void bw_pointer_get(struct bw_json *j, struct bw_pointer *ret)
+{
+	bw_json_expect(j, "[");
+	ret->first = bw_json_dec(j, BW_STEPS_MAX - 1);
+	bw_json_expect(j, ",");
+	ret->last = bw_json_dec(j, BW_STEPS_MAX - 1);
+	bw_json_expect(j, ",");
+	ret->hash = bw_json_hex64(j);
+	bw_json_expect(j, ",");
+	ret->digest = bw_json_hex64(j);
+	bw_json_expect(j, "]");
+}
+
+bool bw_pointer_valid(unsigned level, const struct bw_pointer *p)
+{
+	uint64_t span = bw_level_span(level);
+
+	return level < BW_LEVELS_MAX && p->first < BW_STEPS_MAX && p->first % span == 0 &&
+	       p->last == p->first + span - 1;
+}
+
+uint64_t bw_digest_next(uint64_t digest, const struct bw_entry *e)
+{
+	/* Every part is little endian; the name carries its length, so no two entries look alike. */
+	uint8_t bytes[8 + 8 + 1 + BW_NAME_MAX + 4 * 8 + 4 + 8], *p = bytes;
+	size_t name_len = strlen(e->producer);
+	uint64_t u64;
+	uint32_t u32;
+
+#define PUT_U64(v) (u64 = htole64(v), p = (uint8_t *)mempcpy(p, &u64, sizeof(u64)))
+	PUT_U64(digest);
+	PUT_U64(e->step);
+	*p++ = (uint8_t)name_len;
+	p = mempcpy(p, e->producer, name_len);
+	PUT_U64(e->epoch);
+	PUT_U64(e->seq);
+	PUT_U64(e->nonce);
+	PUT_U64(e->size);
+	u32 = htole32(e->footer_len);
+	p = mempcpy(p, &u32, sizeof(u32));
+	PUT_U64(e->footer_xxh3);
+#undef PUT_U64
+	return bw_xxh3(bytes, (size_t)(p - bytes));
+}
