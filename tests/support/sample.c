@@ -18,6 +18,14 @@ static void must(bool fine, const char *what)
 	}
 }
 
+void bw_sample_name(char to[BW_NAME_MAX + 1], const char *from)
+{
+	size_t len = strlen(from);
+
+	must(len <= BW_NAME_MAX, "name");
+	memcpy(to, from, len + 1);
+}
+
 static void *grown(void *array, uint32_t n, size_t size)
 {
 	void *p = reallocarray(array, n, size);
@@ -59,7 +67,7 @@ static struct bw_producer_entry *producer(struct bw_sample *s, const char *name)
 
 	memmove(p + 1, p, (r->producers_n++ - at) * sizeof(*p));
 	memset(p, 0, sizeof(*p));
-	strcpy(p->name, name);
+	bw_sample_name(p->name, name);
 	p->epoch = 1;
 	memset(p->owner, name[0], sizeof(p->owner));
 	return p;
@@ -154,7 +162,7 @@ void bw_sample_grow(struct bw_sample *s, uint64_t steps)
 	for (uint64_t i = 0; i < steps; i++) {
 		struct bw_entry e = {.footer_len = 200};
 
-		strcpy(e.producer, s->root->head % 2 ? "beta" : "alpha");
+		bw_sample_name(e.producer, s->root->head % 2 ? "beta" : "alpha");
 		e.nonce = bw_xxh3_seed("nonce", 5, s->root->head);
 		e.size = 5000 + s->root->head % 100;
 		e.raw = 4800;
@@ -191,7 +199,7 @@ void bw_sample_job(struct bw_sample *s, const char *name, const uint64_t *steps,
 	struct bw_job *job = &r->jobs[r->jobs_n++];
 
 	memset(job, 0, sizeof(*job));
-	strcpy(job->name, name);
+	bw_sample_name(job->name, name);
 	job->markers = grown(NULL, n ? n : 1, sizeof(*job->markers));
 	for (uint32_t i = 0; i < n; i++) {
 		job->markers[i].step = steps[i];
@@ -215,7 +223,7 @@ void bw_sample_changes(struct bw_sample *s)
 		c->kind = i < KINDS ? (enum bw_change_kind)i : BW_CHANGE_APPEND;
 		if (c->kind != BW_CHANGE_TRIM && c->kind != BW_CHANGE_SWEEP &&
 		    c->kind != BW_CHANGE_SEAL)
-			strcpy(c->name, "alpha");
+			bw_sample_name(c->name, "alpha");
 		if (c->kind == BW_CHANGE_FENCE || c->kind == BW_CHANGE_APPEND)
 			memset(c->owner, 0xab, sizeof(c->owner));
 		if (c->kind == BW_CHANGE_APPEND) {

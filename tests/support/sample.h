@@ -19,6 +19,9 @@ struct bw_sample {
 	uint32_t cap;
 };
 
+/* Copies a name of at most BW_NAME_MAX bytes into a name field. */
+void bw_sample_name(char to[BW_NAME_MAX + 1], const char *from);
+
 void bw_sample_init(struct bw_sample *s, uint32_t ranks);
 void bw_sample_done(struct bw_sample *s);
 

@@ -209,7 +209,7 @@ Test(index, the_last_leaf_of_the_longest_stream)
 	for (unsigned i = 0; i < BW_LEAF_ENTRIES; i++) {
 		struct bw_entry *e = &entries[i];
 
-		strcpy(e->producer, "p");
+		bw_sample_name(e->producer, "p");
 		e->step = BW_STEPS_MAX - BW_LEAF_ENTRIES + i;
 		e->epoch = 1;
 		e->size = 100, e->raw = 1, e->footer_len = 20, e->version = BW_COUNTER_MAX - 1;

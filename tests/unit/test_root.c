@@ -396,7 +396,7 @@ Test(root, a_rule_that_is_broken_is_not_encoded)
 	s.root->producers[0].next--;
 	bw_sample_job(&s, "not/a/name", steps, 1, "");
 	cr_assert_eq(bw_root_encode(s.root, &out), -EINVAL);
-	strcpy(s.root->jobs[0].name, "name");
+	bw_sample_name(s.root->jobs[0].name, "name");
 	cr_assert_eq(bw_root_encode(s.root, &out), 0);
 	s.root->unknown = strdup(",\"head\":1");
 	cr_assert_eq(bw_root_encode(s.root, &out), -EINVAL);
@@ -420,7 +420,7 @@ Test(root, I12_a_root_at_every_limit_fits)
 
 		memset(name, 'p', BW_NAME_MAX);
 		snprintf(name, sizeof(name), "%064u", i);
-		strcpy(e.producer, name);
+		bw_sample_name(e.producer, name);
 		bw_sample_append(&s, &e);
 		if (i < BW_STATES_INLINE_MAX / BW_STATE_INLINE_MAX)
 			bw_sample_state(&s, name, state, sizeof(state));
@@ -435,7 +435,7 @@ Test(root, I12_a_root_at_every_limit_fits)
 	for (s.root->changes_n = 0; s.root->changes_n < BW_CHANGES_MAX; s.root->changes_n++) {
 		struct bw_change *c = &s.root->changes[s.root->changes_n];
 
-		strcpy(c->name, name);
+		bw_sample_name(c->name, name);
 		c->kind = BW_CHANGE_MARK;
 		if (s.root->changes_n >= BW_APPENDS_MAX) {
 			c->text = strdup(text);
@@ -477,7 +477,7 @@ Test(root, the_digest_depends_on_identity_alone)
 	for (int i = 0; i < 9; i++)
 		f[i] = e;
 	f[0].step++, f[1].epoch++, f[2].seq++, f[3].nonce++, f[4].size++, f[5].footer_len++;
-	f[6].footer_xxh3++, f[7].producer[0]++, strcpy(f[8].producer, "p2");
+	f[6].footer_xxh3++, f[7].producer[0]++, bw_sample_name(f[8].producer, "p2");
 	for (int i = 0; i < 9; i++)
 		cr_assert_neq(bw_digest_next(9, &f[i]), d, "%d", i);
 	cr_assert_neq(bw_digest_next(8, &e), d);
