@@ -32,7 +32,7 @@ void bw_mount_options_default(struct bw_mount_options *o)
 static bool is_dropped(const char *name)
 {
 	static const char *const dropped[] = {
-		"rw",	    "dev",	"nodev",    "suid",    "nosuid",     "exec",     "noexec",
+		"dev",	    "nodev",    "suid",    "nosuid",     "exec",     "noexec",
 		"relatime", "noatime",	"atime",    "norelatime", "strictatime", "sync",  "async",
 		"dirsync",  "auto",	"noauto",   "nofail",  "_netdev",    "user",     "nouser",
 		"users",    "owner",	"group",    "defaults", "default_permissions", "comment",
@@ -67,12 +67,18 @@ static const char *other_release(const char *name)
 
 static int set_octal(const char *value, mode_t *ret)
 {
-	char *end;
-	unsigned long v = strtoul(value, &end, 8);
+	mode_t v = 0;
 
-	if (!*value || *end || v > 0777)
+	if (!*value)
 		return -EINVAL;
-	*ret = (mode_t)v;
+	for (; *value; value++) {
+		if (*value < '0' || *value > '7')
+			return -EINVAL;
+		v = v * 8 + (mode_t)(*value - '0');
+		if (v > 0777)
+			return -EINVAL;
+	}
+	*ret = v;
 	return 0;
 }
 
@@ -109,6 +115,8 @@ static int set_flag(struct bw_mount_options *o, const char *name)
 {
 	if (strcmp(name, "ro") == 0)
 		o->ro = true;
+	else if (strcmp(name, "rw") == 0)
+		o->ro = false;		/* the last one counts, as with mount(8) */
 	else if (strcmp(name, "allow_other") == 0)
 		o->allow_other = true;
 	else if (strcmp(name, "foreground") == 0)

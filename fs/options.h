@@ -35,7 +35,7 @@ void bw_mount_options_default(struct bw_mount_options *o);
 
 /*
  * Applies a comma-separated list as mount -o gives it (several calls add up).  What mount(8), fstab
- * and systemd add for themselves (rw, dev, _netdev, x-..., nofail ...) is accepted and dropped.  An
+ * and systemd add for themselves (dev, _netdev, x-..., nofail ...) is accepted and dropped.  An
  * option that is unknown, or known but not of this release, is -EINVAL and one sentence in why.
  */
 int bw_mount_options_parse(struct bw_mount_options *o, const char *list, char *why, size_t why_len)

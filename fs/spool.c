@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define CHUNK (1u << 20)
@@ -193,7 +194,7 @@ static int write_memory_locked(struct bw_spool *s, uint64_t off, const uint8_t *
 {
 	uint64_t end = off + len;
 
-	if (end / CHUNK > s->space->memory_max / CHUNK + s->chunks_n + 4096)
+	if (end / CHUNK > s->space->memory_max / CHUNK + 4096)
 		return -ENOSPC;		/* a far hole would need a huge table: the file handles it */
 	for (uint64_t at = off; at < end;) {
 		uint64_t stop = (at / CHUNK + 1) * CHUNK;
@@ -213,25 +214,53 @@ static int write_memory_locked(struct bw_spool *s, uint64_t off, const uint8_t *
 	return 0;
 }
 
+/* Zeros in memory from off to the end of what is held; whole chunks above are dropped. */
+static void cut_memory_locked(struct bw_spool *s, uint64_t off)
+{
+	for (size_t i = off / CHUNK; i < s->chunks_n; i++) {
+		uint64_t start = (uint64_t)i * CHUNK;
+		struct chunk *c = &s->chunks[i];
+		if (start >= off)
+			drop_chunk(s, c);
+		else if (off - start < c->cap)
+			memset(c->bytes + (off - start), 0, c->cap - (off - start));
+	}
+}
+
+static int write_file_locked(struct bw_spool *s, uint64_t off, const uint8_t *bytes, size_t len)
+{
+	/* An append that fails is cut off again.  What overwrites gets its room first, so that a full
+	 * disk is found before old bytes are gone; a file system without fallocate does without. */
+	if (off < s->size && fallocate(s->fd, FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) &&
+	    errno != EOPNOTSUPP && errno != ENOSYS)
+		return -errno;
+	int err = write_all(s->fd, bytes, len, off);
+
+	if (err)
+		(void)!ftruncate(s->fd, (off_t)s->size);
+	return err;
+}
+
 int bw_spool_write(struct bw_spool *s, uint64_t off, const void *bytes, size_t len)
 {
 	uint64_t end;
 
 	if (__builtin_add_overflow(off, len, &end) || end > SIZE_MAX_BYTES)
 		return -EFBIG;
+	if (!len)
+		return 0;
 	BW_LOCK_SCOPE(&s->lock);
 	if (s->fd < 0 && write_memory_locked(s, off, bytes, len) != 0) {
 		int err = spill_locked(s);
-		if (err)
-			return err;
-	}
-	if (s->fd >= 0) {
-		int err = write_all(s->fd, bytes, len, off);
 		if (err) {
-			/* What was written above the old size must not show up. */
-			(void)!ftruncate(s->fd, (off_t)s->size);
+			cut_memory_locked(s, s->size);
 			return err;
 		}
+	}
+	if (s->fd >= 0) {
+		int err = write_file_locked(s, off, bytes, len);
+		if (err)
+			return err;
 	}
 	if (end > s->size)
 		s->size = end;
@@ -279,19 +308,6 @@ ssize_t bw_spool_read(struct bw_spool *s, uint64_t off, void *bytes, size_t len)
 	return (ssize_t)len;
 }
 
-/* Zeros in memory from off to the end of what is held; whole chunks above are dropped. */
-static void cut_memory_locked(struct bw_spool *s, uint64_t off)
-{
-	for (size_t i = off / CHUNK; i < s->chunks_n; i++) {
-		uint64_t start = (uint64_t)i * CHUNK;
-		struct chunk *c = &s->chunks[i];
-		if (start >= off)
-			drop_chunk(s, c);
-		else if (off - start < c->cap)
-			memset(c->bytes + (off - start), 0, c->cap - (off - start));
-	}
-}
-
 int bw_spool_truncate(struct bw_spool *s, uint64_t size)
 {
 	if (size > SIZE_MAX_BYTES)
@@ -313,6 +329,25 @@ int bw_spool_truncate(struct bw_spool *s, uint64_t size)
 	return 0;
 }
 
+static int punch_file_locked(struct bw_spool *s, uint64_t off, uint64_t len)
+{
+	static const uint8_t zeros[64u << 10];
+
+	if (fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) == 0)
+		return 0;
+	if (errno != EOPNOTSUPP)
+		return -errno;
+	while (len) {
+		size_t n = len < sizeof(zeros) ? len : sizeof(zeros);
+		int err = write_all(s->fd, zeros, n, off);
+		if (err)
+			return err;
+		off += n;
+		len -= n;
+	}
+	return 0;
+}
+
 int bw_spool_punch(struct bw_spool *s, uint64_t off, uint64_t len)
 {
 	BW_LOCK_SCOPE(&s->lock);
@@ -320,12 +355,8 @@ int bw_spool_punch(struct bw_spool *s, uint64_t off, uint64_t len)
 		return 0;
 	if (len > s->size - off)
 		len = s->size - off;
-	if (s->fd >= 0) {
-		if (fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off,
-			      (off_t)len))
-			return -errno;
-		return 0;
-	}
+	if (s->fd >= 0)
+		return punch_file_locked(s, off, len);
 	while (len) {
 		size_t i = off / CHUNK;
 		uint32_t in = off % CHUNK;
@@ -349,8 +380,11 @@ uint64_t bw_spool_size(struct bw_spool *s)
 uint64_t bw_spool_stored(struct bw_spool *s)
 {
 	BW_LOCK_SCOPE(&s->lock);
-	uint64_t sum = s->on_disk;
+	struct stat st;
+	uint64_t sum = 0;
 
+	if (s->fd >= 0 && fstat(s->fd, &st) == 0)
+		sum = (uint64_t)st.st_blocks * 512;
 	for (size_t i = 0; i < s->chunks_n; i++)
 		sum += s->chunks[i].cap;
 	return sum;

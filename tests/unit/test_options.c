@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/options.h"
+
+#include "store/base/clock.h"
+#include "store/base/err.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct bw_mount_options parsed(const char *list)
+{
+	struct bw_mount_options o;
+	char why[256] = "";
+
+	bw_mount_options_default(&o);
+	cr_assert_eq(bw_mount_options_parse(&o, list, why, sizeof(why)), 0, "%s: %s", list, why);
+	cr_assert_str_empty(why);
+	return o;
+}
+
+static void refused(const char *list, const char *sentence)
+{
+	struct bw_mount_options o;
+	char why[256] = "";
+
+	bw_mount_options_default(&o);
+	cr_assert_eq(bw_mount_options_parse(&o, list, why, sizeof(why)), -EINVAL, "%s", list);
+	cr_assert_str_eq(why, sentence);
+}
+
+Test(options, defaults_are_the_ones_of_the_manual)
+{
+	umask(027);
+	struct bw_mount_options o = parsed("");
+
+	cr_assert_not(o.ro);
+	cr_assert_eq(o.wait_ns, 0);
+	cr_assert_eq(o.commit, BW_COMMIT_CLOSE);
+	cr_assert_eq(o.pending, 0);
+	cr_assert_eq(o.io_timeout_ns, 60 * BW_SEC);
+	cr_assert_eq(o.commit_timeout_ns, 300 * BW_SEC);
+	cr_assert_eq(o.memory, 0);
+	cr_assert_eq(o.prefetch, 2);
+	cr_assert_eq(o.uid, getuid());
+	cr_assert_eq(o.gid, getgid());
+	cr_assert_eq(o.umask, 027);
+	cr_assert_eq(umask(0), 027, "asking for the mask has not changed it");
+	cr_assert_eq(o.loglevel, BW_LOG_INFO);
+	cr_assert_not(o.allow_other || o.foreground || o.debug);
+	cr_assert_str_empty(o.staging);
+	cr_assert_str_empty(o.log);
+}
+
+Test(options, each_option_arrives)
+{
+	struct bw_mount_options o =
+		parsed("ro,wait=1.5h,commit=rename,pending=8,io_timeout=10s,commit_timeout=5m,"
+		       "memory=512M,staging=/var/tmp,prefetch=4,allow_other,uid=1000,gid=100,"
+		       "umask=022,log=/var/log/x,loglevel=debug,foreground");
+
+	cr_assert(o.ro && o.allow_other && o.foreground);
+	cr_assert_not(o.debug);
+	cr_assert_eq(o.wait_ns, 5400 * BW_SEC);
+	cr_assert_eq(o.commit, BW_COMMIT_RENAME);
+	cr_assert_eq(o.pending, 8);
+	cr_assert_eq(o.io_timeout_ns, 10 * BW_SEC);
+	cr_assert_eq(o.commit_timeout_ns, 300 * BW_SEC);
+	cr_assert_eq(o.memory, UINT64_C(512) << 20);
+	cr_assert_str_eq(o.staging, "/var/tmp");
+	cr_assert_eq(o.prefetch, 4);
+	cr_assert_eq(o.uid, 1000);
+	cr_assert_eq(o.gid, 100);
+	cr_assert_eq(o.umask, 022);
+	cr_assert_str_eq(o.log, "/var/log/x");
+	cr_assert_eq(o.loglevel, BW_LOG_DEBUG);
+}
+
+Test(options, calls_add_up_and_the_last_one_counts)
+{
+	struct bw_mount_options o;
+	char why[256] = "";
+
+	bw_mount_options_default(&o);
+	cr_assert_eq(bw_mount_options_parse(&o, "ro,prefetch=7", why, sizeof(why)), 0);
+	cr_assert_eq(bw_mount_options_parse(&o, "prefetch=0,,wait=3,", why, sizeof(why)), 0);
+	cr_assert(o.ro);
+	cr_assert_eq(o.prefetch, 0);
+	cr_assert_eq(o.wait_ns, 3 * BW_SEC);
+	cr_assert_not(parsed("ro,rw").ro);
+	cr_assert(parsed("debug").foreground, "debug output needs a terminal to go to");
+}
+
+Test(options, S4_what_mount_and_systemd_add_is_dropped)
+{
+	struct bw_mount_options o =
+		parsed("rw,dev,nodev,suid,nosuid,exec,noexec,relatime,noatime,auto,noauto,nofail,"
+		       "_netdev,user,nouser,users,defaults,default_permissions,comment=systemd.automount,"
+		       "x-systemd.automount,x-systemd.requires=network-online.target,X-mount.mkdir=0755");
+
+	cr_assert_not(o.ro);
+	cr_assert_eq(o.wait_ns, 0);
+}
+
+Test(options, an_unknown_option_is_named)
+{
+	refused("nonsense", "unknown option: nonsense");
+	refused("ro,nonsense=1,wait=1", "unknown option: nonsense");
+	refused("Wait=1", "unknown option: Wait");
+	refused("ro=1", "unknown option: ro");
+}
+
+Test(options, one_of_another_release_says_so)
+{
+	refused("cache=/x", "option cache: this release does not have the disk cache");
+	refused("endpoint=http://h", "option endpoint: this release does not have s3:// stores");
+	refused("no_verify_tls", "option no_verify_tls: this release does not have s3:// stores");
+	refused("view=a/{step}", "option view: this release does not have name templates");
+	refused("gc", "option gc: this release does not have reclamation");
+}
+
+Test(options, a_bad_value_is_told_what_is_expected)
+{
+	refused("wait=soon", "option wait takes a time such as 30, 5m or 2h, not \"soon\"");
+	refused("wait", "option wait takes a time such as 30, 5m or 2h, not \"\"");
+	refused("memory=1M", "option memory takes a size of 16M or more, such as 512M or 2G, not \"1M\"");
+	refused("commit=never", "option commit takes close or rename, not \"never\"");
+	refused("umask=8", "option umask takes an octal mode such as 022, not \"8\"");
+	refused("loglevel=loud", "option loglevel takes error, warn, info or debug, not \"loud\"");
+	refused("pending=1025", "option pending takes a whole number, not \"1025\"");
+	refused("staging=", "option staging takes a path, not \"\"");
+}
+
+Test(options, values_have_one_spelling)
+{
+	const char *bad[] = {"wait=-1",	     "wait=1 ",	   "io_timeout=0", "commit_timeout=0s", "memory=16777215",
+			     "memory=1T",    "memory=-1",  "pending=01",   "pending=+1",	"prefetch=65",
+			     "uid=root",     "uid=4294967295", "gid=-1",   "umask=",		"umask=-22",
+			     "umask= 22",    "umask=0x12", "umask=1000",   "commit=",		"commit=Close",
+			     "commit=clone", "loglevel=",  "log="};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct bw_mount_options o;
+		char why[256] = "";
+		bw_mount_options_default(&o);
+		cr_assert_eq(bw_mount_options_parse(&o, bad[i], why, sizeof(why)), -EINVAL, "%s", bad[i]);
+		cr_assert_str_not_empty(why);
+	}
+	cr_assert_eq(parsed("umask=0").umask, 0);
+	cr_assert_eq(parsed("umask=0777").umask, 0777);
+	cr_assert_eq(parsed("memory=16M").memory, UINT64_C(16) << 20);
+	cr_assert_eq(parsed("memory=16777216").memory, UINT64_C(16) << 20);
+}
+
+Test(options, paths_that_do_not_fit_are_refused)
+{
+	char list[5000], why[256] = "";
+	struct bw_mount_options o;
+
+	memcpy(list, "staging=/", 9);
+	memset(list + 9, 'x', 4095);
+	list[9 + 4095] = 0;
+	bw_mount_options_default(&o);
+	cr_assert_eq(bw_mount_options_parse(&o, list, why, sizeof(why)), -EINVAL);
+	cr_assert_str_empty(o.staging);
+	list[9 + 4094] = 0;
+	cr_assert_eq(bw_mount_options_parse(&o, list, why, sizeof(why)), 0);
+	cr_assert_eq(strlen(o.staging), 4095);
+}
+
+Test(options, a_short_buffer_for_why_is_kept_to)
+{
+	struct bw_mount_options o;
+	char why[8] = "1234567";
+
+	bw_mount_options_default(&o);
+	cr_assert_eq(bw_mount_options_parse(&o, "nonsense", why, 4), -EINVAL);
+	cr_assert_str_eq(why, "unk");
+	cr_assert_eq(why[4], '5');
+}
+
+Test(options, S6_the_default_of_memory_has_bounds)
+{
+	uint64_t memory = bw_memory_default();
+	uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+
+	cr_assert_geq(memory, UINT64_C(64) << 20);
+	cr_assert_leq(memory, UINT64_C(4) << 30);
+	if (machine >= UINT64_C(256) << 20)
+		cr_assert_leq(memory, machine / 4);
+}
