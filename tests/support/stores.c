@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/support/stores.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum stack { BARE, STATS, LIMIT, RETRY, DELAY, FAULT, CHAIN };
+
+static const struct bw_retry_config retry = {
+	.base_ns = BW_MS / 10, .max_ns = BW_MS, .tries = 3, .seed = 1};
+
+static enum bw_fault no_fault(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
+{
+	(void)plan, (void)op, (void)nth;
+	return BW_FAULT_NONE;
+}
+
+static int open_chain(struct bw_test_store *t)
+{
+	struct bw_store_config config = {.stats = &t->stats, .fault = &t->plan, .threads = 4};
+	struct bw_url url = {.scheme = BW_URL_FILE};
+	char why[256];
+
+	snprintf(url.path, sizeof(url.path), "%s", t->dir);
+	return bw_store_open(&url, &config, &t->s, why, sizeof(why));
+}
+
+/* The production chain, but around memory. */
+static int wrap_chain(struct bw_test_store *t)
+{
+	int err = bw_filter_fault_new(t->s, &t->plan, &t->s);
+
+	if (!err)
+		err = bw_filter_retry_new(t->s, &retry, &t->s);
+	if (!err)
+		err = bw_filter_limit_new(t->s, 4, 8 << 20, &t->s);
+	return err ? err : bw_filter_stats_new(t->s, &t->stats, &t->s);
+}
+
+static int wrap(struct bw_test_store *t, enum stack stack)
+{
+	switch (stack) {
+	case STATS:
+		return bw_filter_stats_new(t->s, &t->stats, &t->s);
+	case LIMIT:
+		return bw_filter_limit_new(t->s, 3, 1 << 20, &t->s);
+	case RETRY:
+		return bw_filter_retry_new(t->s, &retry, &t->s);
+	case DELAY:
+		return bw_filter_delay_new(t->s, BW_MS / 20, BW_MS / 5, 1, &t->s);
+	case FAULT:
+		return bw_filter_fault_new(t->s, &t->plan, &t->s);
+	case CHAIN:
+		return wrap_chain(t);
+	case BARE:
+		break;
+	}
+	return 0;
+}
+
+void bw_test_store_open(unsigned number, struct bw_test_store *t)
+{
+	static const char *const stacks[] = {"nothing", "stats", "limit", "retry",
+					     "delay",   "fault", "the production chain"};
+	bool is_file = number >= BW_TEST_STACKS;
+	enum stack stack = (enum stack)(number % BW_TEST_STACKS);
+	int err;
+
+	memset(t, 0, sizeof(*t));
+	t->plan.decide = no_fault;
+	snprintf(t->name, sizeof(t->name), "%s under %s", is_file ? "file" : "mem", stacks[stack]);
+	if (is_file)
+		bw_test_tmpdir(t->dir);
+	if (is_file && stack == CHAIN) {
+		err = open_chain(t);
+	} else {
+		err = is_file ? bw_store_file_new(t->dir, false, 0, &t->s)
+			      : bw_store_mem_new(&t->s);
+		if (!err)
+			err = wrap(t, stack);
+	}
+	if (err) {
+		fprintf(stderr, "%s: cannot be opened: %d\n", t->name, err);
+		abort();
+	}
+}
+
+void bw_test_store_close(struct bw_test_store *t)
+{
+	bw_store_free(t->s);
+	if (t->dir[0])
+		bw_test_rmtree(t->dir);
+}
+
+enum bw_outcome bw_test_put(struct bw_store *s, const char *key, const void *bytes, size_t len,
+			    bool if_absent)
+{
+	struct bw_bytes_body body;
+	struct bw_op op;
+
+	bw_bytes_body_init(&body, bytes, len);
+	bw_op_put(&op, key, &body.body, if_absent);
+	return bw_store_sync(s, &op);
+}
+
+enum bw_outcome bw_test_get(struct bw_store *s, const char *key, struct bw_blob **ret_blob)
+{
+	struct bw_op op;
+
+	bw_op_get_all(&op, key, UINT64_MAX);
+	if (bw_store_sync(s, &op) == BW_OK)
+		*ret_blob = op.blob;
+	return op.outcome;
+}
+
+enum bw_outcome bw_test_delete(struct bw_store *s, const char *key)
+{
+	struct bw_op op;
+
+	bw_op_delete(&op, key);
+	return bw_store_sync(s, &op);
+}
+
+bool bw_test_holds(struct bw_store *s, const char *key, const void *bytes, size_t len)
+{
+	struct bw_blob *blob;
+
+	if (bw_test_get(s, key, &blob) != BW_OK)
+		return false;
+	bool same = blob->len == len && (!len || memcmp(blob->bytes, bytes, len) == 0);
+
+	bw_blob_unref(blob);
+	return same;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stores to hold to the contract, by number, and requests that wait for their answer.
+ *
+ * The numbers run over every backend under every stack of filters, so a parameterised test takes
+ * them as its index.
+ */
+#ifndef BW_TESTS_STORES_H
+#define BW_TESTS_STORES_H
+
+#include "store/stats.h"
+#include "store/store.h"
+#include "tests/support/tmpdir.h"
+
+#define BW_TEST_BACKENDS 2
+#define BW_TEST_STACKS 7
+#define BW_TEST_STORES (BW_TEST_BACKENDS * BW_TEST_STACKS)
+
+struct bw_test_store {
+	struct bw_store *s;
+	char name[32];			/* "file under retry" */
+	char dir[BW_TMPDIR_MAX];	/* "" when the backend has none */
+	struct bw_store_stats stats;	/* counts when the stack holds that filter */
+	struct bw_fault_plan plan;
+};
+
+/* Ends the program when it fails; starts threads. */
+void bw_test_store_open(unsigned number, struct bw_test_store *t);
+/* Frees the store unless t->s is NULL, and removes the directory. */
+void bw_test_store_close(struct bw_test_store *t);
+
+enum bw_outcome bw_test_put(struct bw_store *s, const char *key, const void *bytes, size_t len,
+			    bool if_absent);
+/* The whole object; *ret_blob only when it is OK. */
+enum bw_outcome bw_test_get(struct bw_store *s, const char *key, struct bw_blob **ret_blob);
+enum bw_outcome bw_test_delete(struct bw_store *s, const char *key);
+/* Whether the object is there and has these bytes. */
+bool bw_test_holds(struct bw_store *s, const char *key, const void *bytes, size_t len);
+
+#endif
