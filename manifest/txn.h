@@ -25,7 +25,7 @@
 enum bw_txn_want {
 	BW_TXN_PUT,	/* put key with bytes, if_absent; then step with the outcome */
 	BW_TXN_GET,	/* get key whole; then step with outcome and blob */
-	BW_TXN_REFRESH,	/* bring the newest root (a NOT_FOUND above it, sent after this); step with it */
+	BW_TXN_REFRESH,	/* bring the newest root; step with it.  Older than the slot is asked again */
 	BW_TXN_FIND,	/* find the entry of a step in the newest root; step with it */
 	BW_TXN_SLEEP,	/* wait; then step with nothing */
 	BW_TXN_DONE,	/* every change has its result */
@@ -40,6 +40,7 @@ struct bw_txn_change {
 	uint64_t step;			/* APPEND committed: the step it got */
 	uint64_t version;		/* committed: in which version */
 	uint64_t epoch;			/* FENCE committed: the new epoch */
+	bool held;			/* private: waits for others of this txn to be committed */
 };
 
 struct bw_txn;
@@ -48,6 +49,7 @@ struct bw_txn_answer {
 	enum bw_outcome outcome;	/* PUT, GET, FIND (OK or not) */
 	struct bw_blob *blob;		/* GET OK: borrowed */
 	struct bw_root *root;		/* REFRESH OK: borrowed */
+	int err;			/* REFRESH not OK: why, negative */
 	const struct bw_entry *entry;	/* FIND OK: borrowed */
 };
 
@@ -70,7 +72,10 @@ int bw_txn_add(struct bw_txn *t, struct bw_change *c, void *ctx) bw_must_check;
 size_t bw_txn_n(const struct bw_txn *t);
 struct bw_txn_change *bw_txn_at(struct bw_txn *t, size_t i);
 
-/* clock_ms and commit_id feed the next build; a fresh random id each call. */
+/*
+ * clock_ms and commit_id feed the next build; a fresh random id each call.  last answers the request
+ * before; it is not looked at in the first step and after a SLEEP.
+ */
 enum bw_txn_want bw_txn_step(struct bw_txn *t, const struct bw_txn_answer *last, int64_t clock_ms,
 			     const uint8_t commit_id[16], struct bw_txn_request *ret);
 
