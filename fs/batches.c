@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Producers and staged batches as data: making, finding, judging wholeness, dropping. */
+#include "fs/names.h"
+#include "fs/stage.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct bw_stage_producer *bw_producer_find(struct bw_produce *p, const char *name)
+{
+	struct bw_stage_producer *sp = p->producers;
+
+	while (sp && strcmp(sp->name, name))
+		sp = sp->next;
+	return sp;
+}
+
+static bool make_texts(struct bw_produce *p, struct bw_stage_node *dir)
+{
+	static const char *const names[] = {
+		[BW_TEXT_NEXT] = "next", [BW_TEXT_STATE] = "state", [BW_TEXT_RESUME] = "resume"};
+
+	for (int i = BW_TEXT_RESUME; i >= BW_TEXT_NEXT; i--) {
+		struct bw_stage_node *n = bw_stage_node_make(p, dir, BW_NODE_TEXT, names[i]);
+		if (!n)
+			return false;
+		n->text = (enum bw_produce_text)i;
+	}
+	return true;
+}
+
+struct bw_stage_producer *bw_producer_make(struct bw_produce *p, const char *name)
+{
+	struct bw_stage_producer *sp = bw_producer_find(p, name);
+
+	if (sp)
+		return sp;
+	sp = calloc(1, sizeof(*sp));
+	if (!sp)
+		return NULL;
+	sp->produce = p;
+	memcpy(sp->name, name, strlen(name) + 1);
+	sp->dir = bw_stage_node_make(p, p->root, BW_NODE_PRODUCER, name);
+	if (sp->dir)
+		sp->dir->producer = sp;
+	if (!sp->dir || !make_texts(p, sp->dir)) {
+		if (sp->dir)
+			bw_stage_node_detach(p, sp->dir);
+		free(sp);
+		return NULL;
+	}
+	sp->next = p->producers;
+	p->producers = sp;
+	return sp;
+}
+
+struct bw_stage_batch *bw_stage_batch_find(const struct bw_stage_producer *sp, uint64_t seq)
+{
+	struct bw_stage_batch *b = sp->batches;
+
+	while (b && b->seq < seq)
+		b = b->next;
+	return b && b->seq == seq ? b : NULL;
+}
+
+int bw_stage_batch_make(struct bw_stage_producer *sp, const char *name, uint64_t seq,
+		  struct bw_stage_batch **ret)
+{
+	struct bw_produce *p = sp->produce;
+	struct bw_stage_batch *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return -ENOMEM;
+	b->produce = p;
+	b->producer = sp;
+	b->seq = seq;
+	b->by_rank = calloc(p->c.stream->options.ranks, sizeof(struct bw_stage_node *));
+	b->dir = b->by_rank ? bw_stage_node_make(p, sp->dir, BW_NODE_BATCH, name) : NULL;
+	if (!b->dir) {
+		free(b->by_rank);
+		free(b);
+		return -ENOMEM;
+	}
+	b->dir->batch = b;
+	struct bw_stage_batch **at = &sp->batches;
+
+	while (*at && (*at)->seq < seq)
+		at = &(*at)->next;
+	b->next = *at;
+	*at = b;
+	*ret = b;
+	return 0;
+}
+
+void bw_stage_batch_drop(struct bw_stage_batch *b)
+{
+	struct bw_stage_batch **at = &b->producer->batches;
+
+	while (*at != b)
+		at = &(*at)->next;
+	*at = b->next;
+	if (b->dir)
+		bw_stage_node_detach(b->produce, b->dir);
+	free(b->by_rank);
+	free(b);
+}
+
+int bw_stage_batch_editable(const struct bw_stage_batch *b)
+{
+	if (b->state == BW_BATCH_BUSY)
+		return -EBUSY;
+	return b->state == BW_BATCH_COMMITTED ? -EROFS : 0;
+}
+
+bool bw_stage_node_whole(const struct bw_stage_node *n)
+{
+	if (n->poisoned || !n->spool || bw_spool_size(n->spool) == 0)
+		return false;
+	if (n->sealed)
+		return true;
+	if (n->batch->produce->c.options->commit == BW_COMMIT_RENAME)
+		return false;
+	for (const struct bw_stage_handle *h = n->writers; h; h = h->next)
+		if (!h->closed)
+			return false;
+	return true;
+}
+
+uint32_t bw_stage_batch_missing(const struct bw_stage_batch *b, uint32_t ranks)
+{
+	uint32_t missing = 0;
+
+	for (uint32_t r = 0; r < ranks; r++)
+		missing += !b->by_rank[r] || !bw_stage_node_whole(b->by_rank[r]);
+	return missing;
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/closer.h"
+
+#include "store/base/clock.h"
+#include "store/base/workq.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define JUDGE_THREADS 6
+#define JUDGE_BOUND_NS (50 * BW_MS)
+
+/* include/linux/sched.h; shown by /proc/PID/stat for as long as that file exists */
+#define PF_EXITING_BIT 0x4u
+#define PF_SIGNALED_BIT 0x400u
+
+struct bw_closer {
+	struct bw_workq *judges;	/* may hang in /proc for as long as a judgement may last */
+	struct bw_workq *timer;
+};
+
+struct judgement {
+	struct bw_task look, bound;
+	struct bw_closer *closer;
+	atomic_uint refs;
+	atomic_bool answered;
+	pid_t pid, opener;
+	void (*done)(void *ctx, enum bw_closer_verdict verdict);
+	void *ctx;
+	char tail[PATH_MAX];
+};
+
+static ssize_t read_proc(pid_t pid, const char *file, char *buf, size_t len)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	ssize_t n = read(fd, buf, len - 1);
+
+	close(fd);
+	buf[n > 0 ? n : 0] = 0;
+	return n;
+}
+
+pid_t bw_closer_tgid(pid_t pid)
+{
+	char buf[512];
+
+	if (pid <= 0 || read_proc(pid, "status", buf, sizeof(buf)) <= 0)
+		return 0;
+	const char *at = strstr(buf, "\nTgid:");
+
+	return at ? (pid_t)strtol(at + 6, NULL, 10) : 0;
+}
+
+/* Flags (field 9) and exit_code (field 52) of one thread. */
+static int read_stat(pid_t pid, unsigned *ret_flags, int *ret_exit_code)
+{
+	char buf[2048];
+
+	if (read_proc(pid, "stat", buf, sizeof(buf)) <= 0)
+		return -ENOENT;
+	char *at = strrchr(buf, ')');	/* the name before it may hold anything */
+
+	*ret_flags = 0;
+	*ret_exit_code = 0;
+	for (int field = 2; at && field <= 52; field++) {
+		if (field == 9)
+			*ret_flags = (unsigned)strtoul(at, NULL, 10);
+		if (field == 52)
+			*ret_exit_code = (int)strtol(at, NULL, 10);
+		at = strchr(at + 1, ' ');
+	}
+	return 0;
+}
+
+/*
+ * Threads that exit_group() sweeps away carry the signalled flag too; the exit code tells them from
+ * the killed.  Whoever may not see it (it reads 0) believes the flag.
+ */
+static bool is_killed(unsigned flags, int exit_code)
+{
+	if (!(flags & PF_SIGNALED_BIT))
+		return false;
+	if (geteuid() == 0 && (flags & PF_EXITING_BIT))
+		return exit_code & 0x7f;
+	return true;
+}
+
+/* Does process tgid hold a descriptor of the file whose path ends in tail?  The one being closed has
+ * left its table already. */
+static bool holds_another(pid_t tgid, const char *tail)
+{
+	char dir[64], target[PATH_MAX];
+	size_t tail_len = strlen(tail);
+	bool found = false;
+
+	snprintf(dir, sizeof(dir), "/proc/%d/fd", (int)tgid);
+	DIR *d = opendir(dir);
+	if (!d)
+		return false;	/* its table is gone: it exits */
+	for (struct dirent *e; !found && (e = readdir(d));) {
+		ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof(target));
+		found = n > 0 && (size_t)n >= tail_len &&
+			memcmp(target + n - tail_len, tail, tail_len) == 0;
+	}
+	closedir(d);
+	return found;
+}
+
+static void judgement_unref(struct judgement *j)
+{
+	if (atomic_fetch_sub(&j->refs, 1) == 1)
+		free(j);
+}
+
+static void answer(struct judgement *j, enum bw_closer_verdict verdict)
+{
+	if (!atomic_exchange(&j->answered, true))
+		j->done(j->ctx, verdict);
+}
+
+static enum bw_closer_verdict look_at(const struct judgement *j)
+{
+	pid_t tgid = bw_closer_tgid(j->pid);
+	unsigned flags;
+	int exit_code;
+
+	if (!tgid || !j->opener)
+		return BW_CLOSER_UNKNOWN;
+	bool own = tgid == j->opener;
+
+	if (own && holds_another(tgid, j->tail))
+		return BW_CLOSER_DEFER;
+	if (read_stat(j->pid, &flags, &exit_code))
+		return BW_CLOSER_UNKNOWN;
+	if (is_killed(flags, exit_code))
+		return own ? BW_CLOSER_KILLED_OWN : BW_CLOSER_KILLED_OTHER;
+	return own ? BW_CLOSER_OWN : BW_CLOSER_DEFER;
+}
+
+static void run_look(struct bw_task *task)
+{
+	struct judgement *j = (struct judgement *)((char *)task - offsetof(struct judgement, look));
+
+	answer(j, look_at(j));
+	if (bw_workq_cancel(j->closer->timer, &j->bound))
+		judgement_unref(j);
+	judgement_unref(j);
+}
+
+static void run_bound(struct bw_task *task)
+{
+	struct judgement *j = (struct judgement *)((char *)task - offsetof(struct judgement, bound));
+
+	answer(j, BW_CLOSER_DEFER);
+	judgement_unref(j);
+}
+
+bool bw_closer_judge(struct bw_closer *c, pid_t pid, pid_t opener, const char *tail,
+		     void (*done)(void *ctx, enum bw_closer_verdict verdict), void *ctx)
+{
+	struct judgement *j = calloc(1, sizeof(*j));
+
+	if (!j)
+		return false;
+	j->closer = c;
+	j->pid = pid;
+	j->opener = opener;
+	j->done = done;
+	j->ctx = ctx;
+	snprintf(j->tail, sizeof(j->tail), "%s", tail);
+	atomic_init(&j->refs, 2);
+	j->look.run = run_look;
+	j->bound.run = run_bound;
+	bw_workq_push_at(c->timer, &j->bound, bw_now() + JUDGE_BOUND_NS);
+	bw_workq_push(c->judges, &j->look);
+	return true;
+}
+
+int bw_closer_new(struct bw_closer **ret)
+{
+	struct bw_closer *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	int err = bw_workq_new("bw-judge", JUDGE_THREADS, &c->judges);
+
+	if (!err)
+		err = bw_workq_new("bw-judge-t", 1, &c->timer);
+	if (err) {
+		bw_closer_free(c);
+		return err;
+	}
+	*ret = c;
+	return 0;
+}
+
+void bw_closer_free(struct bw_closer *c)
+{
+	if (!c)
+		return;
+	bw_workq_free(c->judges);	/* the timer still answers what hangs, so they come back */
+	bw_workq_free(c->timer);
+	free(c);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who is closing a staged file, and in what state: the question behind P3 and P3k.
+ *
+ * To FUSE a killed writer looks like a clean close, and a shell's dup or a forked child's exit like
+ * the writer's own.  /proc tells them apart:
+ *   status  Tgid: is this the process that opened the file?
+ *   fd      does that process hold another descriptor of it (exec 3>f, `cat >> f` of a shell)?
+ *   stat    flags and exit_code: is it dying of a signal?
+ * Reading stat blocks for as long as a close-on-exec flush is unanswered (the task holds what stat
+ * wants), so each judgement runs on a thread of its own and is over after 50 ms at most: then it says
+ * DEFER, the flush is answered, the exec goes on, and the release of the last descriptor decides.
+ */
+#ifndef BW_FS_CLOSER_H
+#define BW_FS_CLOSER_H
+
+#include "store/base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum bw_closer_verdict {
+	BW_CLOSER_OWN,		/* the opener's last descriptor, alive or leaving in order: counts */
+	BW_CLOSER_DEFER,	/* another process, another descriptor, an exec: the release decides */
+	BW_CLOSER_KILLED_OWN,	/* the opener is dying of a signal */
+	BW_CLOSER_KILLED_OTHER,	/* somebody else is, who had inherited it */
+	BW_CLOSER_UNKNOWN,	/* cannot be seen: another pid namespace, hidden /proc */
+};
+
+struct bw_closer;
+int bw_closer_new(struct bw_closer **ret) bw_must_check;	/* starts threads */
+void bw_closer_free(struct bw_closer *c);	/* NULL is fine; judgements under way end first */
+
+/* Thread group of pid as seen here; 0 when it cannot be seen.  Does not block. */
+pid_t bw_closer_tgid(pid_t pid);
+
+/*
+ * Judges the flush by thread pid of a file that process opener opened; tail is the end of the file's
+ * path (from /produce/ on), to find other descriptors of it.  done runs once, on another thread.
+ * False when memory is short: done will not run.
+ */
+bool bw_closer_judge(struct bw_closer *c, pid_t pid, pid_t opener, const char *tail,
+		     void (*done)(void *ctx, enum bw_closer_verdict verdict), void *ctx);
+
+#endif

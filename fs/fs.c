@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Life of a mount: what starts after what, and how it ends (S5). */
+#include "fs/fs_priv.h"
+
+#include "store/base/clock.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define POOL_THREADS 2u
+#define DRAIN_NS (30 * BW_SEC)		/* S5: what is queued may take this long at the end */
+
+static void reclaim_memory(void *ctx, uint64_t bytes)
+{
+	struct bw_fs *fs = ctx;
+
+	bw_reader_shrink(fs->reader, bytes);
+}
+
+static const char *staging_dir(const struct bw_mount_options *o)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	if (o->staging[0])
+		return o->staging;
+	return tmp && *tmp ? tmp : "/tmp";
+}
+
+static int fail(char *why, size_t why_len, int code, const char *what, int err)
+{
+	char text[128];
+
+	snprintf(why, why_len, "%s: %s", what, bw_err_text(err, text, sizeof(text)));
+	return code;
+}
+
+static int open_stream(struct bw_fs *fs, struct bw_root **ret_root, char *why, size_t why_len)
+{
+	struct bw_store_config config = {.stats = &fs->stats};
+
+	if (bw_url_parse(fs->url_text, &fs->url, why, why_len))
+		return BW_FS_USAGE;
+	if (bw_store_open(&fs->url, &config, &fs->store, why, why_len))
+		return BW_FS_MOUNT_FAILED;
+	int64_t deadline = bw_now() + fs->o.io_timeout_ns;
+
+	if (bw_stream_open(fs->store, deadline, &fs->stream, ret_root, why, why_len))
+		return BW_FS_MOUNT_FAILED;
+	if (!fs->o.ro && bw_root_may_write(*ret_root)) {
+		snprintf(why, why_len, "this stream is written by a newer release: upgrade, or mount it "
+				       "with -o ro");
+		return BW_FS_MOUNT_FAILED;
+	}
+	return 0;
+}
+
+static int start_readers(struct bw_fs *fs)
+{
+	struct bw_reader_config reader = {
+		.store = fs->store, .stream = &fs->stream, .head = fs->head, .budget = &fs->budget,
+		.pool = fs->pool, .log = fs->log, .counters = &fs->counters,
+		.prefetch = fs->o.prefetch, .io_timeout_ns = fs->o.io_timeout_ns,
+	};
+	struct bw_steps_config steps = {
+		.head = fs->head, .waiting = &fs->waiting, .wait_ns = fs->o.wait_ns,
+		.io_timeout_ns = fs->o.io_timeout_ns,
+	};
+	int err = bw_reader_new(&reader, &fs->reader);
+
+	return err ? err : bw_steps_new(&steps, &fs->steps);
+}
+
+static int start_writers(struct bw_fs *fs)
+{
+	int err = bw_closer_new(&fs->closer);
+
+	if (err)
+		return err;
+	fs->space = (struct bw_spool_space){
+		.budget = &fs->budget, .memory_max = fs->o.memory / 2,
+		.dir = staging_dir(&fs->o), .reclaim = reclaim_memory, .ctx = fs,
+	};
+	struct bw_produce_config produce = {
+		.store = fs->store, .stream = &fs->stream, .head = fs->head,
+		.committer = fs->committer, .reader = fs->reader, .pool = fs->pool,
+		.closer = fs->closer, .waiting = &fs->waiting, .errors = &fs->errors,
+		.counters = &fs->counters, .log = fs->log, .space = &fs->space, .options = &fs->o,
+	};
+	return bw_produce_new(&produce, &fs->produce);
+}
+
+static int start_parts(struct bw_fs *fs, struct bw_root *root)
+{
+	int err = bw_workq_new("bw-pool", POOL_THREADS, &fs->pool);
+
+	if (!err)
+		err = bw_head_new(fs->store, &fs->stream, root, fs->log, &fs->head);
+	if (!err && !fs->o.ro)
+		err = bw_committer_new(fs->store, &fs->stream, fs->head, fs->log, &fs->committer);
+	if (!err)
+		err = start_readers(fs);
+	if (!err && !fs->o.ro)
+		err = start_writers(fs);
+	return err;
+}
+
+static int make(const char *url, const char *dir, const struct bw_mount_options *options,
+		struct bw_log *log, struct bw_fs **ret)
+{
+	struct bw_fs *fs = calloc(1, sizeof(*fs));
+
+	if (!fs)
+		return -ENOMEM;
+	fs->wake[0] = fs->wake[1] = -1;
+	fs->o = *options;
+	fs->log = log;
+	fs->started_ms = bw_wall_ms();
+	if (!fs->o.memory)
+		fs->o.memory = bw_memory_default();
+	bw_budget_init(&fs->budget, fs->o.memory);
+	bw_errors_init(&fs->errors);
+	bw_waiting_init(&fs->waiting, &fs->counters);
+	bw_mutex_init(&fs->lock, BW_RANK_FS);
+	bw_cond_init(&fs->changed);
+	fs->url_text = strdup(url);
+	fs->dir = realpath(dir, NULL);
+	*ret = fs;
+	return fs->url_text && fs->dir && pipe2(fs->wake, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
+}
+
+int bw_fs_start(const char *url, const char *dir, const struct bw_mount_options *options,
+		struct bw_log *log, struct bw_fs **ret, char *why, size_t why_len)
+{
+	struct bw_fs *fs = NULL;
+	struct bw_root *root = NULL;
+	int err = make(url, dir, options, log, &fs), code;
+
+	if (err) {
+		code = fail(why, why_len, err == -ENOENT ? BW_FS_USAGE : BW_FS_SYSTEM, dir, err);
+		goto failed;
+	}
+	code = open_stream(fs, &root, why, why_len);
+	if (code)
+		goto failed;
+	err = start_parts(fs, root);
+	if (err) {
+		code = fail(why, why_len, BW_FS_SYSTEM, "cannot start", err);
+		goto failed;
+	}
+	code = bw_fuse_mount(fs, why, why_len);
+	if (code)
+		goto failed;
+	err = bw_fuse_serve(fs);
+	if (err) {
+		code = fail(why, why_len, BW_FS_MOUNT_FAILED, "the mount does not answer", err);
+		goto failed;
+	}
+	bw_root_unref(root);
+	*ret = fs;
+	return 0;
+failed:
+	bw_root_unref(root);
+	bw_fs_free(fs);
+	return code;
+}
+
+void bw_fs_run(struct bw_fs *fs)
+{
+	struct pollfd fd = {.fd = fs->wake[0], .events = POLLIN};
+
+	while (poll(&fd, 1, -1) < 0 && errno == EINTR)
+		;
+	if (fs->produce) {
+		bw_produce_stop(fs->produce);
+		bw_produce_drain(fs->produce, bw_now() + DRAIN_NS);
+	}
+	bw_steps_stop(fs->steps);
+	bw_fuse_unmount(fs);
+}
+
+void bw_fs_stop(struct bw_fs *fs)
+{
+	/* Full means that it has been told often enough. */
+	(void)!write(fs->wake[1], "", 1);
+}
+
+void bw_fs_reopen_log(struct bw_fs *fs)
+{
+	bw_log_reopen(fs->log);
+}
+
+void bw_fs_free(struct bw_fs *fs)
+{
+	if (!fs)
+		return;
+	if (fs->produce)
+		bw_produce_stop(fs->produce);
+	if (fs->steps)
+		bw_steps_stop(fs->steps);
+	bw_fuse_unmount(fs);
+	if (fs->committer)
+		bw_committer_free(fs->committer, bw_now() + 5 * BW_SEC);
+	bw_closer_free(fs->closer);
+	bw_reader_free(fs->reader);
+	bw_head_free(fs->head);
+	/* Uploads that outlived the drain end with the store; they find the queue closed. */
+	bw_workq_free(fs->pool);
+	bw_store_free(fs->store);
+	bw_produce_free(fs->produce);
+	bw_steps_free(fs->steps);
+	bw_fuse_destroy(fs);
+	bw_cond_done(&fs->changed);
+	bw_mutex_done(&fs->lock);
+	bw_waiting_done(&fs->waiting);
+	bw_errors_done(&fs->errors);
+	if (fs->wake[0] >= 0) {
+		close(fs->wake[0]);
+		close(fs->wake[1]);
+	}
+	free(fs->dir);
+	free(fs->url_text);
+	free(fs);
+}

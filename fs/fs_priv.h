@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What hangs off a mount; for fs.c, status.c and the fuse_*.c adapters. */
+#ifndef BW_FS_PRIV_H
+#define BW_FS_PRIV_H
+
+#include "fs/closer.h"
+#include "fs/counters.h"
+#include "fs/errors.h"
+#include "fs/fs.h"
+#include "fs/produce.h"
+#include "fs/reader.h"
+#include "fs/spool.h"
+#include "fs/steps.h"
+#include "fs/waiting.h"
+#include "manifest/committer.h"
+#include "manifest/head.h"
+#include "manifest/open.h"
+#include "store/stats.h"
+#include "store/store.h"
+
+struct fuse_session;
+
+#define BW_FUSE_THREADS_MAX 8u
+
+struct bw_fs {
+	char *url_text;			/* owned */
+	char *dir;			/* owned, absolute */
+	struct bw_url url;
+	struct bw_mount_options o;
+	struct bw_log *log;		/* borrowed */
+	int64_t started_ms;
+
+	struct bw_store_stats stats;
+	struct bw_counters counters;
+	struct bw_budget budget;
+	struct bw_errors errors;
+	struct bw_waiting waiting;
+	struct bw_spool_space space;
+
+	/* In the order they start; freed the other way round. */
+	struct bw_store *store;
+	struct bw_stream stream;
+	struct bw_workq *pool;
+	struct bw_head *head;
+	struct bw_committer *committer;
+	struct bw_closer *closer;
+	struct bw_reader *reader;
+	struct bw_steps *steps;
+	struct bw_produce *produce;	/* NULL: ro */
+
+	struct fuse_session *session;
+	bool mounted;
+	int wake[2];			/* pipe: ends bw_fs_run() */
+	struct bw_mutex lock;		/* what follows */
+	struct bw_cond changed;
+	bool ready;			/* INIT was answered */
+	unsigned serving;		/* threads in the FUSE loop */
+	unsigned threads_n;
+	pthread_t threads[BW_FUSE_THREADS_MAX];
+	atomic_bool exiting;
+};
+
+/* ---- fuse_main.c ------------------------------------------------------------------------------ */
+
+int bw_fuse_mount(struct bw_fs *fs, char *why, size_t why_len) bw_must_check;
+int bw_fuse_serve(struct bw_fs *fs) bw_must_check;	/* starts the threads; waits for INIT */
+void bw_fuse_unmount(struct bw_fs *fs);		/* and joins the threads; late replies go nowhere */
+void bw_fuse_destroy(struct bw_fs *fs);
+
+/* ---- status.c: texts, made when they are opened ------------------------------------------------ */
+
+enum bw_status_file {
+	BW_STATUS_HEAD, BW_STATUS_FIRST, BW_STATUS_STATUS, BW_STATUS_JSON, BW_STATUS_METRICS,
+	BW_STATUS_WAITING, BW_STATUS_ERRORS, BW_STATUS_FILES
+};
+const char *bw_status_name(enum bw_status_file file);
+void bw_status_print(struct bw_fs *fs, enum bw_status_file file, struct bw_buf *out);
+void bw_metrics_print(struct bw_fs *fs, struct bw_buf *out);	/* metrics.c */
+/* meta.json of a step. */
+void bw_meta_print(const struct bw_fs *fs, const struct bw_entry *e, const struct bw_tgb *t,
+		   struct bw_buf *out);
+/* next, state length and resume, from one root. */
+uint64_t bw_text_size(struct bw_fs *fs, const char *producer, enum bw_produce_text what);
+/* state: the bytes, inline or fetched before by the caller. */
+void bw_text_print(const struct bw_producer_entry *e, const void *state, size_t state_len,
+		   enum bw_produce_text what, struct bw_buf *out);
+
+#define BW_STATUS_TEXT_MAX (8u << 20)
+
+#endif

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The FUSE session: mounting, the threads that serve it, unmounting.
+ *
+ * The loop is ours, not libfuse's: its threads are cancelled while they read, ours are told to stop and
+ * woken by a signal, so that no lock is ever lost.
+ */
+#include "fs/fuse_ops.h"
+
+#include "store/base/clock.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define WAKE_SIGNAL SIGUSR2
+#define INIT_LIMIT_NS (30 * BW_SEC)
+#define READ_AHEAD_KB 1024
+
+static void woken(int sig)
+{
+	(void)sig;
+}
+
+static void *serve(void *arg)
+{
+	struct bw_fs *fs = arg;
+	struct fuse_buf buf = {.mem = NULL};
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, WAKE_SIGNAL);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	while (!atomic_load(&fs->exiting) && !fuse_session_exited(fs->session)) {
+		int n = fuse_session_receive_buf(fs->session, &buf);
+		if (n == -EINTR || n == -EAGAIN)
+			continue;
+		if (n <= 0)
+			break;
+		fuse_session_process_buf(fs->session, &buf);
+	}
+	free(buf.mem);
+	bw_lock(&fs->lock);
+	bool last = --fs->serving == 0;
+	bw_cond_broadcast(&fs->changed);
+	bw_unlock(&fs->lock);
+	if (last)
+		bw_fs_stop(fs);		/* unmounted from outside */
+	return NULL;
+}
+
+static int session_new(struct bw_fs *fs)
+{
+	char name[4200], *argv[8];
+	int argc = 0;
+
+	/* Commas and backslashes of the URL would be options. */
+	size_t n = (size_t)snprintf(name, sizeof(name), "fsname=");
+
+	for (const char *p = fs->url_text; *p && n + 3 < sizeof(name); p++) {
+		if (*p == ',' || *p == '\\')
+			name[n++] = '\\';
+		name[n++] = *p;
+	}
+	name[n] = 0;
+	argv[argc++] = (char *)"batchweave";
+	argv[argc++] = (char *)"-o";
+	argv[argc++] = name;
+	argv[argc++] = (char *)"-o";
+	char options[160];
+
+	snprintf(options, sizeof(options), "subtype=batchweave,default_permissions,nodev,nosuid,noatime%s%s",
+		 fs->o.allow_other ? ",allow_other" : "", fs->o.ro ? ",ro" : "");
+	argv[argc++] = options;
+	if (fs->o.debug)
+		argv[argc++] = (char *)"-d";
+	struct fuse_args args = FUSE_ARGS_INIT(argc, argv);
+
+	fs->session = fuse_session_new(&args, &bw_fuse_ops, sizeof(bw_fuse_ops), fs);
+	fuse_opt_free_args(&args);
+	return fs->session ? 0 : -EINVAL;
+}
+
+int bw_fuse_mount(struct bw_fs *fs, char *why, size_t why_len)
+{
+	if (access("/dev/fuse", R_OK | W_OK)) {
+		snprintf(why, why_len, "/dev/fuse cannot be opened (%s): load the fuse module, or give the "
+				       "container the device", strerror(errno));
+		return BW_FS_SYSTEM;
+	}
+	int err = session_new(fs);
+
+	if (err) {
+		snprintf(why, why_len, "cannot set up FUSE");
+		return BW_FS_SYSTEM;
+	}
+	if (fuse_session_mount(fs->session, fs->dir)) {
+		snprintf(why, why_len, "cannot mount on %s: see the message above, and whether you may mount "
+				       "there (root, or fusermount3 installed)", fs->dir);
+		return BW_FS_MOUNT_FAILED;
+	}
+	fs->mounted = true;
+	return 0;
+}
+
+/* The kernel caps readahead at 128 KiB until this is raised, which root may do. */
+static void raise_readahead(struct bw_fs *fs)
+{
+	char line[4400], path[128], where[4200];
+	unsigned maj, min;
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+
+	if (!f)
+		return;
+	bool found = false;
+
+	while (!found && fgets(line, sizeof(line), f))
+		found = sscanf(line, "%*d %*d %u:%u %*s %4199s", &maj, &min, where) == 3 &&
+			strcmp(where, fs->dir) == 0 && strstr(line, " fuse.batchweave ");
+	fclose(f);
+	if (!found)
+		return;
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", maj, min);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0) {
+		bw_log(fs->log, BW_LOG_INFO, "readahead_not_raised",
+		       "file=%s reason=\"%s\" remedy=\"as root: echo %d > %s\"", path, strerror(errno),
+		       READ_AHEAD_KB, path);
+		return;
+	}
+	dprintf(fd, "%d\n", READ_AHEAD_KB);
+	close(fd);
+}
+
+static unsigned thread_count(void)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned n = cpus < 2 ? 2 : (unsigned)cpus + 1;
+
+	return n < BW_FUSE_THREADS_MAX ? n : BW_FUSE_THREADS_MAX;
+}
+
+int bw_fuse_serve(struct bw_fs *fs)
+{
+	struct sigaction sa = {.sa_handler = woken};	/* no SA_RESTART: it ends a read */
+	unsigned n = thread_count();
+	int err = 0;
+
+	sigaction(WAKE_SIGNAL, &sa, NULL);
+	bw_lock(&fs->lock);
+	fs->serving = n;
+	bw_unlock(&fs->lock);
+	for (; fs->threads_n < n && !err; fs->threads_n += !err)
+		err = bw_thread_start(&fs->threads[fs->threads_n], "bw-fuse", serve, fs);
+	bw_lock(&fs->lock);
+	if (err)
+		fs->serving -= n - fs->threads_n;
+	int64_t deadline = bw_now() + INIT_LIMIT_NS;
+
+	while (!err && !fs->ready && fs->serving)
+		if (!bw_cond_wait_until(&fs->changed, &fs->lock, deadline))
+			err = -ETIMEDOUT;
+	if (!err && !fs->ready)
+		err = -EIO;
+	bw_unlock(&fs->lock);
+	if (!err)
+		raise_readahead(fs);
+	return err;
+}
+
+static void join_threads(struct bw_fs *fs)
+{
+	atomic_store(&fs->exiting, true);
+	if (fs->session)
+		fuse_session_exit(fs->session);
+	/* A signal may come between the check and the read: again, until all have left. */
+	bw_lock(&fs->lock);
+	while (fs->serving) {
+		for (unsigned i = 0; i < fs->threads_n; i++)
+			pthread_kill(fs->threads[i], WAKE_SIGNAL);
+		bw_cond_wait_until(&fs->changed, &fs->lock, bw_now() + 10 * BW_MS);
+	}
+	bw_unlock(&fs->lock);
+	for (unsigned i = 0; i < fs->threads_n; i++)
+		pthread_join(fs->threads[i], NULL);
+	fs->threads_n = 0;
+}
+
+void bw_fuse_unmount(struct bw_fs *fs)
+{
+	join_threads(fs);
+	if (fs->mounted)
+		fuse_session_unmount(fs->session);
+	fs->mounted = false;
+}
+
+void bw_fuse_destroy(struct bw_fs *fs)
+{
+	if (fs->session)
+		fuse_session_destroy(fs->session);
+	fs->session = NULL;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/fuse_ops.h"
+
+#include "store/base/clock.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void bw_handle_free(struct bw_handle *h)
+{
+	if (!h)
+		return;
+	bw_buf_done(&h->text);
+	bw_tgb_unref(h->tgb);
+	free(h);
+}
+
+void bw_reply_err(fuse_req_t req, int err)
+{
+	fuse_reply_err(req, bw_err_errno(err));
+}
+
+static void fill(const struct bw_fs *fs, uint64_t ino, uint32_t mode, int64_t mtime_ns,
+		 struct stat *ret)
+{
+	struct timespec ts = {.tv_sec = mtime_ns / BW_SEC, .tv_nsec = mtime_ns % BW_SEC};
+
+	*ret = (struct stat){
+		.st_ino = ino,
+		.st_mode = mode & ~fs->o.umask,
+		.st_nlink = 1,
+		.st_uid = fs->o.uid,
+		.st_gid = fs->o.gid,
+		.st_blksize = 1 << 20,
+		.st_mtim = ts,
+		.st_ctim = ts,
+		.st_atim = ts,
+	};
+}
+
+void bw_fill_dir(const struct bw_fs *fs, uint64_t ino, uint32_t perm, int64_t mtime_ns,
+		 struct stat *ret)
+{
+	fill(fs, ino, S_IFDIR | perm, mtime_ns, ret);
+}
+
+void bw_fill_file(const struct bw_fs *fs, uint64_t ino, uint32_t perm, uint64_t size,
+		  uint64_t stored, int64_t mtime_ns, struct stat *ret)
+{
+	fill(fs, ino, S_IFREG | perm, mtime_ns, ret);
+	ret->st_size = (off_t)size;
+	ret->st_blocks = (blkcnt_t)((stored + 511) / 512);
+}
+
+void bw_reply_entry(fuse_req_t req, const struct stat *st, double timeout)
+{
+	struct fuse_entry_param e = {
+		.ino = st->st_ino, .attr = *st, .attr_timeout = timeout, .entry_timeout = timeout};
+
+	fuse_reply_entry(req, &e);
+}
+
+void bw_reply_open(fuse_req_t req, struct fuse_file_info *fi, struct bw_handle *h)
+{
+	fi->fh = (uint64_t)(uintptr_t)h;
+	/* The caller was interrupted: no release will come. */
+	if (fuse_reply_open(req, fi) == -ENOENT)
+		bw_handle_free(h);
+}
+
+void bw_reply_open_text(fuse_req_t req, struct fuse_file_info *fi, struct bw_buf *text)
+{
+	struct bw_handle *h = bw_buf_err(text) ? NULL : calloc(1, sizeof(*h));
+
+	if (!h) {
+		bw_buf_done(text);
+		bw_reply_err(req, -ENOMEM);
+		return;
+	}
+	h->kind = BW_HANDLE_TEXT;
+	h->text = *text;
+	fi->direct_io = 1;
+	bw_reply_open(req, fi, h);
+}
+
+int bw_dirbuf_init(struct bw_dirbuf *d, fuse_req_t req, size_t size)
+{
+	*d = (struct bw_dirbuf){.req = req, .size = size, .bytes = malloc(size)};
+	return d->bytes ? 0 : -ENOMEM;
+}
+
+bool bw_dirbuf_add(struct bw_dirbuf *d, const char *name, uint64_t ino, bool dir, uint64_t off)
+{
+	struct stat st = {.st_ino = ino, .st_mode = dir ? S_IFDIR : S_IFREG};
+	size_t left = d->size - d->len;
+	size_t need = fuse_add_direntry(d->req, d->bytes + d->len, left, name, &st, (off_t)off);
+
+	if (need > left)
+		return false;
+	d->len += need;
+	return true;
+}
+
+bool bw_dirbuf_dots(struct bw_dirbuf *d, uint64_t off, uint64_t ino, uint64_t parent)
+{
+	if (off < 1 && !bw_dirbuf_add(d, ".", ino, true, 1))
+		return false;
+	return off >= 2 || bw_dirbuf_add(d, "..", parent, true, 2);
+}
+
+void bw_dirbuf_reply(struct bw_dirbuf *d)
+{
+	fuse_reply_buf(d->req, d->bytes, d->len);
+	free(d->bytes);
+}

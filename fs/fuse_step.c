@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * /step: look-up, attributes, open and read of committed steps.
+ *
+ * Every question goes the same way: step -> entry (steps.h), entry -> footer (reader.h) where sizes are
+ * needed, then the reply.  open("/step/7/rank/3") is bw_step_open() -> resolved() -> got_tgb() ->
+ * reply_open().
+ */
+#include "fs/fuse_ops.h"
+
+#include "fs/names.h"
+#include "store/base/clock.h"
+#include "store/base/rand.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum question { Q_LOOKUP, Q_GETATTR, Q_OPEN, Q_OPENDIR, Q_GETXATTR };
+
+/* One parked request. */
+struct step_req {
+	struct bw_resolve resolve;
+	struct bw_tgb_wait tgb_wait;
+	fuse_req_t req;
+	struct bw_fs *fs;
+	enum question question;
+	enum bw_step_what what;
+	uint32_t rank;
+	struct fuse_file_info fi;
+	char name[48];		/* GETXATTR */
+	size_t size;		/* GETXATTR */
+};
+
+/* data is the question's number, not its address: the answer may be on its way meanwhile. */
+static void interrupted(fuse_req_t req, void *data)
+{
+	bw_steps_interrupt(bw_req_fs(req)->steps, (uint64_t)(uintptr_t)data);
+}
+
+static bool needs_tgb(const struct step_req *q)
+{
+	return q->what == BW_STEP_SLICE || q->what == BW_STEP_META;
+}
+
+/* ---- Replies ---------------------------------------------------------------------------------- */
+
+static void fill_what(const struct step_req *q, const struct bw_entry *e, const struct bw_tgb *t,
+		      struct stat *st)
+{
+	uint64_t ino = bw_step_ino(q->resolve.step, q->what, q->rank);
+	int64_t mtime = e->time_ms * BW_MS;
+
+	if (q->what == BW_STEP_SLICE) {
+		const struct bw_slice *s = &t->slices[q->rank];
+		bw_fill_file(q->fs, ino, 0444, s->raw, s->stored, mtime, st);
+	} else if (q->what == BW_STEP_META) {
+		bw_auto_buf struct bw_buf text;
+		bw_buf_init(&text, BW_STATUS_TEXT_MAX);
+		bw_meta_print(q->fs, e, t, &text);
+		bw_fill_file(q->fs, ino, 0444, text.len, text.len, mtime, st);
+	} else {
+		bw_fill_dir(q->fs, ino, 0555, mtime, st);
+	}
+}
+
+static void reply_slice_open(struct step_req *q, struct bw_tgb *t)
+{
+	struct bw_handle *h = calloc(1, sizeof(*h));
+
+	if (!h) {
+		bw_reply_err(q->req, -ENOMEM);
+		return;
+	}
+	h->kind = BW_HANDLE_SLICE;
+	h->entry = q->resolve.entry;
+	h->tgb = bw_tgb_ref(t);
+	h->rank = q->rank;
+	q->fi.keep_cache = 1;		/* V4: immutable, so what is cached stays right */
+	bw_reply_open(q->req, &q->fi, h);
+}
+
+static void reply_meta_open(struct step_req *q, const struct bw_tgb *t)
+{
+	struct bw_buf text;
+
+	bw_buf_init(&text, BW_STATUS_TEXT_MAX);
+	bw_meta_print(q->fs, &q->resolve.entry, t, &text);
+	bw_reply_open_text(q->req, &q->fi, &text);
+}
+
+static void xattr_text(const struct step_req *q, const struct bw_tgb *t, char *buf, size_t len)
+{
+	const struct bw_entry *e = &q->resolve.entry;
+	const char *what = q->name;
+	char key[BW_KEY_MAX + 1];
+
+	buf[0] = 0;
+	if (strcmp(what, "step") == 0)
+		snprintf(buf, len, "%" PRIu64, e->step);
+	else if (strcmp(what, "rank") == 0)
+		snprintf(buf, len, "%" PRIu32, q->rank);
+	else if (strcmp(what, "producer") == 0)
+		snprintf(buf, len, "%s", e->producer);
+	else if (strcmp(what, "seq") == 0)
+		snprintf(buf, len, "%" PRIu64, e->seq);
+	else if (strcmp(what, "xxh3") == 0)
+		snprintf(buf, len, "%016" PRIx64, t->slices[q->rank].xxh3);
+	else if (strcmp(what, "object") == 0) {
+		bw_key_data(&q->fs->stream, e->producer, e->epoch, e->seq, e->nonce, key);
+		snprintf(buf, len, "%s", key);
+	}
+}
+
+static void reply_xattr(fuse_req_t req, const char *bytes, size_t len, size_t size)
+{
+	if (!len)
+		fuse_reply_err(req, ENODATA);
+	else if (!size)
+		fuse_reply_xattr(req, len);
+	else if (size < len)
+		fuse_reply_err(req, ERANGE);
+	else
+		fuse_reply_buf(req, bytes, len);
+}
+
+static void reply(struct step_req *q, struct bw_tgb *t)
+{
+	const struct bw_entry *e = &q->resolve.entry;
+	char text[BW_KEY_MAX + 1];
+	struct stat st;
+
+	switch (q->question) {
+	case Q_LOOKUP:
+		fill_what(q, e, t, &st);
+		bw_reply_entry(q->req, &st, BW_FOREVER);
+		break;
+	case Q_GETATTR:
+		fill_what(q, e, t, &st);
+		fuse_reply_attr(q->req, &st, BW_FOREVER);
+		break;
+	case Q_OPENDIR:
+		fuse_reply_open(q->req, &q->fi);
+		break;
+	case Q_OPEN:
+		if (q->what == BW_STEP_SLICE)
+			reply_slice_open(q, t);
+		else
+			reply_meta_open(q, t);
+		break;
+	case Q_GETXATTR:
+		xattr_text(q, t, text, sizeof(text));
+		reply_xattr(q->req, text, strlen(text), q->size);
+		break;
+	}
+}
+
+/* ---- The way of a question -------------------------------------------------------------------- */
+
+static void log_failure(const struct step_req *q, int err)
+{
+	char text[128];
+
+	/* What a poller meets all day is not worth a line. */
+	if (err == -BW_E_NOT_COMMITTED || err == -BW_E_PAST_END || err == -EINTR || err == -ETIMEDOUT ||
+	    err == -BW_E_STOPPING)
+		return;
+	bw_log(q->fs->log, err == -BW_E_RECLAIMED ? BW_LOG_INFO : BW_LOG_ERROR, "step_failed",
+	       "step=%" PRIu64 " rank=%" PRIu32 " errno=%d reason=\"%s\"", q->resolve.step, q->rank,
+	       bw_err_errno(err), bw_err_text(err, text, sizeof(text)));
+	if (err != -BW_E_RECLAIMED)
+		bw_errors_add(&q->fs->errors, "step=%" PRIu64 " errno=%d reason=\"%s\"", q->resolve.step,
+			      bw_err_errno(err), bw_err_text(err, text, sizeof(text)));
+}
+
+static void end(struct step_req *q, int err, struct bw_tgb *t)
+{
+	if (err) {
+		log_failure(q, err);
+		bw_reply_err(q->req, err);
+	} else {
+		reply(q, t);
+	}
+	bw_tgb_unref(t);
+	free(q);
+}
+
+static void got_tgb(struct bw_tgb_wait *w, int err, struct bw_tgb *t)
+{
+	end((struct step_req *)((char *)w - offsetof(struct step_req, tgb_wait)), err, t);
+}
+
+static void resolved(struct bw_resolve *r, int err)
+{
+	struct step_req *q = (struct step_req *)r;
+	struct bw_tgb *t;
+
+	if (err || !needs_tgb(q)) {
+		end(q, err, NULL);
+		return;
+	}
+	q->tgb_wait.done = got_tgb;
+	q->tgb_wait.entry = r->entry;
+	if (bw_reader_tgb(q->fs->reader, &q->tgb_wait, &t))
+		end(q, 0, t);
+}
+
+static void ask(fuse_req_t req, uint64_t ino, enum question question, const struct fuse_file_info *fi,
+		const char *name, size_t size)
+{
+	struct step_req *q = calloc(1, sizeof(*q));
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+
+	if (!q) {
+		bw_reply_err(req, -ENOMEM);
+		return;
+	}
+	q->req = req;
+	q->fs = bw_req_fs(req);
+	q->question = question;
+	if (fi)
+		q->fi = *fi;
+	if (name)
+		snprintf(q->name, sizeof(q->name), "%s", name);
+	q->size = size;
+	bw_step_ino_split(ino, &q->resolve.step, &q->what, &q->rank);
+	q->resolve.done = resolved;
+	/* V7: a LOOKUP holds the directory, so it never waits. */
+	q->resolve.may_wait = question != Q_LOOKUP;
+	q->resolve.waiter.pid = ctx->pid;
+	if (q->what == BW_STEP_SLICE)
+		snprintf(q->resolve.waiter.what, sizeof(q->resolve.waiter.what),
+			 "step=%" PRIu64 " rank=%" PRIu32, q->resolve.step, q->rank);
+	else
+		snprintf(q->resolve.waiter.what, sizeof(q->resolve.waiter.what),
+			 "step=%" PRIu64 " rank=-", q->resolve.step);
+	uint64_t id = bw_steps_begin(q->fs->steps, &q->resolve);
+
+	fuse_req_interrupt_func(req, interrupted, (void *)(uintptr_t)id);
+	bw_steps_go(q->fs->steps, &q->resolve);
+}
+
+/* ---- Operations ------------------------------------------------------------------------------- */
+
+/* V7: with wait=, a step that may come is a name at once; GETATTR and OPEN do the waiting. */
+static bool answer_provisionally(fuse_req_t req, uint64_t ino)
+{
+	struct bw_fs *fs = bw_req_fs(req);
+	enum bw_step_what what;
+	uint64_t step;
+	uint32_t rank;
+	struct stat st;
+
+	bw_step_ino_split(ino, &step, &what, &rank);
+	if (fs->o.wait_ns == 0)
+		return false;
+	struct bw_root *root = bw_head_root(fs->head);
+	bool maybe = step >= root->head && !root->sealed;
+
+	bw_root_unref(root);
+	if (!maybe)
+		return false;
+	if (what == BW_STEP_SLICE || what == BW_STEP_META)
+		bw_fill_file(fs, ino, 0444, 0, 0, 0, &st);
+	else
+		bw_fill_dir(fs, ino, 0555, 0, &st);
+	bw_reply_entry(req, &st, 0);
+	return true;
+}
+
+/* The inode number of name in parent; 0: there cannot be such a name. */
+static uint64_t child_ino(struct bw_fs *fs, uint64_t parent, const char *name)
+{
+	enum bw_step_what what;
+	uint64_t number;
+	uint32_t rank;
+
+	if (parent == BW_INO_STEP)
+		return bw_decimal_parse(name, &number) || number >= BW_STEPS_MAX
+			       ? 0 : bw_step_ino(number, BW_STEP_DIR, 0);
+	uint64_t step;
+
+	bw_step_ino_split(parent, &step, &what, &rank);
+	if (what == BW_STEP_DIR && strcmp(name, "rank") == 0)
+		return bw_step_ino(step, BW_STEP_RANKS, 0);
+	if (what == BW_STEP_DIR && strcmp(name, "meta.json") == 0)
+		return bw_step_ino(step, BW_STEP_META, 0);
+	if (what == BW_STEP_RANKS && bw_decimal_parse(name, &number) == 0 &&
+	    number < fs->stream.options.ranks)
+		return bw_step_ino(step, BW_STEP_SLICE, (uint32_t)number);
+	return 0;
+}
+
+void bw_step_lookup(fuse_req_t req, uint64_t parent, const char *name)
+{
+	uint64_t ino = child_ino(bw_req_fs(req), parent, name);
+
+	if (!ino)
+		fuse_reply_err(req, ENOENT);
+	else if (!answer_provisionally(req, ino))
+		ask(req, ino, Q_LOOKUP, NULL, NULL, 0);
+}
+
+void bw_step_getattr(fuse_req_t req, uint64_t ino)
+{
+	struct bw_fs *fs = bw_req_fs(req);
+	struct stat st;
+
+	if (ino != BW_INO_STEP) {
+		ask(req, ino, Q_GETATTR, NULL, NULL, 0);
+		return;
+	}
+	struct bw_root *root = bw_head_root(fs->head);
+
+	bw_fill_dir(fs, ino, 0555, root->time_ms * BW_MS, &st);
+	bw_root_unref(root);
+	fuse_reply_attr(req, &st, 1.0);
+}
+
+void bw_step_open(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi)
+{
+	if ((fi->flags & O_ACCMODE) != O_RDONLY || (fi->flags & O_TRUNC))
+		fuse_reply_err(req, EROFS);
+	else
+		ask(req, ino, Q_OPEN, fi, NULL, 0);
+}
+
+static void step_dir_fresh(struct bw_fresh *f, int err)
+{
+	/* A store that does not answer must not hide what is known to be there. */
+	(void)err;
+	fuse_reply_open(f->req, &f->fi);
+	free(f);
+}
+
+void bw_step_opendir(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi)
+{
+	if (ino == BW_INO_STEP)
+		bw_fresh_ask(req, ino, "", fi, 0, BW_SEC, step_dir_fresh);
+	else
+		ask(req, ino, Q_OPENDIR, fi, NULL, 0);
+}
+
+/* Offsets are step numbers + 3, so a listing of a million steps holds nothing but its place. */
+static void readdir_steps(fuse_req_t req, size_t size, uint64_t off)
+{
+	struct bw_fs *fs = bw_req_fs(req);
+	struct bw_dirbuf d;
+	char name[24];
+
+	if (bw_dirbuf_init(&d, req, size)) {
+		bw_reply_err(req, -ENOMEM);
+		return;
+	}
+	struct bw_root *root = bw_head_root(fs->head);
+	bool room = bw_dirbuf_dots(&d, off, BW_INO_STEP, BW_INO_ROOT);
+	uint64_t step = off > 2 ? off - 2 : 0;
+
+	if (step < root->first)
+		step = root->first;
+	for (; room && step < root->head; step++) {
+		snprintf(name, sizeof(name), "%" PRIu64, step);
+		room = bw_dirbuf_add(&d, name, bw_step_ino(step, BW_STEP_DIR, 0), true, step + 3);
+	}
+	bw_root_unref(root);
+	bw_dirbuf_reply(&d);
+}
+
+static void readdir_step(fuse_req_t req, uint64_t ino, size_t size, uint64_t off)
+{
+	struct bw_fs *fs = bw_req_fs(req);
+	enum bw_step_what what;
+	struct bw_dirbuf d;
+	uint64_t step;
+	uint32_t rank;
+	char name[24];
+
+	bw_step_ino_split(ino, &step, &what, &rank);
+	if (bw_dirbuf_init(&d, req, size)) {
+		bw_reply_err(req, -ENOMEM);
+		return;
+	}
+	uint64_t up = what == BW_STEP_DIR ? BW_INO_STEP : bw_step_ino(step, BW_STEP_DIR, 0);
+	bool room = bw_dirbuf_dots(&d, off, ino, up);
+
+	if (what == BW_STEP_DIR) {
+		if (room && off < 3)
+			room = bw_dirbuf_add(&d, "rank", bw_step_ino(step, BW_STEP_RANKS, 0), true, 3);
+		if (room && off < 4)
+			bw_dirbuf_add(&d, "meta.json", bw_step_ino(step, BW_STEP_META, 0), false, 4);
+		bw_dirbuf_reply(&d);
+		return;
+	}
+	for (uint64_t r = off > 2 ? off - 2 : 0; room && r < fs->stream.options.ranks; r++) {
+		snprintf(name, sizeof(name), "%" PRIu64, r);
+		room = bw_dirbuf_add(&d, name, bw_step_ino(step, BW_STEP_SLICE, (uint32_t)r), false,
+				     r + 3);
+	}
+	bw_dirbuf_reply(&d);
+}
+
+void bw_step_readdir(fuse_req_t req, uint64_t ino, size_t size, uint64_t off)
+{
+	if (ino == BW_INO_STEP)
+		readdir_steps(req, size, off);
+	else
+		readdir_step(req, ino, size, off);
+}
+
+/* ---- Read ------------------------------------------------------------------------------------- */
+
+struct slice_read {
+	struct bw_read read;
+	fuse_req_t req;
+};
+
+static void read_done(struct bw_read *read, int err)
+{
+	struct slice_read *s = (struct slice_read *)read;
+	struct iovec iov[BW_READ_PIECES];
+
+	if (err) {
+		bw_reply_err(s->req, err);
+		free(s);
+		return;
+	}
+	for (unsigned i = 0; i < read->pieces_n; i++) {
+		iov[i].iov_base = read->pieces[i].blob->bytes + read->pieces[i].offset;
+		iov[i].iov_len = read->pieces[i].length;
+	}
+	fuse_reply_iov(s->req, iov, (int)read->pieces_n);
+	free(s);
+}
+
+void bw_step_read(fuse_req_t req, struct bw_handle *h, size_t size, uint64_t off)
+{
+	uint64_t raw = h->tgb->slices[h->rank].raw;
+
+	if (off >= raw || !size) {
+		fuse_reply_buf(req, NULL, 0);
+		return;
+	}
+	struct slice_read *s = calloc(1, sizeof(*s));
+
+	if (!s) {
+		bw_reply_err(req, -ENOMEM);
+		return;
+	}
+	s->req = req;
+	s->read.entry = &h->entry;
+	s->read.tgb = h->tgb;
+	s->read.rank = h->rank;
+	s->read.offset = off;
+	s->read.length = raw - off < size ? raw - off : size;
+	/* Kernel readahead may overtake itself by a request or two: near is sequential enough. */
+	uint64_t expected = atomic_exchange(&h->next_offset, off + s->read.length);
+
+	s->read.sequential = off <= expected + (1u << 20) && expected <= off + (1u << 20);
+	s->read.done = read_done;
+	bw_reader_read(bw_req_fs(req)->reader, &s->read);
+}
+
+/* ---- Extended attributes ---------------------------------------------------------------------- */
+
+#define XATTR_PREFIX "user.batchweave."
+static const char *const xattrs[] = {"step", "rank", "producer", "seq", "xxh3", "object"};
+#define XATTRS_N (sizeof(xattrs) / sizeof(xattrs[0]))
+
+static bool is_slice(uint64_t ino)
+{
+	enum bw_step_what what = BW_STEP_DIR;
+	uint64_t step;
+	uint32_t rank;
+
+	if (bw_is_step_ino(ino))
+		bw_step_ino_split(ino, &step, &what, &rank);
+	return what == BW_STEP_SLICE;
+}
+
+void bw_step_getxattr(fuse_req_t req, uint64_t ino, const char *name, size_t size)
+{
+	if (is_slice(ino) && strncmp(name, XATTR_PREFIX, strlen(XATTR_PREFIX)) == 0)
+		for (size_t i = 0; i < XATTRS_N; i++)
+			if (strcmp(name + strlen(XATTR_PREFIX), xattrs[i]) == 0) {
+				ask(req, ino, Q_GETXATTR, NULL, xattrs[i], size);
+				return;
+			}
+	fuse_reply_err(req, ENODATA);
+}
+
+void bw_step_listxattr(fuse_req_t req, uint64_t ino, size_t size)
+{
+	char list[256];
+	size_t len = 0;
+
+	for (size_t i = 0; is_slice(ino) && i < XATTRS_N; i++)
+		len += (size_t)snprintf(list + len, sizeof(list) - len, XATTR_PREFIX "%s", xattrs[i]) + 1;
+	if (!size)
+		fuse_reply_xattr(req, len);
+	else if (size < len)
+		fuse_reply_err(req, ERANGE);
+	else
+		fuse_reply_buf(req, list, len);
+}

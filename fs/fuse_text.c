@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files whose text is made when they are opened: /status, and next, state, resume of a producer. */
+#include "fs/fuse_ops.h"
+
+#include "store/base/clock.h"
+#include "store/base/hash.h"
+
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Fresh news -------------------------------------------------------------------------------- */
+
+static void fresh_done(struct bw_ask *ask, int err)
+{
+	struct bw_fresh *f = (struct bw_fresh *)((char *)ask - offsetof(struct bw_fresh, ask));
+
+	bw_waiting_remove(&f->fs->waiting, &f->waiter);
+	f->next(f, err);
+}
+
+void bw_fresh_ask(fuse_req_t req, uint64_t ino, const char *name, const struct fuse_file_info *fi,
+		  int arg, int64_t limit_ns, void (*next)(struct bw_fresh *f, int err))
+{
+	struct bw_fresh *f = calloc(1, sizeof(*f));
+
+	if (!f) {
+		bw_reply_err(req, -ENOMEM);
+		return;
+	}
+	f->fs = bw_req_fs(req);
+	f->req = req;
+	f->ino = ino;
+	f->arg = arg;
+	f->next = next;
+	if (fi)
+		f->fi = *fi;
+	snprintf(f->name, sizeof(f->name), "%s", name);
+	f->waiter.pid = fuse_req_ctx(req)->pid;
+	f->waiter.reason = BW_WAIT_LOOKUP;
+	snprintf(f->waiter.what, sizeof(f->waiter.what), "step=- rank=-");
+	f->ask.done = fresh_done;
+	f->ask.until_step = BW_STEPS_MAX;
+	f->ask.deadline_ns = bw_now() + limit_ns;
+	bw_waiting_add(&f->fs->waiting, &f->waiter);
+	bw_head_ask(f->fs->head, &f->ask);
+}
+
+/* ---- /status ------------------------------------------------------------------------------------ */
+
+static void status_stat(struct bw_fs *fs, enum bw_status_file file, struct stat *st)
+{
+	bw_auto_buf struct bw_buf text;
+
+	bw_buf_init(&text, BW_STATUS_TEXT_MAX);
+	bw_status_print(fs, file, &text);
+	/* S9: a size of 0 would make rsync, tar and sendfile copy nothing. */
+	bw_fill_file(fs, BW_INO_STATUS_FILES + file, 0444, text.len, text.len,
+		     bw_wall_ms() * BW_MS, st);
+}
+
+void bw_status_lookup(fuse_req_t req, const char *name)
+{
+	struct stat st;
+
+	for (int i = 0; i < BW_STATUS_FILES; i++) {
+		if (strcmp(name, bw_status_name((enum bw_status_file)i)))
+			continue;
+		status_stat(bw_req_fs(req), (enum bw_status_file)i, &st);
+		bw_reply_entry(req, &st, 0);
+		return;
+	}
+	fuse_reply_err(req, ENOENT);
+}
+
+void bw_status_getattr(fuse_req_t req, uint64_t ino)
+{
+	struct stat st;
+
+	status_stat(bw_req_fs(req), (enum bw_status_file)(ino - BW_INO_STATUS_FILES), &st);
+	fuse_reply_attr(req, &st, 0);
+}
+
+static void status_fresh(struct bw_fresh *f, int err)
+{
+	struct bw_buf text;
+
+	(void)err;	/* status tells of a store that does not answer */
+	bw_buf_init(&text, BW_STATUS_TEXT_MAX);
+	bw_status_print(f->fs, (enum bw_status_file)f->arg, &text);
+	bw_reply_open_text(f->req, &f->fi, &text);
+	free(f);
+}
+
+void bw_status_open(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi)
+{
+	enum bw_status_file file = (enum bw_status_file)(ino - BW_INO_STATUS_FILES);
+	struct bw_buf text;
+
+	if ((fi->flags & O_ACCMODE) != O_RDONLY || (fi->flags & O_TRUNC)) {
+		fuse_reply_err(req, EROFS);
+		return;
+	}
+	/* What is only about this mount is shown at once, whatever the store does. */
+	if (file != BW_STATUS_WAITING && file != BW_STATUS_ERRORS && file != BW_STATUS_METRICS) {
+		bw_fresh_ask(req, ino, "", fi, file, BW_SEC, status_fresh);
+		return;
+	}
+	bw_buf_init(&text, BW_STATUS_TEXT_MAX);
+	bw_status_print(bw_req_fs(req), file, &text);
+	bw_reply_open_text(req, fi, &text);
+}
+
+void bw_status_readdir(fuse_req_t req, size_t size, uint64_t off)
+{
+	struct bw_dirbuf d;
+
+	if (bw_dirbuf_init(&d, req, size)) {
+		bw_reply_err(req, -ENOMEM);
+		return;
+	}
+	bool room = bw_dirbuf_dots(&d, off, BW_INO_STATUS, BW_INO_ROOT);
+
+	for (uint64_t i = off > 2 ? off - 2 : 0; room && i < BW_STATUS_FILES; i++)
+		room = bw_dirbuf_add(&d, bw_status_name((enum bw_status_file)i),
+				     BW_INO_STATUS_FILES + i, false, i + 3);
+	bw_dirbuf_reply(&d);
+}
+
+/* ---- next, state, resume ------------------------------------------------------------------------ */
+
+/* One consistent snapshot: entry and state are of one root. */
+struct text_open {
+	struct bw_op op;
+	struct bw_fs *fs;
+	fuse_req_t req;
+	struct fuse_file_info fi;
+	struct bw_root *root;		/* ref: keeps entry */
+	const struct bw_producer_entry *entry;
+	enum bw_produce_text what;
+};
+
+static void text_reply(struct text_open *t, int err, const void *state, size_t len)
+{
+	struct bw_buf text;
+
+	bw_buf_init(&text, 2 * (size_t)BW_STATE_MAX);
+	if (!err)
+		bw_text_print(t->entry, state, len, t->what, &text);
+	if (err)
+		bw_reply_err(t->req, err);
+	else
+		bw_reply_open_text(t->req, &t->fi, &text);
+	bw_op_done(&t->op);
+	bw_root_unref(t->root);
+	free(t);
+}
+
+static void got_state(struct bw_op *op)
+{
+	struct text_open *t = op->ctx;
+	int err = bw_op_err(op);
+
+	/* A state that is named by the root and damaged or gone is no ENOENT of the file's. */
+	if (!err && (op->blob->len != t->entry->state_len ||
+		     bw_xxh3(op->blob->bytes, op->blob->len) != t->entry->state_xxh3))
+		err = -BW_E_CORRUPT;
+	if (err == -ENOENT)
+		err = -BW_E_CORRUPT;
+	if (err)
+		bw_log(t->fs->log, BW_LOG_ERROR, "state_failed", "object=%s outcome=%s errno=%d",
+		       op->key, bw_outcome_name(op->outcome), bw_err_errno(err));
+	text_reply(t, err, err ? NULL : op->blob->bytes, err ? 0 : op->blob->len);
+}
+
+static void text_fresh(struct bw_fresh *f, int err)
+{
+	struct text_open *t = err ? NULL : calloc(1, sizeof(*t));
+	char key[BW_KEY_MAX + 1];
+
+	if (!t) {
+		bw_reply_err(f->req, err ? err : -ENOMEM);
+		free(f);
+		return;
+	}
+	t->fs = f->fs;
+	t->req = f->req;
+	t->fi = f->fi;
+	t->what = (enum bw_produce_text)f->arg;
+	t->root = bw_head_root(f->fs->head);
+	t->entry = bw_root_producer(t->root, f->name);
+	free(f);
+	const struct bw_producer_entry *e = t->entry;
+
+	if (!e) {
+		text_reply(t, -ENOENT, NULL, 0);
+	} else if (t->what == BW_TEXT_NEXT || !e->has_state || e->state) {
+		text_reply(t, 0, e->state, e->has_state ? e->state_len : 0);
+	} else {
+		bw_key_state(&t->fs->stream, e->name, e->state_epoch, e->state_seq, e->state_nonce, key);
+		bw_op_get_all(&t->op, key, BW_STATE_MAX);
+		t->op.deadline_ns = bw_now() + t->fs->o.io_timeout_ns;
+		t->op.done = got_state;
+		t->op.ctx = t;
+		bw_store_submit(t->fs->store, &t->op);
+	}
+}
+
+void bw_text_open(fuse_req_t req, uint64_t ino, enum bw_produce_text what, const char *producer,
+		  struct fuse_file_info *fi)
+{
+	bw_fresh_ask(req, ino, producer, fi, what, bw_req_fs(req)->o.io_timeout_ns, text_fresh);
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* /status/metrics: Prometheus text format, names as interface.md fixes them. */
+#include "fs/fs_priv.h"
+
+#include <inttypes.h>
+
+static void head(struct bw_buf *out, const char *name, const char *type, const char *help)
+{
+	bw_buf_fmt(out, "# HELP batchweave_%s %s\n# TYPE batchweave_%s %s\n", name, help, name, type);
+}
+
+static void one(struct bw_buf *out, const char *name, const char *type, const char *help, uint64_t v)
+{
+	head(out, name, type, help);
+	bw_buf_fmt(out, "batchweave_%s %" PRIu64 "\n", name, v);
+}
+
+static double seconds(uint64_t ns)
+{
+	return (double)ns / 1e9;
+}
+
+static void print_commits(struct bw_fs *fs, struct bw_buf *out)
+{
+	struct bw_counters *c = &fs->counters;
+	uint64_t ok = atomic_load(&c->commits_ok), failed = atomic_load(&c->commits_failed);
+	const struct bw_commit_stats *s = fs->committer ? bw_committer_stats(fs->committer) : NULL;
+
+	head(out, "commits_total", "counter", "Batches of this mount by outcome.");
+	bw_buf_fmt(out, "batchweave_commits_total{result=\"ok\"} %" PRIu64 "\n", ok);
+	bw_buf_fmt(out, "batchweave_commits_total{result=\"failed\"} %" PRIu64 "\n", failed);
+	bw_buf_fmt(out, "batchweave_commits_total{result=\"conflict\"} %" PRIu64 "\n",
+		   s ? (uint64_t)atomic_load(&s->conflicts) : 0);
+	head(out, "commit_seconds", "summary", "From a batch being whole to its commit.");
+	bw_buf_fmt(out, "batchweave_commit_seconds_sum %.6f\n", seconds(atomic_load(&c->commit_ns)));
+	bw_buf_fmt(out, "batchweave_commit_seconds_count %" PRIu64 "\n", ok);
+	one(out, "commit_attempts", "counter", "Put-if-absent attempts of manifest roots.",
+	    s ? (uint64_t)atomic_load(&s->attempts) : 0);
+	one(out, "killed_writers_total", "counter", "Slices not made whole because their writer was killed.",
+	    atomic_load(&c->killed_writers));
+}
+
+static void print_store(struct bw_fs *fs, struct bw_buf *out)
+{
+	static const double bounds[] = BW_STATS_BUCKETS;
+	struct bw_store_stats *s = &fs->stats;
+
+	head(out, "store_requests_total", "counter", "Requests to the store by kind and outcome.");
+	for (int k = 0; k < BW_STATS_KINDS; k++)
+		for (int o = 0; o < BW_STATS_OUTCOMES; o++)
+			bw_buf_fmt(out, "batchweave_store_requests_total{op=\"%s\",code=\"%s\"} %" PRIu64 "\n",
+				   bw_op_kind_name((enum bw_op_kind)k), bw_outcome_name((enum bw_outcome)o),
+				   (uint64_t)atomic_load(&s->requests[k][o]));
+	head(out, "store_request_seconds", "histogram", "Time of requests to the store.");
+	for (int k = 0; k < BW_STATS_KINDS; k++) {
+		const char *op = bw_op_kind_name((enum bw_op_kind)k);
+		uint64_t sum = 0;
+		for (int b = 0; b < BW_STATS_BUCKETS_N; b++) {
+			sum += atomic_load(&s->buckets[k][b]);
+			bw_buf_fmt(out, "batchweave_store_request_seconds_bucket{op=\"%s\",le=\"%g\"} %" PRIu64 "\n",
+				   op, bounds[b], sum);
+		}
+		sum += atomic_load(&s->buckets[k][BW_STATS_BUCKETS_N]);
+		bw_buf_fmt(out, "batchweave_store_request_seconds_bucket{op=\"%s\",le=\"+Inf\"} %" PRIu64 "\n",
+			   op, sum);
+		bw_buf_fmt(out, "batchweave_store_request_seconds_sum{op=\"%s\"} %.6f\n", op,
+			   seconds(atomic_load(&s->nanoseconds[k])));
+		bw_buf_fmt(out, "batchweave_store_request_seconds_count{op=\"%s\"} %" PRIu64 "\n", op, sum);
+	}
+	head(out, "store_bytes_total", "counter", "Bytes of objects from and to the store.");
+	bw_buf_fmt(out, "batchweave_store_bytes_total{dir=\"in\"} %" PRIu64 "\n",
+		   (uint64_t)atomic_load(&s->bytes_in));
+	bw_buf_fmt(out, "batchweave_store_bytes_total{dir=\"out\"} %" PRIu64 "\n",
+		   (uint64_t)atomic_load(&s->bytes_out));
+}
+
+static void print_reads(struct bw_fs *fs, struct bw_buf *out)
+{
+	struct bw_counters *c = &fs->counters;
+
+	head(out, "read_bytes_total", "counter", "Bytes of slices handed to the kernel, by where they were found.");
+	bw_buf_fmt(out, "batchweave_read_bytes_total{source=\"cache\"} %" PRIu64 "\n",
+		   (uint64_t)atomic_load(&c->read_cache));
+	bw_buf_fmt(out, "batchweave_read_bytes_total{source=\"store\"} %" PRIu64 "\n",
+		   (uint64_t)atomic_load(&c->read_store));
+	one(out, "useful_bytes_total", "counter", "Bytes of slices asked for by reads that reached the daemon.",
+	    atomic_load(&c->useful));
+	one(out, "prefetched_bytes_total", "counter", "Bytes of blocks fetched ahead.",
+	    atomic_load(&c->prefetched));
+	one(out, "checksum_failures_total", "counter", "Blocks whose checksum did not match (V5).",
+	    atomic_load(&c->checksum_failures));
+}
+
+static void print_waits(struct bw_fs *fs, struct bw_buf *out)
+{
+	static const char *const reasons[] = BW_WAIT_REASON_NAMES;
+	uint64_t waiters = 0;
+
+	for (int i = 0; i < BW_WAIT_REASONS; i++)
+		waiters += atomic_load(&fs->counters.waiters[i]);
+	one(out, "waiters", "gauge", "Requests that wait now; see /status/waiting.", waiters);
+	head(out, "wait_seconds", "counter", "Time requests have waited, by reason.");
+	for (int i = 0; i < BW_WAIT_REASONS; i++)
+		bw_buf_fmt(out, "batchweave_wait_seconds{reason=\"%s\"} %.6f\n", reasons[i],
+			   seconds(atomic_load(&fs->counters.waited_ns[i])));
+}
+
+static void print_lag(const struct bw_root *r, struct bw_buf *out)
+{
+	head(out, "lag_steps", "gauge", "Steps between a job's newest marker and the head.");
+	for (uint32_t i = 0; i < r->jobs_n; i++) {
+		const struct bw_job *j = &r->jobs[i];
+		uint64_t newest = j->markers_n ? j->markers[j->markers_n - 1].step : r->first;
+		bw_buf_fmt(out, "batchweave_lag_steps{job=\"%s\"} %" PRIu64 "\n", j->name, r->head - newest);
+	}
+}
+
+void bw_metrics_print(struct bw_fs *fs, struct bw_buf *out)
+{
+	struct bw_root *r = bw_head_root(fs->head);
+
+	one(out, "head_step", "gauge", "The step to be committed next, as this mount knows it.", r->head);
+	one(out, "first_step", "gauge", "The oldest step that is not reclaimed.", r->first);
+	print_lag(r, out);
+	bw_root_unref(r);
+	print_commits(fs, out);
+	print_store(fs, out);
+	print_reads(fs, out);
+	print_waits(fs, out);
+	one(out, "cache_bytes", "gauge", "Bytes of blocks and footers in memory.",
+	    atomic_load(&fs->counters.cache_bytes));
+	head(out, "staging_bytes", "gauge", "Bytes of staged batches.");
+	bw_buf_fmt(out, "batchweave_staging_bytes{place=\"memory\"} %" PRIu64 "\n",
+		   (uint64_t)atomic_load(&fs->space.memory));
+	bw_buf_fmt(out, "batchweave_staging_bytes{place=\"disk\"} %" PRIu64 "\n",
+		   (uint64_t)atomic_load(&fs->space.disk));
+	one(out, "memory_limit_bytes", "gauge", "The memory= budget.", fs->o.memory);
+	one(out, "memory_used_bytes", "gauge", "What is taken of it.", bw_budget_used(&fs->budget));
+	head(out, "build_info", "gauge", "Always 1; the labels tell the version.");
+	bw_buf_fmt(out, "batchweave_build_info{version=\"%s\",format=\"%d\"} 1\n", BW_VERSION, BW_FORMAT);
+}

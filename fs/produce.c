@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The directory side of /produce: look-up, listing, mkdir, unlink, rename; life of the module. */
+#include "fs/produce.h"
+
+#include "fs/names.h"
+#include "fs/stage.h"
+#include "store/base/clock.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+int bw_produce_new(const struct bw_produce_config *config, struct bw_produce **ret)
+{
+	struct bw_produce *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return -ENOMEM;
+	p->c = *config;
+	bw_mutex_init(&p->lock, BW_RANK_PRODUCE);
+	bw_cond_init(&p->idle);
+	/* Staged nodes count up from here; /step has the numbers with bit 63, fixed files the small ones. */
+	p->next_ino = UINT64_C(1) << 32;
+	p->root = bw_stage_node_make(p, NULL, BW_NODE_ROOT, "produce");
+	int err = p->root ? bw_workq_new("bw-tick", 1, &p->timer) : -ENOMEM;
+
+	if (err) {
+		bw_produce_free(p);
+		return err;
+	}
+	*ret = p;
+	return 0;
+}
+
+void bw_produce_stop(struct bw_produce *p)
+{
+	BW_LOCK_SCOPE(&p->lock);
+	p->stopping = true;
+}
+
+void bw_produce_drain(struct bw_produce *p, int64_t deadline_ns)
+{
+	BW_LOCK_SCOPE(&p->lock);
+	while (p->busy_n || p->asking_n)
+		if (!bw_cond_wait_until(&p->idle, &p->lock, deadline_ns))
+			break;
+	p->closed = true;
+}
+
+static void free_handles(struct bw_stage_node *n)
+{
+	while (n->writers) {
+		struct bw_stage_handle *h = n->writers;
+		n->writers = h->next;
+		free(h);
+	}
+}
+
+void bw_produce_free(struct bw_produce *p)
+{
+	if (!p)
+		return;
+	bw_workq_free(p->timer);
+	while (p->producers) {
+		struct bw_stage_producer *sp = p->producers;
+		while (sp->batches)
+			bw_stage_batch_drop(sp->batches);
+		p->producers = sp->next;
+		free(sp);
+	}
+	/* The kernel is gone: what it still referred to goes with it. */
+	for (unsigned b = 0; b < BW_NODE_BUCKETS; b++) {
+		for (struct bw_stage_node *n = p->inos[b], *next; n; n = next) {
+			next = n->by_ino;
+			free_handles(n);
+			bw_spool_free(n->spool);
+			free(n->name);
+			free(n);
+		}
+	}
+	bw_cond_done(&p->idle);
+	bw_mutex_done(&p->lock);
+	free(p);
+}
+
+/* ---- Look-up ---------------------------------------------------------------------------------- */
+
+static bool root_knows(struct bw_produce *p, const char *name)
+{
+	struct bw_root *root = bw_head_root(p->c.head);
+	bool known = bw_root_producer(root, name) != NULL;
+
+	bw_root_unref(root);
+	return known;
+}
+
+int bw_produce_lookup(struct bw_produce *p, uint64_t parent, const char *name, struct bw_attr *ret)
+{
+	bool known = parent == BW_PRODUCE_INO && root_knows(p, name);
+
+	BW_LOCK_SCOPE(&p->lock);
+	struct bw_stage_node *dir = bw_stage_node_find(p, parent);
+
+	if (!dir)
+		return -ENOENT;
+	if (!bw_stage_node_is_dir(dir))
+		return -ENOTDIR;
+	struct bw_stage_node *n = bw_stage_node_child(p, dir, name);
+
+	if (!n && dir->kind == BW_NODE_ROOT) {
+		if (!known)
+			return bw_name_valid(name) ? 1 : -ENOENT;
+		struct bw_stage_producer *sp = bw_producer_make(p, name);
+		if (!sp)
+			return -ENOMEM;
+		n = sp->dir;
+	}
+	if (!n)
+		return -ENOENT;
+	n->nlookup++;
+	bw_stage_node_attr(p, n, ret);
+	return 0;
+}
+
+void bw_produce_forget(struct bw_produce *p, uint64_t ino, uint64_t count)
+{
+	BW_LOCK_SCOPE(&p->lock);
+	struct bw_stage_node *n = bw_stage_node_find(p, ino);
+
+	if (!n)
+		return;
+	n->nlookup -= count < n->nlookup ? count : n->nlookup;
+	bw_stage_node_settle(p, n);
+}
+
+int bw_produce_getattr(struct bw_produce *p, uint64_t ino, struct bw_attr *ret)
+{
+	BW_LOCK_SCOPE(&p->lock);
+	struct bw_stage_node *n = bw_stage_node_find(p, ino);
+
+	if (!n)
+		return -ENOENT;
+	bw_stage_node_attr(p, n, ret);
+	return 0;
+}
+
+int bw_produce_readdir(struct bw_produce *p, uint64_t ino, uint64_t cookie, bw_emit *emit, void *ctx)
+{
+	struct bw_root *root = ino == BW_PRODUCE_INO && !cookie ? bw_head_root(p->c.head) : NULL;
+
+	bw_lock(&p->lock);
+	/* A listing of /produce begins with nodes for every producer of the newest root. */
+	for (uint32_t i = 0; root && i < root->producers_n; i++)
+		bw_producer_make(p, root->producers[i].name);
+	struct bw_stage_node *dir = bw_stage_node_find(p, ino);
+	bool gone = !dir || (dir->batch && dir->batch->state == BW_BATCH_COMMITTED);
+
+	for (struct bw_stage_node *n = gone ? NULL : dir->children; n; n = n->next) {
+		if (cookie && n->cookie >= cookie)
+			continue;
+		if (n->kind == BW_NODE_BATCH && n->batch->state == BW_BATCH_COMMITTED)
+			continue;
+		if (!emit(ctx, n->name, n->ino, bw_stage_node_is_dir(n), n->cookie))
+			break;
+	}
+	bw_unlock(&p->lock);
+	bw_root_unref(root);
+	return dir ? 0 : -ENOENT;
+}
+
+/* ---- Making and removing ---------------------------------------------------------------------- */
+
+static int mkdir_in_batch_locked(struct bw_produce *p, struct bw_stage_node *dir, const char *name,
+				 struct bw_answer *a)
+{
+	struct bw_stage_batch *b = dir->batch;
+
+	if (!b)
+		return -ENOENT;
+	if (bw_stage_node_child(p, dir, name))
+		return -EEXIST;
+	int err = bw_stage_batch_editable(b);
+	if (err)
+		return err;
+	bool ranks = dir->kind == BW_NODE_BATCH && strcmp(name, "rank") == 0;
+	struct bw_stage_node *n = bw_stage_node_make(p, dir, ranks ? BW_NODE_RANKS : BW_NODE_DIR, name);
+
+	if (!n)
+		return -ENOMEM;
+	if (ranks)
+		b->ranks = n;
+	n->nlookup++;
+	bw_stage_node_attr(p, n, &a->attr);
+	return 0;
+}
+
+void bw_produce_mkdir(struct bw_produce *p, uint64_t parent, const char *name, struct bw_answer *a)
+{
+	int err = -ENOENT;
+
+	bw_lock(&p->lock);
+	struct bw_stage_node *dir = bw_stage_node_find(p, parent);
+	enum bw_node_kind kind = dir ? dir->kind : BW_NODE_FILE;
+
+	if (dir && (kind == BW_NODE_BATCH || kind == BW_NODE_RANKS || kind == BW_NODE_DIR))
+		err = mkdir_in_batch_locked(p, dir, name, a);
+	bw_unlock(&p->lock);
+	if (kind == BW_NODE_ROOT)
+		bw_register_mkdir(p, name, a);
+	else if (kind == BW_NODE_PRODUCER)
+		bw_take_mkdir(p, dir, name, a);
+	else
+		a->done(a, err);
+}
+
+int bw_produce_unlink(struct bw_produce *p, uint64_t parent, const char *name)
+{
+	BW_LOCK_SCOPE(&p->lock);
+	struct bw_stage_node *dir = bw_stage_node_find(p, parent);
+	struct bw_stage_node *n = dir ? bw_stage_node_child(p, dir, name) : NULL;
+
+	if (!n)
+		return -ENOENT;
+	if (bw_stage_node_is_dir(n))
+		return -EISDIR;
+	if (n->kind == BW_NODE_TEXT)
+		return -EPERM;
+	int err = bw_stage_batch_editable(n->batch);
+	if (err)
+		return err == -EROFS ? 0 : err;	/* P3d: what was in a committed batch may be removed */
+	bw_stage_node_detach(p, n);
+	return 0;
+}
+
+int bw_produce_rmdir(struct bw_produce *p, uint64_t parent, const char *name)
+{
+	BW_LOCK_SCOPE(&p->lock);
+	struct bw_stage_node *dir = bw_stage_node_find(p, parent);
+	struct bw_stage_node *n = dir ? bw_stage_node_child(p, dir, name) : NULL;
+
+	if (!n)
+		return -ENOENT;
+	if (!bw_stage_node_is_dir(n))
+		return -ENOTDIR;
+	if (n->kind == BW_NODE_PRODUCER)
+		return -EPERM;		/* producers are for ever: their seqs are */
+	int err = bw_stage_batch_editable(n->batch);
+	if (err == -EBUSY)
+		return err;
+	if (err == -EROFS) {
+		if (n->kind == BW_NODE_BATCH)
+			bw_stage_batch_drop(n->batch);
+		return 0;
+	}
+	if (n->children)
+		return -ENOTEMPTY;
+	if (n->kind == BW_NODE_BATCH)
+		bw_stage_batch_drop(n->batch);
+	else
+		bw_stage_node_detach(p, n);
+	return 0;
+}
+
+/* ---- Rename ----------------------------------------------------------------------------------- */
+
+/* Is to a name inside rank/ that n may take?  *ret_rank: -1 for a stray name. */
+static int check_rank_name(struct bw_produce *p, const struct bw_stage_node *to, const char *to_name,
+			   const struct bw_stage_node *n, const struct bw_stage_node *replaced, int64_t *ret_rank)
+{
+	uint32_t rank;
+
+	*ret_rank = -1;
+	if (to->kind != BW_NODE_RANKS)
+		return 0;
+	int err = bw_rank_name_parse(to_name, p->c.stream->options.ranks, &rank);
+	if (err == -ENOENT)
+		return 0;
+	if (err)
+		return err;
+	if (n && bw_stage_node_is_dir(n))
+		return -EINVAL;
+	struct bw_stage_node *holder = to->batch->by_rank[rank];
+
+	if (holder && holder != n && holder != replaced)
+		return -EEXIST;
+	*ret_rank = rank;
+	return 0;
+}
+
+static int check_rename(struct bw_produce *p, const struct bw_stage_node *n, const struct bw_stage_node *to,
+			const struct bw_stage_node *replaced, bool noreplace)
+{
+	if (n->kind == BW_NODE_TEXT || n->kind == BW_NODE_PRODUCER)
+		return -EPERM;
+	if (n->kind == BW_NODE_BATCH || n->kind == BW_NODE_RANKS)
+		return -EXDEV;		/* mv copies; a batch is never renamed into another */
+	if (!to->batch || to->batch != n->batch)
+		return -EXDEV;
+	/* P2: a rename that may wait stays inside one directory. */
+	if (to->kind == BW_NODE_RANKS && n->parent != to)
+		return -EXDEV;
+	int err = bw_stage_batch_editable(n->batch);
+	if (err)
+		return err;
+	for (const struct bw_stage_node *up = to; up; up = up->parent)
+		if (up == n)
+			return -EINVAL;
+	if (!replaced || replaced == n)
+		return 0;
+	if (noreplace)
+		return -EEXIST;
+	if (bw_stage_node_is_dir(replaced) != bw_stage_node_is_dir(n))
+		return bw_stage_node_is_dir(replaced) ? -EISDIR : -ENOTDIR;
+	(void)p;
+	return replaced->children ? -ENOTEMPTY : 0;
+}
+
+static int rename_locked(struct bw_produce *p, struct bw_stage_node *dir, const char *name,
+			 struct bw_stage_node *to, const char *to_name, bool noreplace,
+			 struct bw_stage_node **ret_moved)
+{
+	struct bw_stage_node *n = dir ? bw_stage_node_child(p, dir, name) : NULL;
+	int64_t rank;
+
+	if (!n || !to)
+		return -ENOENT;
+	struct bw_stage_node *replaced = bw_stage_node_child(p, to, to_name);
+	int err = check_rename(p, n, to, replaced, noreplace);
+
+	if (!err)
+		err = check_rank_name(p, to, to_name, n, replaced, &rank);
+	if (err || replaced == n)
+		return err;
+	struct bw_stage_batch *b = n->batch;
+
+	if (replaced)
+		bw_stage_node_detach(p, replaced);
+	if (n->rank >= 0 && b->by_rank[n->rank] == n)
+		b->by_rank[n->rank] = NULL;
+	if (b->state_file == n)
+		b->state_file = NULL;
+	err = bw_stage_node_move(p, n, to, to_name);
+	if (err)
+		return err;
+	n->rank = rank;
+	if (rank >= 0)
+		b->by_rank[rank] = n;
+	if (to->kind == BW_NODE_BATCH && !bw_stage_node_is_dir(n) && strcmp(to_name, "state") == 0)
+		b->state_file = n;
+	*ret_moved = n;
+	return 0;
+}
+
+void bw_produce_rename(struct bw_produce *p, uint64_t parent, const char *name, uint64_t to_parent,
+		       const char *to_name, bool noreplace, struct bw_answer *a)
+{
+	struct bw_answer *now = a;
+	struct bw_stage_node *moved = NULL;
+
+	bw_lock(&p->lock);
+	int err = rename_locked(p, bw_stage_node_find(p, parent), name, bw_stage_node_find(p, to_parent), to_name,
+				noreplace, &moved);
+
+	if (!err && moved && moved->rank >= 0) {
+		if (p->c.options->commit == BW_COMMIT_RENAME && bw_spool_size(moved->spool) > 0 &&
+		    !moved->poisoned)
+			moved->sealed = true;
+		bw_stage_batch_settled_locked(moved->batch, a, &now, &err);
+	}
+	bw_unlock(&p->lock);
+	if (now)
+		now->done(now, err);
+}
+
+/* ---- Texts and status ------------------------------------------------------------------------- */
+
+bool bw_produce_is_text(struct bw_produce *p, uint64_t ino, enum bw_produce_text *ret_what,
+			char producer[BW_NAME_MAX + 1])
+{
+	BW_LOCK_SCOPE(&p->lock);
+	struct bw_stage_node *n = bw_stage_node_find(p, ino);
+
+	if (!n || n->kind != BW_NODE_TEXT)
+		return false;
+	*ret_what = n->text;
+	memcpy(producer, n->producer->name, BW_NAME_MAX + 1);
+	return true;
+}
+
+static void print_names(const struct bw_stage_node *dir, struct bw_buf *out, unsigned *n)
+{
+	for (const struct bw_stage_node *c = dir ? dir->children : NULL; c; c = c->next) {
+		bool stray = c->kind == BW_NODE_DIR ||
+			     (c->kind == BW_NODE_FILE && c->rank < 0 && c->batch->state_file != c);
+		if (!stray || (*n)++ >= 8)
+			continue;
+		bw_buf_fmt(out, "%s%s%s", *n == 1 ? " stray=" : ",",
+			   dir->kind == BW_NODE_RANKS ? "rank/" : "", c->name);
+	}
+}
+
+static void print_batch(const struct bw_stage_batch *b, uint32_t ranks, struct bw_buf *out)
+{
+	static const char *const states[] = {"staging", "whole", "committing", "committed"};
+	uint32_t missing = bw_stage_batch_missing(b, ranks);
+	unsigned listed = 0, stray = 0;
+	char text[64];
+
+	bw_buf_fmt(out, "producer=%s seq=%" PRIu64 " state=%s missing=%" PRIu32 "/%" PRIu32,
+		   b->producer->name, b->seq, states[b->state], missing, ranks);
+	for (uint32_t r = 0; r < ranks && listed < 8 && missing; r++) {
+		const struct bw_stage_node *n = b->by_rank[r];
+		if (n && bw_stage_node_whole(n))
+			continue;
+		bw_buf_fmt(out, "%s%" PRIu32 "%s", listed++ ? "," : " ranks=", r,
+			   !n ? "" : n->poisoned ? "(torn)" : n->writers ? "(open)" : "(empty)");
+	}
+	print_names(b->dir, out, &stray);
+	print_names(b->ranks, out, &stray);
+	if (b->err)
+		bw_buf_fmt(out, " error=\"%s\"", bw_err_text(b->err, text, sizeof(text)));
+	bw_buf_str(out, "\n");
+}
+
+void bw_produce_print(struct bw_produce *p, struct bw_buf *out)
+{
+	BW_LOCK_SCOPE(&p->lock);
+	for (struct bw_stage_producer *sp = p->producers; sp; sp = sp->next)
+		for (struct bw_stage_batch *b = sp->batches; b; b = b->next)
+			if (b->state != BW_BATCH_COMMITTED)
+				print_batch(b, p->c.stream->options.ranks, out);
+}
+
+uint64_t bw_produce_pending(struct bw_produce *p, const char *producer)
+{
+	uint64_t n = 0;
+
+	BW_LOCK_SCOPE(&p->lock);
+	struct bw_stage_producer *sp = bw_producer_find(p, producer);
+
+	for (struct bw_stage_batch *b = sp ? sp->batches : NULL; b; b = b->next)
+		n += b->state == BW_BATCH_BUSY;
+	return n;
+}

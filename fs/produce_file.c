@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The file side of /produce: open, write, and the closes of P1, P3 and P3k.
+ *
+ * A slice is whole when it has bytes and every handle that may write has ended well: by a flush of the
+ * process that opened it (its last descriptor there), or by the release of the last descriptor of all.
+ */
+#include "fs/errors.h"
+#include "fs/names.h"
+#include "fs/stage.h"
+#include "store/base/clock.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Open ------------------------------------------------------------------------------------- */
+
+static struct bw_stage_handle *handle_new(struct bw_stage_node *n, int flags, pid_t pid)
+{
+	struct bw_stage_handle *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return NULL;
+	h->node = n;
+	h->writable = (flags & O_ACCMODE) != O_RDONLY;
+	h->append = flags & O_APPEND;
+	h->opener = h->writable ? bw_closer_tgid(pid) : 0;
+	n->opens++;
+	if (h->writable) {
+		h->next = n->writers;
+		n->writers = h;
+	}
+	return h;
+}
+
+static int truncate_locked(struct bw_stage_node *n, uint64_t size)
+{
+	if (n->sealed)
+		return -EROFS;
+	int err = bw_spool_truncate(n->spool, size);
+
+	if (err)
+		n->poisoned = true;
+	else if (size == 0)
+		n->poisoned = false;	/* P3k: written anew */
+	bw_stage_node_touch(n);
+	return err;
+}
+
+static int check_open(const struct bw_stage_node *n, int flags)
+{
+	bool write = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
+
+	if (n->kind == BW_NODE_TEXT)
+		return write ? -EACCES : -EINVAL;
+	if (n->kind != BW_NODE_FILE)
+		return -EISDIR;
+	if (!n->batch)
+		return n->spool && !write ? 0 : -ENOENT;	/* unlinked while known to the kernel */
+	if (n->batch->state == BW_BATCH_COMMITTED)
+		return write ? -EROFS : -ENOENT;
+	int err = write ? bw_stage_batch_editable(n->batch) : 0;
+
+	if (err)
+		return err;
+	if (n->batch->err)
+		return n->batch->err;		/* P3e */
+	return write && n->sealed ? -EROFS : 0;
+}
+
+int bw_produce_open(struct bw_produce *p, uint64_t ino, int flags, pid_t pid,
+		    struct bw_stage_handle **ret)
+{
+	BW_LOCK_SCOPE(&p->lock);
+	struct bw_stage_node *n = bw_stage_node_find(p, ino);
+	int err = n ? check_open(n, flags) : -ENOENT;
+
+	if (!err && (flags & O_TRUNC))
+		err = truncate_locked(n, 0);
+	if (err)
+		return err;
+	*ret = handle_new(n, flags, pid);
+	return *ret ? 0 : -ENOMEM;
+}
+
+static int check_create(struct bw_produce *p, struct bw_stage_node *dir, const char *name, int64_t *ret_rank)
+{
+	uint32_t rank;
+
+	*ret_rank = -1;
+	if (!dir)
+		return -ENOENT;
+	if (dir->kind == BW_NODE_ROOT || dir->kind == BW_NODE_PRODUCER)
+		return -EPERM;
+	if (!dir->batch)
+		return -ENOENT;
+	int err = bw_stage_batch_editable(dir->batch);
+
+	if (err || dir->kind != BW_NODE_RANKS)
+		return err;
+	err = bw_rank_name_parse(name, p->c.stream->options.ranks, &rank);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	*ret_rank = rank;
+	return dir->batch->by_rank[rank] ? -EEXIST : 0;
+}
+
+int bw_produce_create(struct bw_produce *p, uint64_t parent, const char *name, int flags, pid_t pid,
+		      struct bw_attr *ret_attr, struct bw_stage_handle **ret)
+{
+	int64_t rank;
+
+	BW_LOCK_SCOPE(&p->lock);
+	struct bw_stage_node *dir = bw_stage_node_find(p, parent);
+	int err = p->stopping ? -ESHUTDOWN : check_create(p, dir, name, &rank);
+
+	if (!err && bw_stage_node_child(p, dir, name))
+		err = -EEXIST;
+	if (err)
+		return err;
+	struct bw_spool *spool;
+
+	err = bw_spool_new(p->c.space, &spool);
+	if (err)
+		return err;
+	struct bw_stage_node *n = bw_stage_node_make(p, dir, BW_NODE_FILE, name);
+	struct bw_stage_handle *h = n ? handle_new(n, flags, pid) : NULL;
+
+	if (!h) {
+		bw_spool_free(spool);
+		if (n)
+			bw_stage_node_detach(p, n);
+		return -ENOMEM;
+	}
+	n->spool = spool;
+	n->rank = rank;
+	if (rank >= 0)
+		n->batch->by_rank[rank] = n;
+	if (dir->kind == BW_NODE_BATCH && strcmp(name, "state") == 0)
+		n->batch->state_file = n;
+	n->nlookup++;
+	bw_stage_node_attr(p, n, ret_attr);
+	*ret = h;
+	return 0;
+}
+
+int bw_produce_truncate(struct bw_produce *p, uint64_t ino, uint64_t size)
+{
+	BW_LOCK_SCOPE(&p->lock);
+	struct bw_stage_node *n = bw_stage_node_find(p, ino);
+
+	if (!n)
+		return -ENOENT;
+	if (n->kind != BW_NODE_FILE)
+		return n->kind == BW_NODE_TEXT ? -EACCES : -EISDIR;
+	int err = n->batch ? bw_stage_batch_editable(n->batch) : 0;
+
+	if (err || !n->spool)
+		return err ? err : -EROFS;
+	return truncate_locked(n, size);
+}
+
+/* ---- Bytes ------------------------------------------------------------------------------------ */
+
+ssize_t bw_produce_read(struct bw_produce *p, struct bw_stage_handle *h, uint64_t off, void *buf,
+			size_t len)
+{
+	(void)p;
+	/* A handle that may read keeps its node's bytes, committed or not. */
+	return h->node->spool ? bw_spool_read(h->node->spool, off, buf, len) : -ESTALE;
+}
+
+static int begin_write(struct bw_produce *p, struct bw_stage_handle *h)
+{
+	BW_LOCK_SCOPE(&p->lock);
+	struct bw_stage_node *n = h->node;
+	int err = n->batch ? bw_stage_batch_editable(n->batch) : 0;
+
+	if (!err && (n->sealed || !n->spool))
+		err = -EROFS;
+	if (!err && !h->writable)
+		err = -EBADF;
+	if (err)
+		return err;
+	h->dirty = true;
+	h->closed = false;
+	h->writing++;
+	return 0;
+}
+
+static void end_write(struct bw_produce *p, struct bw_stage_handle *h, int err)
+{
+	BW_LOCK_SCOPE(&p->lock);
+	h->writing--;
+	bw_stage_node_touch(h->node);
+	if (!err)
+		return;
+	h->node->poisoned = true;	/* P3k: a slice on which a write failed is not whole */
+	if (h->node->batch)
+		bw_errors_add(p->c.errors, "producer=%s seq=%" PRIu64 " file=%s errno=%d reason=\"a write failed\"",
+			      h->node->batch->producer->name, h->node->batch->seq, h->node->name, -err);
+}
+
+int bw_produce_write(struct bw_produce *p, struct bw_stage_handle *h, uint64_t off, const void *buf,
+		     size_t len)
+{
+	int err = begin_write(p, h);
+
+	if (err)
+		return err;
+	if (h->append)
+		off = bw_spool_size(h->node->spool);
+	err = bw_spool_write(h->node->spool, off, buf, len);
+	end_write(p, h, err);
+	return err;
+}
+
+int bw_produce_fallocate(struct bw_produce *p, struct bw_stage_handle *h, int mode, uint64_t off,
+			 uint64_t len)
+{
+	struct bw_spool *s = h->node->spool;
+	uint64_t end;
+
+	if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
+		return -EOPNOTSUPP;
+	if (__builtin_add_overflow(off, len, &end))
+		return -EFBIG;
+	int err = begin_write(p, h);
+
+	if (err)
+		return err;
+	if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
+		err = bw_spool_punch(s, off, len);
+	if (!err && !(mode & FALLOC_FL_KEEP_SIZE) && end > bw_spool_size(s))
+		err = bw_spool_truncate(s, end);
+	end_write(p, h, err);
+	return err;
+}
+
+/* ---- Close ------------------------------------------------------------------------------------ */
+
+struct flush {
+	struct bw_produce *p;
+	struct bw_stage_handle *h;
+	struct bw_answer *a;
+};
+
+static void log_killed(struct bw_produce *p, const struct bw_stage_node *n)
+{
+	if (!n->batch)
+		return;
+	atomic_fetch_add(&p->c.counters->killed_writers, 1);
+	bw_log(p->c.log, BW_LOG_WARN, "writer_killed",
+	       "producer=%s seq=%" PRIu64 " file=%s reason=\"its writer died of a signal: it is not whole "
+	       "until it is written anew\"",
+	       n->batch->producer->name, n->batch->seq, n->name);
+	bw_errors_add(p->c.errors, "producer=%s seq=%" PRIu64 " file=%s reason=\"its writer died of a signal\"",
+		      n->batch->producer->name, n->batch->seq, n->name);
+}
+
+static int note_unjudged(struct bw_produce *p, struct bw_stage_handle *h)
+{
+	h->unjudged = true;
+	bw_log(p->c.log, BW_LOG_WARN, "closer_unknown",
+	       "file=%s reason=\"the closing process cannot be seen from here (another pid namespace?): "
+	       "nothing is committed; mount with commit=rename\"",
+	       h->node->name);
+	return -ENOTSUP;
+}
+
+static void judged(void *ctx, enum bw_closer_verdict verdict)
+{
+	struct flush *f = ctx;
+	struct bw_produce *p = f->p;
+	struct bw_stage_handle *h = f->h;
+	struct bw_answer *now = f->a;
+	int err = 0;
+
+	bw_lock(&p->lock);
+	h->killed_last = verdict == BW_CLOSER_KILLED_OWN || verdict == BW_CLOSER_KILLED_OTHER;
+	if (verdict == BW_CLOSER_KILLED_OWN)
+		h->killed_own = true;
+	if (verdict == BW_CLOSER_UNKNOWN)
+		err = note_unjudged(p, h);
+	if (verdict == BW_CLOSER_OWN && !h->writing) {
+		h->closed = true;
+		h->dirty = false;
+		if (h->node->batch && h->node->rank >= 0)
+			bw_stage_batch_settled_locked(h->node->batch, f->a, &now, &err);
+	}
+	bw_unlock(&p->lock);
+	free(f);
+	if (now)
+		now->done(now, err);
+}
+
+/* P8: what a queued batch of this producer ran into is told once. */
+static int take_deferred_locked(struct bw_stage_node *n)
+{
+	int err = n->producer ? n->producer->deferred_err : 0;
+
+	if (err)
+		n->producer->deferred_err = 0;
+	return err;
+}
+
+void bw_produce_flush(struct bw_produce *p, struct bw_stage_handle *h, struct bw_answer *a)
+{
+	char path[512];
+	struct flush *f = NULL;
+	int err = 0;
+
+	bw_lock(&p->lock);
+	struct bw_stage_node *n = h->node;
+	bool judge = h->writable && h->dirty && n->batch && n->spool &&
+		     p->c.options->commit == BW_COMMIT_CLOSE;
+
+	if (h->writable)
+		err = take_deferred_locked(n);
+	if (!err && judge) {
+		bw_stage_node_path(n, path, sizeof(path));
+		judge = bw_spool_size(n->spool) > 0;
+	}
+	bw_unlock(&p->lock);
+	if (!err && judge) {
+		f = malloc(sizeof(*f));
+		if (f)
+			*f = (struct flush){p, h, a};
+		if (f && bw_closer_judge(p->c.closer, a->waiter.pid, h->opener, path, judged, f))
+			return;
+		free(f);
+		err = -ENOMEM;
+	}
+	a->done(a, err);
+}
+
+static void unlink_writer(struct bw_stage_handle *h)
+{
+	struct bw_stage_handle **at = &h->node->writers;
+
+	while (*at && *at != h)
+		at = &(*at)->next;
+	if (*at)
+		*at = h->next;
+}
+
+void bw_produce_release(struct bw_produce *p, struct bw_stage_handle *h)
+{
+	struct bw_answer *now = NULL;
+	int err = 0;
+
+	bw_lock(&p->lock);
+	struct bw_stage_node *n = h->node;
+	bool torn = h->dirty && (h->killed_own || h->killed_last || h->unjudged);
+
+	unlink_writer(h);
+	n->opens--;
+	if (torn && n->batch && p->c.options->commit == BW_COMMIT_CLOSE) {
+		n->poisoned = true;
+		if (!h->unjudged)
+			log_killed(p, n);
+	} else if (h->writable && n->batch && n->rank >= 0 && n->batch->state <= BW_BATCH_WHOLE &&
+		   !n->batch->err && bw_stage_node_whole(n)) {
+		bw_stage_batch_settled_locked(n->batch, NULL, &now, &err);
+	}
+	if (n->batch && n->batch->state == BW_BATCH_COMMITTED && !n->opens && n->spool) {
+		n->size_was = bw_spool_size(n->spool);
+		bw_spool_free(n->spool);
+		n->spool = NULL;
+	}
+	free(h);
+	bw_stage_node_settle(p, n);
+	bw_unlock(&p->lock);
+}
+
+void bw_produce_fsync(struct bw_produce *p, struct bw_stage_handle *h, struct bw_answer *a)
+{
+	struct bw_answer *now = a;
+	int err;
+
+	bw_lock(&p->lock);
+	struct bw_stage_node *n = h->node;
+
+	err = take_deferred_locked(n);
+	if (!err && n->batch)
+		err = n->batch->err;	/* P3e */
+	if (!err && p->c.options->commit == BW_COMMIT_RENAME && h->writable && n->batch && n->rank >= 0 &&
+	    n->batch->state <= BW_BATCH_WHOLE && !n->poisoned && n->spool && bw_spool_size(n->spool) > 0) {
+		n->sealed = true;
+		bw_stage_batch_settled_locked(n->batch, a, &now, &err);
+	}
+	bw_unlock(&p->lock);
+	if (now)
+		now->done(now, err);
+}
+
+void bw_produce_fsyncdir(struct bw_produce *p, uint64_t ino, struct bw_answer *a)
+{
+	int err = 0;
+
+	bw_lock(&p->lock);
+	struct bw_stage_node *n = bw_stage_node_find(p, ino);
+
+	if (n && n->kind == BW_NODE_PRODUCER) {
+		struct bw_stage_producer *sp = n->producer;
+		for (struct bw_stage_batch *b = sp->batches; b; b = b->next) {
+			if (b->state != BW_BATCH_BUSY)
+				continue;
+			bw_answer_park(p, a, BW_WAIT_COMMIT, b, NULL);
+			a->next = sp->drainers;
+			sp->drainers = a;
+			bw_unlock(&p->lock);
+			return;
+		}
+		err = take_deferred_locked(n);
+	} else if (n && n->batch) {
+		err = n->batch->err;
+	}
+	bw_unlock(&p->lock);
+	a->done(a, err);
+}

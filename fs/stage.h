@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The staging tree: the nodes below /produce, private to the produce_*.c files.
+ *
+ * All of it is guarded by bw_produce.lock; functions here expect it held.  A node lives while it is in
+ * the tree, while the kernel knows it (nlookup) or while a handle is open on it.
+ */
+#ifndef BW_FS_STAGE_H
+#define BW_FS_STAGE_H
+
+#include "fs/produce.h"
+
+enum bw_node_kind {
+	BW_NODE_ROOT,		/* /produce */
+	BW_NODE_PRODUCER,	/* /produce/<p> */
+	BW_NODE_TEXT,		/* next, state, resume in it */
+	BW_NODE_BATCH,		/* /produce/<p>/<seq> */
+	BW_NODE_RANKS,		/* rank/ in it */
+	BW_NODE_DIR,		/* a stray directory */
+	BW_NODE_FILE,
+};
+
+struct bw_stage_batch;
+struct bw_stage_producer;
+
+struct bw_stage_node {
+	uint64_t ino;
+	enum bw_node_kind kind;
+	uint64_t nlookup;
+	uint32_t opens;			/* handles */
+	bool detached;			/* not in the tree any more */
+	char *name;			/* owned */
+	struct bw_stage_node *parent;		/* NULL: the root, or detached */
+	struct bw_stage_node *children, *next, **prev;
+	uint64_t cookie, next_cookie;	/* of this child in its parent; of the next child here */
+	struct bw_stage_node *by_ino, *by_name;	/* hash chains */
+	int64_t mtime_ns;
+	struct bw_stage_producer *producer;	/* borrowed: below a producer */
+	struct bw_stage_batch *batch;		/* below a batch, while that exists */
+	enum bw_produce_text text;		/* TEXT */
+
+	/* FILE */
+	int64_t rank;			/* inside rank/: which one, or -1 */
+	struct bw_spool *spool;		/* owned; NULL once committed */
+	uint64_t size_was;		/* of a committed file */
+	struct bw_stage_handle *writers;	/* open for writing */
+	bool poisoned;			/* P3k: until truncated to 0 or replaced */
+	bool sealed;			/* commit=rename: whole; no more writes */
+};
+
+struct bw_stage_handle {
+	struct bw_stage_node *node;
+	struct bw_stage_handle *next;	/* in node->writers */
+	pid_t opener;			/* thread group */
+	bool writable, append;
+	bool dirty;			/* wrote something since it was opened */
+	bool closed;			/* a counting flush has ended it */
+	bool killed_own;		/* its opener died of a signal */
+	bool killed_last;		/* so did whoever closed it last */
+	bool unjudged;			/* a closer that could not be seen */
+	uint32_t writing;		/* write requests under way */
+};
+
+enum bw_batch_state {
+	BW_BATCH_STAGING,	/* being written */
+	BW_BATCH_WHOLE,		/* complete, but an earlier seq is not */
+	BW_BATCH_BUSY,		/* frozen: being built, uploaded, committed */
+	BW_BATCH_COMMITTED,	/* its directory stays for a while (P3d) */
+};
+
+struct bw_stage_batch {
+	struct bw_produce *produce;
+	struct bw_stage_producer *producer;
+	uint64_t seq;
+	enum bw_batch_state state;
+	int err;			/* sticky, 0 or -errno-like (P3e) */
+	struct bw_stage_node *dir;
+	struct bw_stage_node *ranks;		/* NULL before mkdir rank */
+	struct bw_stage_node **by_rank;	/* owned, [ranks] */
+	struct bw_stage_node *state_file;	/* or NULL */
+	struct bw_stage_batch *next;	/* of the producer, ascending by seq */
+
+	/* BUSY */
+	uint64_t epoch;
+	struct bw_answer *answers;	/* parked on its outcome */
+	int64_t started_ns, deadline_ns;
+	bool early;			/* nobody waits for it: pending=N, or a release */
+	bool uploaded, pushed;
+	struct bw_task task;
+	struct bw_batch *batch;		/* owned */
+	struct bw_spool_body *bodies;	/* owned, [ranks] */
+	struct bw_body **body_list;	/* owned, [ranks] */
+	struct bw_spool *sink;		/* owned: compressed blocks */
+	struct bw_spool_sink sink_body;
+	struct bw_commit_item item;
+
+	/* COMMITTED */
+	uint64_t step;
+	int64_t gone_ns;		/* when the directory goes */
+};
+
+struct bw_stage_producer {
+	char name[BW_NAME_MAX + 1];
+	struct bw_stage_node *dir;
+	struct bw_stage_batch *batches;	/* ascending by seq */
+	struct bw_stage_producer *next;
+	bool lost;			/* fenced while batches were staged */
+	uint64_t push_next;		/* seq to hand to the committer next */
+	uint32_t queued;		/* BUSY batches nobody waits for */
+	int deferred_err;		/* of such a batch, until somebody was told */
+	struct bw_answer *slot_waiters;	/* closes that wait for queued < pending */
+	struct bw_answer *drainers;	/* fsync of the directory */
+	/* Taking (P5). */
+	bool taking;
+	struct bw_answer *takers;	/* mkdirs of a seq */
+	struct bw_ask ask;
+	struct bw_commit_item item;
+	struct bw_produce *produce;
+};
+
+#define BW_NODE_BUCKETS 4096u
+
+struct bw_produce {
+	struct bw_produce_config c;
+	struct bw_mutex lock;
+	struct bw_cond idle;		/* busy_n or asking_n fell */
+	struct bw_stage_node *root;
+	struct bw_stage_producer *producers;
+	struct bw_stage_node *inos[BW_NODE_BUCKETS], *names[BW_NODE_BUCKETS];
+	uint64_t next_ino;
+	uint32_t busy_n;		/* batches in BUSY */
+	uint32_t asking_n;		/* takes and registrations under way */
+	bool stopping, closed;
+	struct bw_workq *timer;		/* owned */
+	struct bw_task tick;
+	bool ticking;
+};
+
+/* ---- Nodes (stage.c) -------------------------------------------------------------------------- */
+
+struct bw_stage_node *bw_stage_node_make(struct bw_produce *p, struct bw_stage_node *parent, enum bw_node_kind kind,
+			     const char *name);
+struct bw_stage_node *bw_stage_node_find(struct bw_produce *p, uint64_t ino);
+struct bw_stage_node *bw_stage_node_child(struct bw_produce *p, const struct bw_stage_node *parent, const char *name);
+/* Takes the node (and what is below it) out of the tree; frees what nobody refers to. */
+void bw_stage_node_detach(struct bw_produce *p, struct bw_stage_node *n);
+int bw_stage_node_move(struct bw_produce *p, struct bw_stage_node *n, struct bw_stage_node *to, const char *name)
+	bw_must_check;
+/* Frees a detached node that nobody refers to any more. */
+void bw_stage_node_settle(struct bw_produce *p, struct bw_stage_node *n);
+void bw_stage_node_attr(const struct bw_produce *p, const struct bw_stage_node *n, struct bw_attr *ret);
+bool bw_stage_node_is_dir(const struct bw_stage_node *n);
+void bw_stage_node_touch(struct bw_stage_node *n);
+/* "/produce/<p>/<seq>/rank/<r>" */
+void bw_stage_node_path(const struct bw_stage_node *n, char *buf, size_t len);
+
+/* ---- Batches (batches.c) ---------------------------------------------------------------------- */
+
+struct bw_stage_producer *bw_producer_find(struct bw_produce *p, const char *name);
+struct bw_stage_producer *bw_producer_make(struct bw_produce *p, const char *name);
+struct bw_stage_batch *bw_stage_batch_find(const struct bw_stage_producer *sp, uint64_t seq);
+int bw_stage_batch_make(struct bw_stage_producer *sp, const char *name, uint64_t seq,
+		  struct bw_stage_batch **ret) bw_must_check;
+/* Takes it out of its producer and frees it; its nodes are detached. */
+void bw_stage_batch_drop(struct bw_stage_batch *b);
+/* May its files change?  0, -EBUSY while frozen, -EROFS once committed. */
+int bw_stage_batch_editable(const struct bw_stage_batch *b) bw_must_check;
+bool bw_stage_node_whole(const struct bw_stage_node *n);
+uint32_t bw_stage_batch_missing(const struct bw_stage_batch *b, uint32_t ranks);
+
+/* ---- Commits (commit.c) ----------------------------------------------------------------------- */
+
+/*
+ * A file of the batch has become whole: commits when that was the last.  a (or NULL) is parked, or
+ * put on *ret_now with *ret_err when it is to be answered at once, by the caller, without the lock.
+ */
+void bw_stage_batch_settled_locked(struct bw_stage_batch *b, struct bw_answer *a, struct bw_answer **ret_now,
+			     int *ret_err);
+/* Next seq the producer may commit, by the newest known root. */
+uint64_t bw_producer_next(struct bw_produce *p, const char *name, bool *ret_held);
+void bw_produce_tick_locked(struct bw_produce *p);	/* arms the timer */
+
+/* Answers a list linked by next; without the lock. */
+void bw_answers_run(struct bw_answer *list, int err);
+void bw_answer_park(struct bw_produce *p, struct bw_answer *a, enum bw_wait_reason reason,
+		    const struct bw_stage_batch *b, const struct bw_stage_node *n);
+
+/* ---- Taking and registering (take.c) ---------------------------------------------------------- */
+
+void bw_take_mkdir(struct bw_produce *p, struct bw_stage_node *dir, const char *name, struct bw_answer *a);
+void bw_register_mkdir(struct bw_produce *p, const char *name, struct bw_answer *a);
+
+#endif

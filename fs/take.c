@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Registering producers and taking them (P5): the mkdirs that are commits.
+ *
+ * The first mkdir of a seq on a mount asks for fresh news, refuses what the news refuse, and only then
+ * commits a fence; further mkdirs of the producer meanwhile join the same fence.
+ */
+#include "fs/names.h"
+#include "fs/stage.h"
+
+#include "store/base/clock.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void finish_one(struct bw_produce *p, struct bw_answer *a, struct bw_stage_node *n)
+{
+	bw_stage_node_attr(p, n, &a->attr);
+	n->nlookup++;
+}
+
+/* P4: may seq be created now?  0 or why not. */
+static int check_seq_locked(struct bw_stage_producer *sp, uint64_t next, uint64_t seq)
+{
+	struct bw_produce *p = sp->produce;
+	struct bw_stage_batch *b = bw_stage_batch_find(sp, seq);
+
+	if (b)
+		return b->err && b->state != BW_BATCH_COMMITTED ? b->err : -EEXIST;
+	if (seq < next)
+		return -EEXIST;
+	if (seq > next && !bw_stage_batch_find(sp, seq - 1)) {
+		bw_log(p->c.log, BW_LOG_WARN, "seq_gap",
+		       "producer=%s seq=%" PRIu64 " next=%" PRIu64
+		       " reason=\"the seq before it is neither committed nor staged here\"",
+		       sp->name, seq, next);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int make_batch_locked(struct bw_stage_producer *sp, struct bw_answer *a)
+{
+	char name[24];
+	struct bw_stage_batch *b;
+
+	snprintf(name, sizeof(name), "%" PRIu64, a->seq);
+	int err = bw_stage_batch_make(sp, name, a->seq, &b);
+	if (!err)
+		finish_one(sp->produce, a, b->dir);
+	return err;
+}
+
+static bool has_leftovers(const struct bw_stage_producer *sp)
+{
+	for (const struct bw_stage_batch *b = sp->batches; b; b = b->next)
+		if (b->state != BW_BATCH_COMMITTED)
+			return true;
+	return false;
+}
+
+/* Everybody who waits for the producer to be taken is answered: with err, or by what root says. */
+static void answer_takers(struct bw_stage_producer *sp, int err)
+{
+	struct bw_produce *p = sp->produce;
+	bool held;
+
+	bw_lock(&p->lock);
+	struct bw_answer *list = sp->takers, *done = NULL;
+
+	sp->takers = NULL;
+	sp->taking = false;
+	p->asking_n--;
+	if (!err) {
+		sp->lost = false;
+		sp->push_next = bw_producer_next(p, sp->name, &held);
+	}
+	/* Lowest seq first, or the gap check would refuse 1 before 0. */
+	for (struct bw_answer *a = list, *next; a; a = next) {
+		struct bw_answer **at = &done;
+		next = a->next;
+		while (*at && (*at)->seq <= a->seq)
+			at = &(*at)->next;
+		a->next = *at;
+		*at = a;
+	}
+	struct {
+		struct bw_answer *a;
+		int err;
+	} one;
+	struct bw_answer *ok = NULL;
+
+	for (struct bw_answer *a = done; a; a = a->next)
+		bw_waiting_remove(p->c.waiting, &a->waiter);
+	while (done) {
+		one.a = done;
+		done = done->next;
+		one.err = err ? err : check_seq_locked(sp, sp->push_next, one.a->seq);
+		if (!one.err)
+			one.err = make_batch_locked(sp, one.a);
+		if (!one.err) {
+			one.a->next = ok;
+			ok = one.a;
+			continue;
+		}
+		bw_unlock(&p->lock);
+		one.a->done(one.a, one.err);
+		bw_lock(&p->lock);
+	}
+	bw_cond_broadcast(&p->idle);
+	bw_unlock(&p->lock);
+	bw_answers_run(ok, 0);
+}
+
+static void fence_done(struct bw_commit_item *item, const struct bw_txn_change *result)
+{
+	struct bw_stage_producer *sp = item->ctx;
+	struct bw_produce *p = sp->produce;
+
+	if (!result->err)
+		bw_log(p->c.log, BW_LOG_INFO, "taken", "producer=%s epoch=%" PRIu64, sp->name,
+		       result->epoch);
+	else
+		bw_log(p->c.log, BW_LOG_ERROR, "take_failed", "producer=%s errno=%d", sp->name,
+		       bw_err_errno(result->err));
+	bw_change_done(&item->change);
+	answer_takers(sp, result->err);
+}
+
+static bool any_taker_may_go(struct bw_stage_producer *sp, uint64_t next)
+{
+	uint64_t lowest = UINT64_MAX;
+
+	for (struct bw_answer *a = sp->takers; a; a = a->next)
+		if (a->seq < lowest && a->seq >= next)
+			lowest = a->seq;
+	return lowest == next;
+}
+
+static void news_arrived(struct bw_ask *ask, int err)
+{
+	struct bw_stage_producer *sp =
+		(struct bw_stage_producer *)((char *)ask - offsetof(struct bw_stage_producer, ask));
+	struct bw_produce *p = sp->produce;
+	bool held, go, closed;
+
+	if (err) {
+		answer_takers(sp, err);
+		return;
+	}
+	uint64_t next = bw_producer_next(p, sp->name, &held);
+	struct bw_root *root = bw_head_root(p->c.head);
+
+	bw_lock(&p->lock);
+	sp->push_next = next;
+	go = any_taker_may_go(sp, next);
+	closed = p->closed;
+	bw_unlock(&p->lock);
+	err = go && root->sealed ? -BW_E_SEALED : 0;
+	if (closed)
+		err = -BW_E_STOPPING;
+	bw_root_unref(root);
+	/* Nobody is fenced for a mkdir that is refused anyway. */
+	if (err || held || !go) {
+		answer_takers(sp, err);
+		return;
+	}
+	memset(&sp->item, 0, sizeof(sp->item));
+	sp->item.change.kind = BW_CHANGE_FENCE;
+	memcpy(sp->item.change.name, sp->name, sizeof(sp->name));
+	memcpy(sp->item.change.owner, bw_committer_owner(p->c.committer), 16);
+	sp->item.done = fence_done;
+	sp->item.ctx = sp;
+	bw_committer_push(p->c.committer, &sp->item);
+}
+
+static void join_take_locked(struct bw_stage_producer *sp, struct bw_answer *a)
+{
+	struct bw_produce *p = sp->produce;
+
+	snprintf(a->waiter.what, sizeof(a->waiter.what), "producer=%s seq=%" PRIu64, sp->name, a->seq);
+	bw_answer_park(p, a, BW_WAIT_TAKE, NULL, NULL);
+	a->next = sp->takers;
+	sp->takers = a;
+	if (sp->taking)
+		return;
+	sp->taking = true;
+	p->asking_n++;
+	sp->ask = (struct bw_ask){.done = news_arrived,
+				  .until_step = BW_STEPS_MAX,
+				  .deadline_ns = bw_now() + p->c.options->io_timeout_ns};
+	bw_head_ask(p->c.head, &sp->ask);
+}
+
+void bw_take_mkdir(struct bw_produce *p, struct bw_stage_node *dir, const char *name, struct bw_answer *a)
+{
+	struct bw_stage_producer *sp = dir->producer;
+	bool held;
+	int err = bw_decimal_parse(name, &a->seq);
+
+	if (err) {
+		a->done(a, err);
+		return;
+	}
+	uint64_t next = bw_producer_next(p, sp->name, &held);
+
+	bw_lock(&p->lock);
+	if (p->stopping)
+		err = -ESHUTDOWN;
+	else if (sp->lost && has_leftovers(sp))
+		err = -BW_E_FENCED;
+	else if (!held || sp->taking) {
+		struct bw_stage_batch *b = bw_stage_batch_find(sp, a->seq);
+		err = b ? (b->err && b->state != BW_BATCH_COMMITTED ? b->err : -EEXIST) : 0;
+		if (!err) {
+			join_take_locked(sp, a);
+			bw_unlock(&p->lock);
+			return;
+		}
+	} else {
+		err = check_seq_locked(sp, next, a->seq);
+	}
+	if (!err)
+		err = make_batch_locked(sp, a);
+	bw_unlock(&p->lock);
+	a->done(a, err);
+}
+
+/* ---- Registration ----------------------------------------------------------------------------- */
+
+struct registration {
+	struct bw_commit_item item;
+	struct bw_produce *p;
+	struct bw_answer *a;
+};
+
+static void registered(struct bw_commit_item *item, const struct bw_txn_change *result)
+{
+	struct registration *reg = (struct registration *)item;
+	struct bw_produce *p = reg->p;
+	int err = result->err;
+
+	bw_lock(&p->lock);
+	bw_waiting_remove(p->c.waiting, &reg->a->waiter);
+	struct bw_stage_producer *sp = err ? NULL : bw_producer_make(p, item->change.name);
+
+	if (!err && !sp)
+		err = -ENOMEM;
+	if (!err)
+		finish_one(p, reg->a, sp->dir);
+	p->asking_n--;
+	bw_cond_broadcast(&p->idle);
+	bw_unlock(&p->lock);
+	reg->a->done(reg->a, err);
+	bw_change_done(&item->change);
+	free(reg);
+}
+
+void bw_register_mkdir(struct bw_produce *p, const char *name, struct bw_answer *a)
+{
+	struct bw_root *root = bw_head_root(p->c.head);
+	int err = !bw_name_valid(name) ? -EINVAL : bw_root_producer(root, name) ? -EEXIST : 0;
+	struct registration *reg = err ? NULL : calloc(1, sizeof(*reg));
+
+	bw_root_unref(root);
+	if (!err && !reg)
+		err = -ENOMEM;
+	if (!err) {
+		BW_LOCK_SCOPE(&p->lock);
+		err = p->stopping ? -ESHUTDOWN : 0;
+		if (!err) {
+			p->asking_n++;
+			snprintf(a->waiter.what, sizeof(a->waiter.what), "producer=%s", name);
+			bw_answer_park(p, a, BW_WAIT_TAKE, NULL, NULL);
+		}
+	}
+	if (err) {
+		free(reg);
+		a->done(a, err);
+		return;
+	}
+	reg->p = p;
+	reg->a = a;
+	reg->item.change.kind = BW_CHANGE_REGISTER;
+	memcpy(reg->item.change.name, name, strlen(name) + 1);
+	reg->item.done = registered;
+	bw_committer_push(p->c.committer, &reg->item);
+}
