@@ -34,8 +34,10 @@ void bw_batch_free(struct bw_batch *b);	/* NULL is fine; not while it is being u
 
 /*
  * Uploads the data object, and the state as an object of its own when it is long.  done runs once, on
- * a thread of the store; err 0: durable.  An ambiguous put is resolved: the name is ours alone, so
- * EXISTS means that an earlier try of ours was applied.
+ * a thread of the store, and may free the batch; err 0: durable.  detail is borrowed.  An ambiguous
+ * put is repeated a few times at once: the name is ours alone, so EXISTS means that an earlier try of
+ * ours was applied.  -BW_E_UNKNOWN: still ambiguous; the same batch may be uploaded again, later.
+ * -BW_E_CONTRADICTION: the name was taken before our first try.
  */
 void bw_batch_upload(struct bw_batch *b, struct bw_store *store, int64_t deadline_ns,
 		     void (*done)(void *ctx, int err, const char *detail), void *ctx);

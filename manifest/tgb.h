@@ -61,6 +61,11 @@ int bw_tgb_decode(const void *footer, size_t len, uint64_t object_size, struct b
 int bw_tgb_trailer(const void *trailer, uint64_t object_size, uint32_t *ret_footer_len)
 	bw_must_check;
 
+/* Is t the footer of the object that e commits to s?  0 or -BW_E_CORRUPT. */
+struct bw_entry;
+int bw_tgb_check(const struct bw_tgb *t, const struct bw_stream *s, const struct bw_entry *e)
+	bw_must_check;
+
 /*
  * Reads block number i of the object from its stored bytes: checks the sum, decompresses.
  * *ret gets a reference to stored itself when the block is not compressed.

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "manifest/batch.h"
+
+#include "store/base/hash.h"
+#include "store/base/rand.h"
+#include "store/base/sync.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REPEATS 3	/* of an ambiguous put, at once */
+
+/* One object of the batch on its way into the store. */
+struct part {
+	struct bw_batch *batch;
+	struct bw_op op;
+	struct bw_body *body;
+	char key[BW_KEY_MAX + 1];
+	bool maybe_there;	/* a put of ours may have been applied: EXISTS is ours */
+	unsigned repeats;
+	int err;
+};
+
+struct bw_batch {
+	struct bw_body body;		/* the data object; first, so that a body is a batch */
+	struct bw_stream stream;
+	uint64_t nonce;
+	struct bw_body **slices;	/* owned array of borrowed bodies */
+	struct bw_sink *sink;		/* borrowed; holds the blocks when the stream compresses */
+	struct bw_tgb *tgb;
+	struct bw_buf footer;
+	uint64_t raw;
+	bool has_state, state_inline;
+	uint8_t *state;
+	uint32_t state_len;
+	struct bw_bytes_body state_body;
+	/* Of the upload under way. */
+	struct part data_part, state_part;
+	atomic_uint pending;
+	struct bw_store *store;
+	int64_t deadline_ns;
+	void (*done)(void *ctx, int err, const char *detail);
+	void *ctx;
+};
+
+/* ---- Building ------------------------------------------------------------------------------------ */
+
+static int build_slice(struct bw_batch *b, struct bw_tgb_builder *builder, struct bw_body *slice,
+		       void *block, uint64_t *offset)
+{
+	for (uint64_t at = 0; at < slice->size;) {
+		uint64_t left = slice->size - at;
+		size_t len = left < b->stream.block_size ? (size_t)left : b->stream.block_size;
+		const void *stored;
+		size_t stored_len;
+		int rc = slice->read(slice, at, block, len);
+
+		if (!rc)
+			rc = bw_tgb_builder_block(builder, block, len, &stored, &stored_len);
+		if (!rc && b->sink)
+			rc = b->sink->write(b->sink, *offset, stored, stored_len);
+		if (rc)
+			return rc;
+		*offset += stored_len;
+		at += len;
+	}
+	return bw_tgb_builder_end_slice(builder);
+}
+
+static int build(struct bw_batch *b, const char *producer, uint64_t epoch, uint64_t seq)
+{
+	struct bw_tgb_builder *builder = NULL;
+	uint64_t offset = 0;
+	void *block = malloc(b->stream.block_size);
+	int rc = block ? bw_tgb_builder_new(&b->stream, producer, epoch, seq, &builder) : -ENOMEM;
+
+	for (uint32_t i = 0; !rc && i < b->stream.options.ranks; i++) {
+		rc = build_slice(b, builder, b->slices[i], block, &offset);
+		b->raw += b->slices[i]->size;
+	}
+	if (!rc)
+		rc = bw_tgb_builder_finish(builder, &b->footer, &b->tgb);
+	bw_tgb_builder_free(builder);
+	free(block);
+	return rc;
+}
+
+static int read_slices(struct bw_batch *b, uint64_t off, uint8_t *to, size_t len)
+{
+	uint32_t low = 0, high = b->stream.options.ranks;
+
+	while (high - low > 1) {
+		uint32_t mid = low + (high - low) / 2;
+
+		if (b->tgb->slices[mid].offset <= off)
+			low = mid;
+		else
+			high = mid;
+	}
+	for (; len; low++) {
+		uint64_t at = off - b->tgb->slices[low].offset;
+		uint64_t left = b->tgb->slices[low].stored - at;
+		size_t n = left < len ? (size_t)left : len;
+		int rc = b->slices[low]->read(b->slices[low], at, to, n);
+
+		if (rc)
+			return rc;
+		off += n;
+		to += n;
+		len -= n;
+	}
+	return 0;
+}
+
+/* The data object: the slices, or what the sink has kept of them, then the footer. */
+static int read_object(struct bw_body *body, uint64_t off, void *buf, size_t len)
+{
+	struct bw_batch *b = (struct bw_batch *)body;
+	uint64_t data_len = b->tgb->data_len;
+	uint8_t *to = buf;
+
+	if (off < data_len && len) {
+		size_t n = data_len - off < len ? (size_t)(data_len - off) : len;
+		int rc = b->sink ? b->sink->read(b->sink, off, to, n) : read_slices(b, off, to, n);
+
+		if (rc)
+			return rc;
+		off += n;
+		to += n;
+		len -= n;
+	}
+	if (len)
+		memcpy(to, b->footer.bytes + (off - data_len), len);
+	return 0;
+}
+
+int bw_batch_build(const struct bw_stream *s, const char *producer, uint64_t epoch, uint64_t seq,
+		   struct bw_body *const *slices, struct bw_sink *sink, struct bw_batch **ret)
+{
+	struct bw_batch *b = calloc(1, sizeof(*b));
+	int rc = -ENOMEM;
+
+	if (!b)
+		return -ENOMEM;
+	b->stream = *s;
+	bw_buf_init(&b->footer, BW_FOOTER_MAX);
+	if (s->options.compress != BW_COMPRESS_NONE) {
+		rc = -EINVAL;
+		if (!sink)
+			goto fail;
+		b->sink = sink;
+	}
+	rc = -ENOMEM;
+	b->slices = calloc(s->options.ranks, sizeof(*b->slices));
+	if (!b->slices)
+		goto fail;
+	memcpy(b->slices, slices, s->options.ranks * sizeof(*slices));
+	rc = build(b, producer, epoch, seq);
+	if (rc)
+		goto fail;
+	bw_random(&b->nonce, sizeof(b->nonce));
+	b->body.size = b->tgb->data_len + b->footer.len;
+	b->body.read = read_object;
+	*ret = b;
+	return 0;
+fail:
+	bw_batch_free(b);
+	return rc;
+}
+
+int bw_batch_set_state(struct bw_batch *b, const void *state, size_t len, bool inline_ok)
+{
+	if (len > BW_STATE_MAX)
+		return -EFBIG;
+	uint8_t *copy = malloc(len + 1);
+	if (!copy)
+		return -ENOMEM;
+	if (len)
+		memcpy(copy, state, len);
+	free(b->state);
+	b->state = copy;
+	b->state_len = (uint32_t)len;
+	b->has_state = true;
+	b->state_inline = inline_ok && len <= BW_STATE_INLINE_MAX;
+	bw_bytes_body_init(&b->state_body, copy, len);
+	return 0;
+}
+
+void bw_batch_free(struct bw_batch *b)
+{
+	if (!b)
+		return;
+	bw_tgb_unref(b->tgb);
+	bw_buf_done(&b->footer);
+	free(b->slices);
+	free(b->state);
+	free(b);
+}
+
+/* ---- Uploading ----------------------------------------------------------------------------------- */
+
+static void submit(struct part *p);
+
+/* The last part to settle tells; nothing of the batch is touched afterwards. */
+static void settle(struct part *p, int err)
+{
+	struct bw_batch *b = p->batch;
+
+	p->err = err;
+	if (atomic_fetch_sub_explicit(&b->pending, 1, memory_order_acq_rel) != 1)
+		return;
+	const struct part *told = b->data_part.err ? &b->data_part : &b->state_part;
+	char detail[sizeof(told->op.detail)];
+
+	memcpy(detail, told->op.detail, sizeof(detail));
+	b->done(b->ctx, told->err, told->err ? detail : "");
+}
+
+static void part_done(struct bw_op *op)
+{
+	struct part *p = op->ctx;
+	int err = bw_op_err(op);
+
+	bw_op_done(op);
+	switch (op->outcome) {
+	case BW_OK:
+		p->maybe_there = true;
+		break;
+	case BW_EXISTS:
+		/* The name carries a nonce of ours: who but an earlier try of this put made it? */
+		err = p->maybe_there ? 0 : -BW_E_CONTRADICTION;
+		break;
+	case BW_UNKNOWN:
+		p->maybe_there = true;
+		if (p->repeats++ < REPEATS && bw_now() < p->batch->deadline_ns) {
+			submit(p);
+			return;
+		}
+		break;
+	default:
+		break;
+	}
+	settle(p, err);
+}
+
+static void submit(struct part *p)
+{
+	struct bw_batch *b = p->batch;
+
+	bw_op_put(&p->op, p->key, p->body, true);
+	p->op.prio = BW_PRIO_COMMIT;
+	p->op.deadline_ns = b->deadline_ns;
+	p->op.done = part_done;
+	p->op.ctx = p;
+	bw_store_submit(b->store, &p->op);
+}
+
+static void prepare(struct part *p, struct bw_batch *b, struct bw_body *body)
+{
+	p->batch = b;
+	p->body = body;
+	p->repeats = 0;
+	p->err = 0;
+}
+
+void bw_batch_upload(struct bw_batch *b, struct bw_store *store, int64_t deadline_ns,
+		     void (*done)(void *ctx, int err, const char *detail), void *ctx)
+{
+	bool state_object = b->has_state && !b->state_inline;
+	const struct bw_tgb *t = b->tgb;
+
+	b->store = store;
+	b->deadline_ns = deadline_ns;
+	b->done = done;
+	b->ctx = ctx;
+	prepare(&b->data_part, b, &b->body);
+	prepare(&b->state_part, b, &b->state_body.body);
+	bw_key_data(&b->stream, t->producer, t->epoch, t->seq, b->nonce, b->data_part.key);
+	bw_key_state(&b->stream, t->producer, t->epoch, t->seq, b->nonce, b->state_part.key);
+	atomic_store(&b->pending, state_object ? 2 : 1);
+	if (state_object)
+		submit(&b->state_part);
+	submit(&b->data_part);
+}
+
+struct waiter {
+	struct bw_mutex lock;
+	struct bw_cond cond;
+	bool done;
+	int err;
+};
+
+static void wake(void *ctx, int err, const char *detail)
+{
+	struct waiter *w = ctx;
+
+	(void)detail;
+	BW_LOCK_SCOPE(&w->lock);
+	w->done = true;
+	w->err = err;
+	bw_cond_signal(&w->cond);
+}
+
+int bw_batch_upload_sync(struct bw_batch *b, struct bw_store *store, int64_t deadline_ns)
+{
+	struct waiter w = {.done = false};
+
+	bw_mutex_init(&w.lock, BW_RANK_LEAF);
+	bw_cond_init(&w.cond);
+	bw_batch_upload(b, store, deadline_ns, wake, &w);
+	bw_lock(&w.lock);
+	while (!w.done)
+		bw_cond_wait(&w.cond, &w.lock);
+	bw_unlock(&w.lock);
+	bw_cond_done(&w.cond);
+	bw_mutex_done(&w.lock);
+	return w.err;
+}
+
+/* ---- What came of it ----------------------------------------------------------------------------- */
+
+int bw_batch_change(const struct bw_batch *b, const uint8_t owner[16], struct bw_change *ret)
+{
+	struct bw_change c = {
+		.kind = BW_CHANGE_APPEND,
+		.epoch = b->tgb->epoch,
+		.seq = b->tgb->seq,
+		.nonce = b->nonce,
+		.size = b->body.size,
+		.raw = b->raw,
+		.footer_len = (uint32_t)b->footer.len,
+		.footer_xxh3 = bw_xxh3(b->footer.bytes, b->footer.len),
+		.has_state = b->has_state,
+		.state_len = b->state_len,
+	};
+
+	memcpy(c.name, b->tgb->producer, sizeof(c.name));
+	memcpy(c.owner, owner, sizeof(c.owner));
+	if (b->has_state)
+		c.state_xxh3 = bw_xxh3(b->state, b->state_len);
+	if (b->state_inline) {
+		c.state = malloc((size_t)b->state_len + 1);
+		if (!c.state)
+			return -ENOMEM;
+		memcpy(c.state, b->state, b->state_len);
+	}
+	*ret = c;
+	return 0;
+}
+
+struct bw_tgb *bw_batch_tgb(const struct bw_batch *b)
+{
+	return b->tgb;
+}
+
+uint64_t bw_batch_size(const struct bw_batch *b)
+{
+	return b->body.size;
+}

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "manifest/batch.h"
+#include "store/base/hash.h"
+#include "tests/support/sample.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RANKS 3
+
+static const uint8_t owner[16] = {9};
+
+/* A sink in memory. */
+struct memory_sink {
+	struct bw_sink sink;
+	uint8_t bytes[1 << 16];
+	uint64_t written;
+	int fail;
+};
+
+static int sink_write(struct bw_sink *sink, uint64_t off, const void *bytes, size_t len)
+{
+	struct memory_sink *m = (struct memory_sink *)sink;
+
+	cr_assert_eq(off, m->written, "blocks come in order");
+	if (m->fail)
+		return m->fail;
+	memcpy(m->bytes + off, bytes, len);
+	m->written = off + len;
+	return 0;
+}
+
+static int sink_read(struct bw_sink *sink, uint64_t off, void *bytes, size_t len)
+{
+	struct memory_sink *m = (struct memory_sink *)sink;
+
+	cr_assert_leq(off + len, m->written);
+	memcpy(bytes, m->bytes + off, len);
+	return 0;
+}
+
+struct setup {
+	struct bw_sample sample;
+	uint8_t bytes[RANKS][5000];
+	struct bw_bytes_body bodies[RANKS];
+	struct bw_body *slices[RANKS];
+	struct memory_sink sink;
+	struct bw_store *store;
+	struct bw_batch *batch;
+};
+
+static struct setup *setup(bool compress)
+{
+	struct setup *s = calloc(1, sizeof(*s));
+	static const size_t len[RANKS] = {5000, 1, 2048};
+
+	bw_sample_init(&s->sample, RANKS);
+	s->sample.stream.block_size = 1024;
+	if (compress) {
+		s->sample.stream.options.compress = BW_COMPRESS_ZSTD;
+		s->sample.stream.options.compress_level = 1;
+	}
+	for (int r = 0; r < RANKS; r++) {
+		for (size_t i = 0; i < len[r]; i++)
+			s->bytes[r][i] = (uint8_t)(i % 19 * (size_t)(r + 1));
+		bw_bytes_body_init(&s->bodies[r], s->bytes[r], len[r]);
+		s->slices[r] = &s->bodies[r].body;
+	}
+	s->sink.sink.write = sink_write;
+	s->sink.sink.read = sink_read;
+	cr_assert_eq(bw_store_mem_new(&s->store), 0);
+	return s;
+}
+
+static void build(struct setup *s)
+{
+	cr_assert_eq(bw_batch_build(&s->sample.stream, "alpha", 1, 4, s->slices, &s->sink.sink,
+				    &s->batch), 0);
+}
+
+static void teardown(struct setup *s)
+{
+	bw_batch_free(s->batch);
+	bw_store_free(s->store);
+	bw_sample_done(&s->sample);
+	free(s);
+}
+
+static struct bw_blob *get(struct setup *s, const char *key)
+{
+	struct bw_op op;
+	struct bw_blob *blob;
+
+	bw_op_get_all(&op, key, 1 << 20);
+	cr_assert_eq(bw_store_sync(s->store, &op), BW_OK, "%s", key);
+	blob = bw_blob_ref(op.blob);
+	bw_op_done(&op);
+	return blob;
+}
+
+/* What is in the store under the name that the change gives decodes to the slices. */
+static void check_stored(struct setup *s)
+{
+	struct bw_change c;
+	char key[BW_KEY_MAX + 1];
+	struct bw_tgb *t;
+
+	cr_assert_eq(bw_batch_change(s->batch, owner, &c), 0);
+	cr_assert(c.kind == BW_CHANGE_APPEND && c.epoch == 1 && c.seq == 4);
+	cr_assert_str_eq(c.name, "alpha");
+	cr_assert_arr_eq(c.owner, owner, 16);
+	cr_assert_eq(c.raw, 7049);
+	bw_key_data(&s->sample.stream, c.name, c.epoch, c.seq, c.nonce, key);
+	bw_auto_blob struct bw_blob *object = get(s, key);
+	cr_assert_eq(object->len, c.size);
+	cr_assert_eq(object->len, bw_batch_size(s->batch));
+	const uint8_t *footer = object->bytes + object->len - c.footer_len;
+	cr_assert_eq(bw_xxh3(footer, c.footer_len), c.footer_xxh3);
+	cr_assert_eq(bw_tgb_decode(footer, c.footer_len, object->len, &t), 0);
+	for (int r = 0; r < RANKS; r++) {
+		uint8_t *at = s->bytes[r];
+
+		for (uint32_t i = 0; i < t->slices[r].blocks_n; i++) {
+			const struct bw_block *b = &t->blocks[t->slices[r].block0 + i];
+			bw_auto_blob struct bw_blob *stored =
+				bw_blob_copy(object->bytes + b->offset, b->stored);
+			bw_auto_blob struct bw_blob *raw = NULL;
+
+			cr_assert_eq(bw_tgb_block_read(t, t->slices[r].block0 + i, stored, &raw), 0);
+			cr_assert_eq(memcmp(raw->bytes, at, raw->len), 0);
+			at += raw->len;
+		}
+	}
+	bw_tgb_unref(t);
+	bw_change_done(&c);
+}
+
+Test(batch, what_is_uploaded_decodes_to_the_slices)
+{
+	for (int compress = 0; compress < 2; compress++) {
+		struct setup *s = setup(compress);
+
+		build(s);
+		cr_assert_eq(bw_batch_upload_sync(s->batch, s->store, BW_NEVER), 0);
+		check_stored(s);
+		cr_assert_eq(s->sink.written != 0, compress);
+		cr_assert_eq(bw_batch_tgb(s->batch)->ranks, RANKS);
+		teardown(s);
+	}
+}
+
+/* A backend may pull the body in any pieces and in any order. */
+Test(batch, the_body_reads_the_same_in_any_pieces)
+{
+	for (int compress = 0; compress < 2; compress++) {
+		struct setup *s = setup(compress);
+
+		build(s);
+		struct bw_body *body = (struct bw_body *)s->batch;
+		uint8_t *whole = malloc(body->size), *piece = malloc(body->size);
+		cr_assert_eq(body->read(body, 0, whole, body->size), 0);
+		for (uint64_t off = 0; off <= body->size; off += 131) {
+			for (size_t len = 0; off + len <= body->size; len += 577) {
+				memset(piece, 0xee, len);
+				cr_assert_eq(body->read(body, off, piece, len), 0);
+				cr_assert_eq(memcmp(piece, whole + off, len), 0);
+			}
+		}
+		free(whole);
+		free(piece);
+		teardown(s);
+	}
+}
+
+/* I8: the state is committed with its batch, inline or as an object of the same name. */
+Test(batch, I8_a_short_state_rides_in_the_change_and_a_long_one_in_an_object)
+{
+	static const struct {
+		size_t len;
+		bool inline_ok, inlined;
+	} cases[] = {{0, true, true}, {5, true, true}, {BW_STATE_INLINE_MAX, true, true},
+		     {BW_STATE_INLINE_MAX + 1, true, false}, {5, false, false}, {0, false, false}};
+	uint8_t state[BW_STATE_INLINE_MAX + 1];
+
+	memset(state, 's', sizeof(state));
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct setup *s = setup(false);
+		struct bw_change c;
+		char key[BW_KEY_MAX + 1];
+
+		build(s);
+		cr_assert_eq(bw_batch_set_state(s->batch, "other", 5, true), 0);
+		cr_assert_eq(bw_batch_set_state(s->batch, state, cases[i].len, cases[i].inline_ok), 0);
+		cr_assert_eq(bw_batch_upload_sync(s->batch, s->store, BW_NEVER), 0);
+		check_stored(s);
+		cr_assert_eq(bw_batch_change(s->batch, owner, &c), 0);
+		cr_assert(c.has_state && c.state_len == cases[i].len);
+		cr_assert_eq(c.state_xxh3, bw_xxh3(state, cases[i].len));
+		cr_assert_eq(c.state != NULL, cases[i].inlined);
+		bw_key_state(&s->sample.stream, c.name, c.epoch, c.seq, c.nonce, key);
+		if (cases[i].inlined) {
+			struct bw_op op;
+
+			cr_assert_eq(memcmp(c.state, state, c.state_len), 0);
+			bw_op_get_all(&op, key, 100);
+			cr_assert_eq(bw_store_sync(s->store, &op), BW_NOT_FOUND);
+		} else {
+			bw_auto_blob struct bw_blob *blob = get(s, key);
+
+			cr_assert_eq(blob->len, c.state_len);
+			cr_assert_eq(memcmp(blob->bytes, state, blob->len), 0);
+		}
+		bw_change_done(&c);
+		teardown(s);
+	}
+	struct setup *s = setup(false);
+	build(s);
+	cr_assert_eq(bw_batch_set_state(s->batch, state, (size_t)BW_STATE_MAX + 1, false), -EFBIG);
+	teardown(s);
+}
+
+/* ---- Faults --------------------------------------------------------------------------------------- */
+
+struct script {
+	struct bw_fault_plan plan;
+	const enum bw_fault *faults;	/* of the first puts of data objects */
+	unsigned n, puts;
+};
+
+static enum bw_fault decide(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
+{
+	struct script *s = plan->ctx;
+
+	(void)nth;
+	if (op->kind != BW_OP_PUT || !strstr(op->key, "/data/"))
+		return BW_FAULT_NONE;
+	return s->puts++ < s->n ? s->faults[s->puts - 1] : BW_FAULT_NONE;
+}
+
+static int upload_with(struct setup *s, const enum bw_fault *faults, unsigned n, unsigned *ret_puts)
+{
+	struct script script = {.plan = {.decide = decide, .late_ns = BW_MS}, .faults = faults, .n = n};
+
+	script.plan.ctx = &script;
+	build(s);
+	cr_assert_eq(bw_filter_fault_new(s->store, &script.plan, &s->store), 0);
+	int rc = bw_batch_upload_sync(s->batch, s->store, BW_NEVER);
+	*ret_puts = script.puts;
+	script.n = 0;
+	if (rc == 0 || rc == -BW_E_UNKNOWN) {
+		/* Again, as a caller does that was told "unknown": the object is there, and ours. */
+		cr_assert_eq(bw_batch_upload_sync(s->batch, s->store, BW_NEVER), 0);
+		check_stored(s);
+	}
+	return rc;
+}
+
+/* S3: an ambiguous put is resolved by putting the same bytes under the same name. */
+Test(batch, S3_a_lost_reply_is_resolved)
+{
+	static const enum bw_fault lost[] = {BW_FAULT_LOST_REPLY, BW_FAULT_LOST_REPLY,
+					     BW_FAULT_LOST_REPLY, BW_FAULT_LOST_REPLY};
+	struct setup *s = setup(false);
+	unsigned puts;
+
+	cr_assert_eq(upload_with(s, lost, 1, &puts), 0);
+	cr_assert_eq(puts, 2);
+	teardown(s);
+	s = setup(true);
+	cr_assert_eq(upload_with(s, lost, 4, &puts), -BW_E_UNKNOWN);
+	cr_assert_eq(puts, 4);
+	teardown(s);
+}
+
+Test(batch, what_was_not_applied_fails_with_its_error)
+{
+	static const enum bw_fault full[] = {BW_FAULT_FULL}, denied[] = {BW_FAULT_DENIED},
+				   before[] = {BW_FAULT_BEFORE};
+	struct setup *s;
+	unsigned puts;
+
+	s = setup(false);
+	cr_assert_eq(upload_with(s, full, 1, &puts), -ENOSPC);
+	teardown(s);
+	s = setup(false);
+	cr_assert_eq(upload_with(s, denied, 1, &puts), -BW_E_DENIED);
+	cr_assert_eq(puts, 1);
+	teardown(s);
+	s = setup(false);
+	cr_assert_eq(upload_with(s, before, 1, &puts), -BW_E_UNREACHABLE);
+	teardown(s);
+}
+
+Test(batch, a_name_that_was_taken_before_the_first_try_is_a_contradiction)
+{
+	struct setup *s = setup(false);
+	struct bw_change c;
+	char key[BW_KEY_MAX + 1];
+	struct bw_bytes_body other;
+	struct bw_op op;
+
+	build(s);
+	cr_assert_eq(bw_batch_change(s->batch, owner, &c), 0);
+	bw_key_data(&s->sample.stream, c.name, c.epoch, c.seq, c.nonce, key);
+	bw_bytes_body_init(&other, "other", 5);
+	bw_op_put(&op, key, &other.body, true);
+	cr_assert_eq(bw_store_sync(s->store, &op), BW_OK);
+	bw_op_done(&op);
+	cr_assert_eq(bw_batch_upload_sync(s->batch, s->store, BW_NEVER), -BW_E_CONTRADICTION);
+	teardown(s);
+}
+
+static int fail_read(struct bw_body *body, uint64_t off, void *buf, size_t len)
+{
+	(void)body, (void)off, (void)buf, (void)len;
+	return -EIO;
+}
+
+Test(batch, what_cannot_be_built_says_why)
+{
+	struct setup *s = setup(true);
+	struct bw_batch *b;
+	struct bw_stream *stream = &s->sample.stream;
+
+	cr_assert_eq(bw_batch_build(stream, "alpha", 1, 4, s->slices, NULL, &b), -EINVAL, "no sink");
+	s->sink.fail = -ENOSPC;
+	cr_assert_eq(bw_batch_build(stream, "alpha", 1, 4, s->slices, &s->sink.sink, &b), -ENOSPC);
+	s->sink.fail = 0;
+	cr_assert_eq(bw_batch_build(stream, "../x", 1, 4, s->slices, &s->sink.sink, &b), -EINVAL);
+	s->bodies[1].body.size = 0;
+	cr_assert_eq(bw_batch_build(stream, "alpha", 1, 4, s->slices, &s->sink.sink, &b), -EINVAL);
+	s->bodies[1].body.size = 1;
+	s->bodies[1].body.read = fail_read;
+	s->sink.written = 0;
+	cr_assert_eq(bw_batch_build(stream, "alpha", 1, 4, s->slices, &s->sink.sink, &b), -EIO);
+	s->batch = NULL;
+	teardown(s);
+}
