@@ -7,9 +7,11 @@
  * otherwise it joins or starts one flight per block and is answered by the thread that verified the
  * last one.  No caller waits.
  *
- * Memory: cached blocks, flights and footers draw on the mount's budget; the least recently used
- * ones go first, prefetched ones nobody read before those.  A demand read whose block does not fit
- * overdraws by that block rather than wait for itself.
+ * Memory: cached blocks, flights and footers draw on the mount's budget; cache.h says which go first.
+ * A demand read whose block does not fit overdraws by that block rather than wait for itself.
+ *
+ * Who is inside: fetch.h one verified get, tgbs.h footers, cache.h blocks, prefetch.h what to get
+ * before it is asked for.
  *
  * Thread-safe.  Knows nothing of FUSE.
  */
@@ -38,27 +40,40 @@ struct bw_reader_config {
 };
 
 int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret) bw_must_check;
-/* Every read and footer wait has been answered before it returns. */
+/*
+ * Every read and footer wait has been answered before it returns, which takes at most as long as the
+ * requests under way: io_timeout when the store is silent.  Before the head, the pool and the store
+ * are freed.  NULL is fine.
+ */
 void bw_reader_free(struct bw_reader *r);
 
 /* ---- Footers ---------------------------------------------------------------------------------- */
 
 struct bw_tgb_wait {
-	/* err 0: tgb holds a reference that the callee takes over.  -BW_E_CORRUPT, -BW_E_RECLAIMED
-	 * (the object is gone and the newest root says so), -BW_E_UNREACHABLE. */
+	/* On a pool thread.  err 0: tgb holds a reference that the callee takes over.  -BW_E_CORRUPT,
+	 * -BW_E_RECLAIMED (the object is gone and the newest root says so), -BW_E_UNREACHABLE,
+	 * -BW_E_DENIED, -ENOMEM. */
 	void (*done)(struct bw_tgb_wait *w, int err, struct bw_tgb *tgb);
 	struct bw_entry entry;
 	struct bw_tgb_wait *next;	/* private */
 };
-/* Cached: true, *ret_tgb (a reference) set and done not called.  Else false, and done runs later. */
+/* Cached: true, *ret_tgb (a reference) set and done not called.  Else false, and done runs, later
+ * (before it returns only for -ENOMEM). */
 bool bw_reader_tgb(struct bw_reader *r, struct bw_tgb_wait *w, struct bw_tgb **ret_tgb);
 /* A footer this mount has just committed itself: saves the get.  Refs tgb. */
 void bw_reader_learn(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb);
 
 /* ---- Slices ----------------------------------------------------------------------------------- */
 
-/* A read never spans more pieces: 1 MiB of FUSE read over blocks of 256 KiB and more. */
+/* 1 MiB of FUSE read over blocks of 256 KiB and more; a read of more pieces is copied into one. */
 #define BW_READ_PIECES 6
+
+struct bw_piece {
+	struct bw_blob *blob;
+	size_t offset, length;		/* in the blob */
+	struct bw_read *read;		/* private */
+	struct bw_piece *next;		/* private */
+};
 
 struct bw_read {
 	/* The request; the caller keeps entry and tgb until done. */
@@ -68,25 +83,26 @@ struct bw_read {
 	uint64_t offset;	/* raw bytes of the slice */
 	size_t length;		/* clamped to the slice's end; nothing above it */
 	bool sequential;	/* follows the handle's last read: worth reading ahead */
-	/* Runs exactly once, inside bw_reader_read() or later on a pool thread.  err 0: pieces are set;
-	 * their blobs are valid until done returns. */
+	/* Runs exactly once, inside bw_reader_read() or later on a pool thread; may free the read.
+	 * err 0: pieces are set, in order; their blobs are valid until done returns.
+	 * -BW_E_CORRUPT, -BW_E_RECLAIMED, -BW_E_UNREACHABLE, -BW_E_DENIED, -ENOMEM. */
 	void (*done)(struct bw_read *read, int err);
 	void *ctx;
 
 	/* The result. */
-	struct {
-		struct bw_blob *blob;
-		size_t offset, length;
-	} pieces[BW_READ_PIECES];
+	struct bw_piece pieces[BW_READ_PIECES];
 	unsigned pieces_n;
 
-	atomic_uint missing;	/* private */
-	int err;		/* private */
-	unsigned hits;		/* private */
+	struct bw_reader *reader;	/* private, with what follows */
+	struct bw_piece *many;		/* owned: pieces when there are more than BW_READ_PIECES */
+	unsigned many_n;
+	atomic_uint missing;
+	atomic_int err;
+	uint64_t hits;			/* bytes that were cached */
 };
 void bw_reader_read(struct bw_reader *r, struct bw_read *read);
 
-/* Gives back about bytes of the budget if it can (LRU). */
+/* Gives back about bytes of the budget if it can.  Does not block: locks up to SPOOL may be held. */
 void bw_reader_shrink(struct bw_reader *r, uint64_t bytes);
 
 #endif

@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/cache.h"
+
+#include "fs/table.h"
+#include "store/base/hash.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RESTS_NS (5 * BW_SEC)		/* a block used so long ago may make room for a prefetch */
+#define STALE_NS (30 * BW_SEC)		/* prefetched so long ago and still unread */
+#define AHEAD_SHARE 4			/* blocks ahead hold at most 1/4 of the budget */
+
+enum place { FLYING, SPENT, AHEAD, USED };
+#define LISTS (USED + 1)
+
+/* One block.  item first: the table knows it by that. */
+struct block {
+	struct bw_item item;
+	enum place place;
+	bool ahead;		/* counted in ahead_bytes: fetched for nobody, and nobody has come yet */
+	uint64_t served;	/* bytes handed out */
+	uint64_t charge;	/* held of the budget */
+	int64_t touched_ns;
+	struct bw_blob *blob;	/* NULL while flying */
+	struct flight *flight;	/* owned; NULL otherwise */
+};
+
+struct flight {
+	struct bw_fetch fetch;	/* first */
+	struct bw_cache *cache;
+	struct block *block;
+	struct bw_tgb *tgb;
+	uint32_t rank, number, raw;
+	bool ahead;		/* started by a prefetch */
+	uint64_t stored;	/* charged for the flight alone: stored bytes of a compressed block */
+	struct bw_blob *blob;	/* verified */
+	struct bw_piece *waiters;
+};
+
+struct bw_cache {
+	struct bw_cache_config config;
+	struct bw_mutex lock;		/* what follows */
+	struct bw_table table;
+	struct bw_item lists[LISTS];	/* by place; FLYING stays empty */
+	uint64_t ahead_bytes;
+};
+
+int bw_cache_new(const struct bw_cache_config *config, struct bw_cache **ret)
+{
+	struct bw_cache *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	c->config = *config;
+	if (bw_table_init(&c->table)) {
+		free(c);
+		return -ENOMEM;
+	}
+	bw_mutex_init(&c->lock, BW_RANK_CACHE);
+	for (int i = 0; i < LISTS; i++)
+		bw_list_init(&c->lists[i]);
+	*ret = c;
+	return 0;
+}
+
+/* ---- Memory ----------------------------------------------------------------------------------- */
+
+static void charge_locked(struct bw_cache *c, struct block *b, uint64_t bytes)
+{
+	b->charge += bytes;
+	if (b->ahead)
+		c->ahead_bytes += bytes;
+	atomic_fetch_add(&c->config.counters->cache_bytes, bytes);
+}
+
+static void give_locked(struct bw_cache *c, struct block *b, uint64_t bytes)
+{
+	b->charge -= bytes;
+	if (b->ahead)
+		c->ahead_bytes -= bytes;
+	atomic_fetch_sub(&c->config.counters->cache_bytes, bytes);
+	bw_budget_give(c->config.budget, bytes);
+}
+
+static void not_ahead_locked(struct bw_cache *c, struct block *b)
+{
+	if (b->ahead)
+		c->ahead_bytes -= b->charge;
+	b->ahead = false;
+}
+
+/* Blocks that left the table; their memory is freed when the lock is not held. */
+static void bury(struct block *dead)
+{
+	for (struct block *next; dead; dead = next) {
+		next = (struct block *)dead->item.chain;
+		bw_blob_unref(dead->blob);
+		free(dead);
+	}
+}
+
+static void evict_locked(struct bw_cache *c, struct block *b, struct block **dead)
+{
+	bw_table_remove(&c->table, &b->item);
+	bw_list_remove(&b->item);
+	give_locked(c, b, b->charge);
+	b->item.chain = (struct bw_item *)*dead;
+	*dead = b;
+}
+
+/* Only the cache hands out references and it has the lock, so one reference stays one. */
+static bool is_held(const struct block *b)
+{
+	return atomic_load(&b->blob->refs) > 1;
+}
+
+/* The first block of a list that no read holds, from its old or its new end. */
+static struct block *loose(struct bw_item *list, bool newest)
+{
+	for (struct bw_item *i = newest ? list->prev : list->next; i != list;
+	     i = newest ? i->prev : i->next) {
+		if (!is_held((struct block *)i))
+			return (struct block *)i;
+	}
+	return NULL;
+}
+
+static struct block *stale_locked(struct bw_cache *c, int64_t now)
+{
+	struct block *b = loose(&c->lists[AHEAD], false);
+
+	return b && now - b->touched_ns > STALE_NS ? b : NULL;
+}
+
+static struct block *victim_locked(struct bw_cache *c, bool demand, int64_t now)
+{
+	struct block *b = loose(&c->lists[SPENT], false);
+
+	if (!b)
+		b = stale_locked(c, now);
+	if (b)
+		return b;
+	b = loose(&c->lists[USED], false);
+	if (b && (demand || now - b->touched_ns > RESTS_NS))
+		return b;
+	return demand ? loose(&c->lists[AHEAD], true) : NULL;
+}
+
+/* Takes bytes of the budget, by eviction if it must.  A demand takes them in any case. */
+static bool take_locked(struct bw_cache *c, uint64_t bytes, bool demand, struct block **dead)
+{
+	struct block *b;
+
+	while (!bw_budget_take(c->config.budget, bytes)) {
+		b = victim_locked(c, demand, c->config.now());
+		if (b) {
+			evict_locked(c, b, dead);
+			continue;
+		}
+		if (demand)
+			bw_budget_force(c->config.budget, bytes);
+		return demand;
+	}
+	return true;
+}
+
+static bool room_ahead_locked(struct bw_cache *c, uint64_t bytes, struct block **dead)
+{
+	uint64_t most = c->config.budget->limit / AHEAD_SHARE;
+	struct block *b;
+
+	while (c->ahead_bytes + bytes > most) {
+		b = stale_locked(c, c->config.now());
+		if (!b)
+			return false;
+		evict_locked(c, b, dead);
+	}
+	return true;
+}
+
+static void trim_locked(struct bw_cache *c, struct block **dead)
+{
+	struct block *b;
+
+	while (bw_budget_used(c->config.budget) > c->config.budget->limit) {
+		b = victim_locked(c, true, c->config.now());
+		if (!b)
+			return;
+		evict_locked(c, b, dead);
+	}
+}
+
+void bw_cache_trim(struct bw_cache *c)
+{
+	struct block *dead = NULL;
+
+	if (bw_budget_used(c->config.budget) <= c->config.budget->limit)
+		return;
+	bw_lock(&c->lock);
+	trim_locked(c, &dead);
+	bw_unlock(&c->lock);
+	bury(dead);
+}
+
+uint64_t bw_cache_shrink(struct bw_cache *c, uint64_t bytes)
+{
+	struct block *dead = NULL, *b;
+	uint64_t given = 0;
+
+	bw_lock(&c->lock);
+	while (given < bytes && (b = victim_locked(c, true, c->config.now()))) {
+		given += b->charge;
+		evict_locked(c, b, &dead);
+	}
+	bw_unlock(&c->lock);
+	bury(dead);
+	return given;
+}
+
+void bw_cache_free(struct bw_cache *c)
+{
+	if (!c)
+		return;
+	(void)bw_cache_shrink(c, UINT64_MAX);
+	bw_table_done(&c->table);
+	bw_mutex_done(&c->lock);
+	free(c);
+}
+
+/* ---- Flights ---------------------------------------------------------------------------------- */
+
+/* Puts a block that is not in a list into the one it belongs to, at the new end. */
+static void place_locked(struct bw_cache *c, struct block *b)
+{
+	if (b->ahead)
+		b->place = AHEAD;
+	else
+		b->place = b->served >= b->blob->len ? SPENT : USED;
+	b->touched_ns = c->config.now();
+	bw_list_add(&c->lists[b->place], &b->item);
+}
+
+static void land_locked(struct bw_cache *c, struct flight *f, int err)
+{
+	struct block *b = f->block;
+
+	b->flight = NULL;
+	if (err) {
+		bw_table_remove(&c->table, &b->item);
+		give_locked(c, b, b->charge);
+		return;
+	}
+	give_locked(c, b, f->stored);
+	b->blob = f->blob;
+	for (struct bw_piece *p = f->waiters; p; p = p->next) {
+		p->blob = bw_blob_ref(b->blob);
+		b->served += p->length;
+	}
+	place_locked(c, b);
+}
+
+static void landed(struct bw_fetch *fetch, int err)
+{
+	struct flight *f = (struct flight *)fetch;
+	struct bw_cache *c = f->cache;
+	struct block *dead = NULL;
+
+	bw_lock(&c->lock);
+	land_locked(c, f, err);
+	trim_locked(c, &dead);
+	bw_unlock(&c->lock);
+	bury(dead);
+	if (err)
+		free(f->block);
+	else if (f->ahead)
+		atomic_fetch_add(&c->config.counters->prefetched, f->raw);
+	for (struct bw_piece *p = f->waiters, *next; p; p = next) {
+		next = p->next;
+		c->config.answer(p, err);
+	}
+	bw_tgb_unref(f->tgb);
+	free(f);
+}
+
+static int check(struct bw_fetch *fetch, struct bw_blob *bytes, char *why, size_t why_len)
+{
+	struct flight *f = (struct flight *)fetch;
+	struct bw_blob *raw;
+	int err = bw_tgb_block_read(f->tgb, f->number, bytes, &raw);
+
+	if (!err && raw->len != f->raw) {
+		bw_blob_unref(raw);
+		err = -BW_E_CORRUPT;
+	}
+	if (!err)
+		f->blob = raw;
+	else
+		snprintf(why, why_len,
+			 "rank=%" PRIu32 " block=%" PRIu32 " got=%016" PRIx64 " wanted=%016" PRIx64,
+			 f->rank, f->number, bw_xxh3(bytes->bytes, bytes->len),
+			 f->tgb->blocks[f->number].xxh3);
+	return err;
+}
+
+static struct flight *flight_new(struct bw_cache *c, const struct bw_block_want *w)
+{
+	const struct bw_slice *s = &w->tgb->slices[w->rank];
+	const struct bw_block *at = &w->tgb->blocks[s->block0 + w->index];
+	struct flight *f = calloc(1, sizeof(*f));
+	struct block *b = calloc(1, sizeof(*b));
+
+	if (!f || !b) {
+		free(f);
+		free(b);
+		return NULL;
+	}
+	b->item.step = w->entry->step;
+	b->item.number = s->block0 + w->index;
+	b->flight = f;
+	f->cache = c;
+	f->block = b;
+	f->tgb = bw_tgb_ref(w->tgb);
+	f->rank = w->rank;
+	f->number = s->block0 + w->index;
+	f->raw = bw_tgb_block_raw(w->tgb, s, w->index);
+	f->stored = at->stored < f->raw ? at->stored : 0;
+	f->fetch.by = c->config.fetcher;
+	f->fetch.entry = *w->entry;
+	f->fetch.offset = at->offset;
+	f->fetch.length = at->stored;
+	f->fetch.check = check;
+	f->fetch.done = landed;
+	return f;
+}
+
+static void flight_drop(struct flight *f)
+{
+	if (!f)
+		return;
+	free(f->block);
+	bw_tgb_unref(f->tgb);
+	free(f);
+}
+
+static uint64_t flight_charge(const struct flight *f)
+{
+	return f->raw + f->stored + sizeof(struct block) + sizeof(struct bw_blob);
+}
+
+/* Enters f's block, whose memory has been taken. */
+static void take_off_locked(struct bw_cache *c, struct flight *f, bool ahead)
+{
+	f->ahead = f->block->ahead = ahead;
+	f->fetch.prio = ahead ? BW_PRIO_PREFETCH : BW_PRIO_DEMAND;
+	atomic_init(&f->fetch.demanded, !ahead);
+	charge_locked(c, f->block, flight_charge(f));
+	bw_table_add(&c->table, &f->block->item);
+}
+
+/* ---- Getting ---------------------------------------------------------------------------------- */
+
+static struct block *find_locked(struct bw_cache *c, const struct bw_block_want *w)
+{
+	uint32_t number = w->tgb->slices[w->rank].block0 + w->index;
+
+	return (struct block *)bw_table_find(&c->table, w->entry->step, number);
+}
+
+static void join_locked(struct bw_cache *c, struct block *b, struct bw_piece *p)
+{
+	not_ahead_locked(c, b);
+	p->next = b->flight->waiters;
+	b->flight->waiters = p;
+	atomic_store(&b->flight->fetch.demanded, true);
+}
+
+static void hit_locked(struct bw_cache *c, struct block *b, struct bw_piece *p)
+{
+	not_ahead_locked(c, b);
+	p->blob = bw_blob_ref(b->blob);
+	b->served += p->length;
+	bw_list_remove(&b->item);
+	place_locked(c, b);
+}
+
+/* 1 hit, 0 joined, -ENOENT. */
+static int look_locked(struct bw_cache *c, const struct bw_block_want *w, struct bw_piece *p)
+{
+	struct block *b = find_locked(c, w);
+
+	if (!b)
+		return -ENOENT;
+	if (b->flight)
+		join_locked(c, b, p);
+	else
+		hit_locked(c, b, p);
+	return !b->flight;
+}
+
+int bw_cache_get(struct bw_cache *c, const struct bw_block_want *w, struct bw_piece *p)
+{
+	struct block *dead = NULL;
+
+	bw_lock(&c->lock);
+	int found = look_locked(c, w, p);
+	bw_unlock(&c->lock);
+	if (found >= 0)
+		return found;
+	struct flight *f = flight_new(c, w);
+
+	if (!f)
+		return -ENOMEM;
+	bw_lock(&c->lock);
+	found = look_locked(c, w, p);
+	if (found < 0) {
+		(void)take_locked(c, flight_charge(f), true, &dead);
+		take_off_locked(c, f, false);
+		join_locked(c, f->block, p);
+	}
+	bw_unlock(&c->lock);
+	bury(dead);
+	if (found >= 0) {
+		flight_drop(f);
+		return found;
+	}
+	bw_fetch_start(&f->fetch);
+	return 0;
+}
+
+bool bw_cache_prefetch(struct bw_cache *c, const struct bw_block_want *w)
+{
+	struct block *dead = NULL;
+
+	bw_lock(&c->lock);
+	bool there = find_locked(c, w);
+	bw_unlock(&c->lock);
+	if (there)
+		return true;
+	struct flight *f = flight_new(c, w);
+
+	if (!f)
+		return false;
+	bw_lock(&c->lock);
+	there = find_locked(c, w);
+	bool room = !there && room_ahead_locked(c, flight_charge(f), &dead) &&
+		    take_locked(c, flight_charge(f), false, &dead);
+	if (room)
+		take_off_locked(c, f, true);
+	bw_unlock(&c->lock);
+	bury(dead);
+	if (!room) {
+		flight_drop(f);
+		return there;
+	}
+	bw_fetch_start(&f->fetch);
+	return true;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Blocks in memory and on their way.  Private to the reader.
+ *
+ * The one idea: (step, block) is in the table once, either in flight with those who wait for it or
+ * as verified bytes; so a block is never fetched twice while it is there, and never seen unverified.
+ *
+ * What goes when memory is short, first to last:
+ *   spent	every byte was handed out: the kernel's page cache has them now (V4)
+ *   ahead	prefetched and unread for so long that its reader has probably gone
+ *   used	handed out in part, least recently used first; a prefetch takes only those that rest
+ *   ahead	the latest first: it will be asked for last.  Never for a prefetch
+ * A block that a read holds at this moment stays.  Blocks ahead hold at most a quarter of the budget.
+ *
+ * Thread-safe, one lock.
+ */
+#ifndef BW_FS_CACHE_H
+#define BW_FS_CACHE_H
+
+#include "fs/fetch.h"
+#include "fs/reader.h"
+
+struct bw_cache;
+
+struct bw_cache_config {
+	struct bw_fetcher *fetcher;	/* all borrowed */
+	struct bw_budget *budget;
+	struct bw_counters *counters;
+	/* Answers a piece that had to wait: piece->blob holds a reference, or err says why not.  On a
+	 * pool thread, no lock held. */
+	void (*answer)(struct bw_piece *piece, int err);
+	int64_t (*now)(void);		/* bw_now(), or a test's clock: decides what is old */
+};
+
+/* Block number index of the slice of rank. */
+struct bw_block_want {
+	const struct bw_entry *entry;	/* borrowed for the call, as tgb */
+	struct bw_tgb *tgb;
+	uint32_t rank, index;
+};
+
+int bw_cache_new(const struct bw_cache_config *config, struct bw_cache **ret) bw_must_check;
+void bw_cache_free(struct bw_cache *c);		/* nothing in flight; NULL is fine */
+
+/* 1: piece->blob holds a reference.  0: answer() will run, or has run.  -ENOMEM. */
+int bw_cache_get(struct bw_cache *c, const struct bw_block_want *want, struct bw_piece *piece)
+	bw_must_check;
+/* Sees to it that the block will be there.  False: memory has no room for more ahead. */
+bool bw_cache_prefetch(struct bw_cache *c, const struct bw_block_want *want);
+
+/* Evicts about bytes; returns how many it gave back. */
+uint64_t bw_cache_shrink(struct bw_cache *c, uint64_t bytes);
+/* Gives back what demand reads have overdrawn, as far as nobody holds it. */
+void bw_cache_trim(struct bw_cache *c);
+
+#endif

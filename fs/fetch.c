@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/fetch.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* A fetch ahead that takes longer is of no use, and must not hold up the end of the mount. */
+#define PREFETCH_TIMEOUT_NS (10 * BW_SEC)
+
+void bw_fetcher_init(struct bw_fetcher *by)
+{
+	bw_mutex_init(&by->lock, BW_RANK_LEAF);
+	bw_cond_init(&by->idle);
+	by->busy = 0;
+	by->stopping = false;
+}
+
+void bw_fetcher_done(struct bw_fetcher *by)
+{
+	bw_cond_done(&by->idle);
+	bw_mutex_done(&by->lock);
+}
+
+void bw_fetcher_enter(struct bw_fetcher *by)
+{
+	BW_LOCK_SCOPE(&by->lock);
+	by->busy++;
+}
+
+void bw_fetcher_leave(struct bw_fetcher *by)
+{
+	BW_LOCK_SCOPE(&by->lock);
+	if (--by->busy == 0)
+		bw_cond_broadcast(&by->idle);
+}
+
+void bw_fetcher_stop(struct bw_fetcher *by)
+{
+	BW_LOCK_SCOPE(&by->lock);
+	by->stopping = true;
+	while (by->busy)
+		bw_cond_wait(&by->idle, &by->lock);
+}
+
+bool bw_fetcher_stopping(struct bw_fetcher *by)
+{
+	BW_LOCK_SCOPE(&by->lock);
+	return by->stopping;
+}
+
+static struct bw_fetch *fetch_of(struct bw_task *task)
+{
+	return (struct bw_fetch *)((char *)task - offsetof(struct bw_fetch, task));
+}
+
+static void judge_later(struct bw_fetch *f, void (*run)(struct bw_task *task))
+{
+	f->task.run = run;
+	f->task.prio = atomic_load(&f->demanded) ? BW_PRIO_DEMAND : f->prio;
+	bw_workq_push(f->by->pool, &f->task);
+}
+
+static void finish(struct bw_fetch *f, int err)
+{
+	struct bw_fetcher *by = f->by;
+
+	bw_op_done(&f->op);
+	f->done(f, err);
+	bw_fetcher_leave(by);
+}
+
+static void judge(struct bw_task *task);
+
+static void arrived(struct bw_op *op)
+{
+	judge_later(op->ctx, judge);
+}
+
+static void set_deadline(struct bw_fetch *f)
+{
+	int64_t timeout = f->by->io_timeout_ns;
+
+	if (f->prio == BW_PRIO_PREFETCH && timeout > PREFETCH_TIMEOUT_NS)
+		timeout = PREFETCH_TIMEOUT_NS;
+	f->deadline_ns = bw_now() + timeout;
+}
+
+static void send(struct bw_fetch *f)
+{
+	const struct bw_entry *e = &f->entry;
+	char key[BW_KEY_MAX + 1];
+
+	bw_key_data(f->by->stream, e->producer, e->epoch, e->seq, e->nonce, key);
+	bw_op_get(&f->op, key, f->offset, f->length);
+	f->op.prio = f->prio;
+	f->op.deadline_ns = f->deadline_ns;
+	f->op.done = arrived;
+	f->op.ctx = f;
+	bw_store_submit(f->by->store, &f->op);
+}
+
+void bw_fetch_start(struct bw_fetch *f)
+{
+	bw_fetcher_enter(f->by);
+	set_deadline(f);
+	send(f);
+}
+
+/* ---- An object that is not there -------------------------------------------------------------- */
+
+static void judge_missing(struct bw_task *task)
+{
+	struct bw_fetch *f = fetch_of(task);
+	int err = f->ask_err;
+
+	if (!err) {
+		struct bw_root *root = bw_head_root(f->by->head);
+		err = f->entry.step < root->first ? -BW_E_RECLAIMED : -BW_E_CORRUPT;
+		if (err == -BW_E_CORRUPT)
+			bw_log(f->by->log, BW_LOG_ERROR, "object_missing",
+			       "object=%s step=%" PRIu64 " first=%" PRIu64 " version=%" PRIu64,
+			       f->op.key, f->entry.step, root->first, root->version);
+		bw_root_unref(root);
+	}
+	finish(f, err);
+}
+
+static void asked(struct bw_ask *ask, int err)
+{
+	struct bw_fetch *f = (struct bw_fetch *)((char *)ask - offsetof(struct bw_fetch, ask));
+
+	f->ask_err = err;
+	judge_later(f, judge_missing);
+}
+
+static void ask(struct bw_fetch *f)
+{
+	f->ask = (struct bw_ask){
+		.done = asked,
+		.until_step = BW_STEPS_MAX,
+		.deadline_ns = bw_now() + f->by->io_timeout_ns,
+	};
+	bw_head_ask(f->by->head, &f->ask);
+}
+
+/* ---- An object that is ------------------------------------------------------------------------ */
+
+static int verify(struct bw_fetch *f, char *why, size_t why_len)
+{
+	/* The contract has it so; the bytes behind a shorter answer would be somebody else's. */
+	if (f->op.blob->len != f->length) {
+		snprintf(why, why_len, "got=%zu wanted=%" PRIu64, f->op.blob->len, f->length);
+		return -BW_E_CORRUPT;
+	}
+	int err = f->check(f, f->op.blob, why, why_len);
+
+	if (err == -BW_E_CORRUPT)
+		atomic_fetch_add(&f->by->counters->checksum_failures, 1);
+	return err;
+}
+
+static int verdict(struct bw_fetch *f, char *why, size_t why_len)
+{
+	switch (f->op.outcome) {
+	case BW_OK:
+		return verify(f, why, why_len);
+	case BW_CORRUPT:
+		snprintf(why, why_len, "got=\"another length: %s\" wanted=%" PRIu64, f->op.detail,
+			 f->length);
+		return -BW_E_CORRUPT;
+	case BW_DENIED:
+		return -BW_E_DENIED;
+	default:
+		return f->op.err == -ENOMEM ? -ENOMEM : -BW_E_UNREACHABLE;
+	}
+}
+
+/* Whether what went wrong may go better: then f is under way again. */
+static bool try_again(struct bw_fetch *f, int err)
+{
+	if (err == -BW_E_CORRUPT && !f->again) {
+		f->again = true;
+	} else if (err == -BW_E_UNREACHABLE && f->prio == BW_PRIO_PREFETCH &&
+		   atomic_load(&f->demanded)) {
+		f->prio = BW_PRIO_DEMAND;
+		set_deadline(f);
+	} else {
+		return false;
+	}
+	bw_op_done(&f->op);
+	send(f);
+	return true;
+}
+
+static void tell(const struct bw_fetch *f, int err, const char *why)
+{
+	char text[64];
+
+	if (err == -BW_E_CORRUPT)
+		bw_log(f->by->log, BW_LOG_ERROR, "checksum", "object=%s step=%" PRIu64 " %s", f->op.key,
+		       f->entry.step, why);
+	else
+		bw_log(f->by->log, atomic_load(&f->demanded) ? BW_LOG_WARN : BW_LOG_DEBUG, "get_failed",
+		       "object=%s step=%" PRIu64 " outcome=%s detail=\"%s\" err=\"%s\"", f->op.key,
+		       f->entry.step, bw_outcome_name(f->op.outcome), f->op.detail,
+		       bw_err_text(err, text, sizeof(text)));
+}
+
+static void judge(struct bw_task *task)
+{
+	struct bw_fetch *f = fetch_of(task);
+	char why[192] = "";
+
+	if (f->op.outcome == BW_NOT_FOUND) {
+		ask(f);
+		return;
+	}
+	int err = verdict(f, why, sizeof(why));
+
+	if (err && try_again(f, err))
+		return;
+	if (err)
+		tell(f, err, why);
+	finish(f, err);
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One verified get of a part of a data object: what blocks and footers have in common.
+ *
+ * The one idea: bytes arrive on a thread of the store and are judged on the pool, and bad news is told
+ * only when it is certain.  Bytes that fail their check are fetched again, once (V5).  An object that
+ * is not there means nothing before the newest root has been read: its step may have been reclaimed.
+ *
+ * Thread-safe.
+ */
+#ifndef BW_FS_FETCH_H
+#define BW_FS_FETCH_H
+
+#include "fs/counters.h"
+#include "manifest/head.h"
+#include "store/base/sync.h"
+#include "store/base/workq.h"
+#include "store/store.h"
+
+/* What all fetches of a reader share, and how many there are. */
+struct bw_fetcher {
+	struct bw_store *store;			/* all borrowed */
+	const struct bw_stream *stream;
+	struct bw_head *head;
+	struct bw_workq *pool;
+	struct bw_log *log;
+	struct bw_counters *counters;
+	int64_t io_timeout_ns;
+
+	struct bw_mutex lock;			/* private, with what follows */
+	struct bw_cond idle;
+	unsigned busy;
+	bool stopping;
+};
+
+void bw_fetcher_init(struct bw_fetcher *by);
+void bw_fetcher_done(struct bw_fetcher *by);
+/* Counts something that goes on in the background in and out. */
+void bw_fetcher_enter(struct bw_fetcher *by);
+void bw_fetcher_leave(struct bw_fetcher *by);
+/* Says that nothing new should begin, and waits until nothing goes on. */
+void bw_fetcher_stop(struct bw_fetcher *by);
+bool bw_fetcher_stopping(struct bw_fetcher *by);
+
+/* Embedded in what it fetches for; zeroed, filled in, lent from bw_fetch_start() to done(). */
+struct bw_fetch {
+	struct bw_fetcher *by;
+	struct bw_entry entry;		/* names the object */
+	uint64_t offset, length;
+	enum bw_prio prio;
+	/* Set by anybody at any time: a reader waits.  A fetch that was sent as prefetch and did not
+	 * reach the store is then sent again as demand, with a demand's time. */
+	atomic_bool demanded;
+	/* On the pool: 0, or -BW_E_CORRUPT and what is wrong in why.  bytes is length bytes, borrowed. */
+	int (*check)(struct bw_fetch *f, struct bw_blob *bytes, char *why, size_t why_len);
+	/* Once, on the pool, no lock held; may free f.  0, -BW_E_CORRUPT, -BW_E_RECLAIMED,
+	 * -BW_E_UNREACHABLE, -BW_E_DENIED, -ENOMEM; what is wrong has been logged. */
+	void (*done)(struct bw_fetch *f, int err);
+
+	struct bw_op op;		/* private, with what follows */
+	struct bw_task task;
+	struct bw_ask ask;
+	int ask_err;
+	int64_t deadline_ns;
+	bool again;
+};
+
+/* done never runs inside the call. */
+void bw_fetch_start(struct bw_fetch *f);
+
+#endif

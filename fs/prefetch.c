@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/prefetch.h"
+
+#include <stdlib.h>
+
+#define WALKS_MAX 64u			/* at a time, of all readers */
+#define FIND_TIMEOUT_NS (10 * BW_SEC)
+
+/* The part of a window that lies in later steps, on its way there. */
+struct walk {
+	struct bw_prefetch *p;
+	struct bw_find find;		/* of the step it has come to */
+	struct bw_tgb_wait wait;
+	uint32_t rank;
+	uint32_t left;			/* blocks */
+	uint64_t last;			/* step */
+};
+
+static void walk_end(struct walk *w)
+{
+	struct bw_fetcher *fetcher = w->p->fetcher;
+
+	atomic_fetch_sub(&w->p->walks, 1);
+	free(w);
+	bw_fetcher_leave(fetcher);
+}
+
+/* Fetches blocks from `from` on, at most `most`; false when there was no room for one. */
+static bool fetch_blocks(struct bw_prefetch *p, const struct bw_block_want *from, uint32_t most,
+			 uint32_t *ret_n)
+{
+	struct bw_block_want want = *from;
+	uint32_t blocks_n = want.tgb->slices[want.rank].blocks_n;
+
+	for (*ret_n = 0; want.index < blocks_n && *ret_n < most; want.index++, ++*ret_n)
+		if (!bw_cache_prefetch(p->blocks, &want))
+			return false;
+	return true;
+}
+
+/* Takes the reference.  True: on to the next step. */
+static bool take_footer(struct walk *w, struct bw_tgb *tgb)
+{
+	struct bw_block_want want = {
+		.entry = &w->find.entry, .tgb = tgb, .rank = w->rank, .index = 0};
+	uint32_t n;
+	bool room = fetch_blocks(w->p, &want, w->left, &n);
+
+	bw_tgb_unref(tgb);
+	w->left -= n;
+	return room;
+}
+
+static void walk_on(struct walk *w);
+
+static void footer_came(struct bw_tgb_wait *wait, int err, struct bw_tgb *tgb)
+{
+	struct walk *w = (struct walk *)((char *)wait - offsetof(struct walk, wait));
+
+	if (err || !take_footer(w, tgb)) {
+		walk_end(w);
+		return;
+	}
+	w->find.step++;
+	walk_on(w);
+}
+
+/* 1: on to the next step.  0: footer_came() goes on.  Negative: that was all. */
+static int ask_footer(struct walk *w)
+{
+	struct bw_tgb *tgb;
+
+	w->wait.done = footer_came;
+	w->wait.entry = w->find.entry;
+	int found = bw_tgbs_get(w->p->tgbs, &w->wait, BW_PRIO_PREFETCH, &tgb);
+
+	if (found > 0)
+		return take_footer(w, tgb) ? 1 : -ENOSPC;
+	return found;
+}
+
+static void entry_came(struct bw_find *find, int err)
+{
+	struct walk *w = (struct walk *)((char *)find - offsetof(struct walk, find));
+	int more = err ? err : ask_footer(w);
+
+	if (more < 0) {
+		walk_end(w);
+	} else if (more) {
+		w->find.step++;
+		walk_on(w);
+	}
+}
+
+/* Goes as far as it can without waiting.  Whoever brings what it waits for goes on, perhaps before
+ * this returns: then w is theirs. */
+static void walk_on(struct walk *w)
+{
+	for (; w->left && w->find.step <= w->last; w->find.step++) {
+		int err;
+
+		if (bw_fetcher_stopping(w->p->fetcher))
+			break;
+		w->find.done = entry_came;
+		w->find.deadline_ns = bw_now() + FIND_TIMEOUT_NS;
+		if (!bw_head_find(w->p->fetcher->head, &w->find, &err))
+			return;
+		if (err)
+			break;
+		int more = ask_footer(w);
+		if (!more)
+			return;
+		if (more < 0)
+			break;
+	}
+	walk_end(w);
+}
+
+static uint64_t last_step(struct bw_prefetch *p, uint64_t step)
+{
+	struct bw_root *root = bw_head_root(p->fetcher->head);
+	uint64_t last = step + p->steps;
+
+	if (last >= root->head)
+		last = root->head ? root->head - 1 : 0;
+	bw_root_unref(root);
+	return last;
+}
+
+static void walk_start(struct bw_prefetch *p, const struct bw_block_want *at, uint32_t left)
+{
+	uint64_t last = last_step(p, at->entry->step);
+
+	if (last <= at->entry->step || bw_fetcher_stopping(p->fetcher))
+		return;
+	if (atomic_fetch_add(&p->walks, 1) >= WALKS_MAX) {
+		atomic_fetch_sub(&p->walks, 1);
+		return;
+	}
+	struct walk *w = calloc(1, sizeof(*w));
+
+	if (!w) {
+		atomic_fetch_sub(&p->walks, 1);
+		return;
+	}
+	bw_fetcher_enter(p->fetcher);
+	w->p = p;
+	w->rank = at->rank;
+	w->left = left;
+	w->last = last;
+	w->find.step = at->entry->step + 1;
+	walk_on(w);
+}
+
+void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at)
+{
+	struct bw_block_want next = *at;
+	uint32_t n;
+
+	if (!p->steps)
+		return;
+	next.index++;
+	if (fetch_blocks(p, &next, BW_PREFETCH_BLOCKS, &n) && n < BW_PREFETCH_BLOCKS)
+		walk_start(p, at, BW_PREFETCH_BLOCKS - n);
+}

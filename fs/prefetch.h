@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What to fetch before it is asked for.  Private to the reader; a policy without a thread.
+ *
+ * A sequential reader that enters a block, and whoever reads a slice from its start, has a window of
+ * BW_PREFETCH_BLOCKS blocks before it.  What of the window lies past the end of the slice lies in the
+ * same rank's slices of the next steps, at most `steps` of them and below the head that is known: that
+ * part goes on by itself as index nodes and footers arrive.  Where memory has no room the window ends;
+ * the next block entered opens it again.
+ *
+ * Thread-safe.
+ */
+#ifndef BW_FS_PREFETCH_H
+#define BW_FS_PREFETCH_H
+
+#include "fs/tgbs.h"
+
+#define BW_PREFETCH_BLOCKS 8
+
+struct bw_prefetch {
+	struct bw_fetcher *fetcher;	/* all borrowed */
+	struct bw_cache *blocks;
+	struct bw_tgbs *tgbs;
+	uint32_t steps;
+	atomic_uint walks;		/* windows that are looking for the next steps */
+};
+
+/* at has been entered; its own flight, if any, is under way.  Nothing of at is kept. */
+void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at);
+
+#endif

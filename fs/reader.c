@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/reader.h"
+
+#include "fs/prefetch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct bw_reader {
+	struct bw_reader_config config;
+	struct bw_fetcher fetcher;
+	struct bw_cache *blocks;
+	struct bw_tgbs *tgbs;
+	struct bw_prefetch prefetch;
+};
+
+static void answer(struct bw_piece *piece, int err);
+
+int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret)
+{
+	struct bw_reader *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return -ENOMEM;
+	r->config = *config;
+	r->fetcher = (struct bw_fetcher){
+		.store = config->store,
+		.stream = config->stream,
+		.head = config->head,
+		.pool = config->pool,
+		.log = config->log,
+		.counters = config->counters,
+		.io_timeout_ns = config->io_timeout_ns,
+	};
+	bw_fetcher_init(&r->fetcher);
+	struct bw_cache_config blocks = {.fetcher = &r->fetcher,
+					 .budget = config->budget,
+					 .counters = config->counters,
+					 .answer = answer,
+					 .now = bw_now};
+	int err = bw_cache_new(&blocks, &r->blocks);
+
+	if (!err)
+		err = bw_tgbs_new(&r->fetcher, config->budget, r->blocks, &r->tgbs);
+	if (err) {
+		bw_reader_free(r);
+		return err;
+	}
+	r->prefetch = (struct bw_prefetch){.fetcher = &r->fetcher,
+					   .blocks = r->blocks,
+					   .tgbs = r->tgbs,
+					   .steps = config->prefetch};
+	*ret = r;
+	return 0;
+}
+
+void bw_reader_free(struct bw_reader *r)
+{
+	if (!r)
+		return;
+	bw_fetcher_stop(&r->fetcher);
+	bw_tgbs_free(r->tgbs);
+	bw_cache_free(r->blocks);
+	bw_fetcher_done(&r->fetcher);
+	free(r);
+}
+
+bool bw_reader_tgb(struct bw_reader *r, struct bw_tgb_wait *w, struct bw_tgb **ret_tgb)
+{
+	int found = bw_tgbs_get(r->tgbs, w, BW_PRIO_DEMAND, ret_tgb);
+
+	if (found < 0)
+		w->done(w, found, NULL);
+	return found > 0;
+}
+
+void bw_reader_learn(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb)
+{
+	bw_tgbs_learn(r->tgbs, entry, tgb);
+}
+
+void bw_reader_shrink(struct bw_reader *r, uint64_t bytes)
+{
+	uint64_t given = bw_cache_shrink(r->blocks, bytes);
+
+	if (given < bytes)
+		(void)bw_tgbs_shrink(r->tgbs, bytes - given);
+}
+
+/* ---- A read ----------------------------------------------------------------------------------- */
+
+static struct bw_piece *pieces_of(struct bw_read *read, unsigned *ret_n)
+{
+	*ret_n = read->many ? read->many_n : read->pieces_n;
+	return read->many ? read->many : read->pieces;
+}
+
+static void drop_pieces(struct bw_piece *pieces, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		bw_blob_unref(pieces[i].blob);
+}
+
+/* More pieces than the caller has room for become one. */
+static int gather(struct bw_read *read)
+{
+	struct bw_blob *whole = bw_blob_new(read->length);
+	size_t at = 0;
+
+	if (!whole)
+		return -ENOMEM;
+	for (unsigned i = 0; i < read->many_n; i++) {
+		const struct bw_piece *p = &read->many[i];
+		memcpy(whole->bytes + at, p->blob->bytes + p->offset, p->length);
+		at += p->length;
+	}
+	read->pieces[0] = (struct bw_piece){.blob = whole, .length = read->length};
+	read->pieces_n = 1;
+	return 0;
+}
+
+static void count(struct bw_read *read)
+{
+	struct bw_counters *counters = read->reader->config.counters;
+
+	atomic_fetch_add(&counters->useful, read->length);
+	atomic_fetch_add(&counters->read_cache, read->hits);
+	atomic_fetch_add(&counters->read_store, read->length - read->hits);
+}
+
+/* Everything has come.  The read is its owner's again from done() on. */
+static void finish(struct bw_read *read)
+{
+	struct bw_reader *r = read->reader;
+	struct bw_blob *held[BW_READ_PIECES];
+	int err = atomic_load(&read->err);
+
+	if (!err && read->many)
+		err = gather(read);
+	if (read->many || err) {
+		unsigned n;
+		struct bw_piece *pieces = pieces_of(read, &n);
+		drop_pieces(pieces, n);
+		free(read->many);
+		read->many = NULL;
+	}
+	if (err)
+		read->pieces_n = 0;
+	else
+		count(read);
+	unsigned held_n = read->pieces_n;
+
+	for (unsigned i = 0; i < held_n; i++)
+		held[i] = read->pieces[i].blob;
+	read->done(read, err);
+	for (unsigned i = 0; i < held_n; i++)
+		bw_blob_unref(held[i]);
+	bw_cache_trim(r->blocks);
+}
+
+/* Of the pieces that wait, and of the reader itself while it starts them, the last one finishes. */
+static void settle(struct bw_read *read)
+{
+	if (atomic_fetch_sub(&read->missing, 1) == 1)
+		finish(read);
+}
+
+static void fail(struct bw_read *read, int err)
+{
+	int none = 0;
+
+	atomic_compare_exchange_strong(&read->err, &none, err);
+}
+
+static void answer(struct bw_piece *piece, int err)
+{
+	if (err)
+		fail(piece->read, err);
+	settle(piece->read);
+}
+
+/* Cuts the read into pieces of blocks; *ret_first is the first block, in its slice. */
+static int cut(struct bw_read *read, uint32_t *ret_first)
+{
+	uint64_t block_size = read->tgb->block_size;
+	uint64_t at = read->offset, end = at + read->length;
+	uint64_t n = read->length ? (end - 1) / block_size - at / block_size + 1 : 0;
+	struct bw_piece *pieces = read->pieces;
+
+	*ret_first = (uint32_t)(at / block_size);
+	read->many = NULL;
+	read->pieces_n = 0;
+	if (n > BW_READ_PIECES) {
+		pieces = read->many = calloc(n, sizeof(*pieces));
+		if (!pieces)
+			return -ENOMEM;
+		read->many_n = (unsigned)n;
+	} else {
+		read->pieces_n = (unsigned)n;
+	}
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t stop = (at / block_size + 1) * block_size;
+		stop = stop < end ? stop : end;
+		pieces[i] = (struct bw_piece){.offset = at % block_size, .length = stop - at,
+					      .read = read};
+		at = stop;
+	}
+	return 0;
+}
+
+/* Where the window of a sequential reader moves: whenever it enters a block. */
+static void look_ahead(struct bw_reader *r, const struct bw_read *read, uint32_t first, unsigned n,
+		       bool enters)
+{
+	struct bw_block_want at = {
+		.entry = read->entry, .tgb = read->tgb, .rank = read->rank, .index = first + n - 1};
+
+	if (n && enters && (read->sequential || !read->offset))
+		bw_prefetch_entered(&r->prefetch, &at);
+}
+
+void bw_reader_read(struct bw_reader *r, struct bw_read *read)
+{
+	const struct bw_slice *slice = &read->tgb->slices[read->rank];
+	uint64_t left = read->offset < slice->raw ? slice->raw - read->offset : 0;
+	uint32_t first;
+	unsigned n;
+
+	if (read->length > left)
+		read->length = left;
+	read->reader = r;
+	read->hits = 0;
+	atomic_init(&read->missing, 1);
+	atomic_init(&read->err, 0);
+	int err = cut(read, &first);
+
+	if (err) {
+		read->done(read, err);
+		return;
+	}
+	struct bw_piece *pieces = pieces_of(read, &n);
+	bool enters = n > 1 || (n && !pieces[0].offset);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct bw_block_want want = {
+			.entry = read->entry, .tgb = read->tgb, .rank = read->rank, .index = first + i};
+		atomic_fetch_add(&read->missing, 1);
+		int found = bw_cache_get(r->blocks, &want, &pieces[i]);
+		if (found > 0)
+			read->hits += pieces[i].length;
+		else if (found < 0)
+			fail(read, found);
+		if (found)
+			atomic_fetch_sub(&read->missing, 1);
+	}
+	look_ahead(r, read, first, n, enters);
+	settle(read);
+}

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/tgbs.h"
+
+#include "fs/table.h"
+#include "store/base/hash.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SHARE 8		/* footers keep at most 1/8 of the budget */
+#define SEARCH 64	/* oldest footers looked at for one that nobody holds */
+
+/* One footer.  item first: the table knows it by that. */
+struct footer {
+	struct bw_item item;
+	struct bw_tgb *tgb;	/* NULL while flying */
+	struct flight *flight;	/* NULL otherwise */
+	uint64_t charge;	/* held of the budget */
+};
+
+struct flight {
+	struct bw_fetch fetch;	/* first */
+	struct bw_tgbs *tgbs;
+	struct footer *footer;
+	struct bw_tgb *tgb;
+	struct bw_tgb_wait *waiters;
+};
+
+struct bw_tgbs {
+	struct bw_fetcher *fetcher;
+	struct bw_budget *budget;
+	struct bw_cache *blocks;
+	struct bw_mutex lock;	/* what follows */
+	struct bw_table table;
+	struct bw_item lru;	/* decoded ones, oldest first */
+	uint64_t held;		/* by those in lru */
+};
+
+int bw_tgbs_new(struct bw_fetcher *fetcher, struct bw_budget *budget, struct bw_cache *blocks,
+		struct bw_tgbs **ret)
+{
+	struct bw_tgbs *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	if (bw_table_init(&t->table)) {
+		free(t);
+		return -ENOMEM;
+	}
+	t->fetcher = fetcher;
+	t->budget = budget;
+	t->blocks = blocks;
+	bw_mutex_init(&t->lock, BW_RANK_TGBS);
+	bw_list_init(&t->lru);
+	*ret = t;
+	return 0;
+}
+
+/* ---- Memory ----------------------------------------------------------------------------------- */
+
+static bool take(struct bw_tgbs *t, uint64_t bytes, bool demand)
+{
+	if (!bw_budget_take(t->budget, bytes)) {
+		(void)bw_cache_shrink(t->blocks, bytes);
+		if (!bw_budget_take(t->budget, bytes)) {
+			if (!demand)
+				return false;
+			bw_budget_force(t->budget, bytes);
+		}
+	}
+	atomic_fetch_add(&t->fetcher->counters->cache_bytes, bytes);
+	return true;
+}
+
+static void give(struct bw_tgbs *t, uint64_t bytes)
+{
+	atomic_fetch_sub(&t->fetcher->counters->cache_bytes, bytes);
+	bw_budget_give(t->budget, bytes);
+}
+
+static void keep_locked(struct bw_tgbs *t, struct footer *f)
+{
+	bw_list_add(&t->lru, &f->item);
+	t->held += f->charge;
+}
+
+static void evict_locked(struct bw_tgbs *t, struct footer *f)
+{
+	bw_table_remove(&t->table, &f->item);
+	bw_list_remove(&f->item);
+	t->held -= f->charge;
+	give(t, f->charge);
+	bw_tgb_unref(f->tgb);
+	free(f);
+}
+
+/* The oldest footer that nobody else holds; only the lock's holder can make it two. */
+static struct footer *victim_locked(struct bw_tgbs *t)
+{
+	struct bw_item *i = t->lru.next;
+
+	for (int n = 0; n < SEARCH && i != &t->lru; n++, i = i->next) {
+		struct footer *f = (struct footer *)i;
+		if (atomic_load(&f->tgb->refs) == 1)
+			return f;
+	}
+	return NULL;
+}
+
+static uint64_t evict_down_locked(struct bw_tgbs *t, uint64_t most)
+{
+	uint64_t before = t->held;
+	struct footer *f;
+
+	while (t->held > most && (f = victim_locked(t)))
+		evict_locked(t, f);
+	return before - t->held;
+}
+
+uint64_t bw_tgbs_shrink(struct bw_tgbs *t, uint64_t bytes)
+{
+	BW_LOCK_SCOPE(&t->lock);
+	return evict_down_locked(t, t->held > bytes ? t->held - bytes : 0);
+}
+
+void bw_tgbs_free(struct bw_tgbs *t)
+{
+	if (!t)
+		return;
+	while (t->lru.next != &t->lru)
+		evict_locked(t, (struct footer *)t->lru.next);
+	bw_table_done(&t->table);
+	bw_mutex_done(&t->lock);
+	free(t);
+}
+
+/* ---- Flights ---------------------------------------------------------------------------------- */
+
+static int check(struct bw_fetch *fetch, struct bw_blob *bytes, char *why, size_t why_len)
+{
+	struct flight *f = (struct flight *)fetch;
+	const struct bw_entry *e = &fetch->entry;
+	uint64_t sum = bw_xxh3(bytes->bytes, bytes->len);
+	struct bw_tgb *tgb;
+
+	if (sum != e->footer_xxh3) {
+		snprintf(why, why_len, "footer got=%016" PRIx64 " wanted=%016" PRIx64, sum,
+			 e->footer_xxh3);
+		return -BW_E_CORRUPT;
+	}
+	int err = bw_tgb_decode(bytes->bytes, bytes->len, e->size, &tgb);
+
+	if (!err) {
+		err = bw_tgb_check(tgb, fetch->by->stream, e);
+		if (err)
+			bw_tgb_unref(tgb);
+	}
+	if (err)
+		snprintf(why, why_len, "footer=\"not the one of this step\"");
+	else
+		f->tgb = tgb;
+	return err;
+}
+
+static void landed(struct bw_fetch *fetch, int err)
+{
+	struct flight *f = (struct flight *)fetch;
+	struct footer *o = f->footer;
+	struct bw_tgbs *t = f->tgbs;
+	uint64_t charge = err ? 0 : bw_tgb_bytes(f->tgb) + sizeof(*o);
+
+	give(t, o->charge);
+	if (!err)
+		(void)take(t, charge, true);
+	bw_lock(&t->lock);
+	o->flight = NULL;
+	if (err) {
+		bw_table_remove(&t->table, &o->item);
+	} else {
+		o->tgb = f->tgb;
+		o->charge = charge;
+		keep_locked(t, o);
+		for (struct bw_tgb_wait *w = f->waiters; w; w = w->next)
+			bw_tgb_ref(f->tgb);
+		(void)evict_down_locked(t, t->budget->limit / SHARE);
+	}
+	bw_unlock(&t->lock);
+	if (err)
+		free(o);
+	for (struct bw_tgb_wait *w = f->waiters, *next; w; w = next) {
+		next = w->next;
+		w->done(w, err, err ? NULL : f->tgb);
+	}
+	free(f);
+}
+
+static struct flight *flight_new(struct bw_tgbs *t, const struct bw_entry *e, enum bw_prio prio)
+{
+	struct flight *f = calloc(1, sizeof(*f));
+	struct footer *o = calloc(1, sizeof(*o));
+
+	if (!f || !o || !take(t, e->footer_len, prio == BW_PRIO_DEMAND)) {
+		free(f);
+		free(o);
+		return NULL;
+	}
+	o->item.step = e->step;
+	o->flight = f;
+	o->charge = e->footer_len;
+	f->tgbs = t;
+	f->footer = o;
+	f->fetch.by = t->fetcher;
+	f->fetch.entry = *e;
+	f->fetch.offset = e->size - e->footer_len;
+	f->fetch.length = e->footer_len;
+	f->fetch.prio = prio;
+	atomic_init(&f->fetch.demanded, prio == BW_PRIO_DEMAND);
+	f->fetch.check = check;
+	f->fetch.done = landed;
+	return f;
+}
+
+/* 1 cached, 0 joined, -ENOENT. */
+static int look_locked(struct bw_tgbs *t, struct bw_tgb_wait *w, enum bw_prio prio,
+		       struct bw_tgb **ret)
+{
+	struct footer *o = (struct footer *)bw_table_find(&t->table, w->entry.step, 0);
+
+	if (!o)
+		return -ENOENT;
+	if (o->flight) {
+		w->next = o->flight->waiters;
+		o->flight->waiters = w;
+		if (prio == BW_PRIO_DEMAND)
+			atomic_store(&o->flight->fetch.demanded, true);
+		return 0;
+	}
+	bw_list_remove(&o->item);
+	bw_list_add(&t->lru, &o->item);
+	*ret = bw_tgb_ref(o->tgb);
+	return 1;
+}
+
+int bw_tgbs_get(struct bw_tgbs *t, struct bw_tgb_wait *w, enum bw_prio prio,
+		struct bw_tgb **ret_tgb)
+{
+	bw_lock(&t->lock);
+	int found = look_locked(t, w, prio, ret_tgb);
+	bw_unlock(&t->lock);
+	if (found >= 0)
+		return found;
+	struct flight *f = flight_new(t, &w->entry, prio);
+
+	if (!f)
+		return -ENOMEM;
+	bw_lock(&t->lock);
+	found = look_locked(t, w, prio, ret_tgb);
+	if (found < 0) {
+		bw_table_add(&t->table, &f->footer->item);
+		w->next = NULL;
+		f->waiters = w;
+	}
+	bw_unlock(&t->lock);
+	if (found < 0) {
+		bw_fetch_start(&f->fetch);
+		return 0;
+	}
+	give(t, f->footer->charge);
+	free(f->footer);
+	free(f);
+	return found;
+}
+
+void bw_tgbs_learn(struct bw_tgbs *t, const struct bw_entry *entry, struct bw_tgb *tgb)
+{
+	struct footer *o = calloc(1, sizeof(*o));
+
+	if (!o)
+		return;
+	o->item.step = entry->step;
+	o->charge = bw_tgb_bytes(tgb) + sizeof(*o);
+	if (!take(t, o->charge, false)) {
+		free(o);
+		return;
+	}
+	bw_lock(&t->lock);
+	bool known = bw_table_find(&t->table, entry->step, 0);
+	if (!known) {
+		o->tgb = bw_tgb_ref(tgb);
+		bw_table_add(&t->table, &o->item);
+		keep_locked(t, o);
+		(void)evict_down_locked(t, t->budget->limit / SHARE);
+	}
+	bw_unlock(&t->lock);
+	if (known) {
+		give(t, o->charge);
+		free(o);
+	}
+}

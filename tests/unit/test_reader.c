@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a reader hands out, and what it does when the store answers badly. */
+#include "tests/support/seed.h"
+#include "tests/unit/reader_world.h"
+
+#define KIB UINT64_C(1024)
+
+/* ---- Exact bytes ------------------------------------------------------------------------------ */
+
+static void random_reads(const struct world_options *options, unsigned reads)
+{
+	uint64_t seed = bw_test_seed();
+	uint64_t sizes[] = {1, 64 * KIB, 64 * KIB + 1, 64 * KIB - 1, 700 * KIB + 13, 3};
+	struct bw_rng rng;
+	struct world w;
+
+	cr_log_info("BW_SEED=%" PRIu64, seed);
+	bw_rng_init(&rng, seed);
+	world_init(&w, options);
+	for (int step = 0; step < 3; step++)
+		world_commit(&w, sizes);
+	for (unsigned i = 0; i < reads; i++) {
+		uint64_t step = bw_rng_below(&rng, 3);
+		uint32_t rank = (uint32_t)bw_rng_below(&rng, 6);
+		uint64_t offset = bw_rng_below(&rng, sizes[rank] + 10);
+		uint64_t length = bw_rng_below(&rng, 300 * KIB);
+		cr_assert_eq(world_read(&w, step, rank, offset, length, bw_rng_below(&rng, 2)), 0);
+	}
+	cr_assert_eq(w.counters.checksum_failures, 0);
+	cr_assert_eq(w.counters.read_cache + w.counters.read_store, w.counters.useful);
+	world_done(&w);
+}
+
+Test(reader, V5_random_ranges_of_uneven_slices)
+{
+	random_reads(&(struct world_options){.ranks = 6, .block_size = 64 * KIB, .prefetch = 2}, 2000);
+}
+
+Test(reader, V5_random_ranges_of_compressed_slices)
+{
+	random_reads(&(struct world_options){.ranks = 6,
+					     .block_size = 64 * KIB,
+					     .compress = BW_COMPRESS_ZSTD,
+					     .prefetch = 2},
+		     1000);
+}
+
+Test(reader, V5_random_ranges_with_little_memory)
+{
+	random_reads(&(struct world_options){.ranks = 6,
+					     .block_size = 64 * KIB,
+					     .compress = BW_COMPRESS_ZSTD,
+					     .budget = 256 * KIB,
+					     .prefetch = 2},
+		     1000);
+}
+
+/* Reads over more blocks than a result has pieces. */
+Test(reader, V5_random_ranges_of_small_blocks)
+{
+	random_reads(&(struct world_options){.ranks = 6, .block_size = 4 * KIB + 1, .prefetch = 1}, 300);
+}
+
+Test(reader, an_uncompressed_block_is_not_copied)
+{
+	uint64_t sizes[] = {64 * KIB};
+	struct world w;
+	struct world_read a = {.bytes = NULL};
+
+	world_init(&w, &(struct world_options){.ranks = 1, .block_size = 16 * KIB});
+	world_commit(&w, sizes);
+	world_start(&w, &a, 0, 0, 16 * KIB - 10, 32 * KIB, false);
+	cr_assert_eq(world_wait(&a), 0);
+	cr_assert_eq(a.pieces_n, 3);
+	cr_assert_eq(a.read.pieces[0].length, 10);
+	cr_assert_eq(a.read.pieces[1].length, 16 * KIB);
+	cr_assert_eq(a.read.pieces[2].length, 16 * KIB - 10);
+	cr_assert_eq(a.read.pieces[2].offset, 0);
+	world_done(&w);
+}
+
+Test(reader, a_read_at_the_end_is_empty_and_asks_nothing)
+{
+	uint64_t sizes[] = {100};
+	struct world w;
+
+	world_init(&w, &(struct world_options){.ranks = 1, .block_size = 16 * KIB, .prefetch = 2});
+	world_commit(&w, sizes);
+	cr_assert_eq(world_read(&w, 0, 0, 100, 10, true), 0);
+	cr_assert_eq(world_read(&w, 0, 0, UINT64_MAX - 5, 4096, true), 0);
+	cr_assert_eq(world_read(&w, 0, 0, 0, 0, false), 0);
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 0);
+	world_done(&w);
+}
+
+/* ---- One flight for all ----------------------------------------------------------------------- */
+
+struct one {
+	struct world *w;
+	pthread_t thread;
+	uint64_t seed;
+	int err;
+};
+
+static void *read_all_blocks(void *arg)
+{
+	struct one *o = arg;
+	struct bw_rng rng;
+
+	bw_rng_init(&rng, o->seed);
+	for (int i = 0; i < 60 && !o->err; i++)
+		o->err = world_read(o->w, 0, 0, bw_rng_below(&rng, 30) * 16 * KIB, 32 * KIB, false);
+	return NULL;
+}
+
+Test(reader, one_get_per_block_however_many_read)
+{
+	uint64_t sizes[] = {30 * 16 * KIB};
+	struct one threads[8];
+	struct world w;
+
+	world_init(&w, &(struct world_options){.ranks = 1, .block_size = 16 * KIB, .delay_ns = BW_MS});
+	world_commit(&w, sizes);
+	for (int i = 0; i < 8; i++) {
+		threads[i] = (struct one){.w = &w, .seed = (uint64_t)i};
+		cr_assert_eq(bw_thread_start(&threads[i].thread, "reader", read_all_blocks, &threads[i]), 0);
+	}
+	for (int i = 0; i < 8; i++) {
+		pthread_join(threads[i].thread, NULL);
+		cr_assert_eq(threads[i].err, 0);
+	}
+	cr_assert_eq(world_gets(&w), 30);
+	world_done(&w);
+}
+
+Test(reader, one_get_per_footer_however_many_ask)
+{
+	struct world_wait waits[8];
+	struct world w;
+	struct bw_tgb *tgb;
+
+	world_init(&w, &(struct world_options){.ranks = 2, .block_size = 16 * KIB, .delay_ns = 5 * BW_MS});
+	world_commit_even(&w, 1, 1000);
+	for (int i = 0; i < 8; i++) {
+		waits[i] = (struct world_wait){
+			.wait = {.done = world_tgb_came, .entry = w.head.entries[0]}};
+		bw_mutex_init(&waits[i].lock, BW_RANK_LEAF);
+		bw_cond_init(&waits[i].cond);
+		cr_assert_not(bw_reader_tgb(w.reader, &waits[i].wait, &tgb));
+	}
+	for (int i = 0; i < 8; i++) {
+		bw_lock(&waits[i].lock);
+		while (!waits[i].over)
+			bw_cond_wait(&waits[i].cond, &waits[i].lock);
+		bw_unlock(&waits[i].lock);
+		cr_assert_eq(waits[i].err, 0);
+		cr_assert_eq(waits[i].tgb->slices[1].raw, 1000);
+		bw_tgb_unref(waits[i].tgb);
+	}
+	cr_assert_eq(world_tgb(&w, &w.head.entries[0], &tgb), 0);
+	bw_tgb_unref(tgb);
+	cr_assert_eq(world_gets(&w), 1);
+	world_done(&w);
+}
+
+Test(reader, a_footer_that_was_learnt_is_not_fetched)
+{
+	struct world w;
+	struct bw_tgb *tgb;
+
+	world_init(&w, &(struct world_options){.ranks = 2, .block_size = 16 * KIB});
+	world_commit_even(&w, 1, 1000);
+	bw_reader_learn(w.reader, &w.head.entries[0], w.tgbs[0]);
+	bw_reader_learn(w.reader, &w.head.entries[0], w.tgbs[0]);
+	cr_assert_eq(world_tgb(&w, &w.head.entries[0], &tgb), 0);
+	cr_assert_eq(tgb, w.tgbs[0]);
+	bw_tgb_unref(tgb);
+	cr_assert_eq(world_gets(&w), 0);
+	world_done(&w);
+}
+
+Test(reader, S6_footers_keep_to_their_share)
+{
+	struct world w;
+	struct bw_tgb *tgb;
+
+	world_init(&w, &(struct world_options){.ranks = 64, .block_size = 16 * KIB, .budget = 256 * KIB});
+	world_commit_even(&w, 40, 10);
+	for (int i = 0; i < 40; i++) {
+		cr_assert_eq(world_tgb(&w, &w.head.entries[i], &tgb), 0);
+		bw_tgb_unref(tgb);
+		cr_assert_leq(w.counters.cache_bytes, 32 * KIB + bw_tgb_bytes(w.tgbs[i]) + 64);
+	}
+	cr_assert_eq(world_gets(&w), 40);
+	cr_assert_eq(world_tgb(&w, &w.head.entries[39], &tgb), 0);
+	bw_tgb_unref(tgb);
+	cr_assert_eq(world_gets(&w), 40, "the newest is there");
+	cr_assert_eq(world_tgb(&w, &w.head.entries[0], &tgb), 0);
+	bw_tgb_unref(tgb);
+	cr_assert_eq(world_gets(&w), 41, "the oldest has gone");
+	world_done(&w);
+}
+
+/* ---- Bad bytes -------------------------------------------------------------------------------- */
+
+static const struct world_options plain = {.ranks = 2, .block_size = 16 * 1024};
+
+static void key_of(struct world *w, uint64_t step, char key[BW_KEY_MAX + 1])
+{
+	const struct bw_entry *e = &w->head.entries[step];
+
+	bw_key_data(&w->stream, e->producer, e->epoch, e->seq, e->nonce, key);
+}
+
+Test(reader, V5_a_flipped_bit_is_fetched_again)
+{
+	struct world w;
+
+	world_init(&w, &plain);
+	world_commit_even(&w, 1, 40 * KIB);
+	world_spoil(&w, BW_FAULT_FLIP, 16 * KIB, 17 * KIB, 1);
+	cr_assert_eq(world_read(&w, 0, 0, 0, 40 * KIB, false), 0);
+	cr_assert_eq(w.counters.checksum_failures, 1);
+	cr_assert_eq(world_gets(&w), 4);
+	cr_assert_eq(world_log_lines(&w, "checksum"), 0, "nobody needs to know");
+	world_done(&w);
+}
+
+Test(reader, V5_damage_that_persists_is_an_error_and_named)
+{
+	char key[BW_KEY_MAX + 1], sum[32];
+	struct world w;
+
+	world_init(&w, &plain);
+	world_commit_even(&w, 1, 40 * KIB);
+	world_spoil(&w, BW_FAULT_FLIP, 16 * KIB, 17 * KIB, 2);
+	cr_assert_eq(world_read(&w, 0, 0, 20 * KIB, 100, false), -BW_E_CORRUPT);
+	cr_assert_eq(bw_err_errno(-BW_E_CORRUPT), EIO);
+	cr_assert_eq(w.counters.checksum_failures, 2);
+	cr_assert_eq(world_gets(&w), 2);
+	key_of(&w, 0, key);
+	snprintf(sum, sizeof(sum), "wanted=%016" PRIx64, w.tgbs[0]->blocks[1].xxh3);
+	cr_assert(world_logged(&w, key, "rank=0 block=1 got=", sum));
+	cr_assert_eq(world_log_lines(&w, "checksum"), 1);
+	/* Forgotten: the next read asks the store, and the other blocks were never in doubt. */
+	cr_assert_eq(world_read(&w, 0, 0, 0, 40 * KIB, false), 0);
+	cr_assert_eq(world_gets(&w), 5);
+	world_done(&w);
+}
+
+Test(reader, V5_damage_fails_everybody_who_waits_for_the_block)
+{
+	struct world_read reads[5] = {{.bytes = NULL}};
+	struct world w;
+	struct world_options o = plain;
+
+	o.delay_ns = 3 * BW_MS;
+	world_init(&w, &o);
+	world_commit_even(&w, 1, 40 * KIB);
+	world_spoil(&w, BW_FAULT_FLIP, 16 * KIB, 17 * KIB, 2);
+	for (int i = 0; i < 4; i++)
+		world_start(&w, &reads[i], 0, 0, 15 * KIB, 2 * KIB, false);
+	world_start(&w, &reads[4], 0, 0, 15 * KIB, 100, false);
+	for (int i = 0; i < 4; i++)
+		cr_assert_eq(world_wait(&reads[i]), -BW_E_CORRUPT);
+	cr_assert_eq(world_wait(&reads[4]), 0);
+	cr_assert_eq(world_gets(&w), 3);
+	world_done(&w);
+}
+
+/* The store has other bytes than were committed, for good. */
+Test(reader, V5_no_byte_of_a_rotten_object_is_served)
+{
+	uint64_t sizes[] = {40 * KIB, 40 * KIB};
+	struct world w;
+	uint8_t rotten[200 * 1024];
+
+	world_init(&w, &plain);
+	world_commit(&w, sizes);
+	memset(rotten, 0, sizeof(rotten));
+	world_put(&w, &w.head.entries[0], rotten, w.head.entries[0].size);
+	for (uint32_t rank = 0; rank < 2; rank++)
+		for (uint64_t at = 0; at < 40 * KIB; at += 8 * KIB)
+			cr_assert_eq(world_read(&w, 0, rank, at, 4 * KIB, false), -BW_E_CORRUPT);
+	cr_assert_eq(w.counters.read_store + w.counters.read_cache, 0);
+	struct bw_tgb *tgb;
+
+	cr_assert_eq(world_tgb(&w, &w.head.entries[0], &tgb), -BW_E_CORRUPT);
+	cr_assert_eq(world_log_lines(&w, "footer got="), 1);
+	world_done(&w);
+}
+
+Test(reader, V5_damage_of_compressed_blocks_is_found_before_they_are_unpacked)
+{
+	struct world w;
+	struct world_options o = plain;
+
+	o.compress = BW_COMPRESS_ZSTD;
+	world_init(&w, &o);
+	world_commit_even(&w, 1, 40 * KIB);
+	cr_assert_lt(w.tgbs[0]->blocks[0].stored, 16 * KIB);
+	world_spoil(&w, BW_FAULT_FLIP, 0, 1, 3);
+	cr_assert_eq(world_read(&w, 0, 0, 0, 100, false), -BW_E_CORRUPT);
+	cr_assert_eq(world_read(&w, 0, 0, 0, 100, false), 0);
+	cr_assert_eq(w.counters.checksum_failures, 3);
+	world_done(&w);
+}
+
+Test(reader, V5_footers_are_verified_too)
+{
+	struct world w;
+	struct bw_tgb *tgb;
+
+	world_init(&w, &plain);
+	world_commit_even(&w, 2, 1000);
+	world_spoil(&w, BW_FAULT_FLIP, 0, UINT64_MAX, 1);
+	cr_assert_eq(world_tgb(&w, &w.head.entries[0], &tgb), 0);
+	bw_tgb_unref(tgb);
+	cr_assert_eq(w.counters.checksum_failures, 1);
+	/* A sound footer, but of another batch: the entry's names decide. */
+	struct bw_entry e = w.head.entries[1];
+
+	e.seq = 7;
+	bw_auto_blob struct bw_blob *object = NULL;
+	char key[BW_KEY_MAX + 1];
+	struct bw_op op;
+
+	key_of(&w, 1, key);
+	bw_op_get_all(&op, key, MIB);
+	cr_assert_eq(bw_store_sync(w.store, &op), BW_OK);
+	object = bw_blob_ref(op.blob);
+	bw_op_done(&op);
+	world_put(&w, &e, object->bytes, object->len);
+	cr_assert_eq(world_tgb(&w, &e, &tgb), -BW_E_CORRUPT);
+	cr_assert(world_logged(&w, "checksum", "not the one of this step", ""));
+	world_done(&w);
+}
+
+Test(reader, V5_an_object_that_is_too_short)
+{
+	struct world w;
+	uint8_t byte = 0;
+
+	world_init(&w, &plain);
+	world_commit_even(&w, 1, 40 * KIB);
+	world_spoil(&w, BW_FAULT_SHORT, 0, 1, 1);
+	cr_assert_eq(world_read(&w, 0, 0, 0, 100, false), 0, "an answer that was cut is asked again");
+	cr_assert_eq(w.counters.checksum_failures, 0);
+	world_put(&w, &w.head.entries[0], &byte, 1);
+	cr_assert_eq(world_read(&w, 0, 1, 0, 100, false), -BW_E_CORRUPT);
+	cr_assert_eq(world_log_lines(&w, "another length"), 1);
+	world_done(&w);
+}
+
+/* ---- No bytes --------------------------------------------------------------------------------- */
+
+Test(reader, V6_a_store_that_cannot_be_reached)
+{
+	static const enum bw_fault faults[] = {BW_FAULT_BEFORE, BW_FAULT_LOST_REPLY, BW_FAULT_THROTTLED};
+	struct world w;
+	struct bw_tgb *tgb;
+
+	world_init(&w, &plain);
+	world_commit_even(&w, 1, 40 * KIB);
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+		world_spoil(&w, faults[i], 0, UINT64_MAX, 2);
+		cr_assert_eq(world_read(&w, 0, 0, 0, 100, false), -BW_E_UNREACHABLE);
+		cr_assert_eq(world_tgb(&w, &w.head.entries[0], &tgb), -BW_E_UNREACHABLE);
+	}
+	cr_assert_eq(bw_err_errno(-BW_E_UNREACHABLE), EIO);
+	world_spoil(&w, BW_FAULT_DENIED, 0, UINT64_MAX, 1);
+	cr_assert_eq(world_read(&w, 0, 0, 0, 100, false), -BW_E_DENIED);
+	cr_assert_eq(world_read(&w, 0, 0, 0, 40 * KIB, false), 0);
+	cr_assert_eq(bw_budget_used(&w.budget), w.counters.cache_bytes);
+	world_done(&w);
+}
+
+Test(reader, V6_io_timeout_ends_a_read)
+{
+	struct world w;
+	struct world_options o = plain;
+
+	o.delay_ns = 50 * BW_MS;
+	o.io_timeout_ns = BW_MS;
+	world_init(&w, &o);
+	world_commit_even(&w, 1, 40 * KIB);
+	cr_assert_eq(world_read(&w, 0, 0, 0, 100, false), -BW_E_UNREACHABLE);
+	world_done(&w);
+}
+
+Test(reader, V6_an_object_that_is_gone_because_its_step_is)
+{
+	struct world w;
+	struct bw_tgb *tgb;
+
+	world_init(&w, &plain);
+	world_commit_even(&w, 3, 40 * KIB);
+	world_delete(&w, 0);
+	world_delete(&w, 1);
+	w.head.first_after_ask = 1;
+	cr_assert_eq(world_read(&w, 0, 0, 0, 100, false), -BW_E_RECLAIMED);
+	cr_assert_eq(bw_err_errno(-BW_E_RECLAIMED), ESTALE);
+	cr_assert_eq(w.head.asks, 1);
+	cr_assert_eq(world_tgb(&w, &w.head.entries[0], &tgb), -BW_E_RECLAIMED);
+	cr_assert_eq(world_log_lines(&w, "object_missing"), 0);
+	/* Step 1 is still promised: that is damage. */
+	char key[BW_KEY_MAX + 1];
+
+	key_of(&w, 1, key);
+	cr_assert_eq(world_read(&w, 1, 0, 0, 100, false), -BW_E_CORRUPT);
+	cr_assert(world_logged(&w, "object_missing", key, "step=1"));
+	cr_assert_eq(world_read(&w, 2, 0, 0, 100, false), 0);
+	world_done(&w);
+}
+
+Test(reader, V6_what_is_missing_while_the_newest_root_cannot_be_read)
+{
+	struct world w;
+
+	world_init(&w, &plain);
+	world_commit_even(&w, 1, 40 * KIB);
+	world_delete(&w, 0);
+	w.head.ask_err = -BW_E_UNREACHABLE;
+	cr_assert_eq(world_read(&w, 0, 0, 0, 100, false), -BW_E_UNREACHABLE);
+	cr_assert_eq(world_log_lines(&w, "object_missing"), 0);
+	world_done(&w);
+}

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is fetched before it is asked for; and many readers, little memory, sudden ends. */
+#include "tests/support/seed.h"
+#include "tests/unit/reader_world.h"
+
+#define BLOCK (UINT64_C(16) << 10)
+#define SLACK UINT64_C(256)	/* what a block costs beside its bytes */
+
+static struct world_options options(uint32_t ranks, uint32_t prefetch)
+{
+	return (struct world_options){.ranks = ranks, .block_size = BLOCK, .prefetch = prefetch};
+}
+
+/* A reader of the whole slice by reads of the kernel's size. */
+static int read_slice(struct world *w, uint64_t step, uint32_t rank, size_t by)
+{
+	uint64_t raw = w->tgbs[step]->slices[rank].raw;
+	int err = 0;
+
+	for (uint64_t at = 0; at < raw && !err; at += by)
+		err = world_read(w, step, rank, at, by, at > 0);
+	return err;
+}
+
+/* ---- The window ------------------------------------------------------------------------------- */
+
+Test(ahead, eight_blocks_before_a_sequential_reader)
+{
+	struct world_options o = options(1, 2);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 1, 40 * BLOCK);
+	cr_assert_eq(world_read(&w, 0, 0, 0, 4096, false), 0);
+	world_until_gets(&w, 9);
+	cr_assert_eq(world_read(&w, 0, 0, 4096, 4096, true), 0);
+	cr_assert_eq(world_read(&w, 0, 0, 8192, 4096, true), 0);
+	cr_assert_eq(world_read(&w, 0, 0, BLOCK, 4096, true), 0);
+	world_until_gets(&w, 10);
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 10);
+	cr_assert_eq(w.counters.prefetched, 9 * BLOCK);
+	cr_assert_eq(w.counters.useful, 4 * 4096);
+	world_done(&w);
+}
+
+Test(ahead, past_the_end_of_the_slice_into_the_next_steps)
+{
+	struct world_options o = options(3, 2);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 5, 3 * BLOCK);
+	cr_assert_eq(world_read(&w, 0, 1, 0, 4096, false), 0);
+	/* Two more blocks of step 0, three of step 1, three of step 2, and two footers. */
+	world_until_gets(&w, 1 + 2 + 3 + 3 + 2);
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 11);
+	cr_assert_eq(w.counters.prefetched, 8 * BLOCK);
+	world_done(&w);
+}
+
+Test(ahead, at_most_as_many_steps_as_the_option_says)
+{
+	struct world_options o = options(2, 2);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 6, 100);
+	cr_assert_eq(world_read(&w, 1, 0, 0, 100, false), 0);
+	world_until_gets(&w, 1 + 2 + 2);
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 5);
+	cr_assert_eq(w.counters.prefetched, 200);
+	world_done(&w);
+}
+
+Test(ahead, never_past_the_known_head)
+{
+	struct world_options o = options(2, 4);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 3, 100);
+	cr_assert_eq(world_read(&w, 1, 0, 0, 100, false), 0);
+	world_until_gets(&w, 1 + 2);
+	cr_assert_eq(world_read(&w, 2, 0, 0, 100, false), 0);
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 3);
+	cr_assert_eq(w.head.finds, 1);
+	world_done(&w);
+}
+
+Test(ahead, not_with_prefetch_0)
+{
+	struct world_options o = options(1, 0);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 3, 4 * BLOCK);
+	cr_assert_eq(read_slice(&w, 0, 0, 4096), 0);
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 4);
+	world_done(&w);
+}
+
+/* ---- Read amplification ----------------------------------------------------------------------- */
+
+static void sequential_costs_each_byte_once(struct world_options o)
+{
+	uint64_t sizes[] = {7 * BLOCK, 20 * BLOCK + 5, 100};
+	struct world w;
+
+	world_init(&w, &o);
+	for (int step = 0; step < 6; step++)
+		world_commit(&w, sizes);
+	for (uint64_t step = 0; step < 6; step++)
+		for (uint32_t rank = 0; rank < 3; rank++)
+			cr_assert_eq(read_slice(&w, step, rank, 3000), 0);
+	world_stop(&w);
+	/* Each block once, and the footers of steps 1 to 5, which the test itself does not need. */
+	uint64_t footer = w.head.entries[0].footer_len, data = 0;
+
+	for (int step = 0; step < 6; step++)
+		data += w.tgbs[step]->data_len;
+	cr_assert_eq(w.stats.bytes_in, data + 5 * footer);
+	cr_assert_eq(world_gets(&w), 6 * w.tgbs[0]->blocks_n + 5);
+	cr_assert_eq(w.counters.useful, 6 * (27 * BLOCK + 105));
+	cr_assert_eq(w.counters.read_cache + w.counters.read_store, w.counters.useful);
+	cr_assert_gt(w.counters.prefetched, w.counters.useful / 4);
+	world_done(&w);
+}
+
+Test(ahead, sequential_reading_fetches_each_byte_once)
+{
+	sequential_costs_each_byte_once(options(3, 2));
+}
+
+Test(ahead, sequential_reading_fetches_each_byte_once_when_entries_come_late)
+{
+	struct world_options o = options(3, 2);
+
+	o.slow_head = true;
+	o.delay_ns = BW_MS / 4;
+	sequential_costs_each_byte_once(o);
+}
+
+Test(ahead, sequential_reading_fetches_each_byte_once_when_compressed)
+{
+	struct world_options o = options(3, 2);
+
+	o.compress = BW_COMPRESS_ZSTD;
+	sequential_costs_each_byte_once(o);
+}
+
+/* All ranks at once with room for a few blocks each: what was fetched ahead is still there when its
+ * reader comes. */
+Test(ahead, sequential_reading_fetches_each_byte_once_with_little_memory)
+{
+	struct world_options o = options(3, 2);
+
+	o.budget = 16 * (BLOCK + SLACK);
+	sequential_costs_each_byte_once(o);
+}
+
+Test(ahead, random_reads_fetch_what_they_touch)
+{
+	uint64_t seed = bw_test_seed(), touched = 0;
+	struct world_options o = options(1, 2);
+	bool seen[64] = {false};
+	struct bw_rng rng;
+	struct world w;
+
+	cr_log_info("BW_SEED=%" PRIu64, seed);
+	bw_rng_init(&rng, seed);
+	world_init(&w, &o);
+	world_commit_even(&w, 2, 64 * BLOCK);
+	for (int i = 0; i < 40; i++) {
+		uint64_t at = bw_rng_below(&rng, 64 * BLOCK - 100) + 1;
+		cr_assert_eq(world_read(&w, 0, 0, at, 50, false), 0);
+		for (uint64_t b = at / BLOCK; b <= (at + 49) / BLOCK; b++) {
+			touched += !seen[b];
+			seen[b] = true;
+		}
+	}
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), touched);
+	cr_assert_eq(w.counters.prefetched, 0);
+	world_done(&w);
+}
+
+/* ---- Prefetch that fails ---------------------------------------------------------------------- */
+
+Test(ahead, a_demand_joins_what_is_under_way)
+{
+	struct world_options o = options(1, 2);
+	struct world_read reads[8] = {{.bytes = NULL}};
+	struct world w;
+
+	o.delay_ns = 10 * BW_MS;
+	world_init(&w, &o);
+	world_commit_even(&w, 1, 8 * BLOCK);
+	for (int i = 0; i < 8; i++)
+		world_start(&w, &reads[i], 0, 0, (uint64_t)i * BLOCK, BLOCK, true);
+	for (int i = 0; i < 8; i++)
+		cr_assert_eq(world_wait(&reads[i]), 0);
+	cr_assert_eq(world_gets(&w), 8);
+	cr_assert_eq(w.counters.prefetched, 7 * BLOCK);
+	world_done(&w);
+}
+
+Test(ahead, V6_a_prefetch_that_fails_does_not_fail_the_read_that_joined_it)
+{
+	struct world_options o = options(1, 2);
+	struct world_read reads[8] = {{.bytes = NULL}};
+	struct world w;
+
+	o.delay_ns = 20 * BW_MS;
+	world_init(&w, &o);
+	world_commit_even(&w, 1, 8 * BLOCK);
+	w.faults.prio = BW_PRIO_PREFETCH;
+	world_spoil(&w, BW_FAULT_LOST_REPLY, 0, UINT64_MAX, UINT32_MAX);
+	for (int i = 0; i < 8; i++)
+		world_start(&w, &reads[i], 0, 0, (uint64_t)i * BLOCK, BLOCK, true);
+	for (int i = 0; i < 8; i++)
+		cr_assert_eq(world_wait(&reads[i]), 0, "block %d", i);
+	cr_assert_eq(world_gets(&w), 8 + 7);
+	world_done(&w);
+}
+
+/* Damage that only the prefetch met: later reads ask again. */
+Test(ahead, V5_a_prefetch_that_fails_is_forgotten)
+{
+	struct world_options o = options(2, 2);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 4, 5 * BLOCK + 1);
+	w.faults.prio = BW_PRIO_PREFETCH;
+	world_spoil(&w, BW_FAULT_FLIP, 0, UINT64_MAX, UINT32_MAX);
+	cr_assert_eq(world_read(&w, 0, 1, 0, 4096, false), 0);
+	/* Five blocks and a footer, each fetched twice; what lies behind the footer stays unknown. */
+	world_until_gets(&w, 1 + 2 * (5 + 1));
+	while (w.counters.checksum_failures < 2 * (5 + 1))
+		bw_sleep(BW_MS);
+	world_spoil(&w, BW_FAULT_NONE, 0, 0, 0);
+	for (uint64_t step = 0; step < 4; step++)
+		cr_assert_eq(read_slice(&w, step, 1, 8192), 0);
+	cr_assert_eq(w.counters.checksum_failures, 2 * (5 + 1));
+	world_done(&w);
+}
+
+Test(ahead, prefetch_meets_steps_that_are_reclaimed)
+{
+	struct world_options o = options(1, 3);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 5, BLOCK);
+	for (uint64_t step = 1; step < 5; step++)
+		world_delete(&w, step);
+	w.head.first_after_ask = 5;
+	cr_assert_eq(world_read(&w, 0, 0, 0, BLOCK, false), 0);
+	world_stop(&w);
+	cr_assert_eq(world_log_lines(&w, "object_missing"), 0);
+	world_done(&w);
+}
+
+/* ---- Many readers, little memory -------------------------------------------------------------- */
+
+#define READERS 8
+
+struct one {
+	struct world *w;
+	pthread_t thread;
+	uint32_t number;
+	uint64_t seed, most;	/* used of the budget, as seen by this reader */
+	int err;
+};
+
+static void *read_at_will(void *arg)
+{
+	struct one *o = arg;
+	struct bw_rng rng;
+
+	bw_rng_init(&rng, o->seed);
+	for (int i = 0; i < 150 && !o->err; i++) {
+		uint64_t step = bw_rng_below(&rng, 4), used;
+		uint32_t rank = (uint32_t)bw_rng_below(&rng, 3);
+		if (o->number % 2 && i % 10 == 0)
+			o->err = read_slice(o->w, step, rank, 4096);
+		else
+			o->err = world_read(o->w, step, rank, bw_rng_below(&rng, 24) * 4096, 4096,
+					    bw_rng_below(&rng, 2));
+		used = bw_budget_used(&o->w->budget);
+		o->most = used > o->most ? used : o->most;
+		if (i % 50 == 0)
+			bw_reader_shrink(o->w->reader, BLOCK);
+	}
+	return NULL;
+}
+
+static void many_readers(uint64_t blocks, enum bw_compress compress)
+{
+	struct world_options o = options(3, 2);
+	uint64_t sizes[] = {6 * BLOCK, 5 * BLOCK + 17, 4096}, seed = bw_test_seed();
+	struct one readers[READERS];
+	struct world w;
+
+	cr_log_info("BW_SEED=%" PRIu64, seed);
+	o.compress = compress;
+	o.budget = blocks * (BLOCK + SLACK);
+	o.delay_ns = BW_MS / 10;
+	o.slow_head = true;
+	world_init(&w, &o);
+	for (int step = 0; step < 4; step++)
+		world_commit(&w, sizes);
+	for (uint32_t i = 0; i < READERS; i++) {
+		readers[i] = (struct one){.w = &w, .number = i, .seed = seed + i};
+		cr_assert_eq(bw_thread_start(&readers[i].thread, "reader", read_at_will, &readers[i]), 0);
+	}
+	for (uint32_t i = 0; i < READERS; i++) {
+		pthread_join(readers[i].thread, NULL);
+		cr_assert_eq(readers[i].err, 0);
+		/* A block of each reader: its bytes, twice while it is being unpacked. */
+		cr_assert_leq(readers[i].most, o.budget + READERS * 2 * (BLOCK + SLACK));
+	}
+	world_done(&w);
+}
+
+Test(ahead, S6_many_readers_with_memory_for_a_few_blocks)
+{
+	many_readers(4, BW_COMPRESS_NONE);
+}
+
+Test(ahead, S6_many_readers_with_memory_for_a_few_compressed_blocks)
+{
+	many_readers(6, BW_COMPRESS_ZSTD);
+}
+
+Test(ahead, S6_many_readers_with_memory_for_one_block)
+{
+	many_readers(1, BW_COMPRESS_NONE);
+}
+
+/* ---- The end ---------------------------------------------------------------------------------- */
+
+Test(ahead, S5_the_end_answers_everybody)
+{
+	struct world_options o = options(3, 3);
+	struct world_read reads[24] = {{.bytes = NULL}};
+	struct world_wait wait;
+	struct bw_tgb *tgb;
+	struct world w;
+
+	o.delay_ns = 10 * BW_MS;
+	o.slow_head = true;
+	world_init(&w, &o);
+	world_commit_even(&w, 4, 5 * BLOCK);
+	for (uint32_t i = 0; i < 24; i++)
+		world_start(&w, &reads[i], i / 6, i % 3, i % 2 * BLOCK, 3 * BLOCK / 2, true);
+	wait = (struct world_wait){.wait = {.done = world_tgb_came, .entry = w.head.entries[3]}};
+	bw_mutex_init(&wait.lock, BW_RANK_LEAF);
+	bw_cond_init(&wait.cond);
+	cr_assert_not(bw_reader_tgb(w.reader, &wait.wait, &tgb));
+	world_stop(&w);
+	for (int i = 0; i < 24; i++) {
+		cr_assert(reads[i].over);
+		cr_assert_eq(reads[i].err, 0);
+	}
+	cr_assert(wait.over);
+	bw_tgb_unref(wait.tgb);
+	world_done(&w);
+}
