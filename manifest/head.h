@@ -24,10 +24,11 @@ struct bw_head;
  * held; publications are serialised. */
 typedef void bw_head_news(void *ctx, struct bw_root *old, struct bw_root *now);
 
-/* Takes neither; starts no thread and sends nothing until asked. */
+/* store and log are borrowed, stream is copied, root is ref'ed.  Starts a thread, so call it after the
+ * last fork; sends nothing until asked. */
 int bw_head_new(struct bw_store *store, const struct bw_stream *stream, struct bw_root *root,
 		struct bw_log *log, struct bw_head **ret) bw_must_check;
-/* Askers get -BW_E_STOPPING.  Waits for its requests. */
+/* Askers get -BW_E_STOPPING.  Waits for its requests.  NULL is fine. */
 void bw_head_free(struct bw_head *h);
 
 struct bw_root *bw_head_root(struct bw_head *h);	/* the newest; caller unrefs */
@@ -36,8 +37,10 @@ void bw_head_subscribe(struct bw_head *h, bw_head_news *news, void *ctx);	/* bef
 /*
  * Makes root the newest unless it is older.  Checks it against the one before (bw_apply_check): on a
  * contradiction the head is poisoned and everything fails with -BW_E_CONTRADICTION from then on.
+ * Across a gap that root's tail does not bridge, the check reads index nodes and so may wait for the
+ * store, and fail with its errors; between adjacent versions it never does.
  */
-int bw_head_publish(struct bw_head *h, struct bw_root *root);
+int bw_head_publish(struct bw_head *h, struct bw_root *root) bw_must_check;
 int bw_head_poisoned(struct bw_head *h);	/* 0 or -BW_E_CONTRADICTION */
 
 /* One who waits for fresh news; embedded in the asker. */
@@ -47,14 +50,16 @@ struct bw_ask {
 	void (*done)(struct bw_ask *ask, int err);
 	uint64_t until_step;	/* BW_STEPS_MAX: only a NOT_FOUND will do */
 	int64_t deadline_ns;
+	bool urgent;		/* its probes are not spaced: the asker paces itself (committers) */
 	struct bw_ask *next;	/* private */
-	int64_t asked_ns;	/* private */
+	uint64_t asked;		/* private: probes sent before it */
 };
 /* done runs once, never inside the call, on a thread of the store or the head; it must not block. */
 void bw_head_ask(struct bw_head *h, struct bw_ask *ask);
 /* True: done will not run. */
 bool bw_head_ask_cancel(struct bw_head *h, struct bw_ask *ask);
-/* Waits.  For commands and the committer.  *ret (may be NULL) gets the root; caller unrefs. */
+/* Waits; not spaced, so the caller paces itself.  For commands and the committer.  *ret (may be NULL)
+ * gets the root; caller unrefs. */
 int bw_head_refresh(struct bw_head *h, int64_t deadline_ns, struct bw_root **ret) bw_must_check;
 /* Keeps probing at a relaxed pace while somebody waits for news (V7): count them in and out. */
 void bw_head_watch(struct bw_head *h, int delta);

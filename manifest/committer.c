@@ -1,0 +1,594 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "manifest/committer.h"
+
+#include "manifest/dac.h"
+#include "manifest/open_search.h"
+#include "store/base/rand.h"
+#include "store/base/sync.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One request of a commit: a stuck one ends UNKNOWN and is repeated. */
+#define REQUEST_NS (30 * BW_SEC)
+#define HINT_NS (10 * BW_SEC)
+
+struct bw_committer {
+	struct bw_store *store;	/* borrowed */
+	struct bw_head *head;	/* borrowed */
+	struct bw_log *log;	/* borrowed */
+	struct bw_stream stream;
+	uint8_t owner[16];
+	struct bw_commit_stats stats;
+	struct bw_mutex lock;
+	struct bw_cond cond;
+	struct bw_commit_item *queue, **tail;
+	bool in_doubt;
+	bool stopping;
+	int64_t stop_ns;	/* deadline of the stop; BW_NEVER before */
+	bool op_done;
+	pthread_t thread;
+	/* Of the thread alone. */
+	struct bw_dac dac;
+	struct bw_op op;
+	struct bw_txn *txn;
+	unsigned attempts, conflicts;	/* of txn, counted so far */
+	int64_t attempt_ns;		/* when the attempt under way began */
+};
+
+/* ---- Requests --------------------------------------------------------------------------------- */
+
+static void op_done(struct bw_op *op)
+{
+	struct bw_committer *c = op->ctx;
+
+	BW_LOCK_SCOPE(&c->lock);
+	c->op_done = true;
+	bw_cond_broadcast(&c->cond);
+}
+
+/* Sends c->op and waits.  Past the deadline of a stop it is cancelled, so the wait ends. */
+static enum bw_outcome run_op(struct bw_committer *c)
+{
+	bool cancelled = false;
+
+	c->op.prio = BW_PRIO_COMMIT;
+	c->op.deadline_ns = bw_now() + REQUEST_NS;
+	c->op.done = op_done;
+	c->op.ctx = c;
+	bw_lock(&c->lock);
+	c->op_done = false;
+	bw_unlock(&c->lock);
+	bw_store_submit(c->store, &c->op);
+	bw_lock(&c->lock);
+	while (!c->op_done) {
+		bool over = c->stop_ns != BW_NEVER && bw_now() >= c->stop_ns;
+
+		if (over && !cancelled)
+			bw_store_cancel(c->store, &c->op);
+		cancelled |= over;
+		bw_cond_wait_until(&c->cond, &c->lock, cancelled ? BW_NEVER : c->stop_ns);
+	}
+	bw_unlock(&c->lock);
+	return c->op.outcome;
+}
+
+static void request_put(struct bw_committer *c, const struct bw_txn_request *r,
+			struct bw_txn_answer *a)
+{
+	struct bw_bytes_body body;
+
+	bw_bytes_body_init(&body, r->bytes, r->len);
+	bw_op_put(&c->op, r->key, &body.body, true);
+	a->outcome = run_op(c);
+	if (a->outcome != BW_OK && a->outcome != BW_EXISTS)
+		bw_log(c->log, BW_LOG_DEBUG, "commit_put", "key=%s outcome=%s detail=\"%s\"",
+		       r->key, bw_outcome_name(a->outcome), c->op.detail);
+}
+
+static void request_get(struct bw_committer *c, const struct bw_txn_request *r,
+			struct bw_txn_answer *a)
+{
+	bw_op_get_all(&c->op, r->key, r->max);
+	a->outcome = run_op(c);
+	a->blob = c->op.blob;
+	c->op.blob = NULL;
+}
+
+/* How long a request through the head may take. */
+static int64_t request_deadline(struct bw_committer *c)
+{
+	int64_t deadline_ns = bw_now() + REQUEST_NS;
+
+	BW_LOCK_SCOPE(&c->lock);
+	return deadline_ns < c->stop_ns ? deadline_ns : c->stop_ns;
+}
+
+struct refresh {
+	struct bw_ask ask;
+	struct bw_committer *c;
+	bool done;
+	int err;
+};
+
+static void refreshed(struct bw_ask *ask, int err)
+{
+	struct refresh *f = (struct refresh *)ask;
+	struct bw_committer *c = f->c;
+
+	BW_LOCK_SCOPE(&c->lock);
+	f->done = true;
+	f->err = err;
+	bw_cond_broadcast(&c->cond);
+}
+
+/* Until the head answers; the deadline of a stop that comes meanwhile ends it as well. */
+static void request_refresh(struct bw_committer *c, struct bw_txn_answer *a)
+{
+	struct refresh f = {.ask = {.done = refreshed, .until_step = BW_STEPS_MAX, .urgent = true,
+				    .deadline_ns = bw_now() + REQUEST_NS},
+			    .c = c};
+
+	bw_head_ask(c->head, &f.ask);
+	bw_lock(&c->lock);
+	while (!f.done && bw_cond_wait_until(&c->cond, &c->lock, c->stop_ns))
+		;
+	bool done = f.done;
+
+	bw_unlock(&c->lock);
+	if (!done && bw_head_ask_cancel(c->head, &f.ask)) {
+		f.done = true;
+		f.err = -BW_E_STOPPING;
+	}
+	bw_lock(&c->lock);
+	while (!f.done)
+		bw_cond_wait(&c->cond, &c->lock);
+	bw_unlock(&c->lock);
+	a->err = f.err;
+	a->outcome = f.err ? BW_UNREACHABLE : BW_OK;
+	a->root = f.err ? NULL : bw_head_root(c->head);
+}
+
+static void request_find(struct bw_committer *c, const struct bw_txn_request *r,
+			 struct bw_entry *entry, struct bw_txn_answer *a)
+{
+	a->err = bw_head_find_sync(c->head, r->step, request_deadline(c), entry);
+	a->outcome = a->err ? BW_UNREACHABLE : BW_OK;
+	a->entry = entry;
+}
+
+/* Waits ns; when nothing is in doubt a stop ends the wait, else only its deadline does. */
+static void request_sleep(struct bw_committer *c, const struct bw_txn_request *r)
+{
+	bool in_doubt = bw_txn_in_doubt(c->txn);
+	int64_t ns = r->conflicts ? bw_dac_after_conflict(&c->dac, r->conflicts)
+				  : bw_dac_after_doubt(&c->dac, r->tries);
+	int64_t until = bw_now() + ns;
+
+	BW_LOCK_SCOPE(&c->lock);
+	while (bw_now() < until && bw_now() < c->stop_ns && (in_doubt || !c->stopping))
+		bw_cond_wait_until(&c->cond, &c->lock, until < c->stop_ns ? until : c->stop_ns);
+}
+
+/* ---- One txn ---------------------------------------------------------------------------------- */
+
+static void count(struct bw_committer *c, const struct bw_txn_request *r)
+{
+	unsigned attempts = bw_txn_attempts(c->txn);
+	int64_t now = bw_now();
+
+	if (r->conflicts > c->conflicts) {
+		atomic_fetch_add(&c->stats.conflicts, r->conflicts - c->conflicts);
+		c->conflicts = r->conflicts;
+		bw_dac_attempted(&c->dac, now - c->attempt_ns);
+	}
+	if (attempts > c->attempts) {
+		atomic_fetch_add(&c->stats.attempts, attempts - c->attempts);
+		c->attempts = attempts;
+		c->attempt_ns = now;
+	}
+	BW_LOCK_SCOPE(&c->lock);
+	c->in_doubt = bw_txn_in_doubt(c->txn);
+}
+
+static bool past_stop(struct bw_committer *c)
+{
+	BW_LOCK_SCOPE(&c->lock);
+	return bw_now() >= c->stop_ns;
+}
+
+/* Steps the txn to its end.  False: given up, because the time of a stop is over. */
+static bool run_txn(struct bw_committer *c)
+{
+	struct bw_txn_answer a = {.outcome = BW_OK};
+	struct bw_txn_request r;
+	struct bw_entry entry;
+	uint8_t id[16];
+
+	c->attempts = c->conflicts = 0;
+	for (;;) {
+		bw_random(id, sizeof(id));
+		enum bw_txn_want want = bw_txn_step(c->txn, &a, bw_wall_ms(), id, &r);
+
+		bw_blob_unref(a.blob);
+		bw_root_unref(a.root);
+		a = (struct bw_txn_answer){.outcome = BW_OK};
+		count(c, &r);
+		if (want == BW_TXN_DONE)
+			return true;
+		if (past_stop(c))
+			return false;
+		if (want == BW_TXN_PUT)
+			request_put(c, &r, &a);
+		else if (want == BW_TXN_GET)
+			request_get(c, &r, &a);
+		else if (want == BW_TXN_REFRESH)
+			request_refresh(c, &a);
+		else if (want == BW_TXN_FIND)
+			request_find(c, &r, &entry, &a);
+		else
+			request_sleep(c, &r);
+	}
+}
+
+/* ---- The hint --------------------------------------------------------------------------------- */
+
+struct hint {
+	struct bw_op op;
+	struct bw_bytes_body body;
+	char text[BW_HINT_MAX];
+};
+
+static void hint_done(struct bw_op *op)
+{
+	bw_op_done(op);
+	free(op->ctx);
+}
+
+/* Only a place to start looking: nobody waits for it, and it may fail. */
+static void hint_write(struct bw_committer *c, uint64_t version)
+{
+	struct hint *h = calloc(1, sizeof(*h));
+	char key[BW_KEY_MAX + 1];
+
+	if (!h)
+		return;
+	bw_bytes_body_init(&h->body, h->text, bw_hint_print(version, h->text));
+	bw_key_hint(&c->stream, key);
+	bw_op_put(&h->op, key, &h->body.body, false);
+	h->op.prio = BW_PRIO_IDLE;
+	h->op.deadline_ns = bw_now() + HINT_NS;
+	h->op.done = hint_done;
+	h->op.ctx = h;
+	bw_store_submit(c->store, &h->op);
+}
+
+/* ---- A batch of items ------------------------------------------------------------------------- */
+
+struct taken {
+	struct bw_commit_item *first, **tail;
+	uint32_t n, appends;
+};
+
+static void taken_push(struct taken *t, struct bw_commit_item *item)
+{
+	item->next = NULL;
+	*t->tail = item;
+	t->tail = &item->next;
+	t->n++;
+	t->appends += item->change.kind == BW_CHANGE_APPEND;
+}
+
+static struct bw_commit_item *queue_pop_locked(struct bw_committer *c)
+{
+	struct bw_commit_item *item = c->queue;
+
+	c->queue = item->next;
+	if (!c->queue)
+		c->tail = &c->queue;
+	return item;
+}
+
+/* Everything that is queued, as far as a version has room. */
+static void take_locked(struct bw_committer *c, struct taken *t)
+{
+	while (c->queue && t->n < BW_CHANGES_MAX &&
+	       (t->appends < BW_APPENDS_MAX || c->queue->change.kind != BW_CHANGE_APPEND))
+		taken_push(t, queue_pop_locked(c));
+}
+
+static void item_end(struct bw_committer *c, struct bw_commit_item *item,
+		     const struct bw_txn_change *result)
+{
+	atomic_fetch_add(&c->stats.nanoseconds, (uint64_t)(bw_now() - item->queued_ns));
+	atomic_fetch_add(result->err ? &c->stats.failed : &c->stats.committed, 1);
+	item->done(item, result);
+}
+
+static void item_fail(struct bw_committer *c, struct bw_commit_item *item, int err)
+{
+	struct bw_txn_change result = {.change = item->change, .settled = true, .err = err};
+
+	item_end(c, item, &result);
+}
+
+/* Queued batches of the producer come after one that failed: they fail with it. */
+static void take_followers(struct bw_committer *c, const struct bw_txn_change *failed,
+			   struct taken *t)
+{
+	BW_LOCK_SCOPE(&c->lock);
+	for (struct bw_commit_item **at = &c->queue; *at;) {
+		struct bw_commit_item *item = *at;
+
+		if (item->change.kind != BW_CHANGE_APPEND ||
+		    strcmp(item->change.name, failed->change.name) != 0 ||
+		    item->change.seq <= failed->change.seq) {
+			at = &item->next;
+			continue;
+		}
+		*at = item->next;
+		taken_push(t, item);
+	}
+	c->tail = &c->queue;
+	while (*c->tail)
+		c->tail = &(*c->tail)->next;
+}
+
+static void end_items(struct bw_committer *c, struct taken *t)
+{
+	for (size_t i = 0; i < bw_txn_n(c->txn); i++) {
+		struct bw_txn_change *result = bw_txn_at(c->txn, i);
+		struct taken followers = {.tail = &followers.first};
+
+		if (result->err && result->change.kind == BW_CHANGE_APPEND)
+			take_followers(c, result, &followers);
+		item_end(c, result->ctx, result);
+		while (followers.first) {
+			struct bw_commit_item *item = followers.first;
+
+			followers.first = item->next;
+			item_fail(c, item, result->err);
+		}
+	}
+	t->first = NULL;
+}
+
+static void fail_items(struct bw_committer *c, struct taken *t, int err)
+{
+	while (t->first) {
+		struct bw_commit_item *item = t->first;
+
+		t->first = item->next;
+		item_fail(c, item, err);
+	}
+}
+
+/* Fresh news first, acknowledgements after: a look-up after the acknowledgement sees the step. */
+static int publish(struct bw_committer *c)
+{
+	struct bw_root *root = bw_txn_root(c->txn);
+	uint64_t before = atomic_load(&c->stats.versions);
+	uint64_t made = 0;
+	int err = bw_head_publish(c->head, root);
+
+	for (size_t i = 0; i < bw_txn_n(c->txn); i++) {
+		const struct bw_txn_change *r = bw_txn_at(c->txn, i);
+
+		if (r->err || r->version <= made)
+			continue;
+		made = r->version;
+		atomic_fetch_add(&c->stats.versions, 1);
+		if (made % BW_HINT_EVERY == 0)
+			hint_write(c, made);
+	}
+	if (atomic_load(&c->stats.versions) > before)
+		bw_dac_attempted(&c->dac, bw_now() - c->attempt_ns);
+	return err;
+}
+
+static int txn_make(struct bw_committer *c, const struct taken *t)
+{
+	struct bw_root *base = bw_head_root(c->head);
+	int err = bw_head_poisoned(c->head);
+
+	if (!err)
+		err = bw_txn_new(&c->stream, base, &c->txn);
+	bw_root_unref(base);
+	for (struct bw_commit_item *item = t->first; item && !err; item = item->next) {
+		struct bw_change copy;
+
+		err = bw_change_copy(&copy, &item->change);
+		if (!err)
+			err = bw_txn_add(c->txn, &copy, item);
+	}
+	return err;
+}
+
+static void commit(struct bw_committer *c, struct taken *t)
+{
+	int err = txn_make(c, t);
+
+	if (!err && run_txn(c)) {
+		int published = publish(c);
+
+		if (published)
+			bw_log(c->log, BW_LOG_ERROR, "publish", "err=%d", published);
+		end_items(c, t);
+	} else if (!err) {
+		err = bw_txn_in_doubt(c->txn) ? -BW_E_UNKNOWN : -BW_E_STOPPING;
+	}
+	bw_txn_free(c->txn);
+	c->txn = NULL;
+	bw_lock(&c->lock);
+	c->in_doubt = false;
+	bw_unlock(&c->lock);
+	if (err)
+		fail_items(c, t, err);
+}
+
+static void *run(void *arg)
+{
+	struct bw_committer *c = arg;
+
+	for (;;) {
+		struct taken t = {.tail = &t.first};
+
+		bw_lock(&c->lock);
+		while (!c->queue && !c->stopping)
+			bw_cond_wait(&c->cond, &c->lock);
+		take_locked(c, &t);
+		bool over = bw_now() >= c->stop_ns;
+
+		bw_unlock(&c->lock);
+		if (!t.n)
+			return NULL;
+		if (over)
+			fail_items(c, &t, -BW_E_STOPPING);
+		else
+			commit(c, &t);
+	}
+}
+
+/* ---- For callers ------------------------------------------------------------------------------ */
+
+int bw_committer_new(struct bw_store *store, const struct bw_stream *stream, struct bw_head *head,
+		     struct bw_log *log, struct bw_committer **ret)
+{
+	struct bw_committer *c = calloc(1, sizeof(*c));
+	uint64_t seed;
+
+	if (!c)
+		return -ENOMEM;
+	c->store = store;
+	c->stream = *stream;
+	c->head = head;
+	c->log = log;
+	c->tail = &c->queue;
+	c->stop_ns = BW_NEVER;
+	bw_random(c->owner, sizeof(c->owner));
+	bw_random(&seed, sizeof(seed));
+	bw_dac_init(&c->dac, seed);
+	bw_mutex_init(&c->lock, BW_RANK_COMMITTER);
+	bw_cond_init(&c->cond);
+	int err = bw_thread_start(&c->thread, "bw-commit", run, c);
+
+	if (err) {
+		bw_cond_done(&c->cond);
+		bw_mutex_done(&c->lock);
+		free(c);
+		return err;
+	}
+	*ret = c;
+	return 0;
+}
+
+const uint8_t *bw_committer_owner(const struct bw_committer *c)
+{
+	return c->owner;
+}
+
+const struct bw_commit_stats *bw_committer_stats(const struct bw_committer *c)
+{
+	return &c->stats;
+}
+
+void bw_committer_push(struct bw_committer *c, struct bw_commit_item *item)
+{
+	item->next = NULL;
+	item->queued_ns = bw_now();
+	BW_LOCK_SCOPE(&c->lock);
+	*c->tail = item;
+	c->tail = &item->next;
+	bw_cond_broadcast(&c->cond);
+}
+
+bool bw_committer_in_doubt(struct bw_committer *c)
+{
+	BW_LOCK_SCOPE(&c->lock);
+	return c->in_doubt;
+}
+
+struct waiter {
+	struct bw_commit_item item;
+	struct bw_mutex lock;
+	struct bw_cond cond;
+	bool done;
+	struct bw_txn_change result;
+};
+
+static void wake(struct bw_commit_item *item, const struct bw_txn_change *result)
+{
+	struct waiter *w = (struct waiter *)item;
+
+	BW_LOCK_SCOPE(&w->lock);
+	w->done = true;
+	w->result = *result;
+	bw_cond_signal(&w->cond);
+}
+
+int bw_committer_sync(struct bw_committer *c, const struct bw_change *change,
+		      struct bw_txn_change *ret)
+{
+	struct waiter w = {.item = {.change = *change, .done = wake}};
+
+	bw_mutex_init(&w.lock, BW_RANK_LEAF);
+	bw_cond_init(&w.cond);
+	bw_committer_push(c, &w.item);
+	bw_lock(&w.lock);
+	while (!w.done)
+		bw_cond_wait(&w.cond, &w.lock);
+	bw_unlock(&w.lock);
+	bw_cond_done(&w.cond);
+	bw_mutex_done(&w.lock);
+	*ret = w.result;
+	ret->change = *change;	/* the caller's own, borrowed: the committer's copy is gone */
+	ret->ctx = NULL;
+	return ret->err;
+}
+
+int bw_committer_take(struct bw_committer *c, const char *producer, struct bw_producer_entry *ret)
+{
+	struct bw_change fence = {.kind = BW_CHANGE_FENCE};
+	struct bw_txn_change result;
+
+	if (strlen(producer) > BW_NAME_MAX)
+		return -EINVAL;
+	memcpy(fence.name, producer, strlen(producer) + 1);
+	memcpy(fence.owner, c->owner, sizeof(fence.owner));
+	struct bw_root *r = bw_head_root(c->head);
+	const struct bw_producer_entry *p = bw_root_producer(r, producer);
+
+	if (!p || memcmp(p->owner, c->owner, sizeof(p->owner)) != 0) {
+		int err = bw_committer_sync(c, &fence, &result);
+
+		bw_root_unref(r);
+		if (err)
+			return err;
+		r = bw_head_root(c->head);
+		p = bw_root_producer(r, producer);
+	}
+	int err = p && !memcmp(p->owner, c->owner, sizeof(p->owner)) ? 0 : -BW_E_FENCED;
+
+	if (!err) {
+		*ret = *p;
+		ret->state = NULL;	/* it belongs to the root */
+	}
+	bw_root_unref(r);
+	return err;
+}
+
+void bw_committer_free(struct bw_committer *c, int64_t deadline_ns)
+{
+	if (!c)
+		return;
+	bw_lock(&c->lock);
+	c->stopping = true;
+	c->stop_ns = deadline_ns;
+	bw_cond_broadcast(&c->cond);
+	bw_unlock(&c->lock);
+	pthread_join(c->thread, NULL);
+	bw_cond_done(&c->cond);
+	bw_mutex_done(&c->lock);
+	free(c);
+}

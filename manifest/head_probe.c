@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The thread that asks the store for newer versions.
+ *
+ * It sleeps until somebody asks or watches, sends one request at a time, and looks after the asks'
+ * deadlines while it waits for the answer.  Probes are numbered: an ask is answered by the NOT_FOUND
+ * of a probe with a higher number than had been sent when it was made, so never by an older one.
+ */
+#include "manifest/head_priv.h"
+#include "manifest/open_io.h"
+#include "manifest/open_search.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PROBE_DEADLINE_NS (5 * BW_SEC)
+#define HITS_BEFORE_JUMP 4
+#define WATCH_NS (100 * BW_MS)
+#define WATCH_IDLE_NS (500 * BW_MS)
+#define IDLE_AFTER_NS (10 * BW_SEC)
+#define READS 3
+
+/* ---- Asks ------------------------------------------------------------------------------------- */
+
+static void run_done(struct bw_ask *taken, int err)
+{
+	while (taken) {
+		struct bw_ask *a = taken;
+
+		taken = a->next;
+		a->done(a, err);
+	}
+}
+
+enum why { WHY_HEAD, WHY_DEADLINE, WHY_PROBE, WHY_ALL };
+
+static bool is_due(const struct bw_ask *a, enum why why, uint64_t number)
+{
+	switch (why) {
+	case WHY_HEAD:
+		return a->until_step < number;
+	case WHY_DEADLINE:
+		return a->deadline_ns <= (int64_t)number;
+	case WHY_PROBE:
+		return a->asked < number;
+	case WHY_ALL:
+		break;
+	}
+	return true;
+}
+
+/* Ends the asks that `why` applies to: number is the head, the time, or a probe's number. */
+static void end_asks(struct bw_head *h, enum why why, uint64_t number, int err)
+{
+	struct bw_prober *p = &h->prober;
+	struct bw_ask *taken = NULL;
+
+	bw_lock(&p->lock);
+	for (struct bw_ask **at = &p->asks; *at;) {
+		struct bw_ask *a = *at;
+
+		if (!is_due(a, why, number)) {
+			at = &a->next;
+			continue;
+		}
+		*at = a->next;
+		a->next = taken;
+		taken = a;
+	}
+	bw_unlock(&p->lock);
+	run_done(taken, err);
+}
+
+/* Everything that can be said without the store. */
+static void look_after_asks(struct bw_head *h)
+{
+	struct bw_root *r = bw_head_root(h);
+	uint64_t head = r->head;
+	int poisoned = bw_head_poisoned(h);
+
+	bw_root_unref(r);
+	bw_lock(&h->prober.lock);
+	bool stopping = h->prober.stopping;
+
+	h->prober.nudged = false;
+	bw_unlock(&h->prober.lock);
+	if (stopping || poisoned) {
+		end_asks(h, WHY_ALL, 0, stopping ? -BW_E_STOPPING : poisoned);
+		return;
+	}
+	end_asks(h, WHY_HEAD, head, 0);
+	end_asks(h, WHY_DEADLINE, (uint64_t)bw_now(), -BW_E_UNREACHABLE);
+}
+
+static int64_t next_deadline_locked(const struct bw_prober *p)
+{
+	int64_t next = BW_NEVER;
+
+	for (const struct bw_ask *a = p->asks; a; a = a->next)
+		next = a->deadline_ns < next ? a->deadline_ns : next;
+	return next;
+}
+
+/* ---- Requests --------------------------------------------------------------------------------- */
+
+static void op_done(struct bw_op *op)
+{
+	struct bw_prober *p = op->ctx;
+
+	BW_LOCK_SCOPE(&p->lock);
+	p->op_done = true;
+	bw_cond_broadcast(&p->cond);
+}
+
+/* Waits for the answer, and meanwhile ends asks that are over. */
+static void wait_answer(struct bw_head *h)
+{
+	struct bw_prober *p = &h->prober;
+	bool cancelled = false;
+
+	bw_lock(&p->lock);
+	while (!p->op_done) {
+		if (p->stopping && !cancelled)
+			bw_store_cancel(h->store, &p->op);
+		cancelled |= p->stopping;
+		if (!p->nudged &&
+		    bw_cond_wait_until(&p->cond, &p->lock, next_deadline_locked(p)))
+			continue;
+		bw_unlock(&p->lock);
+		look_after_asks(h);
+		bw_lock(&p->lock);
+	}
+	bw_unlock(&p->lock);
+}
+
+static int fetch(struct bw_head *h, const char *key, uint64_t max, struct bw_blob **ret)
+{
+	struct bw_prober *p = &h->prober;
+
+	bw_op_get_all(&p->op, key, max);
+	p->op.deadline_ns = bw_now() + PROBE_DEADLINE_NS;
+	p->op.done = op_done;
+	p->op.ctx = p;
+	bw_lock(&p->lock);
+	p->op_done = false;
+	p->sent++;
+	bool stopping = p->stopping;
+
+	bw_unlock(&p->lock);
+	if (stopping)
+		return -BW_E_STOPPING;
+	bw_store_submit(h->store, &p->op);
+	wait_answer(h);
+	int err = bw_op_err(&p->op);
+
+	if (!err) {
+		*ret = p->op.blob;
+		p->op.blob = NULL;
+	}
+	bw_op_done(&p->op);
+	return err;
+}
+
+struct source {
+	struct bw_versions versions;
+	struct bw_head *head;
+};
+
+static int get_version(struct bw_versions *from, uint64_t version, struct bw_root **ret)
+{
+	struct bw_head *h = ((struct source *)from)->head;
+	char key[BW_KEY_MAX + 1];
+	int rc = -BW_E_CORRUPT;
+
+	bw_key_root(&h->stream, version, key);
+	for (int i = 0; i < READS && rc == -BW_E_CORRUPT; i++) {
+		bw_auto_blob struct bw_blob *blob = NULL;
+
+		rc = fetch(h, key, BW_ROOT_STORED_MAX, &blob);
+		if (rc == -ENOENT)
+			return BW_VERSION_ABSENT;
+		if (!rc)
+			rc = bw_version_decode(&h->stream, version, blob, ret);
+	}
+	return rc;
+}
+
+/* ---- A round of probes ------------------------------------------------------------------------ */
+
+static uint64_t sent_so_far(struct bw_prober *p)
+{
+	BW_LOCK_SCOPE(&p->lock);
+	return p->sent;
+}
+
+static int publish(struct bw_head *h, struct bw_root *root)
+{
+	int err = bw_head_publish_by(h, root, fetch);
+
+	bw_root_unref(root);
+	bw_lock(&h->prober.lock);
+	h->prober.news_ns = bw_now();
+	bw_unlock(&h->prober.lock);
+	look_after_asks(h);
+	return err;
+}
+
+/* Far behind, or the next version is a tombstone: search as a cold open does.  *ret_number: the
+ * search's NOT_FOUND answers asks that were made before this many probes had been sent. */
+static int jump(struct bw_head *h, struct source *from, uint64_t start, uint64_t *ret_number)
+{
+	struct bw_root *root;
+	uint64_t number = sent_so_far(&h->prober) + 1;
+	int err = bw_search_newest(&from->versions, start, &root);
+
+	if (!err)
+		err = publish(h, root);
+	if (!err)
+		*ret_number = number;
+	return err;
+}
+
+/* Probes until nothing newer is found; 0 with the number of the fruitless probe. */
+static int probe_on(struct bw_head *h, uint64_t *ret_number)
+{
+	struct source from = {.versions.get = get_version, .head = h};
+
+	for (unsigned hits = 0;; hits++) {
+		struct bw_root *root = bw_head_root(h), *next = NULL;
+		uint64_t version = root->version + 1;
+
+		bw_root_unref(root);
+		if (hits == HITS_BEFORE_JUMP)
+			return jump(h, &from, version - 1, ret_number);
+		int rc = get_version(&from.versions, version, &next);
+
+		if (rc == BW_VERSION_ABSENT) {
+			*ret_number = sent_so_far(&h->prober);
+			return 0;
+		}
+		if (rc == BW_VERSION_TOMBSTONE)
+			return jump(h, &from, version, ret_number);
+		if (rc == BW_VERSION_ROOT)
+			rc = publish(h, next);
+		if (rc < 0)
+			return rc;
+	}
+}
+
+static void round_of_probes(struct bw_head *h)
+{
+	struct bw_prober *p = &h->prober;
+	uint64_t number = 0;
+	int err = probe_on(h, &number);
+	int64_t now = bw_now();
+
+	bw_lock(&p->lock);
+	p->fruitless_ns = err ? p->fruitless_ns : now;
+	p->failed_ns = err ? now : 0;
+	bw_unlock(&p->lock);
+	if (!err)
+		end_asks(h, WHY_PROBE, number, 0);
+	/* What cannot change by asking again is said at once. */
+	if (err == -BW_E_FORMAT_NEWER || err == -BW_E_DENIED || err == -BW_E_CORRUPT)
+		end_asks(h, WHY_PROBE, sent_so_far(p), err);
+}
+
+/* ---- The thread ------------------------------------------------------------------------------- */
+
+static int64_t later(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+static int64_t watch_due_locked(struct bw_prober *p, int64_t now)
+{
+	int64_t every = WATCH_NS;
+
+	if (!p->watchers)
+		return BW_NEVER;
+	if (now - p->news_ns > IDLE_AFTER_NS)
+		every = WATCH_IDLE_NS / 2 + (int64_t)(bw_rng_unit(&p->rng) * (WATCH_IDLE_NS / 2));
+	return later(p->fruitless_ns, p->failed_ns) + every;
+}
+
+/* When the next round may begin: at once for the urgent, spaced for the rest. */
+static int64_t round_due_locked(struct bw_prober *p, int64_t now)
+{
+	int64_t due = watch_due_locked(p, now);
+	int64_t spaced = later(p->fruitless_ns, p->failed_ns) + BW_PROBE_SPACING_NS;
+
+	if (p->stopping)
+		return BW_NEVER;
+	for (const struct bw_ask *a = p->asks; a; a = a->next) {
+		int64_t mine = a->urgent && !p->failed_ns ? 0 : spaced;
+
+		due = mine < due ? mine : due;
+	}
+	return due;
+}
+
+static void *run(void *arg)
+{
+	struct bw_head *h = arg;
+	struct bw_prober *p = &h->prober;
+
+	bw_lock(&p->lock);
+	while (!p->quit) {
+		bw_unlock(&p->lock);
+		look_after_asks(h);
+		bw_lock(&p->lock);
+		int64_t now = bw_now(), due = round_due_locked(p, now);
+
+		if (due <= now) {
+			bw_unlock(&p->lock);
+			round_of_probes(h);
+			bw_lock(&p->lock);
+			continue;
+		}
+		int64_t deadline = next_deadline_locked(p);
+
+		if (!p->nudged && !p->quit)
+			bw_cond_wait_until(&p->cond, &p->lock, due < deadline ? due : deadline);
+	}
+	bw_unlock(&p->lock);
+	return NULL;
+}
+
+int bw_prober_init(struct bw_head *h)
+{
+	struct bw_prober *p = &h->prober;
+	uint64_t seed;
+
+	bw_mutex_init(&p->lock, BW_RANK_POLLER);
+	bw_cond_init(&p->cond);
+	bw_random(&seed, sizeof(seed));
+	bw_rng_init(&p->rng, seed);
+	p->news_ns = bw_now();
+	int err = bw_thread_start(&p->thread, "bw-probe", run, h);
+
+	p->started = !err;
+	return err;
+}
+
+void bw_prober_nudge(struct bw_head *h)
+{
+	struct bw_prober *p = &h->prober;
+
+	BW_LOCK_SCOPE(&p->lock);
+	if (!p->asks)
+		return;
+	p->nudged = true;
+	bw_cond_broadcast(&p->cond);
+}
+
+void bw_prober_stop(struct bw_head *h)
+{
+	struct bw_prober *p = &h->prober;
+
+	BW_LOCK_SCOPE(&p->lock);
+	p->stopping = true;
+	p->nudged = true;
+	bw_cond_broadcast(&p->cond);
+}
+
+void bw_prober_done(struct bw_head *h)
+{
+	struct bw_prober *p = &h->prober;
+
+	bw_lock(&p->lock);
+	p->quit = true;
+	bw_cond_broadcast(&p->cond);
+	bw_unlock(&p->lock);
+	if (p->started)
+		pthread_join(p->thread, NULL);
+	end_asks(h, WHY_ALL, 0, -BW_E_STOPPING);
+	bw_cond_done(&p->cond);
+	bw_mutex_done(&p->lock);
+}
+
+/* ---- Those who ask ---------------------------------------------------------------------------- */
+
+void bw_head_ask(struct bw_head *h, struct bw_ask *a)
+{
+	struct bw_prober *p = &h->prober;
+
+	BW_LOCK_SCOPE(&p->lock);
+	a->asked = p->sent;
+	a->next = p->asks;
+	p->asks = a;
+	p->nudged = true;
+	bw_cond_broadcast(&p->cond);
+}
+
+bool bw_head_ask_cancel(struct bw_head *h, struct bw_ask *a)
+{
+	struct bw_prober *p = &h->prober;
+
+	BW_LOCK_SCOPE(&p->lock);
+	for (struct bw_ask **at = &p->asks; *at; at = &(*at)->next) {
+		if (*at == a) {
+			*at = a->next;
+			return true;
+		}
+	}
+	return false;
+}
+
+void bw_head_watch(struct bw_head *h, int delta)
+{
+	struct bw_prober *p = &h->prober;
+
+	BW_LOCK_SCOPE(&p->lock);
+	p->watchers += delta;
+	p->nudged = true;
+	bw_cond_broadcast(&p->cond);
+}
+
+struct waiter {
+	struct bw_ask ask;
+	struct bw_mutex lock;
+	struct bw_cond cond;
+	bool done;
+	int err;
+};
+
+static void wake(struct bw_ask *a, int err)
+{
+	struct waiter *w = (struct waiter *)a;
+
+	BW_LOCK_SCOPE(&w->lock);
+	w->done = true;
+	w->err = err;
+	bw_cond_signal(&w->cond);
+}
+
+int bw_head_refresh(struct bw_head *h, int64_t deadline_ns, struct bw_root **ret)
+{
+	struct waiter w = {.ask = {.done = wake, .until_step = BW_STEPS_MAX,
+				   .deadline_ns = deadline_ns, .urgent = true}};
+
+	bw_mutex_init(&w.lock, BW_RANK_LEAF);
+	bw_cond_init(&w.cond);
+	bw_head_ask(h, &w.ask);
+	bw_lock(&w.lock);
+	while (!w.done)
+		bw_cond_wait(&w.cond, &w.lock);
+	bw_unlock(&w.lock);
+	bw_cond_done(&w.cond);
+	bw_mutex_done(&w.lock);
+	if (!w.err && ret)
+		*ret = bw_head_root(h);
+	return w.err;
+}

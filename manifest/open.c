@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "manifest/open.h"
+
+#include "manifest/open_io.h"
+#include "manifest/open_search.h"
+
+#include <stdio.h>
+
+/* A damaged answer is fetched again: it may have been damaged on the way. */
+#define READS 3
+
+struct source {
+	struct bw_versions versions;
+	const struct bw_stream *stream;
+	struct bw_io *io;
+};
+
+static int get_version(struct bw_versions *from, uint64_t version, struct bw_root **ret)
+{
+	struct source *s = (struct source *)from;
+	char key[BW_KEY_MAX + 1];
+	int rc = -BW_E_CORRUPT;
+
+	bw_key_root(s->stream, version, key);
+	for (int i = 0; i < READS && rc == -BW_E_CORRUPT; i++) {
+		bw_auto_blob struct bw_blob *blob = NULL;
+
+		rc = bw_io_get(s->io, key, BW_ROOT_STORED_MAX, &blob);
+		if (rc == -ENOENT)
+			return BW_VERSION_ABSENT;
+		if (!rc)
+			rc = bw_version_decode(s->stream, version, blob, ret);
+	}
+	return rc;
+}
+
+static int newest(struct bw_io *io, const struct bw_stream *s, struct bw_root **ret)
+{
+	struct source source = {.versions.get = get_version, .stream = s, .io = io};
+	bw_auto_blob struct bw_blob *blob = NULL;
+	char key[BW_KEY_MAX + 1];
+
+	bw_key_hint(s, key);
+	int err = bw_io_get(io, key, BW_HINT_MAX, &blob);
+
+	/* Only a place to start: damaged is as good as absent. */
+	if (err && err != -ENOENT && err != -BW_E_CORRUPT)
+		return err;
+	return bw_search_newest(&source.versions, blob ? bw_hint_parse(blob->bytes, blob->len) : 1,
+				ret);
+}
+
+int bw_root_newest(struct bw_store *store, const struct bw_stream *s, int64_t deadline_ns,
+		   struct bw_root **ret)
+{
+	struct bw_io io = {.store = store, .deadline_ns = deadline_ns};
+
+	return newest(&io, s, ret);
+}
+
+static int get_stream(struct bw_io *io, struct bw_stream *ret, char *why, size_t why_len)
+{
+	bw_auto_blob struct bw_blob *blob = NULL;
+	int err = bw_io_get(io, BW_STREAM_KEY, BW_STREAM_JSON_MAX, &blob);
+
+	if (err == -ENOENT) {
+		snprintf(why, why_len, "there is no stream here: no " BW_STREAM_KEY);
+		return -BW_E_NO_STREAM;
+	}
+	if (!err)
+		err = bw_stream_decode(blob->bytes, blob->len, ret);
+	if (err)
+		bw_io_why(io, err, "cannot read " BW_STREAM_KEY, why, why_len);
+	return err;
+}
+
+/* A creator died between the two objects: root 1 is the same whoever makes it. */
+static int finish_creation(struct bw_io *io, const struct bw_stream *s, struct bw_root **ret)
+{
+	bw_auto_blob struct bw_blob *other = NULL;
+	bw_auto_buf struct bw_buf bytes;
+	char key[BW_KEY_MAX + 1];
+	struct bw_root *first;
+	int err = bw_root_first(s, &first);
+
+	if (err)
+		return err;
+	bw_buf_init(&bytes, BW_ROOT_STORED_MAX);
+	err = bw_root_encode(first, &bytes);
+	bw_root_unref(first);
+	if (err)
+		return err;
+	bw_key_root(s, 1, key);
+	err = bw_io_make(io, key, bytes.bytes, bytes.len, &other);
+	if (err && err != -EEXIST)
+		return err;
+	return newest(io, s, ret);
+}
+
+int bw_stream_open(struct bw_store *store, int64_t deadline_ns, struct bw_stream *ret,
+		   struct bw_root **ret_root, char *why, size_t why_len)
+{
+	struct bw_io io = {.store = store, .deadline_ns = deadline_ns};
+	struct bw_stream s;
+	int err = get_stream(&io, &s, why, why_len);
+
+	if (err)
+		return err;
+	err = newest(&io, &s, ret_root);
+	if (err == -BW_E_NO_STREAM)
+		err = finish_creation(&io, &s, ret_root);
+	if (err) {
+		bw_io_why(&io, err, "cannot read the newest manifest root", why, why_len);
+		return err;
+	}
+	*ret = s;
+	return 0;
+}

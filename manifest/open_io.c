@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "manifest/open_io.h"
+
+#include "manifest/open_search.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int run(struct bw_io *io, struct bw_op *op)
+{
+	op->deadline_ns = io->deadline_ns;
+	bw_store_sync(io->store, op);
+	int err = bw_op_err(op);
+
+	if (err)
+		memcpy(io->detail, op->detail, sizeof(io->detail));
+	return err;
+}
+
+int bw_io_get(struct bw_io *io, const char *key, uint64_t max, struct bw_blob **ret)
+{
+	struct bw_op op;
+
+	bw_op_get_all(&op, key, max);
+	int err = run(io, &op);
+
+	if (!err) {
+		*ret = op.blob;
+		op.blob = NULL;
+	}
+	bw_op_done(&op);
+	return err;
+}
+
+int bw_io_put(struct bw_io *io, const char *key, const void *bytes, size_t len, bool if_absent)
+{
+	struct bw_bytes_body body;
+	struct bw_op op;
+
+	bw_bytes_body_init(&body, bytes, len);
+	bw_op_put(&op, key, &body.body, if_absent);
+	int err = run(io, &op);
+
+	bw_op_done(&op);
+	return err;
+}
+
+int bw_io_make(struct bw_io *io, const char *key, const void *bytes, size_t len,
+	       struct bw_blob **ret_other)
+{
+	bw_auto_blob struct bw_blob *there = NULL;
+	int err = bw_io_put(io, key, bytes, len, true);
+
+	while (err == -BW_E_UNKNOWN && bw_now() < io->deadline_ns) {
+		bw_sleep(20 * BW_MS);
+		err = bw_io_put(io, key, bytes, len, true);
+	}
+	if (err != -EEXIST)
+		return err;
+	err = bw_io_get(io, key, BW_ROOT_STORED_MAX, &there);
+	if (err)
+		return err;
+	if (there->len == len && !memcmp(there->bytes, bytes, len))
+		return 0;
+	*ret_other = there;
+	there = NULL;
+	return -EEXIST;
+}
+
+void bw_io_why(const struct bw_io *io, int err, const char *what, char *why, size_t why_len)
+{
+	char buf[96];
+	const char *text = bw_err_text(err, buf, sizeof(buf));
+
+	if (io->detail[0])
+		snprintf(why, why_len, "%s: %s (%s)", what, text, io->detail);
+	else
+		snprintf(why, why_len, "%s: %s", what, text);
+}
+
+int bw_version_decode(const struct bw_stream *s, uint64_t version, const struct bw_blob *blob,
+		      struct bw_root **ret)
+{
+	bool tombstone = false;
+	int err = bw_root_decode(s, version, blob->bytes, blob->len, ret, &tombstone);
+
+	if (err)
+		return err;
+	return tombstone ? BW_VERSION_TOMBSTONE : BW_VERSION_ROOT;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The few synchronous requests that creating and opening a stream is made of.
+ * Private to manifest/.
+ */
+#ifndef BW_MANIFEST_OPEN_IO_H
+#define BW_MANIFEST_OPEN_IO_H
+
+#include "manifest/root.h"
+#include "store/store.h"
+
+/* A root's stored bytes are never longer than this. */
+#define BW_ROOT_STORED_MAX (2 * (uint64_t)BW_ROOT_RAW_MAX)
+
+struct bw_io {
+	struct bw_store *store;	/* borrowed */
+	int64_t deadline_ns;
+	char detail[96];	/* of the last request that failed: for the sentence */
+};
+
+/* 0 with *ret owned by the caller, -ENOENT, or what bw_op_err() says. */
+int bw_io_get(struct bw_io *io, const char *key, uint64_t max, struct bw_blob **ret) bw_must_check;
+/* 0, -EEXIST (if_absent), or what bw_op_err() says; -BW_E_UNKNOWN is not resolved. */
+int bw_io_put(struct bw_io *io, const char *key, const void *bytes, size_t len, bool if_absent)
+	bw_must_check;
+/*
+ * Makes the object exist with these bytes.  An ambiguous answer is repeated until it is OK or EXISTS
+ * or the deadline has passed; then the object is read.  0: it holds these bytes; -EEXIST: others,
+ * *ret_other owned by the caller.
+ */
+int bw_io_make(struct bw_io *io, const char *key, const void *bytes, size_t len,
+	       struct bw_blob **ret_other) bw_must_check;
+
+/* Says in one sentence what was done and why it failed. */
+void bw_io_why(const struct bw_io *io, int err, const char *what, char *why, size_t why_len);
+
+/* Decodes what a get of a version brought: a value of enum bw_version_is, or a negative error. */
+int bw_version_decode(const struct bw_stream *s, uint64_t version, const struct bw_blob *blob,
+		      struct bw_root **ret);
+
+#endif

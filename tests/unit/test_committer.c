@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The committer's thread: order, acknowledgement after publication, faults, shutdown (P4, S3, S5). */
+#include "manifest/committer.h"
+#include "manifest/open.h"
+#include "store/base/sync.h"
+#include "tests/support/history.h"
+#include "tests/support/stores.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct bw_test_tap *tap;
+static struct bw_stream stream;
+static struct bw_head *head;
+static struct bw_committer *committer;
+
+static void start(void)
+{
+	struct bw_store *mem;
+	struct bw_root *root;
+
+	cr_assert_eq(bw_store_mem_new(&mem), 0);
+	tap = bw_test_tap_new(mem);
+	bw_test_create(&tap->store, &stream, &root);
+	cr_assert_eq(bw_head_new(&tap->store, &stream, root, NULL, &head), 0);
+	cr_assert_eq(bw_committer_new(&tap->store, &stream, head, NULL, &committer), 0);
+	bw_root_unref(root);
+}
+
+static void end(void)
+{
+	bw_committer_free(committer, bw_now() + 60 * BW_SEC);
+	bw_head_free(head);
+	bw_store_free(&tap->store);
+}
+
+TestSuite(committer, .init = start, .fini = end);
+
+static struct bw_change append(const struct bw_committer *c, const char *p, uint64_t epoch,
+			       uint64_t seq)
+{
+	struct bw_change change = bw_test_append(p, 1, epoch, seq, seq * 1000 + epoch);
+
+	memcpy(change.owner, bw_committer_owner(c), 16);
+	return change;
+}
+
+static void take(struct bw_committer *c, const char *p, uint64_t epoch, uint64_t next)
+{
+	struct bw_producer_entry e;
+
+	cr_assert_eq(bw_committer_take(c, p, &e), 0);
+	cr_assert_eq(e.epoch, epoch);
+	cr_assert_eq(e.next, next);
+}
+
+Test(committer, take_then_append)
+{
+	struct bw_txn_change result;
+	struct bw_change c;
+
+	take(committer, "p", 1, 0);
+	take(committer, "p", 1, 0);
+	c = append(committer, "p", 1, 0);
+	cr_assert_eq(bw_committer_sync(committer, &c, &result), 0);
+	cr_assert_eq(result.step, 0);
+	cr_assert_eq(result.version, 3);
+	c = append(committer, "p", 1, 0);
+	cr_assert_eq(bw_committer_sync(committer, &c, &result), -BW_E_SEQ_TAKEN);
+	take(committer, "p", 1, 1);
+	cr_assert_eq(atomic_load(&bw_committer_stats(committer)->committed), 2);
+	cr_assert_eq(atomic_load(&bw_committer_stats(committer)->failed), 1);
+	cr_assert_eq(atomic_load(&bw_committer_stats(committer)->versions), 2);
+}
+
+/* A queue of items, and what they got, in the order it was said. */
+struct noted {
+	struct bw_commit_item item;
+	struct notes *notes;
+	int err;
+	uint64_t step, head_then;
+	unsigned place;
+};
+struct notes {
+	struct bw_mutex lock;
+	struct bw_cond cond;
+	unsigned n;
+	struct bw_head *head;
+};
+
+static void notes_init(struct notes *n, struct bw_head *h)
+{
+	*n = (struct notes){.head = h};
+	bw_mutex_init(&n->lock, BW_RANK_LEAF);
+	bw_cond_init(&n->cond);
+}
+
+static void notes_wait(struct notes *n, unsigned want)
+{
+	bw_lock(&n->lock);
+	while (n->n < want)
+		bw_cond_wait(&n->cond, &n->lock);
+	bw_unlock(&n->lock);
+}
+
+static void note(struct bw_commit_item *item, const struct bw_txn_change *result)
+{
+	struct noted *n = (struct noted *)item;
+	struct bw_root *r = bw_head_root(n->notes->head);
+
+	n->head_then = r->head;
+	bw_root_unref(r);
+	BW_LOCK_SCOPE(&n->notes->lock);
+	n->err = result->err;
+	n->step = result->step;
+	n->place = n->notes->n++;
+	bw_cond_broadcast(&n->notes->cond);
+}
+
+static void push(struct noted *n, struct notes *notes, struct bw_change c)
+{
+	*n = (struct noted){.item = {.change = c, .done = note}, .notes = notes};
+	bw_committer_push(committer, &n->item);
+}
+
+/* P4, V3: in order, and published before it is acknowledged. */
+Test(committer, a_queue_is_committed_in_order_and_published_first)
+{
+	enum { N = 700 };
+	struct noted *items = calloc(N, sizeof(*items));
+	struct notes notes;
+
+	notes_init(&notes, head);
+	take(committer, "p", 1, 0);
+	for (unsigned i = 0; i < N; i++)
+		push(&items[i], &notes, append(committer, "p", 1, i));
+	notes_wait(&notes, N);
+	for (unsigned i = 0; i < N; i++) {
+		cr_assert_eq(items[i].err, 0);
+		cr_assert_eq(items[i].step, i);
+		cr_assert_eq(items[i].place, i);
+		cr_assert_gt(items[i].head_then, i);
+	}
+	cr_assert_lt(atomic_load(&bw_committer_stats(committer)->versions), N,
+		     "what is queued is committed together");
+	free(items);
+}
+
+/* ---- Faults ------------------------------------------------------------------------------------ */
+
+static bool (*fail_when)(const struct bw_op *op);
+static atomic_uint faults;
+static atomic_int fault_kind;
+
+static enum bw_fault decide(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
+{
+	(void)plan;
+	(void)nth;
+	if (!fail_when(op) || !atomic_load(&faults))
+		return BW_FAULT_NONE;
+	atomic_fetch_sub(&faults, 1);
+	return (enum bw_fault)atomic_load(&fault_kind);
+}
+
+static bool is_root_put(const struct bw_op *op)
+{
+	return op->kind == BW_OP_PUT && strstr(op->key, "/manifest/");
+}
+
+static struct bw_fault_plan plan = {.decide = decide, .late_ns = 30 * BW_MS};
+
+/* Another committer on the same objects, through a fault filter. */
+struct mount {
+	struct bw_store *store;
+	struct bw_head *head;
+	struct bw_committer *committer;
+};
+
+static bool pass(struct bw_test_tap *t, struct bw_op *op)
+{
+	bw_store_submit(t->ctx, op);
+	return true;
+}
+
+static void no_cancel_submit(struct bw_store *s, struct bw_op *op)
+{
+	(void)s;
+	(void)op;
+	abort();
+}
+
+static void no_free(struct bw_store *s)
+{
+	free(s);
+}
+
+/* A store that is a second way to another one, which it does not own. */
+static struct bw_store *way_to(struct bw_store *s)
+{
+	static const struct bw_store_ops nowhere = {
+		.name = "nowhere", .submit = no_cancel_submit, .free = no_free};
+	struct bw_store *below = calloc(1, sizeof(*below));
+
+	below->ops = &nowhere;
+	struct bw_test_tap *t = bw_test_tap_new(below);
+
+	t->on_submit = pass;
+	t->ctx = s;
+	return &t->store;
+}
+
+static void mount_open(struct mount *m, bool (*when)(const struct bw_op *op))
+{
+	struct bw_root *root;
+	struct bw_stream s;
+	char why[200];
+
+	fail_when = when;
+	cr_assert_eq(bw_stream_open(&tap->store, BW_NEVER, &s, &root, why, sizeof(why)), 0);
+	cr_assert_eq(bw_filter_fault_new(way_to(&tap->store), &plan, &m->store), 0);
+	cr_assert_eq(bw_head_new(m->store, &s, root, NULL, &m->head), 0);
+	cr_assert_eq(bw_committer_new(m->store, &s, m->head, NULL, &m->committer), 0);
+	bw_root_unref(root);
+}
+
+static void mount_close(struct mount *m)
+{
+	bw_committer_free(m->committer, bw_now() + 60 * BW_SEC);
+	bw_head_free(m->head);
+	bw_store_free(m->store);
+}
+
+/* S3: each fault on the put of a root, once and several times: committed exactly once. */
+Test(committer, a_root_put_with_faults_is_committed_once)
+{
+	enum bw_fault kinds[] = {BW_FAULT_LOST_REPLY, BW_FAULT_DUPLICATE, BW_FAULT_LATE,
+				 BW_FAULT_THROTTLED};
+	struct mount m;
+	uint64_t seq = 0;
+
+	mount_open(&m, is_root_put);
+	take(m.committer, "q", 1, 0);
+	for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+		for (unsigned n = 1; n <= 3; n++) {
+			struct bw_change c = append(m.committer, "q", 1, seq);
+			struct bw_txn_change result;
+
+			atomic_store(&fault_kind, kinds[k]);
+			atomic_store(&faults, n);
+			cr_assert_eq(bw_committer_sync(m.committer, &c, &result), 0);
+			cr_assert_eq(result.step, seq);
+			seq++;
+			cr_assert_not(bw_committer_in_doubt(m.committer));
+		}
+	}
+	mount_close(&m);
+	struct bw_root *r;
+
+	cr_assert_eq(bw_head_refresh(head, BW_NEVER, &r), 0);
+	cr_assert_eq(r->head, seq);
+	cr_assert_eq(bw_root_producer(r, "q")->next, seq);
+	bw_root_unref(r);
+}
+
+Test(committer, a_definite_failure_is_said_and_leaves_nothing)
+{
+	struct {
+		enum bw_fault kind;
+		int err;
+	} kinds[] = {{BW_FAULT_FULL, -ENOSPC},
+		     {BW_FAULT_DENIED, -BW_E_DENIED},
+		     {BW_FAULT_BEFORE, -BW_E_UNREACHABLE}};
+	struct bw_txn_change result;
+	struct mount m;
+
+	mount_open(&m, is_root_put);
+	take(m.committer, "q", 1, 0);
+	for (size_t k = 0; k < 3; k++) {
+		struct bw_change c = append(m.committer, "q", 1, 0);
+
+		atomic_store(&fault_kind, kinds[k].kind);
+		atomic_store(&faults, 1);
+		cr_assert_eq(bw_committer_sync(m.committer, &c, &result), kinds[k].err);
+	}
+	struct bw_change c = append(m.committer, "q", 1, 0);
+
+	cr_assert_eq(bw_committer_sync(m.committer, &c, &result), 0);
+	cr_assert_eq(result.step, 0);
+	mount_close(&m);
+}
+
+/* P4: what is queued behind a failed batch of its producer fails with it; others go on. */
+Test(committer, followers_fail_with_their_predecessor)
+{
+	struct noted items[5];
+	struct notes notes;
+
+	notes_init(&notes, head);
+	take(committer, "p", 1, 0);
+	take(committer, "q", 1, 0);
+	push(&items[0], &notes, append(committer, "p", 1, 0));
+	push(&items[1], &notes, append(committer, "p", 9, 1));	/* of an epoch that is not ours */
+	push(&items[2], &notes, append(committer, "p", 1, 2));
+	push(&items[3], &notes, append(committer, "q", 1, 0));
+	push(&items[4], &notes, append(committer, "p", 1, 3));
+	notes_wait(&notes, 5);
+	cr_assert_eq(items[0].err, 0);
+	cr_assert_eq(items[1].err, -BW_E_FENCED);
+	cr_assert_eq(items[2].err, -BW_E_FENCED);
+	cr_assert_eq(items[3].err, 0);
+	cr_assert_eq(items[4].err, -BW_E_FENCED);
+}
+
+/* P5: the mount that had it fails from then on, and leaves nothing. */
+Test(committer, a_second_mount_fences_the_first)
+{
+	struct bw_txn_change result;
+	struct mount m;
+
+	mount_open(&m, is_root_put);
+	take(committer, "p", 1, 0);
+	struct bw_change c = append(committer, "p", 1, 0);
+
+	cr_assert_eq(bw_committer_sync(committer, &c, &result), 0);
+	take(m.committer, "p", 2, 1);
+	c = append(committer, "p", 1, 1);
+	cr_assert_eq(bw_committer_sync(committer, &c, &result), -BW_E_FENCED);
+	c = append(m.committer, "p", 2, 1);
+	cr_assert_eq(bw_committer_sync(m.committer, &c, &result), 0);
+	cr_assert_eq(result.step, 1);
+	take(committer, "p", 3, 2);
+	mount_close(&m);
+}
+
+Test(committer, writes_the_hint)
+{
+	struct bw_change c = bw_test_change(BW_CHANGE_JOB, "j");
+	struct bw_txn_change result;
+	struct bw_blob *blob = NULL;
+	char key[BW_KEY_MAX + 1];
+
+	for (int i = 0; i < 70; i++) {
+		c.kind = i % 2 ? BW_CHANGE_UNJOB : BW_CHANGE_JOB;
+		cr_assert_eq(bw_committer_sync(committer, &c, &result), 0);
+	}
+	bw_key_hint(&stream, key);
+	cr_assert_eq(bw_test_get(&tap->store, key, &blob), BW_OK);
+	cr_assert(blob->len == 3 && !memcmp(blob->bytes, "64\n", 3));
+	bw_blob_unref(blob);
+}
+
+/* S5: what is queued is committed within the time, the rest is told, and an attempt in doubt says so. */
+Test(committer, free_drains_the_queue)
+{
+	enum { N = 300 };
+	struct noted *items = calloc(N, sizeof(*items));
+	struct notes notes;
+
+	notes_init(&notes, head);
+	take(committer, "p", 1, 0);
+	for (unsigned i = 0; i < N; i++)
+		push(&items[i], &notes, append(committer, "p", 1, i));
+	bw_committer_free(committer, bw_now() + 60 * BW_SEC);
+	committer = NULL;
+	cr_assert_eq(notes.n, N);
+	for (unsigned i = 0; i < N; i++)
+		cr_assert_eq(items[i].err, 0);
+	free(items);
+}
+
+Test(committer, free_without_time_tells_all)
+{
+	struct noted items[3];
+	struct notes notes;
+	struct mount m;
+
+	mount_open(&m, is_root_put);
+	notes_init(&notes, m.head);
+	take(m.committer, "q", 1, 0);
+	atomic_store(&fault_kind, BW_FAULT_LOST_REPLY);
+	atomic_store(&faults, 1000000);
+	items[0] = (struct noted){.item = {.change = append(m.committer, "q", 1, 0), .done = note},
+				  .notes = &notes};
+	bw_committer_push(m.committer, &items[0].item);
+	while (!bw_committer_in_doubt(m.committer))
+		bw_sleep(BW_MS);
+	for (int i = 1; i < 3; i++) {
+		items[i] = (struct noted){.item = {.change = append(m.committer, "q", 1, (uint64_t)i),
+						   .done = note},
+					  .notes = &notes};
+		bw_committer_push(m.committer, &items[i].item);
+	}
+	bw_committer_free(m.committer, bw_now() + 20 * BW_MS);
+	cr_assert_eq(notes.n, 3);
+	/* Applied with the reply lost: either the slot was read in time, or it is not known. */
+	cr_assert(items[0].err == -BW_E_UNKNOWN || items[0].err == 0, "%d", items[0].err);
+	cr_assert(items[1].err == -BW_E_STOPPING || items[1].err == -BW_E_UNKNOWN);
+	cr_assert(items[2].err == -BW_E_STOPPING || items[2].err == -BW_E_UNKNOWN);
+	atomic_store(&faults, 0);
+	bw_head_free(m.head);
+	bw_store_free(m.store);
+}

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Creating, probing and opening streams; what a cold open costs (I12, I14). */
+#include "manifest/open.h"
+#include "manifest/open_search.h"
+#include "tests/support/history.h"
+#include "tests/support/stores.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct bw_store *store;
+static struct bw_test_tap *tap;
+static struct bw_stream_options options;
+static char why[200];
+
+static void start(void)
+{
+	struct bw_store *mem;
+
+	cr_assert_eq(bw_store_mem_new(&mem), 0);
+	tap = bw_test_tap_new(mem);
+	store = &tap->store;
+	bw_stream_options_default(&options);
+	options.ranks = 4;
+	why[0] = 0;
+}
+
+static void end(void)
+{
+	bw_store_free(store);
+}
+
+TestSuite(open, .init = start, .fini = end);
+
+static int create(struct bw_stream *ret, bool *ret_existed)
+{
+	return bw_stream_create(store, &options, BW_NEVER, ret, ret_existed, why, sizeof(why));
+}
+
+static int open_(struct bw_stream *ret, struct bw_root **ret_root)
+{
+	return bw_stream_open(store, BW_NEVER, ret, ret_root, why, sizeof(why));
+}
+
+static size_t count_keys(void)
+{
+	struct bw_op op;
+
+	bw_op_list(&op, "", "", BW_LIST_PAGE_MAX);
+	cr_assert_eq(bw_store_sync(store, &op), BW_OK);
+	size_t n = op.listing->n;
+
+	bw_op_done(&op);
+	return n;
+}
+
+Test(open, create_then_open)
+{
+	struct bw_stream s, o;
+	struct bw_root *r;
+	bool existed = true;
+
+	cr_assert_eq(create(&s, &existed), 0, "%s", why);
+	cr_assert_not(existed);
+	cr_assert_eq(count_keys(), 2, "the probe leaves nothing behind");
+	cr_assert_eq(open_(&o, &r), 0, "%s", why);
+	cr_assert_arr_eq(o.id, s.id, sizeof(s.id));
+	cr_assert_eq(o.options.ranks, 4);
+	cr_assert_eq(r->version, 1);
+	cr_assert_eq(r->head, 0);
+	bw_root_unref(r);
+}
+
+Test(open, no_stream)
+{
+	struct bw_stream s;
+	struct bw_root *r;
+
+	cr_assert_eq(open_(&s, &r), -BW_E_NO_STREAM);
+	cr_assert(strlen(why) > 0);
+}
+
+Test(open, equal_options_exist_and_others_are_refused)
+{
+	struct bw_stream s, again;
+	bool existed;
+
+	cr_assert_eq(create(&s, &existed), 0);
+	cr_assert_eq(create(&again, &existed), 0);
+	cr_assert(existed);
+	cr_assert_arr_eq(again.id, s.id, sizeof(s.id));
+	options.margin = 7;
+	options.grace_s = 1;
+	cr_assert_eq(create(&again, &existed), -EEXIST);
+	cr_assert_str_eq(why, "a stream exists here with margin 0, not 7");
+	options.margin = 0;
+	options.grace_s = s.options.grace_s;
+	options.compress = BW_COMPRESS_ZSTD;
+	options.compress_level = 3;
+	cr_assert_eq(create(&again, &existed), -EEXIST);
+	cr_assert_str_eq(why, "a stream exists here with compress none, not zstd:3");
+}
+
+Test(open, ranks_have_bounds)
+{
+	uint32_t bad[] = {0, BW_RANKS_MAX + 1};
+	struct bw_stream s;
+	bool existed;
+
+	for (int i = 0; i < 2; i++) {
+		options.ranks = bad[i];
+		cr_assert_eq(create(&s, &existed), -EINVAL);
+		cr_assert(strstr(why, "ranks must be between 1 and 65536"));
+	}
+	cr_assert_eq(count_keys(), 0);
+}
+
+Test(open, a_prefix_with_other_objects_is_refused)
+{
+	struct bw_stream s;
+	bool existed;
+
+	cr_assert_eq(bw_test_put(store, "probe-x/a", "left by a probe", 15, true), BW_OK);
+	cr_assert_eq(bw_test_put(store, "photos/cat.jpg", "x", 1, true), BW_OK);
+	cr_assert_eq(create(&s, &existed), -BW_E_FOREIGN);
+	cr_assert(strstr(why, "photos/cat.jpg"), "%s", why);
+	cr_assert_eq(count_keys(), 2);
+	bw_test_delete(store, "photos/cat.jpg");
+	cr_assert_eq(create(&s, &existed), 0, "%s", why);
+}
+
+/* Died between stream.json and root 1: whoever comes next finishes. */
+Test(open, a_torn_creation_is_finished)
+{
+	struct bw_stream s, o;
+	struct bw_root *r;
+	char key[BW_KEY_MAX + 1];
+	bool existed;
+
+	for (int i = 0; i < 2; i++) {
+		cr_assert_eq(create(&s, &existed), 0);
+		bw_key_root(&s, 1, key);
+		cr_assert_eq(bw_test_delete(store, key), BW_OK);
+		if (i) {
+			cr_assert_eq(create(&o, &existed), 0, "%s", why);
+			cr_assert(existed);
+		}
+		cr_assert_eq(open_(&o, &r), 0, "%s", why);
+		cr_assert_arr_eq(o.id, s.id, sizeof(s.id));
+		cr_assert_eq(r->version, 1);
+		bw_root_unref(r);
+	}
+}
+
+/* ---- Stores that break the contract (I14) ------------------------------------------------------- */
+
+static bool ignore_condition(struct bw_test_tap *t, struct bw_op *op)
+{
+	(void)t;
+	op->if_absent = false;
+	return false;
+}
+
+static bool ignore_condition_in_a_race(struct bw_test_tap *t, struct bw_op *op)
+{
+	(void)t;
+	if (op->kind == BW_OP_PUT && strstr(op->key, "/race"))
+		op->if_absent = false;
+	return false;
+}
+
+static bool ignore_range(struct bw_test_tap *t, struct bw_op *op)
+{
+	(void)t;
+	if (op->kind == BW_OP_GET && op->length != BW_TO_END)
+		op->offset = 0;
+	return false;
+}
+
+static bool ignore_after(struct bw_test_tap *t, struct bw_op *op)
+{
+	(void)t;
+	if (op->kind == BW_OP_LIST)
+		op->after[0] = 0;
+	return false;
+}
+
+static bool lose_puts(struct bw_test_tap *t, struct bw_op *op)
+{
+	(void)t;
+	if (op->kind == BW_OP_PUT)
+		snprintf(op->key, sizeof(op->key), "elsewhere-%p", (void *)op);
+	return false;
+}
+
+Test(open, broken_stores_are_refused_with_the_rule)
+{
+	struct {
+		bool (*lie)(struct bw_test_tap *, struct bw_op *);
+		const char *rule;
+	} liars[] = {
+		{ignore_condition, "a second put-if-absent of one name succeeds"},
+		{ignore_condition_in_a_race, "more than one succeeds"},
+		{ignore_range, "a read of a range brings other bytes"},
+		{ignore_after, "a listing is not in the order of its keys"},
+		{lose_puts, "cannot be read at once"},
+	};
+	struct bw_stream s;
+	bool existed;
+
+	for (size_t i = 0; i < sizeof(liars) / sizeof(liars[0]); i++) {
+		end();
+		start();
+		tap->on_submit = liars[i].lie;
+		int err = create(&s, &existed);
+
+		tap->on_submit = NULL;
+		cr_assert_neq(err, 0, "%s", liars[i].rule);
+		if (liars[i].lie != lose_puts)
+			cr_assert(strstr(why, liars[i].rule), "%s", why);
+		struct bw_blob *blob;
+
+		cr_assert_eq(bw_test_get(store, BW_STREAM_KEY, &blob), BW_NOT_FOUND);
+	}
+}
+
+/* ---- Cold open at any length (I12) -------------------------------------------------------------- */
+
+/* Versions 1 .. n exist; those below `buried` are tombstones; made when they are asked for. */
+struct versions {
+	struct bw_versions versions;
+	uint64_t n, buried, gets;
+};
+
+static int get_version(struct bw_versions *from, uint64_t version, struct bw_root **ret)
+{
+	struct versions *v = (struct versions *)from;
+	struct bw_stream s;
+
+	v->gets++;
+	cr_assert_geq(version, 1);
+	if (version > v->n)
+		return BW_VERSION_ABSENT;
+	if (version < v->buried)
+		return BW_VERSION_TOMBSTONE;
+	bw_test_stream(&s, 4);
+	cr_assert_eq(bw_root_first(&s, ret), 0);
+	(*ret)->version = version;
+	return BW_VERSION_ROOT;
+}
+
+static uint64_t search(uint64_t n, uint64_t buried, uint64_t start_at)
+{
+	struct versions v = {.versions.get = get_version, .n = n, .buried = buried};
+	struct bw_root *r;
+
+	cr_assert_eq(bw_search_newest(&v.versions, start_at, &r), 0);
+	cr_assert_eq(r->version, n, "from %lu", (unsigned long)start_at);
+	bw_root_unref(r);
+	return v.gets;
+}
+
+Test(open, search_is_logarithmic_without_a_hint_and_bounded_with_one)
+{
+	uint64_t lengths[] = {1, 2, 3, 1000, 100000, 1000000, 10000000};
+
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		uint64_t n = lengths[i];
+
+		for (uint64_t behind = 0; behind < BW_HINT_EVERY * 2 && behind < n; behind++)
+			cr_assert_leq(search(n, 0, n - behind), 17);
+		cr_assert_leq(search(n, 0, 1), 2 * 24 + 2);
+		cr_assert_leq(search(n, n, n > 70 ? n - 70 : 1), 17, "old roots are tombstones");
+		cr_assert_leq(search(n, 0, 2 * n), 26, "a hint of something that is not there");
+	}
+}
+
+Test(open, search_from_everywhere)
+{
+	for (uint64_t n = 1; n <= 40; n++)
+		for (uint64_t from = 1; from <= 90; from++)
+			search(n, n / 2, from);
+}
+
+Test(open, search_of_nothing)
+{
+	struct versions v = {.versions.get = get_version};
+	struct bw_root *r;
+
+	cr_assert_eq(bw_search_newest(&v.versions, 1, &r), -BW_E_NO_STREAM);
+	cr_assert_eq(bw_search_newest(&v.versions, 77, &r), -BW_E_NO_STREAM);
+	v.n = 10;
+	v.buried = 11;	/* a tombstone at the newest version, for ever: a lie */
+	cr_assert_eq(bw_search_newest(&v.versions, 1, &r), -BW_E_CORRUPT);
+	cr_assert_lt(v.gets, 200);
+}
+
+static void grow(struct bw_stream *s, struct bw_root **r, int versions)
+{
+	struct bw_change c = bw_test_change(BW_CHANGE_TRIM, "");
+
+	bw_test_create(store, s, r);
+	for (int i = 1; i < versions; i++)
+		bw_test_commit(store, s, r, &c, 1);
+}
+
+Test(open, opens_at_the_newest_with_any_hint)
+{
+	const char *hints[] = {"64\n", "128\n", "1\n", "9999\n", "0\n", "x", "", "128", "-3\n",
+			       "99999999999999999999\n"};
+	struct bw_stream s, o;
+	struct bw_root *r, *opened;
+	char key[BW_KEY_MAX + 1];
+
+	grow(&s, &r, 150);
+	for (uint64_t v = 1; v < 140; v++)
+		bw_test_bury(store, &s, v);
+	bw_key_hint(&s, key);
+	for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++) {
+		bw_test_put(store, key, hints[i], strlen(hints[i]), false);
+		cr_assert_eq(open_(&o, &opened), 0, "hint %s: %s", hints[i], why);
+		cr_assert_eq(opened->version, 150);
+		cr_assert_eq(opened->stored_xxh3, r->stored_xxh3);
+		bw_root_unref(opened);
+	}
+	bw_test_put(store, key, "128\n", 4, false);
+	atomic_store(&tap->gets, 0);
+	cr_assert_eq(open_(&o, &opened), 0);
+	cr_assert_leq(atomic_load(&tap->gets), 19);
+	bw_root_unref(opened);
+	bw_root_unref(r);
+}
+
+Test(open, a_damaged_newest_root_is_said)
+{
+	struct bw_stream s, o;
+	struct bw_root *r, *opened;
+	char key[BW_KEY_MAX + 1];
+
+	grow(&s, &r, 5);
+	bw_key_root(&s, 3, key);
+	bw_test_put(store, key, "garbage", 7, false);
+	cr_assert_eq(open_(&o, &opened), 0, "an old one does not matter");
+	bw_root_unref(opened);
+	bw_key_root(&s, 5, key);
+	bw_test_put(store, key, "garbage", 7, false);
+	cr_assert_eq(open_(&o, &opened), -BW_E_CORRUPT);
+	cr_assert(strlen(why) > 0);
+	bw_root_unref(r);
+}
