@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * batchweave(1): the table of commands and the way into them.
+ */
+#include "mount-helpers/command.h"
+#include "mount-helpers/say.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static int cmd_version(const struct bw_command *c, int argc, char **argv);
+static int cmd_help(const struct bw_command *c, int argc, char **argv);
+
+const struct bw_command bw_commands[] = {
+	{"init",
+	 "URL --ranks W [--keep N] [--margin N] [--grace TIME] [--max-ahead N]"
+	 " [--compress none|zstd[:LEVEL]]",
+	 "Creates a stream, after probing whether the store keeps its promises",
+	 "  --ranks W       data-parallel ranks that read the stream, 1 to 65536\n"
+	 "  --keep N        markers a job must hold before it releases steps (default 2)\n"
+	 "  --margin N      steps kept below a job's oldest marker (default 0)\n"
+	 "  --grace TIME    between reclaiming a step and deleting it (default 1h)\n"
+	 "  --max-ahead N   steps that producers may run ahead of the slowest job (default 0: any)\n"
+	 "  --compress HOW  none, zstd or zstd:LEVEL, for all slices (default none)\n"
+	 "\n"
+	 "A stream that exists with the same options is fine; with other options it is an error.\n",
+	 bw_cmd_init},
+	{"mount", "URL DIR [-o OPTION[,OPTION...]]", "Mounts a stream, as mount.batchweave(8) does", "",
+	 bw_cmd_mount},
+	{"status", "URL|DIR [--json]", "Tells head, producers and jobs of a stream or of a mount",
+	 "  --json  one JSON object\n", bw_cmd_status},
+	{"ls", "URL [STEP]", "Lists the steps, or the ranks of one step",
+	 "Of a step: number, bytes, commit time, producer/seq.  Of a rank: number, bytes, checksum.\n",
+	 bw_cmd_ls},
+	{"cat", "URL STEP RANK", "Writes a slice to standard output, verified", "", bw_cmd_cat},
+	{"put", "URL PRODUCER [--seq N] [--state FILE] FILE...",
+	 "Commits one file a rank as the producer's next batch and prints its step",
+	 "  --seq N       commit only if N is the producer's next seq\n"
+	 "  --state FILE  at most 16 MiB that are committed with the batch\n"
+	 "\n"
+	 "Takes the producer from any mount that has it.\n",
+	 bw_cmd_put},
+	{"version", "", "Prints the version", "", cmd_version},
+	{"help", "[COMMAND]", "Explains a command", "", cmd_help},
+	{0},
+};
+
+/* Commands with a name of their own that come with later releases. */
+static const char *const later[] = {"checkpoint", "destroy", "doctor", "top",  "gc",
+				    "fsck",	  "watch",   "seal",   "bench"};
+
+static const struct bw_command *find_command(const char *name)
+{
+	for (const struct bw_command *c = bw_commands; c->name; c++)
+		if (strcmp(c->name, name) == 0)
+			return c;
+	return NULL;
+}
+
+static int say_unknown(const char *name)
+{
+	for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
+		if (strcmp(name, later[i]) == 0)
+			return bw_say(&(struct bw_command){.name = name}, BW_EXIT_USAGE,
+				      "this release does not have this command");
+	return bw_complain("batchweave", BW_EXIT_USAGE,
+			   "there is no command '%s'; see batchweave help", name);
+}
+
+static int cmd_version(const struct bw_command *c, int argc, char **argv)
+{
+	static const struct option none[] = {{0}};
+	int code;
+
+	if (bw_option(c, argc, argv, none, &code) == BW_OPT_STOP)
+		return code;
+	if (optind < argc)
+		return bw_say_usage(c);
+	printf("batchweave %s\n", BW_VERSION);
+	return BW_EXIT_DONE;
+}
+
+static void print_commands(FILE *to)
+{
+	fprintf(to, "usage: batchweave COMMAND ...\n\n");
+	for (const struct bw_command *c = bw_commands; c->name; c++)
+		fprintf(to, "  %-8s %s\n", c->name, c->summary);
+	fprintf(to, "\nbatchweave COMMAND --help tells more.  A URL is file:///absolute/directory.\n"
+		    "Exit codes: 0 done, 1 found something wrong or the answer is no, 2 usage,\n"
+		    "3 the store did not answer.\n");
+}
+
+static int cmd_help(const struct bw_command *c, int argc, char **argv)
+{
+	static const struct option none[] = {{0}};
+	int code;
+
+	if (bw_option(c, argc, argv, none, &code) == BW_OPT_STOP)
+		return code;
+	if (argc - optind > 1)
+		return bw_say_usage(c);
+	if (optind == argc) {
+		print_commands(stdout);
+		return BW_EXIT_DONE;
+	}
+	const struct bw_command *about = find_command(argv[optind]);
+
+	if (!about)
+		return say_unknown(argv[optind]);
+	bw_print_help(about);
+	return BW_EXIT_DONE;
+}
+
+static void on_interrupt(int sig)
+{
+	(void)sig;
+	_exit(BW_EXIT_INTERRUPTED);
+}
+
+static int finish(int code)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return code;
+	return code ? code : bw_complain("batchweave", BW_EXIT_WRONG, "cannot write the output");
+}
+
+int main(int argc, char **argv)
+{
+	signal(SIGINT, on_interrupt);
+	signal(SIGPIPE, SIG_IGN);
+	if (argc < 2) {
+		print_commands(stderr);
+		return BW_EXIT_USAGE;
+	}
+	const char *name = argv[1];
+
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+		name = "help";
+	if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
+		name = "version";
+	const struct bw_command *c = find_command(name);
+
+	if (!c)
+		return say_unknown(name);
+	return finish(c->run(c, argc - 1, argv + 1));
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mount-helpers/session.h"
+
+#include "store/base/parse.h"
+#include "store/base/rand.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+enum { RANKS = 1, KEEP, MARGIN, GRACE, AHEAD, COMPRESS };
+
+static const struct option longs[] = {
+	{"ranks", required_argument, NULL, RANKS},
+	{"keep", required_argument, NULL, KEEP},
+	{"margin", required_argument, NULL, MARGIN},
+	{"grace", required_argument, NULL, GRACE},
+	{"max-ahead", required_argument, NULL, AHEAD},
+	{"compress", required_argument, NULL, COMPRESS},
+	{0},
+};
+
+/* 0, or an exit code with the sentence said. */
+static int parse_number(const struct bw_command *c, const char *name, const char *text, uint64_t min,
+			uint64_t max, uint64_t *ret)
+{
+	uint64_t v;
+
+	if (bw_parse_u64(text, max, &v) < 0 || v < min)
+		return bw_say(c, BW_EXIT_USAGE,
+			      "%s must be a number from %" PRIu64 " to %" PRIu64 ", not '%s'", name, min,
+			      max, text);
+	*ret = v;
+	return 0;
+}
+
+static int parse_u32(const struct bw_command *c, const char *name, const char *text, uint64_t max,
+		     uint32_t *ret)
+{
+	uint64_t v = 0;
+	int code = parse_number(c, name, text, 1, max, &v);
+
+	if (code == 0)
+		*ret = (uint32_t)v;
+	return code;
+}
+
+static int parse_grace(const struct bw_command *c, const char *text, uint64_t *ret)
+{
+	int64_t ns;
+
+	if (bw_parse_duration(text, &ns) < 0 || ns % BW_SEC)
+		return bw_say(c, BW_EXIT_USAGE,
+			      "--grace must be whole seconds or a time such as 10s, 5m or 2h, not '%s'",
+			      text);
+	*ret = (uint64_t)(ns / BW_SEC);
+	return 0;
+}
+
+static int parse_option(const struct bw_command *c, int option, const char *text,
+			struct bw_stream_options *o)
+{
+	switch (option) {
+	case RANKS:
+		return parse_u32(c, "--ranks", text, BW_RANKS_MAX, &o->ranks);
+	case KEEP:
+		return parse_u32(c, "--keep", text, BW_MARKERS_MAX, &o->keep);
+	case MARGIN:
+		return parse_number(c, "--margin", text, 0, BW_STEPS_MAX, &o->margin);
+	case GRACE:
+		return parse_grace(c, text, &o->grace_s);
+	case AHEAD:
+		return parse_number(c, "--max-ahead", text, 0, BW_STEPS_MAX, &o->max_ahead);
+	case COMPRESS:
+	default:
+		if (bw_compress_parse(text, &o->compress, &o->compress_level) == 0)
+			return 0;
+		return bw_say(c, BW_EXIT_USAGE,
+			      "--compress must be none, zstd or zstd:LEVEL with a level from 1 to 19,"
+			      " not '%s'", text);
+	}
+}
+
+static int create(const struct bw_command *c, const char *url, const struct bw_stream_options *o)
+{
+	struct bw_store *store = NULL;
+	struct bw_stream stream;
+	bool existed = false;
+	char why[512] = "", id[33];
+	int code = bw_session_store(c, url, true, &store);
+
+	if (code)
+		return code;
+	int r = bw_stream_create(store, o, bw_session_deadline(), &stream, &existed, why, sizeof(why));
+
+	bw_store_free(store);
+	if (r < 0)
+		return bw_say_why(c, r, why);
+	bw_hex(stream.id, sizeof(stream.id), id);
+	printf("%s stream %s at %s: %" PRIu32 " rank%s\n", existed ? "found the same" : "created", id,
+	       url, o->ranks, o->ranks == 1 ? "" : "s");
+	return BW_EXIT_DONE;
+}
+
+int bw_cmd_init(const struct bw_command *c, int argc, char **argv)
+{
+	struct bw_stream_options o;
+	int option, code;
+
+	bw_stream_options_default(&o);
+	while ((option = bw_option(c, argc, argv, longs, &code)) != -1) {
+		if (option != BW_OPT_STOP)
+			code = parse_option(c, option, optarg, &o);
+		if (option == BW_OPT_STOP || code)
+			return code;
+	}
+	if (argc - optind != 1)
+		return bw_say_usage(c);
+	if (!o.ranks)
+		return bw_say(c, BW_EXIT_USAGE,
+			      "--ranks is missing: the number of data-parallel ranks that read this stream");
+	return create(c, argv[optind], &o);
+}

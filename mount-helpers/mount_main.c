@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mount-helpers/mount_main.h"
+
+#include "fs/fs.h"
+#include "mount-helpers/say.h"
+#include "store/base/sync.h"
+#include "store/store.h"
+
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define WHY_MAX 1024
+
+/* What the command line asks for. */
+struct ask {
+	const char *name;
+	const char *url;		/* borrowed, like dir */
+	const char *dir;
+	char real_dir[PATH_MAX];	/* the daemon leaves the directory it was started in */
+	bool fake, verbose;
+	struct bw_mount_options options;
+};
+
+/* What the child tells the parent. */
+struct news {
+	int code;
+	char why[WHY_MAX];
+};
+
+static const char help_text[] =
+	"usage: %s URL DIR [-o OPTION[,OPTION...]] [-fnsv]\n"
+	"\n"
+	"Mounts the stream at URL (file:///absolute/directory) on DIR and returns when it answers.\n"
+	"\n"
+	"  ro                   no /produce; works with read-only access to the store\n"
+	"  wait=TIME            how long open and stat wait for a step that is not committed (0)\n"
+	"  commit=close|rename  what makes a slice whole (close)\n"
+	"  pending=N            batches on their way while close returns early (0)\n"
+	"  io_timeout=TIME      how long a read waits for the store (60)\n"
+	"  commit_timeout=TIME  how long a close waits for its commit (300)\n"
+	"  memory=SIZE          what caches, transfers and staging may hold (a quarter of the limit)\n"
+	"  staging=DIR          where staged bytes go that do not fit into memory ($TMPDIR)\n"
+	"  prefetch=N           steps read ahead for each rank that is read here (2)\n"
+	"  allow_other          other users may use the mount\n"
+	"  uid=ID               owner of everything in the mount\n"
+	"  gid=ID               group of everything in the mount\n"
+	"  umask=MODE           permission bits to take away, octal\n"
+	"  default_permissions  accepted; it is always on\n"
+	"  log=WHERE            a file, syslog or stderr (syslog; stderr in the foreground)\n"
+	"  loglevel=LEVEL       error, warn, info or debug (info)\n"
+	"  foreground           stay in the foreground\n"
+	"  debug                stay in the foreground and tell each request of the kernel\n"
+	"\n"
+	"-f checks the arguments and mounts nothing, -v says what was mounted; -n and -s are accepted.\n"
+	"Sizes take K, M or G; times are seconds or 10s, 5m, 2h.  Unmount with umount DIR.\n"
+	"Exit codes are mount(8)'s: 0 mounted, 1 usage or permissions, 2 system, 32 mount failed.\n";
+
+static int bw_printf_like(3, 4) say(const struct ask *a, int code, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	bw_vcomplain(a->name, code, fmt, ap);
+	va_end(ap);
+	return code;
+}
+
+/* ---- Arguments -------------------------------------------------------------------------------- */
+
+static int check_operands(struct ask *a, int argc, char **argv)
+{
+	char why[WHY_MAX] = "";
+	struct bw_url url;
+
+	if (argc - optind != 2)
+		return say(a, BW_FS_USAGE, "a URL and a directory are needed; see %s --help", a->name);
+	a->url = argv[optind];
+	a->dir = argv[optind + 1];
+	if (bw_url_parse(a->url, &url, why, sizeof(why)) < 0)
+		return say(a, BW_FS_USAGE, "%s", why);
+	if (realpath(a->dir, a->real_dir))
+		return -1;
+	switch (errno) {
+	case ENOENT:
+		return say(a, BW_FS_MOUNT_FAILED, "there is no directory %s to mount on", a->dir);
+	case ENOTCONN:
+		return say(a, BW_FS_MOUNT_FAILED,
+			   "a mount at %s has lost its daemon; run umount %s first", a->dir, a->dir);
+	default:
+		return say(a, BW_FS_MOUNT_FAILED, "cannot use the directory %s: %s", a->dir,
+			   strerrordesc_np(errno));
+	}
+}
+
+static int take_option(struct ask *a, int option, char **argv, int at)
+{
+	char why[WHY_MAX] = "";
+
+	switch (option) {
+	case 'o':
+		if (bw_mount_options_parse(&a->options, optarg, why, sizeof(why)) < 0)
+			return say(a, BW_FS_USAGE, "%s", why);
+		return -1;
+	case 'f':
+		a->fake = true;
+		return -1;
+	case 'v':
+		a->verbose = true;
+		return -1;
+	case 'n':
+	case 's':
+	case 't':
+		return -1;
+	case 'h':
+		printf(help_text, a->name);
+		return 0;
+	case 'V':
+		printf("batchweave %s\n", BW_VERSION);
+		return 0;
+	case ':':
+		return say(a, BW_FS_USAGE, "%s needs a value; see %s --help", argv[optind - 1], a->name);
+	default:
+		return say(a, BW_FS_USAGE, "unknown option %s; see %s --help",
+			   argv[optind > at ? optind - 1 : at], a->name);
+	}
+}
+
+/* -1 to go on, else the exit code. */
+static int parse(struct ask *a, int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {0}};
+	int option, at = optind;
+
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, ":o:fnsvt:hV", longs, NULL)) != -1) {
+		int code = take_option(a, option, argv, at);
+
+		if (code >= 0)
+			return code;
+		at = optind;
+	}
+	return check_operands(a, argc, argv);
+}
+
+/* ---- The daemon ------------------------------------------------------------------------------- */
+
+/* Lives as long as bw_fs_run(): signals are taken here and nowhere else. */
+struct signals {
+	struct bw_fs *fs;
+	sigset_t set;
+	bool foreground;
+	pthread_t thread;
+};
+
+#define SIGNAL_END SIGUSR1
+
+static void *take_signals(void *arg)
+{
+	struct signals *s = arg;
+	int sig;
+
+	while (sigwait(&s->set, &sig) == 0 && sig != SIGNAL_END) {
+		if (sig == SIGHUP && !s->foreground)
+			bw_fs_reopen_log(s->fs);
+		else
+			bw_fs_stop(s->fs);
+	}
+	return NULL;
+}
+
+/* Before any thread is started: they all inherit it, so only sigwait() sees these signals. */
+static void block_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGHUP);
+	sigaddset(set, SIGNAL_END);
+	sigprocmask(SIG_BLOCK, set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+/* S6: killing the mount would stop every process that reads from it.  Needs root; else nothing. */
+static void avoid_oom_killer(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	ssize_t n = write(fd, "-1000", 5);
+
+	(void)n;
+	close(fd);
+}
+
+static int start(const struct ask *a, struct bw_log **ret_log, struct bw_fs **ret, char *why)
+{
+	const char *to = *a->options.log ? a->options.log : a->options.foreground ? "stderr" : "syslog";
+	char detail[128];
+	int r = bw_log_open(to, a->options.loglevel, ret_log);
+
+	if (r < 0) {
+		snprintf(why, WHY_MAX, "cannot open the log %.512s: %s", to,
+			 bw_err_text(r, detail, sizeof(detail)));
+		return BW_FS_USAGE;
+	}
+	r = bw_fs_start(a->url, a->real_dir, &a->options, *ret_log, ret, why, WHY_MAX);
+	if (r && !*why)
+		snprintf(why, WHY_MAX, "the mount failed");
+	return r;
+}
+
+static void serve(const struct ask *a, struct bw_fs *fs, const sigset_t *set)
+{
+	struct signals s = {.fs = fs, .set = *set, .foreground = a->options.foreground};
+	bool taken = bw_thread_start(&s.thread, "bw-signals", take_signals, &s) == 0;
+
+	bw_fs_run(fs);
+	if (taken) {
+		pthread_kill(s.thread, SIGNAL_END);
+		pthread_join(s.thread, NULL);
+	}
+}
+
+static int run_foreground(const struct ask *a)
+{
+	struct bw_log *log = NULL;
+	struct bw_fs *fs = NULL;
+	char why[WHY_MAX] = "";
+	sigset_t set;
+
+	block_signals(&set);
+	avoid_oom_killer();
+	int code = start(a, &log, &fs, why);
+
+	if (code)
+		say(a, code, "%s", why);
+	else
+		serve(a, fs, &set);
+	bw_fs_free(fs);
+	bw_log_close(log);
+	return code;
+}
+
+/* Nothing of the caller's is kept open: a script that reads our output must see its end. */
+static void leave_terminal(int *pipe_fd, bool keep_stderr)
+{
+	int null = open("/dev/null", O_RDWR);
+
+	if (null >= 0) {
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDOUT_FILENO);
+		if (!keep_stderr)
+			dup2(null, STDERR_FILENO);
+	}
+	if (*pipe_fd != 3 && dup2(*pipe_fd, 3) == 3)
+		*pipe_fd = 3;
+	if (*pipe_fd == 3)
+		close_range(4, ~0U, 0);
+	fcntl(*pipe_fd, F_SETFD, FD_CLOEXEC);
+}
+
+static void tell(int fd, int code, const char *why)
+{
+	struct news n = {.code = code};
+
+	snprintf(n.why, sizeof(n.why), "%s", why);
+	/* One write below PIPE_BUF is whole or not at all; a parent that is gone hears nothing. */
+	ssize_t written = write(fd, &n, sizeof(n));
+
+	(void)written;
+	close(fd);
+}
+
+static int run_daemon(const struct ask *a, int news_fd)
+{
+	struct bw_log *log = NULL;
+	struct bw_fs *fs = NULL;
+	char why[WHY_MAX] = "";
+	sigset_t set;
+
+	block_signals(&set);
+	leave_terminal(&news_fd, strcmp(a->options.log, "stderr") == 0);
+	avoid_oom_killer();
+	int code = start(a, &log, &fs, why);
+
+	if (code == 0) {
+		/* Until here an interrupt of the terminal reaches us as well, and undoes the mount. */
+		setsid();
+		if (chdir("/") < 0)
+			code = BW_FS_SYSTEM;
+	}
+	tell(news_fd, code, why);
+	if (code == 0)
+		serve(a, fs, &set);
+	bw_fs_free(fs);
+	bw_log_close(log);
+	return code;
+}
+
+static int hear(const struct ask *a, int fd, pid_t child)
+{
+	struct news n = {.code = 0};
+	ssize_t got;
+	int status = 0;
+
+	do
+		got = read(fd, &n, sizeof(n));
+	while (got < 0 && errno == EINTR);
+	if (got == (ssize_t)sizeof(n)) {
+		n.why[WHY_MAX - 1] = 0;
+		return n.code ? say(a, n.code, "%s", n.why) : 0;
+	}
+	waitpid(child, &status, 0);
+	if (WIFSIGNALED(status))
+		return say(a, BW_FS_SYSTEM, "the daemon was ended by signal %d before it was ready",
+			   WTERMSIG(status));
+	return say(a, BW_FS_SYSTEM, "the daemon ended before it was ready");
+}
+
+static int run_background(const struct ask *a)
+{
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return say(a, BW_FS_SYSTEM, "cannot make a pipe: %s", strerrordesc_np(errno));
+	fflush(stdout);
+	pid_t child = fork();
+
+	if (child < 0)
+		return say(a, BW_FS_SYSTEM, "cannot start the daemon: %s", strerrordesc_np(errno));
+	if (child == 0) {
+		close(fds[0]);
+		return run_daemon(a, fds[1]);
+	}
+	close(fds[1]);
+	int code = hear(a, fds[0], child);
+
+	close(fds[0]);
+	return code;
+}
+
+int bw_mount_main(const char *name, int argc, char **argv)
+{
+	struct ask a = {.name = name};
+
+	bw_mount_options_default(&a.options);
+	int code = parse(&a, argc, argv);
+
+	if (code >= 0)
+		return code;
+	if (a.fake)
+		return 0;
+	if (a.options.foreground)
+		return run_foreground(&a);
+	code = run_background(&a);
+	if (code == 0 && a.verbose)
+		printf("%s: mounted %s on %s\n", a.name, a.url, a.real_dir);
+	return code;
+}
