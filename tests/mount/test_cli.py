@@ -1,0 +1,660 @@
+# SPDX-License-Identifier: Apache-2.0
+"""batchweave(1) and the arguments of mount.batchweave(8), without a mount.
+
+Each command does what it says; each wrong input gets one sentence on stderr and its exit code:
+0 done, 1 wrong or no, 2 usage, 3 store unreachable, and mount(8)'s 1, 2, 32 for mounting.
+"""
+import contextlib
+import hashlib
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+BUILD = os.environ.get("BW_BUILD_DIR") or os.path.join(HERE, "..", "..", "build", "dev")
+BATCHWEAVE = os.path.join(BUILD, "mount-helpers", "batchweave")
+MOUNT = os.path.join(BUILD, "mount-helpers", "mount.batchweave")
+MIB = 1 << 20
+NET = 300  # seconds; a net under what hangs, nothing is measured
+
+COMMANDS = "init mount status ls cat put version help".split()
+LATER = "checkpoint destroy doctor top gc fsck watch seal bench".split()
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        self.dir = tempfile.mkdtemp(prefix="bw-cli-", dir=base)
+        self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
+        os.chmod(self.dir, 0o755)
+        self.store = os.path.join(self.dir, "store")
+        self.url = "file://" + self.store
+
+    def path(self, name, data=None):
+        path = os.path.join(self.dir, name)
+        if data is not None:
+            with open(path, "wb") as f:
+                f.write(data)
+        return path
+
+    def run_bw(self, *args, program=BATCHWEAVE, **kwargs):
+        args = [a if isinstance(a, bytes) else str(a) for a in args]
+        kwargs.setdefault("stdout", subprocess.PIPE)
+        return subprocess.run([program, *args], stderr=subprocess.PIPE, timeout=NET, check=False, **kwargs)
+
+    def good(self, *args, **kwargs):
+        """What a command prints; it must succeed and say nothing on stderr."""
+        done = self.run_bw(*args, **kwargs)
+        self.assertEqual((done.returncode, done.stderr), (0, b""), args)
+        return done.stdout
+
+    def bad(self, code, says, *args, prefix=None, **kwargs):
+        """The command must fail with this code and one sentence that matches says."""
+        done = self.run_bw(*args, **kwargs)
+        text = done.stderr.decode("utf-8", "replace")
+        self.assertEqual(done.returncode, code, (args, text))
+        self.assertEqual(text.count("\n"), 1, (args, text))
+        self.assertTrue(text.startswith(prefix or f"batchweave {args[0]}: "), (args, text))
+        self.assertNotRegex(text[:-1], r"[\x00-\x1f\x7f]")
+        self.assertRegex(text, says)
+        return done
+
+    def create(self, ranks=2, *options):
+        self.good("init", self.url, "--ranks", ranks, *options)
+
+    def files(self, *contents):
+        return [self.path(f"slice{i}", data) for i, data in enumerate(contents)]
+
+    def put(self, *contents, producer="p"):
+        return int(self.good("put", self.url, producer, *self.files(*contents)))
+
+    def objects(self, part):
+        """Files of the store whose path contains part, sorted."""
+        found = []
+        for folder, _, names in os.walk(self.store):
+            found += [os.path.join(folder, n) for n in names if part in os.path.join(folder, n)]
+        return sorted(found)
+
+
+def damage(path, data=None, keep=None, flip=None):
+    """Replaces an object: by data, by its first bytes, or by itself with one bit turned."""
+    with open(path, "rb") as f:
+        old = f.read()
+    if flip is not None:
+        data = bytearray(old)
+        data[flip] ^= 1
+    elif data is None:
+        data = old[:keep]
+    os.chmod(path, 0o644)
+    with open(path, "wb") as f:
+        f.write(data)
+    return old
+
+
+class Frame(Case):
+    def test_help(self):
+        text = self.good("help").decode()
+        for command in COMMANDS:
+            self.assertRegex(text, rf"(?m)^  {command} ")
+            page = self.good(command, "--help").decode()
+            self.assertTrue(page.startswith(f"usage: batchweave {command}"), page)
+            self.assertTrue(self.good("help", command).decode().startswith("usage: "))
+        self.assertEqual(self.good("--help").decode(), text)
+        self.bad(2, "no command 'nonsense'", "help", "nonsense", prefix="batchweave: ")
+
+    def test_no_command_and_unknown_command(self):
+        done = self.run_bw()
+        self.assertEqual((done.returncode, done.stdout), (2, b""))
+        self.assertIn(b"usage: batchweave COMMAND", done.stderr)
+        self.bad(2, "no command 'nonsense'", "nonsense", prefix="batchweave: ")
+        self.bad(2, "no command ''", "", prefix="batchweave: ")
+        self.bad(2, "no command", b"\xff\x1b[2J", prefix="batchweave: ")
+
+    def test_commands_of_later_releases_say_so(self):
+        for command in LATER:
+            self.bad(2, "this release does not have", command)
+            self.bad(2, "this release does not have", command, self.url, "--whatever")
+
+    def test_version(self):
+        self.assertRegex(self.good("version"), rb"^batchweave \d+\.\d+\.\d+\n$")
+        self.assertEqual(self.good("--version"), self.good("version"))
+        self.assertEqual(self.good("--version", program=MOUNT), self.good("version"))
+
+    def test_operands_and_options(self):
+        self.create()
+        for command in ("status", "ls", "cat", "put", "init"):
+            self.bad(2, "usage: ", command)
+            self.bad(2, "unknown option --nonsense", command, self.url, "--nonsense")
+            self.bad(2, "unknown option -Q", command, "-Q", self.url)
+        self.bad(2, "usage: ", "status", self.url, self.url)
+        self.bad(2, "usage: ", "ls", self.url, 0, 0)
+        self.bad(2, "usage: ", "cat", self.url, 0)
+        self.bad(2, "usage: ", "version", "x")
+        self.bad(2, "--ranks needs a value", "init", self.url, "--ranks")
+        for args in (("--json", self.url), (self.url, "--json"), ("--json", "--", self.url)):
+            self.assertEqual(json.loads(self.good("status", *args))["ranks"], 2)
+
+    def test_wrong_urls(self):
+        wrong = ["", "nonsense", "/abs/dir", "http://host/x", "file://relative/dir", "file:",
+                 "file:///a/../b", "s3://bucket/prefix", "file:///a\nb", "://"]
+        for url in wrong:
+            for args in (("init", url, "--ranks", 2), ("ls", url), ("cat", url, 0, 0),
+                         ("put", url, "p", "/dev/null")):
+                self.bad(2, r"\w", *args)
+            self.bad(2, r"\w", "status", url)
+        self.assertEqual(os.listdir(self.dir), [])
+
+    def test_missing_stream(self):
+        slices = self.files(b"a", b"b")
+        calls = (("status", self.url), ("ls", self.url), ("cat", self.url, 0, 0),
+                 ("put", self.url, "p", *slices))
+        for args in calls:
+            self.bad(1, "there is no stream at .*init", *args)
+        self.assertFalse(os.path.exists(self.store), "asking creates nothing")
+        os.mkdir(self.store)
+        for args in calls:
+            self.bad(1, "there is no stream at .*init", *args)
+        self.assertEqual(os.listdir(self.store), [])
+
+    def test_store_that_refuses(self):
+        self.create()
+        os.chmod(self.store, 0)
+        who = {"user": 65534, "group": 65534} if os.geteuid() == 0 else {}
+        for args in (("status", self.url), ("ls", self.url), ("cat", self.url, 0, 0),
+                     ("init", self.url, "--ranks", 2)):
+            self.bad(3, r"\w", *args, **who)
+        os.chmod(self.store, 0o755)
+
+    def test_stream_of_a_newer_format(self):
+        """S8: a newer format is refused with a sentence."""
+        self.create()
+        path = os.path.join(self.store, "stream.json")
+        with open(path, encoding="utf-8") as f:
+            text = f.read()
+        newer = re.sub(r'"format": *\d+', '"format": 999', text)
+        self.assertNotEqual(newer, text)
+        damage(path, newer.encode())
+        for args in (("status", self.url), ("ls", self.url), ("cat", self.url, 0, 0),
+                     ("put", self.url, "p", *self.files(b"a", b"b")),
+                     ("init", self.url, "--ranks", 2)):
+            self.bad(1, "newer", *args)
+
+    def test_output_that_cannot_be_written(self):
+        self.create()
+        self.put(b"a" * 100000, b"b")
+        for args in (("cat", self.url, 0, 0), ("ls", self.url), ("status", self.url), ("help",)):
+            with open("/dev/full", "wb") as full:
+                self.bad(1, "cannot write the output", *args, prefix="batchweave", stdout=full)
+
+
+class Init(Case):
+    def test_creates_once(self):
+        self.assertRegex(self.good("init", self.url, "--ranks", 4),
+                         rb"^created stream [0-9a-f]{32} at .*: 4 ranks\n$")
+        before = self.objects("")
+        self.assertRegex(self.good("init", "--ranks", 4, self.url), rb"^found the same stream")
+        self.assertEqual(self.objects(""), before)
+        self.bad(1, r"\w", "init", self.url, "--ranks", 5)
+        self.bad(1, r"\w", "init", self.url, "--ranks", 4, "--keep", 3)
+        self.assertEqual(self.objects(""), before)
+
+    def test_limits_of_ranks(self):
+        for ranks in ("0", "65537", "x", "-1", "", "01", "+1", "4.0", " 4", "99999999999999999999"):
+            self.bad(2, "--ranks must be a number from 1 to 65536", "init", self.url, "--ranks", ranks)
+            self.bad(2, "--ranks must be", "init", self.url, "--ranks=" + ranks)
+        self.bad(2, "--ranks is missing", "init", self.url)
+        self.assertFalse(os.path.exists(self.store), "nothing is created for a wrong command")
+        self.create(65536)
+        self.assertEqual(json.loads(self.good("status", self.url, "--json"))["ranks"], 65536)
+
+    def test_other_options(self):
+        wrong = {"--keep": ("0", "257", "x"), "--margin": ("-1", "x", "1K"),
+                 "--grace": ("-1", "x", "0.5", "1d"), "--max-ahead": ("-1", "x"),
+                 "--compress": ("", "gzip", "zstd:", "zstd:0", "zstd:20", "zstd:x", "zstd:3 ")}
+        for option, values in wrong.items():
+            for value in values:
+                self.bad(2, option + " must be", "init", self.url, "--ranks", 2, option, value)
+        self.create(2, "--keep", "3", "--margin", "10", "--grace", "2h", "--max-ahead", "100",
+                    "--compress", "zstd:5")
+        with open(os.path.join(self.store, "stream.json"), encoding="utf-8") as f:
+            made = json.load(f)
+        self.assertEqual((made["keep"], int(made["margin"]), int(made["grace_s"]),
+                          int(made["max_ahead"]), made["compress"]), (3, 10, 7200, 100, "zstd:5"))
+
+    def test_refuses_what_is_not_its_own(self):
+        os.mkdir(self.store)
+        with open(os.path.join(self.store, "thesis.tex"), "w", encoding="utf-8") as f:
+            f.write("x")
+        self.bad(1, r"\w", "init", self.url, "--ranks", 2)
+        self.assertEqual(self.objects(""), [os.path.join(self.store, "thesis.tex")])
+
+    def test_not_a_directory(self):
+        with open(self.store, "w", encoding="utf-8"):
+            pass
+        done = self.run_bw("init", self.url, "--ranks", 2)
+        self.assertIn(done.returncode, (1, 3))
+        self.assertEqual(done.stderr.count(b"\n"), 1)
+
+
+class PutAndRead(Case):
+    def test_round_trip(self):
+        """P1, V1, V5 without a mount: what is put is what cat writes, of every size and shape."""
+        for compress in ("none", "zstd"):
+            self.store = os.path.join(self.dir, compress)
+            self.url = "file://" + self.store
+            self.create(3, "--compress", compress)
+            slices = [b"x", os.urandom(3 * MIB + 17), b"\0" * (2 * MIB)]
+            self.assertEqual(self.put(*slices), 0)
+            self.assertEqual(self.put(*reversed(slices)), 1)
+            for rank in range(3):
+                self.assertEqual(self.good("cat", self.url, 0, rank), slices[rank])
+                self.assertEqual(self.good("cat", self.url, 1, rank), slices[2 - rank])
+            steps = self.good("ls", self.url).decode().splitlines()
+            total = sum(map(len, slices))
+            self.assertRegex(steps[0], rf"^ +0 +{total} \d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ p/0$")
+            self.assertRegex(steps[1], rf"^ +1 +{total} \S+ p/1$")
+            self.assertEqual(len(steps), 2)
+            ranks = [line.split() for line in self.good("ls", self.url, 0).decode().splitlines()]
+            self.assertEqual([line[:2] for line in ranks],
+                             [[str(i), str(len(s))] for i, s in enumerate(slices)])
+            again = [line.split() for line in self.good("ls", self.url, 1).decode().splitlines()]
+            self.assertEqual(ranks[1][2], again[1][2], "equal bytes have equal checksums")
+            self.assertNotEqual(ranks[0][2], again[0][2])
+        # Zeros shrink, so the compressed object is smaller than its slices.
+        self.assertLess(os.path.getsize(self.objects("/data/")[0]), total - MIB)
+
+    def test_empty_stream(self):
+        self.create()
+        self.assertEqual(self.good("ls", self.url), b"")
+        self.bad(1, "step 0 is not committed", "ls", self.url, 0)
+
+    def test_status(self):
+        self.create(2)
+        text = self.good("status", self.url).decode()
+        self.assertRegex(text, r"(?m)^steps      first 0, head 0$")
+        self.put(b"a", b"b", producer="tokens")
+        self.put(b"c", b"d", producer="tokens")
+        text = self.good("status", self.url).decode()
+        self.assertRegex(text, r"(?m)^steps      first 0, head 2$")
+        self.assertRegex(text, r"(?m)^  tokens: next 2, epoch \d+, last step 1 at \d{4}-")
+        data = json.loads(self.good("status", self.url, "--json"))
+        self.assertEqual((data["head"], data["first"], data["ranks"], data["sealed"]), (2, 0, 2, False))
+        self.assertEqual(data["producers"]["tokens"]["next"], 2)
+        self.assertEqual(data["producers"]["tokens"]["last_step"], 1)
+        self.assertEqual(data["jobs"], {})
+        self.assertEqual(data["store"]["url"], self.url)
+        self.assertEqual(data["live_bytes"], sum(map(os.path.getsize, self.objects("/data/"))))
+
+    def test_status_json_of_any_directory(self):
+        for name in (b'a"b\\c', b"\xff\xfe", "größe".encode()):
+            url = b"file://" + os.fsencode(self.dir) + b"/" + name
+            self.good("init", url, "--ranks", 1)
+            shown = json.loads(self.good("status", url, "--json").decode("utf-8"))["store"]["url"]
+            self.assertEqual(shown, url.decode("utf-8", "replace"))
+
+    def test_status_of_no_mount(self):
+        self.bad(2, "neither a stream URL", "status", self.dir)
+        self.bad(2, "neither a stream URL", "status", self.dir + "/missing")
+
+    def test_cat_refuses(self):
+        """V6: not committed, and ranks that are none: 01, x, -1, W."""
+        self.create(2)
+        self.put(b"a", b"b")
+        self.bad(1, "step 1 is not committed: the head is 1", "cat", self.url, 1, 0)
+        self.bad(1, "not committed", "cat", self.url, (1 << 63) - 1, 0)
+        self.bad(1, "there is no rank 2: the stream has 2", "cat", self.url, 0, 2)
+        self.bad(1, "there is no rank 18446744073709551615", "cat", self.url, 0, (1 << 64) - 1)
+        for text in ("01", "x", "", "+1", "1.npy", "0x1", str(1 << 64)):
+            self.bad(2, "RANK must be", "cat", self.url, 0, text)
+            self.bad(2, "STEP must be", "cat", self.url, text, 0)
+            self.bad(2, "STEP must be", "ls", self.url, text)
+        self.bad(2, "STEP must be", "cat", self.url, 1 << 63, 0)
+        self.bad(2, "-1", "cat", self.url, 0, "-1")
+        self.bad(2, "RANK must be", "cat", "--", self.url, 0, "-1")
+
+    def test_cat_into_a_pipe_that_closes(self):
+        self.create(1)
+        self.put(os.urandom(4 * MIB))
+        with subprocess.Popen([BATCHWEAVE, "cat", self.url, "0", "0"], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as p:
+            p.stdout.read(1)
+            p.stdout.close()
+            self.assertEqual(p.stderr.read(), b"")
+            self.assertEqual(p.wait(NET), -signal.SIGPIPE)
+
+    def test_interrupt(self):
+        self.create(1)
+        self.put(os.urandom(4 * MIB))
+        with subprocess.Popen([BATCHWEAVE, "cat", self.url, "0", "0"], stdout=subprocess.PIPE) as p:
+            p.stdout.read(1)
+            p.send_signal(signal.SIGINT)
+            self.assertEqual(p.wait(NET), 130)
+            p.stdout.close()
+
+    def test_progress_on_a_terminal(self):
+        self.create(1)
+        self.put(os.urandom(4 * MIB))
+        ours, theirs = pty.openpty()
+        with subprocess.Popen([BATCHWEAVE, "cat", self.url, "0", "0"], stdout=subprocess.PIPE,
+                              stderr=theirs) as p:
+            os.close(theirs)
+            p.stdout.read(1)
+            time.sleep(1.5)  # so that it is long work: the pipe is full and cat waits for us
+            self.assertEqual(len(p.stdout.read()), 4 * MIB - 1)
+            self.assertEqual(p.wait(NET), 0)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO: the other end is closed
+            while part := os.read(ours, 4096):
+                shown += part
+        os.close(ours)
+        self.assertRegex(shown, rb"\rreading: +\d+%, \S+ MB, \S+ [kM]B/s, \d+:\d\d left")
+        self.assertTrue(shown.endswith(b"\r\x1b[K"), shown)
+
+
+class Put(Case):
+    def test_seq(self):
+        """P4 without a mount: a seq is committed once, in order."""
+        self.create(1)
+        f = self.files(b"x")
+        self.bad(1, "would leave a gap: the next seq of p is 0", "put", self.url, "p", "--seq", 1, *f)
+        self.assertEqual(self.good("put", self.url, "p", "--seq", 0, *f), b"0\n")
+        self.bad(1, "seq 0 of p is committed already, as step 0; the next seq is 1",
+                 "put", self.url, "p", "--seq", 0, *f)
+        self.assertEqual(self.good("put", self.url, "q", *f), b"1\n")
+        self.assertEqual(self.good("put", self.url, "p", *f, "--seq", 1), b"2\n")
+        self.bad(1, "seq 0 of p is committed already, as step 0; the next seq is 2",
+                 "put", self.url, "p", "--seq", 0, *f)
+        for seq in ("01", "x", "-1", "", str(1 << 63)):
+            self.bad(2, "--seq must be", "put", self.url, "p", "--seq", seq, *f)
+        self.assertEqual(json.loads(self.good("status", self.url, "--json"))["head"], 3)
+
+    def test_a_refused_seq_takes_nobody_elses_producer(self):
+        self.create(1)
+        f = self.files(b"x")
+        self.put(b"x")
+        before = json.loads(self.good("status", self.url, "--json"))
+        self.bad(1, "gap", "put", self.url, "p", "--seq", 7, *f)
+        self.bad(1, "already", "put", self.url, "p", "--seq", 0, *f)
+        self.bad(1, "is empty", "put", self.url, "p", self.path("empty", b""))
+        self.assertEqual(json.loads(self.good("status", self.url, "--json")), before)
+
+    def test_state(self):
+        self.create(1)
+        f = self.files(b"x")
+        self.good("put", self.url, "p", "--state", self.path("s", b"cursor 1"), *f)
+        self.assertEqual(self.objects("/state/"), [], "a short one rides in the root")
+        self.good("put", self.url, "p", "--state", self.path("s", b""), *f)
+        self.good("put", self.url, "p", "--state", self.path("s", b"s" * 16 * MIB), *f)
+        self.assertEqual(len(self.objects("/state/")), 1)
+        head = json.loads(self.good("status", self.url, "--json"))["head"]
+        self.bad(1, "is larger than the 16 MiB", "put", self.url, "p", "--state",
+                 self.path("s", b"s" * (16 * MIB + 1)), *f)
+        self.bad(1, "cannot read .*missing", "put", self.url, "p", "--state", self.dir + "/missing", *f)
+        self.bad(1, "cannot read", "put", self.url, "p", "--state", self.dir, *f)
+        self.assertEqual(json.loads(self.good("status", self.url, "--json"))["head"], head)
+
+    def test_bad_files(self):
+        """P6: what is refused leaves no trace."""
+        self.create(2)
+        before = self.objects("")
+        a, b = self.files(b"a", b"b")
+        for files in ((a,), (a, b, a)):
+            self.bad(2, f"has 2 files, .*{len(files)} given", "put", self.url, "p", *files)
+        self.bad(1, "empty", "put", self.url, "p", a, self.path("none", b""))
+        self.bad(1, "cannot read .*missing", "put", self.url, "p", a, self.dir + "/missing")
+        self.bad(1, "cannot read", "put", self.url, "p", a, self.dir)
+        os.mkfifo(self.path("fifo"))
+        self.bad(1, "no plain file", "put", self.url, "p", a, self.path("fifo"))
+        self.assertEqual(self.objects(""), before)
+
+    def test_a_file_that_changes_meanwhile(self):
+        """What is committed is what was looked at, or nothing is."""
+        self.create(1)
+        path = self.path("moving", b"x" * (64 * MIB))
+        stop = threading.Event()
+
+        def touch():
+            while not stop.is_set():
+                with open(path, "r+b") as f:
+                    f.write(os.urandom(8))
+
+        mover = threading.Thread(target=touch)
+        mover.start()
+        try:
+            self.bad(1, "changed while it was read", "put", self.url, "p", path)
+        finally:
+            stop.set()
+            mover.join()
+        self.assertEqual(json.loads(self.good("status", self.url, "--json"))["head"], 0)
+
+    def test_bad_producer_names(self):
+        self.create(1)
+        f = self.files(b"x")
+        for name in (b"a/b", b"", b".hidden", b"-x", b"a b", b"a\nb", b"a\x1b[2Jb", b"\xff\xfe",
+                     "größe".encode(), b"x" * 65):
+            self.bad(2, "producer's name", "put", "--", self.url, name, *f)
+        self.assertEqual(self.objects("/data/"), [])
+        self.good("put", self.url, "A0._-" + "x" * 59, *f)
+
+    def test_more_ranks_than_open_files(self):
+        self.create(3000)
+        path = self.path("slice", b"x")
+        other = self.path("other", b"y")
+        self.good("put", self.url, "p", *[path] * 2999, other)
+        self.assertEqual(self.good("cat", self.url, 0, 2999), b"y")
+        self.assertEqual(self.good("cat", self.url, 0, 1500), b"x")
+
+    def test_many_at_once(self):
+        """V2, I5: producers that put at the same time get dense steps, each seq once."""
+        self.create(1)
+        producers, each = 4, 6
+
+        def produce(name):
+            for seq in range(each):
+                path = self.path(f"{name}.{seq}", f"{name}/{seq}".encode())
+                done.append((name, seq, int(self.good("put", self.url, name, "--seq", seq, path))))
+
+        done = []
+        threads = [threading.Thread(target=produce, args=(f"p{i}",)) for i in range(producers)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        self.assertEqual(sorted(step for _, _, step in done), list(range(producers * each)))
+        for name, seq, step in done:
+            self.assertEqual(self.good("cat", self.url, step, 0), f"{name}/{seq}".encode())
+
+    def test_one_producer_taken_from_all_sides(self):
+        """P5, I5: of racing puts each is committed once or says that it was not."""
+        self.create(1)
+        path = self.path("slice", b"x")
+        codes = []
+
+        def produce():
+            for _ in range(5):
+                done = self.run_bw("put", self.url, "p", path)
+                codes.append((done.returncode, done.stdout, done.stderr))
+
+        threads = [threading.Thread(target=produce) for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        steps = sorted(int(out) for code, out, _ in codes if code == 0)
+        for code, out, err in codes:
+            if code:
+                self.assertEqual((code, out), (1, b""), err)
+                self.assertRegex(err, rb"^batchweave put: .*\n$")
+        self.assertEqual(steps, list(range(len(steps))))
+        self.assertEqual(json.loads(self.good("status", self.url, "--json"))["head"], len(steps))
+
+
+class Damage(Case):
+    """Truncated and foreign objects: one sentence, exit 1, never wrong bytes, never a crash."""
+
+    def each_damage(self, path):
+        """Yields with the object damaged in each way, and puts it back."""
+        with open(path, "rb") as f:
+            old = f.read()
+        middle = len(old) // 2
+        for how in ({"keep": 0}, {"keep": 1}, {"keep": middle}, {"keep": len(old) - 1},
+                    {"data": b"\0" * len(old)}, {"data": b"GIF89a" + old[6:]},
+                    {"data": old + b"x"}, {"flip": 0}, {"flip": middle}, {"flip": len(old) - 1}):
+            damage(path, **how)
+            yield str(how)[:40]
+            damage(path, data=old)
+
+    def test_data(self):
+        """V5, I9."""
+        self.create(2)
+        slices = [os.urandom(MIB + 100), b"short"]
+        self.put(*slices)
+        self.put(b"next", b"step")
+        path = self.objects("/data/")[0]
+        if os.path.getsize(path) < MIB:
+            path = self.objects("/data/")[1]
+        for how in self.each_damage(path):
+            for rank in (0, 1):
+                done = self.run_bw("cat", self.url, 0, rank)
+                self.assertIn(done.returncode, (0, 1), how)
+                if done.returncode:
+                    self.assertRegex(done.stderr, rb"^batchweave cat: .*step 0.*\n$", how)
+                    self.assertTrue(slices[rank].startswith(done.stdout), how)
+                else:
+                    self.assertEqual(done.stdout, slices[rank], how)
+            self.assertEqual(self.good("cat", self.url, 1, 0), b"next", how)
+            self.good("ls", self.url)
+        self.assertEqual(self.good("cat", self.url, 0, 0), slices[0])
+        # The exact places: a block, and the footer.
+        old = damage(path, flip=50)
+        self.bad(1, "damaged", "cat", self.url, 0, 0)
+        self.assertEqual(self.good("cat", self.url, 0, 1), b"short", "other blocks are fine")
+        damage(path, data=old)
+        damage(path, flip=len(old) - 5)
+        self.bad(1, "damaged", "cat", self.url, 0, 1)
+        self.bad(1, "damaged", "ls", self.url, 0)
+        os.unlink(path)
+        self.bad(1, "missing", "cat", self.url, 0, 1)
+
+    def test_data_of_another_step(self):
+        """A whole, valid object at the wrong place is not believed."""
+        self.create(1)
+        self.put(b"aaaa")
+        self.put(b"bbbb")
+        first, second = self.objects("/data/")
+        with open(first, "rb") as f:
+            damage(second, data=f.read())
+        done = [self.run_bw("cat", self.url, step, 0) for step in (0, 1)]
+        self.assertEqual(sorted(d.returncode for d in done), [0, 1])
+        for d, want in zip(done, (b"aaaa", b"bbbb")):
+            self.assertIn(d.stdout, (b"", want))
+
+    def test_root(self):
+        self.create(1)
+        self.put(b"a")
+        path = self.objects("/manifest/")[-1]
+        for how in self.each_damage(path):
+            for args in (("status", self.url), ("ls", self.url), ("cat", self.url, 0, 0),
+                         ("put", self.url, "p", *self.files(b"x"))):
+                with self.subTest(how=how, command=args[0]):
+                    self.bad(1, r"\w", *args)
+        self.assertEqual(self.good("cat", self.url, 0, 0), b"a")
+
+    def test_stream_json(self):
+        self.create(1)
+        self.put(b"a")
+        path = os.path.join(self.store, "stream.json")
+        for how in self.each_damage(path):
+            done = self.run_bw("cat", self.url, 0, 0)
+            # White space does not count, so one damage may leave the same object.
+            self.assertIn((done.returncode, done.stdout), ((1, b""), (0, b"a")), how)
+            self.assertEqual(done.stderr.count(b"\n"), 1 if done.returncode else 0, how)
+        damage(path, data=b'{"name": "thesis", "version": 1}')
+        self.bad(1, r"\w", "cat", self.url, 0, 0)
+        self.bad(1, r"\w", "init", self.url, "--ranks", 1)
+
+    def test_hint_is_only_a_hint(self):
+        self.create(1)
+        self.put(b"a")
+        folder = os.path.dirname(os.path.dirname(self.objects("/manifest/")[0]))
+        for hint in (b"", b"x", b"1", b"999999", b"\xff" * 100, b"18446744073709551615"):
+            with open(os.path.join(folder, "hint"), "wb") as f:
+                f.write(hint)
+            self.assertEqual(self.good("cat", self.url, 0, 0), b"a", hint)
+
+    def test_node(self):
+        """Steps behind a damaged index node are lost to reading, all others are not."""
+        self.create(1)
+        f = self.files(b"x")
+        count = 0
+        while not self.objects("/index/"):
+            self.good("put", self.url, "p", *f)
+            count += 1
+            self.assertLess(count, 600, "no index node was ever made")
+        self.assertEqual(len(self.good("ls", self.url).splitlines()), count)
+        for how in self.each_damage(self.objects("/index/")[0]):
+            self.bad(1, "step 0", "cat", self.url, 0, 0)
+            self.bad(1, "step 0", "ls", self.url)
+            self.assertEqual(self.good("cat", self.url, count - 1, 0), b"x", how)
+            self.good("status", self.url)
+        self.assertEqual(self.good("cat", self.url, 0, 0), b"x")
+
+
+class MountArguments(Case):
+    """S4: mount(8)'s exit codes and one sentence, before anything is mounted."""
+
+    def both(self, code, says, *args):
+        self.bad(code, says, *args, program=MOUNT, prefix="mount.batchweave: ")
+        self.bad(code, says, "mount", *args)
+
+    def test_usage(self):
+        self.create()
+        mnt = self.path("mnt")
+        os.mkdir(mnt)
+        self.both(1, "a URL and a directory are needed")
+        self.both(1, "a URL and a directory are needed", self.url)
+        self.both(1, "a URL and a directory are needed", self.url, mnt, "x")
+        self.both(1, "unknown option --nonsense", self.url, mnt, "--nonsense")
+        self.both(1, "-o needs a value", self.url, mnt, "-o")
+        self.both(1, "nonsense", self.url, mnt, "-o", "ro,nonsense=1")
+        self.both(1, "wait", self.url, mnt, "-o", "wait=x")
+        self.both(1, "commit", "-o", "commit=maybe", self.url, mnt)
+        for url in ("nonsense", "http://host/x", "file://relative"):
+            self.both(1, r"\w", url, mnt)
+        self.assertEqual(self.good(self.url, mnt, "-f", program=MOUNT), b"")
+        self.both(1, "nonsense", "-f", self.url, mnt, "-o", "nonsense")
+        self.both(1, "log", self.url, mnt, "-o", "log=/nonexistent/dir/log")
+
+    def test_what_is_missing(self):
+        mnt = self.path("mnt")
+        self.both(32, "there is no directory", self.url, mnt)
+        os.mkdir(mnt)
+        self.both(32, r"\w", self.url, mnt)
+        os.mkdir(self.store)
+        self.both(32, r"\w", self.url, mnt)
+        self.assertFalse(os.path.ismount(mnt))
+
+
+class Sizes(Case):
+    def test_listing_ten_thousand_ranks(self):
+        """ls of one step streams, and tells every rank once."""
+        self.create(10000)
+        path = self.path("slice", b"x" * 10)
+        self.good("put", self.url, "p", *[path] * 10000)
+        lines = self.good("ls", self.url, 0).decode().splitlines()
+        self.assertEqual([int(line.split()[0]) for line in lines], list(range(10000)))
+        self.assertEqual({line.split()[1] for line in lines}, {"10"})
+        digest = hashlib.sha256(self.good("cat", self.url, 0, 9999)).hexdigest()
+        self.assertEqual(digest, hashlib.sha256(b"x" * 10).hexdigest())
+
+
+if __name__ == "__main__":
+    unittest.main()
