@@ -309,13 +309,16 @@ static void skip_string(struct bw_json *j)
 	}
 }
 
+/* depth: of the object or list that the value would be, the outermost object being 1. */
 static void skip_value(struct bw_json *j, unsigned depth)
 {
-	if (depth > BW_JSON_DEPTH_MAX) {
+	char c = peek(j);
+
+	if ((c == '[' || c == '{') && depth > BW_JSON_DEPTH_MAX) {
 		j->bad = true;
-	} else if (peek(j) == '"') {
+	} else if (c == '"') {
 		skip_string(j);
-	} else if (peek(j) == '[') {
+	} else if (c == '[') {
 		for (uint32_t i = 0; bw_json_next(j, i, UINT32_MAX); i++)
 			skip_value(j, depth + 1);
 	} else if (bw_json_try(j, "{")) {

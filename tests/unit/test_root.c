@@ -348,7 +348,7 @@ Test(root, keys_of_a_newer_release_have_one_spelling_too)
 			     bad[i]);
 	}
 	cr_assert_eq(decode_edited(&s, "\"levels\":[]}",
-				   "\"levels\":[],\"a\":[[[[[[[[[[[[[[1]]]]]]]]]]]]]]}", &r), 0);
+				   "\"levels\":[],\"a\":[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]}", &r), 0);
 	bw_root_unref(r);
 	bw_sample_done(&s);
 }
