@@ -12,6 +12,8 @@
 #define RESTS_NS (5 * BW_SEC)		/* a block used so long ago may make room for a prefetch */
 #define STALE_NS (30 * BW_SEC)		/* prefetched so long ago and still unread */
 #define AHEAD_SHARE 4			/* blocks ahead hold at most 1/4 of the budget */
+#define SPENT_MOST (4u << 20)		/* bytes of spent blocks that stay, of a large budget */
+#define SPENT_SHARE 16			/* of a small one */
 
 enum place { FLYING, SPENT, AHEAD, USED };
 #define LISTS (USED + 1)
@@ -37,7 +39,7 @@ struct flight {
 	bool ahead;		/* started by a prefetch */
 	uint64_t stored;	/* charged for the flight alone: stored bytes of a compressed block */
 	struct bw_blob *blob;	/* verified */
-	struct bw_piece *waiters;
+	struct bw_piece *waiters, **last;	/* in order of arrival */
 };
 
 struct bw_cache {
@@ -46,6 +48,7 @@ struct bw_cache {
 	struct bw_table table;
 	struct bw_item lists[LISTS];	/* by place; FLYING stays empty */
 	uint64_t ahead_bytes;
+	uint64_t spent_bytes;		/* in lists[SPENT] */
 };
 
 int bw_cache_new(const struct bw_cache_config *config, struct bw_cache **ret)
@@ -102,10 +105,17 @@ static void bury(struct block *dead)
 	}
 }
 
+static void unlist_locked(struct bw_cache *c, struct block *b)
+{
+	bw_list_remove(&b->item);
+	if (b->place == SPENT)
+		c->spent_bytes -= b->charge;
+}
+
 static void evict_locked(struct bw_cache *c, struct block *b, struct block **dead)
 {
 	bw_table_remove(&c->table, &b->item);
-	bw_list_remove(&b->item);
+	unlist_locked(c, b);
 	give_locked(c, b, b->charge);
 	b->item.chain = (struct bw_item *)*dead;
 	*dead = b;
@@ -241,6 +251,19 @@ static void place_locked(struct bw_cache *c, struct block *b)
 		b->place = b->served >= b->blob->len ? SPENT : USED;
 	b->touched_ns = c->config.now();
 	bw_list_add(&c->lists[b->place], &b->item);
+	if (b->place == SPENT)
+		c->spent_bytes += b->charge;
+}
+
+/* A spent block is worth little, and memory that goes round quickly stays in the CPU's caches. */
+static void drop_spent_locked(struct bw_cache *c, struct block **dead)
+{
+	uint64_t most = c->config.budget->limit / SPENT_SHARE;
+	struct block *b;
+
+	most = most < SPENT_MOST ? most : SPENT_MOST;
+	while (c->spent_bytes > most && (b = loose(&c->lists[SPENT], false)))
+		evict_locked(c, b, dead);
 }
 
 static void land_locked(struct bw_cache *c, struct flight *f, int err)
@@ -270,6 +293,7 @@ static void landed(struct bw_fetch *fetch, int err)
 
 	bw_lock(&c->lock);
 	land_locked(c, f, err);
+	drop_spent_locked(c, &dead);
 	trim_locked(c, &dead);
 	bw_unlock(&c->lock);
 	bury(dead);
@@ -322,6 +346,7 @@ static struct flight *flight_new(struct bw_cache *c, const struct bw_block_want 
 	b->flight = f;
 	f->cache = c;
 	f->block = b;
+	f->last = &f->waiters;
 	f->tgb = bw_tgb_ref(w->tgb);
 	f->rank = w->rank;
 	f->number = s->block0 + w->index;
@@ -372,8 +397,9 @@ static struct block *find_locked(struct bw_cache *c, const struct bw_block_want 
 static void join_locked(struct bw_cache *c, struct block *b, struct bw_piece *p)
 {
 	not_ahead_locked(c, b);
-	p->next = b->flight->waiters;
-	b->flight->waiters = p;
+	p->next = NULL;
+	*b->flight->last = p;
+	b->flight->last = &p->next;
 	atomic_store(&b->flight->fetch.demanded, true);
 }
 
@@ -382,7 +408,7 @@ static void hit_locked(struct bw_cache *c, struct block *b, struct bw_piece *p)
 	not_ahead_locked(c, b);
 	p->blob = bw_blob_ref(b->blob);
 	b->served += p->length;
-	bw_list_remove(&b->item);
+	unlist_locked(c, b);
 	place_locked(c, b);
 }
 
@@ -406,13 +432,16 @@ int bw_cache_get(struct bw_cache *c, const struct bw_block_want *w, struct bw_pi
 
 	bw_lock(&c->lock);
 	int found = look_locked(c, w, p);
+	drop_spent_locked(c, &dead);
 	bw_unlock(&c->lock);
+	bury(dead);
 	if (found >= 0)
 		return found;
 	struct flight *f = flight_new(c, w);
 
 	if (!f)
 		return -ENOMEM;
+	dead = NULL;
 	bw_lock(&c->lock);
 	found = look_locked(c, w, p);
 	if (found < 0) {

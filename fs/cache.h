@@ -6,7 +6,9 @@
  * as verified bytes; so a block is never fetched twice while it is there, and never seen unverified.
  *
  * What goes when memory is short, first to last:
- *   spent	every byte was handed out: the kernel's page cache has them now (V4)
+ *   spent	every byte was handed out: the kernel's page cache has them now (V4).  A few MiB stay
+ *		for a second look, the rest goes at once: memory that goes round quickly stays in the
+ *		CPU's caches, and what is not held is there for others
  *   ahead	prefetched and unread for so long that its reader has probably gone
  *   used	handed out in part, least recently used first; a prefetch takes only those that rest
  *   ahead	the latest first: it will be asked for last.  Never for a prefetch

@@ -25,7 +25,7 @@ struct flight {
 	struct bw_tgbs *tgbs;
 	struct footer *footer;
 	struct bw_tgb *tgb;
-	struct bw_tgb_wait *waiters;
+	struct bw_tgb_wait *waiters, **last;	/* in order of arrival */
 };
 
 struct bw_tgbs {
@@ -211,6 +211,7 @@ static struct flight *flight_new(struct bw_tgbs *t, const struct bw_entry *e, en
 	o->charge = e->footer_len;
 	f->tgbs = t;
 	f->footer = o;
+	f->last = &f->waiters;
 	f->fetch.by = t->fetcher;
 	f->fetch.entry = *e;
 	f->fetch.offset = e->size - e->footer_len;
@@ -222,6 +223,13 @@ static struct flight *flight_new(struct bw_tgbs *t, const struct bw_entry *e, en
 	return f;
 }
 
+static void join_locked(struct flight *f, struct bw_tgb_wait *w)
+{
+	w->next = NULL;
+	*f->last = w;
+	f->last = &w->next;
+}
+
 /* 1 cached, 0 joined, -ENOENT. */
 static int look_locked(struct bw_tgbs *t, struct bw_tgb_wait *w, enum bw_prio prio,
 		       struct bw_tgb **ret)
@@ -231,8 +239,7 @@ static int look_locked(struct bw_tgbs *t, struct bw_tgb_wait *w, enum bw_prio pr
 	if (!o)
 		return -ENOENT;
 	if (o->flight) {
-		w->next = o->flight->waiters;
-		o->flight->waiters = w;
+		join_locked(o->flight, w);
 		if (prio == BW_PRIO_DEMAND)
 			atomic_store(&o->flight->fetch.demanded, true);
 		return 0;
@@ -259,8 +266,7 @@ int bw_tgbs_get(struct bw_tgbs *t, struct bw_tgb_wait *w, enum bw_prio prio,
 	found = look_locked(t, w, prio, ret_tgb);
 	if (found < 0) {
 		bw_table_add(&t->table, &f->footer->item);
-		w->next = NULL;
-		f->waiters = w;
+		join_locked(f, w);
 	}
 	bw_unlock(&t->lock);
 	if (found < 0) {

@@ -141,6 +141,19 @@ Test(cache, S6_what_the_kernel_has_goes_first)
 	shelf_done(&s);
 }
 
+Test(cache, S6_of_what_the_kernel_has_little_stays)
+{
+	struct shelf s;
+
+	shelf_init(&s, 16 * 3);		/* three of them */
+	for (uint32_t i = 0; i < 10; i++)
+		get(&s, i, BLOCK);
+	cr_assert_leq(bw_budget_used(&s.world.budget), 4 * (BLOCK + SLACK));
+	cr_assert(get(&s, 9, 1) && get(&s, 8, 1) && get(&s, 7, 1));
+	cr_assert_not(get(&s, 5, 1));
+	shelf_done(&s);
+}
+
 Test(cache, S6_then_what_was_used_longest_ago)
 {
 	struct shelf s;
