@@ -19,6 +19,9 @@ struct bw_test_tap {
 /* Takes below.  Freed by bw_store_free(). */
 struct bw_test_tap *bw_test_tap_new(struct bw_store *below);
 
+/* A second way to a store, which freeing it does not free: for several mounts on one store. */
+struct bw_store *bw_test_way_new(struct bw_store *to);
+
 /* Writes stream.json and root 1; *ret_root is what a reader would have. */
 void bw_test_create(struct bw_store *s, struct bw_stream *stream, struct bw_root **ret_root);
 /* Commits on top of *root, nodes and root object, and replaces *root.  Aborts when the slot is taken. */

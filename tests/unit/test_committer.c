@@ -177,39 +177,6 @@ struct mount {
 	struct bw_committer *committer;
 };
 
-static bool pass(struct bw_test_tap *t, struct bw_op *op)
-{
-	bw_store_submit(t->ctx, op);
-	return true;
-}
-
-static void no_cancel_submit(struct bw_store *s, struct bw_op *op)
-{
-	(void)s;
-	(void)op;
-	abort();
-}
-
-static void no_free(struct bw_store *s)
-{
-	free(s);
-}
-
-/* A store that is a second way to another one, which it does not own. */
-static struct bw_store *way_to(struct bw_store *s)
-{
-	static const struct bw_store_ops nowhere = {
-		.name = "nowhere", .submit = no_cancel_submit, .free = no_free};
-	struct bw_store *below = calloc(1, sizeof(*below));
-
-	below->ops = &nowhere;
-	struct bw_test_tap *t = bw_test_tap_new(below);
-
-	t->on_submit = pass;
-	t->ctx = s;
-	return &t->store;
-}
-
 static void mount_open(struct mount *m, bool (*when)(const struct bw_op *op))
 {
 	struct bw_root *root;
@@ -218,7 +185,7 @@ static void mount_open(struct mount *m, bool (*when)(const struct bw_op *op))
 
 	fail_when = when;
 	cr_assert_eq(bw_stream_open(&tap->store, BW_NEVER, &s, &root, why, sizeof(why)), 0);
-	cr_assert_eq(bw_filter_fault_new(way_to(&tap->store), &plan, &m->store), 0);
+	cr_assert_eq(bw_filter_fault_new(bw_test_way_new(&tap->store), &plan, &m->store), 0);
 	cr_assert_eq(bw_head_new(m->store, &s, root, NULL, &m->head), 0);
 	cr_assert_eq(bw_committer_new(m->store, &s, m->head, NULL, &m->committer), 0);
 	bw_root_unref(root);

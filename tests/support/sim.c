@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/support/sim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void must(bool ok, const char *what)
+{
+	if (ok)
+		return;
+	fprintf(stderr, "sim: %s\n", what);
+	abort();
+}
+
+uint64_t bw_sim_roll(struct bw_sim *sim, uint64_t n)
+{
+	return bw_rng_below(&sim->rng, n);
+}
+
+bool bw_sim_chance(struct bw_sim *sim, double p)
+{
+	return bw_rng_unit(&sim->rng) < p;
+}
+
+/* ---- Events: a heap by time, then by order of making ------------------------------------------- */
+
+static bool before(const struct bw_sim_event *a, const struct bw_sim_event *b)
+{
+	return a->at != b->at ? a->at < b->at : a->order < b->order;
+}
+
+static void push(struct bw_sim *sim, struct bw_sim_op *op, int what, uint64_t at)
+{
+	if (sim->events_n == sim->events_cap) {
+		sim->events_cap = sim->events_cap ? 2 * sim->events_cap : 64;
+		sim->events = realloc(sim->events, sim->events_cap * sizeof(*sim->events));
+		must(sim->events, "memory");
+	}
+	size_t i = sim->events_n++;
+	struct bw_sim_event e = {.at = at, .order = sim->order++, .what = what, .op = op};
+
+	op->refs++;
+	for (; i && before(&e, &sim->events[(i - 1) / 2]); i = (i - 1) / 2)
+		sim->events[i] = sim->events[(i - 1) / 2];
+	sim->events[i] = e;
+}
+
+static struct bw_sim_event pop(struct bw_sim *sim)
+{
+	struct bw_sim_event top = sim->events[0], last = sim->events[--sim->events_n];
+	size_t i = 0;
+
+	for (;;) {
+		size_t child = 2 * i + 1;
+
+		if (child >= sim->events_n)
+			break;
+		if (child + 1 < sim->events_n &&
+		    before(&sim->events[child + 1], &sim->events[child]))
+			child++;
+		if (!before(&sim->events[child], &last))
+			break;
+		sim->events[i] = sim->events[child];
+		i = child;
+	}
+	sim->events[i] = last;
+	return top;
+}
+
+static void op_unref(struct bw_sim_op *op)
+{
+	if (--op->refs)
+		return;
+	bw_blob_unref(op->bytes);
+	bw_blob_unref(op->blob);
+	bw_root_unref(op->root);
+	free(op);
+}
+
+/* ---- The store --------------------------------------------------------------------------------- */
+
+void bw_sim_init(struct bw_sim *sim, const struct bw_stream *stream, uint64_t seed)
+{
+	*sim = (struct bw_sim){.stream = stream};
+	bw_rng_init(&sim->rng, seed);
+}
+
+void bw_sim_done(struct bw_sim *sim)
+{
+	while (sim->events_n)
+		op_unref(pop(sim).op);
+	for (size_t i = 0; i < sim->objects_n; i++) {
+		free(sim->objects[i].key);
+		bw_blob_unref(sim->objects[i].blob);
+	}
+	for (uint64_t v = 1; v <= sim->newest; v++) {
+		bw_root_unref(sim->roots[v]);
+		bw_blob_unref(sim->slots[v]);
+	}
+	free(sim->objects);
+	free(sim->events);
+	free(sim->roots);
+	free(sim->slots);
+}
+
+bool bw_sim_has(const struct bw_sim *sim, const char *key)
+{
+	for (size_t i = 0; i < sim->objects_n; i++)
+		if (!strcmp(sim->objects[i].key, key))
+			return true;
+	return false;
+}
+
+void bw_sim_put_node(struct bw_sim *sim, const char *key, const void *bytes, size_t len)
+{
+	sim->objects = realloc(sim->objects, (sim->objects_n + 1) * sizeof(*sim->objects));
+	must(sim->objects, "memory");
+	sim->objects[sim->objects_n].key = strdup(key);
+	sim->objects[sim->objects_n++].blob = bw_blob_copy(bytes, len);
+}
+
+/* The version a key names, or 0. */
+static uint64_t version_of(const struct bw_sim *sim, const char *key)
+{
+	char mine[BW_KEY_MAX + 1];
+
+	/* Only a version near the newest can be meant: the store is small. */
+	for (uint64_t v = sim->newest + 2; v > 0; v--) {
+		bw_key_root(sim->stream, v, mine);
+		if (!strcmp(mine, key))
+			return v;
+	}
+	return 0;
+}
+
+static void create(struct bw_sim *sim, uint64_t version, struct bw_blob *blob)
+{
+	bool tombstone = false;
+	struct bw_root *root;
+
+	must(version == sim->newest + 1, "I2: a version was created out of order");
+	sim->roots = realloc(sim->roots, (version + 1) * sizeof(*sim->roots));
+	sim->slots = realloc(sim->slots, (version + 1) * sizeof(*sim->slots));
+	must(sim->roots && sim->slots, "memory");
+	must(!bw_root_decode(sim->stream, version, blob->bytes, blob->len, &root, &tombstone),
+	     "an unreadable root was put");
+	sim->roots[version] = root;
+	sim->slots[version] = bw_blob_ref(blob);
+	sim->newest = version;
+	if (sim->created)
+		sim->created(sim, root);
+}
+
+void bw_sim_put_root(struct bw_sim *sim, const struct bw_root *r)
+{
+	bw_auto_blob struct bw_blob *blob = NULL;
+	bw_auto_buf struct bw_buf bytes;
+
+	bw_buf_init(&bytes, BW_ROOT_RAW_MAX);
+	must(!bw_root_encode(r, &bytes), "encode");
+	blob = bw_blob_copy(bytes.bytes, bytes.len);
+	create(sim, r->version, blob);
+}
+
+void bw_sim_bury(struct bw_sim *sim, uint64_t version)
+{
+	bw_auto_buf struct bw_buf bytes;
+
+	bw_buf_init(&bytes, 1024);
+	must(!bw_tombstone_encode(version, &bytes), "tombstone");
+	bw_blob_unref(sim->slots[version]);
+	sim->slots[version] = bw_blob_copy(bytes.bytes, bytes.len);
+}
+
+/* ---- Effects ----------------------------------------------------------------------------------- */
+
+static enum bw_outcome effect_put(struct bw_sim *sim, struct bw_sim_op *op)
+{
+	uint64_t version = version_of(sim, op->key);
+
+	if (version ? version <= sim->newest : bw_sim_has(sim, op->key))
+		return BW_EXISTS;
+	if (version)
+		create(sim, version, op->bytes);
+	else
+		bw_sim_put_node(sim, op->key, op->bytes->bytes, op->bytes->len);
+	return BW_OK;
+}
+
+static enum bw_outcome effect_get(struct bw_sim *sim, struct bw_sim_op *op)
+{
+	uint64_t version = version_of(sim, op->key);
+
+	if (!version || version > sim->newest)
+		return BW_NOT_FOUND;
+	struct bw_blob *there = sim->slots[version];
+
+	bw_blob_unref(op->blob);
+	op->blob = bw_blob_copy(there->bytes, there->len);
+	if (bw_sim_chance(sim, sim->faults / 4))
+		op->blob->bytes[bw_sim_roll(sim, there->len)] ^= (uint8_t)(1 << bw_sim_roll(sim, 8));
+	return BW_OK;
+}
+
+/* Finds as a reader with the newest root does; index nodes are taken as read. */
+static enum bw_outcome effect_find(struct bw_sim *sim, struct bw_sim_op *op)
+{
+	const struct bw_root *newest = sim->roots[sim->newest];
+
+	if (op->step < newest->first || op->step >= newest->head)
+		return BW_NOT_FOUND;
+	for (uint64_t v = sim->newest; v > 0; v--) {
+		const struct bw_entry *e = bw_root_tail_entry(sim->roots[v], op->step);
+
+		if (e) {
+			op->entry = *e;
+			return BW_OK;
+		}
+	}
+	return BW_NOT_FOUND;
+}
+
+static void effect(struct bw_sim *sim, struct bw_sim_op *op)
+{
+	enum bw_outcome outcome = BW_OK;
+
+	if (op->kind == BW_SIM_PUT)
+		outcome = effect_put(sim, op);
+	else if (op->kind == BW_SIM_GET)
+		outcome = effect_get(sim, op);
+	else if (op->kind == BW_SIM_FIND)
+		outcome = effect_find(sim, op);
+	else if (op->kind == BW_SIM_NEWEST && !op->root)
+		op->root = bw_root_ref(sim->roots[sim->newest]);
+	if (!op->fixed)
+		op->outcome = outcome;
+}
+
+bool bw_sim_run(struct bw_sim *sim)
+{
+	if (!sim->events_n)
+		return false;
+	struct bw_sim_event e = pop(sim);
+
+	sim->now = e.at;
+	if (e.what == BW_SIM_EFFECT)
+		effect(sim, e.op);
+	else
+		sim->answer(sim, e.op);
+	op_unref(e.op);
+	return true;
+}
+
+/* ---- Requests and their faults ----------------------------------------------------------------- */
+
+static struct bw_sim_op *op_new(int kind, int who, uint64_t token, const char *key)
+{
+	struct bw_sim_op *op = calloc(1, sizeof(*op));
+
+	must(op, "memory");
+	op->kind = kind;
+	op->who = who;
+	op->token = token;
+	snprintf(op->key, sizeof(op->key), "%s", key);
+	return op;
+}
+
+static uint64_t latency(struct bw_sim *sim)
+{
+	return 1 + bw_sim_roll(sim, 50);
+}
+
+/* Now and then much later than anybody waits. */
+static uint64_t late(struct bw_sim *sim)
+{
+	return bw_sim_chance(sim, 0.5) ? bw_sim_roll(sim, 500) : bw_sim_roll(sim, BW_SIM_HOUR);
+}
+
+static void answer_fixed(struct bw_sim *sim, struct bw_sim_op *op, enum bw_outcome outcome,
+			 uint64_t at)
+{
+	op->fixed = true;
+	op->outcome = outcome;
+	push(sim, op, BW_SIM_ANSWER, at);
+}
+
+static void fault_put(struct bw_sim *sim, struct bw_sim_op *op, uint64_t effect_at, uint64_t answer_at)
+{
+	static const enum bw_outcome nothing_applied[] = {
+		BW_UNREACHABLE, BW_THROTTLED, BW_FULL, BW_DENIED, BW_CANCELLED};
+
+	switch (bw_sim_roll(sim, 6)) {
+	case 0:
+		answer_fixed(sim, op, nothing_applied[bw_sim_roll(sim, 5)], answer_at);
+		return;
+	case 1:		/* the reply is lost */
+		push(sim, op, BW_SIM_EFFECT, effect_at);
+		answer_fixed(sim, op, BW_UNKNOWN, answer_at);
+		return;
+	case 2:		/* it lands after the client gave up */
+		answer_fixed(sim, op, BW_UNKNOWN, answer_at);
+		push(sim, op, BW_SIM_EFFECT, answer_at + late(sim));
+		return;
+	case 3:		/* it never lands */
+		answer_fixed(sim, op, BW_UNKNOWN, answer_at);
+		return;
+	case 4:		/* delivered twice, the second time long after */
+		push(sim, op, BW_SIM_EFFECT, effect_at);
+		push(sim, op, BW_SIM_ANSWER, answer_at);
+		push(sim, op, BW_SIM_EFFECT, answer_at + late(sim));
+		return;
+	default:	/* delivered twice, and the second answer counts */
+		push(sim, op, BW_SIM_EFFECT, effect_at);
+		push(sim, op, BW_SIM_EFFECT, answer_at);
+		push(sim, op, BW_SIM_ANSWER, answer_at);
+		return;
+	}
+}
+
+static void submit(struct bw_sim *sim, struct bw_sim_op *op)
+{
+	uint64_t effect_at = sim->now + latency(sim), answer_at = effect_at + latency(sim);
+
+	if (bw_sim_chance(sim, sim->faults / 10))
+		answer_at += late(sim);		/* stopped, or a very slow answer */
+	if (!bw_sim_chance(sim, sim->faults)) {
+		push(sim, op, BW_SIM_EFFECT, effect_at);
+		push(sim, op, BW_SIM_ANSWER, answer_at);
+	} else if (op->kind == BW_SIM_PUT) {
+		fault_put(sim, op, effect_at, answer_at);
+	} else {
+		answer_fixed(sim, op, BW_UNREACHABLE, answer_at);
+	}
+}
+
+void bw_sim_put(struct bw_sim *sim, int who, uint64_t token, const char *key, const void *bytes,
+		size_t len)
+{
+	struct bw_sim_op *op = op_new(BW_SIM_PUT, who, token, key);
+
+	op->bytes = bw_blob_copy(bytes, len);
+	submit(sim, op);
+}
+
+void bw_sim_get(struct bw_sim *sim, int who, uint64_t token, const char *key)
+{
+	submit(sim, op_new(BW_SIM_GET, who, token, key));
+}
+
+void bw_sim_newest(struct bw_sim *sim, int who, uint64_t token)
+{
+	submit(sim, op_new(BW_SIM_NEWEST, who, token, ""));
+}
+
+void bw_sim_find(struct bw_sim *sim, int who, uint64_t token, uint64_t step)
+{
+	struct bw_sim_op *op = op_new(BW_SIM_FIND, who, token, "");
+
+	op->step = step;
+	submit(sim, op);
+}
+
+void bw_sim_wake(struct bw_sim *sim, int who, uint64_t token, uint64_t after)
+{
+	push(sim, op_new(BW_SIM_WAKE, who, token, ""), BW_SIM_ANSWER, sim->now + after);
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A store and a clock in one thread, for simulating many writers from one seed.
+ *
+ * Time is virtual: events run in order of their time, and nothing else happens.  A request is split
+ * into the moment it takes effect in the store and the moment its answer arrives, and the faults of
+ * the network are what can happen to these two: neither, one without the other, the effect long
+ * after the answer, the effect twice.
+ */
+#ifndef BW_TESTS_SIM_H
+#define BW_TESTS_SIM_H
+
+#include "manifest/root.h"
+#include "store/base/rand.h"
+#include "store/store.h"
+
+#define BW_SIM_HOUR UINT64_C(3600000)	/* time is in milliseconds */
+
+struct bw_sim;
+
+/* What a request is about; answered by sim->answer. */
+struct bw_sim_op {
+	enum { BW_SIM_PUT, BW_SIM_GET, BW_SIM_NEWEST, BW_SIM_FIND, BW_SIM_WAKE } kind;
+	int who;
+	uint64_t token;		/* the caller's, to tell its requests from older ones */
+	char key[BW_KEY_MAX + 1];
+	uint64_t step;		/* FIND */
+	/* The answer. */
+	enum bw_outcome outcome;
+	struct bw_blob *blob;	/* GET OK */
+	struct bw_root *root;	/* NEWEST OK */
+	struct bw_entry entry;	/* FIND OK */
+	/* Private. */
+	struct bw_blob *bytes;
+	unsigned refs;
+	bool fixed;		/* the outcome does not depend on the effect */
+};
+
+struct bw_sim_object {
+	char *key;
+	struct bw_blob *blob;
+};
+
+struct bw_sim_event {
+	uint64_t at, order;
+	enum { BW_SIM_EFFECT, BW_SIM_ANSWER } what;
+	struct bw_sim_op *op;
+};
+
+struct bw_sim {
+	const struct bw_stream *stream;
+	struct bw_rng rng;
+	uint64_t now, order;
+	double faults;		/* the chance that a request meets one */
+	struct bw_sim_event *events;	/* heap */
+	size_t events_n, events_cap;
+	struct bw_sim_object *objects;	/* all but roots */
+	size_t objects_n;
+	/* [newest + 1]: what was put at each version (owned), and what is there now. */
+	struct bw_root **roots;
+	struct bw_blob **slots;
+	uint64_t newest;
+	/* A root was put, for the first time: it may be looked at, and the oracle judges it. */
+	void (*created)(struct bw_sim *sim, struct bw_root *root);
+	void (*answer)(struct bw_sim *sim, struct bw_sim_op *op);
+	void *ctx;
+};
+
+void bw_sim_init(struct bw_sim *sim, const struct bw_stream *stream, uint64_t seed);
+void bw_sim_done(struct bw_sim *sim);
+/* Puts r and its nodes, if any, by hand. */
+void bw_sim_put_root(struct bw_sim *sim, const struct bw_root *r);
+void bw_sim_put_node(struct bw_sim *sim, const char *key, const void *bytes, size_t len);
+bool bw_sim_has(const struct bw_sim *sim, const char *key);
+/* Replaces a version by a tombstone, as a collector would. */
+void bw_sim_bury(struct bw_sim *sim, uint64_t version);
+
+/* bytes: for PUT, copied. */
+void bw_sim_put(struct bw_sim *sim, int who, uint64_t token, const char *key, const void *bytes,
+		size_t len);
+void bw_sim_get(struct bw_sim *sim, int who, uint64_t token, const char *key);
+void bw_sim_newest(struct bw_sim *sim, int who, uint64_t token);
+void bw_sim_find(struct bw_sim *sim, int who, uint64_t token, uint64_t step);
+void bw_sim_wake(struct bw_sim *sim, int who, uint64_t token, uint64_t after);
+
+/* Runs the next event; false when there is none. */
+bool bw_sim_run(struct bw_sim *sim);
+/* A number in [0, n), and true with this chance. */
+uint64_t bw_sim_roll(struct bw_sim *sim, uint64_t n);
+bool bw_sim_chance(struct bw_sim *sim, double p);
+
+#endif

@@ -1,0 +1,632 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Publication, probes and look-ups (V2, V3, V6, I2, I3, I12, I14). */
+#include "manifest/head.h"
+#include "store/base/rand.h"
+#include "store/base/sync.h"
+#include "tests/support/history.h"
+#include "tests/support/sample.h"
+#include "tests/support/stores.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct bw_test_tap *tap;
+static struct bw_stream stream;
+static struct bw_root *root;	/* the newest in the store */
+static struct bw_head *head;
+static uint64_t next_seq;
+
+static void start(void)
+{
+	struct bw_store *mem;
+	struct bw_change c = bw_test_fence("p", 1);
+
+	cr_assert_eq(bw_store_mem_new(&mem), 0);
+	tap = bw_test_tap_new(mem);
+	bw_test_create(&tap->store, &stream, &root);
+	bw_test_commit(&tap->store, &stream, &root, &c, 1);
+	cr_assert_eq(bw_head_new(&tap->store, &stream, root, NULL, &head), 0);
+}
+
+static void end(void)
+{
+	bw_head_free(head);
+	bw_root_unref(root);
+	bw_store_free(&tap->store);
+}
+
+TestSuite(head, .init = start, .fini = end);
+
+/* Commits n steps in one version. */
+static void grow(uint32_t n)
+{
+	struct bw_change *c = calloc(n, sizeof(*c));
+
+	for (uint32_t i = 0; i < n; i++, next_seq++)
+		c[i] = bw_test_append("p", 1, 1, next_seq, next_seq);
+	bw_test_commit(&tap->store, &stream, &root, c, n);
+	free(c);
+}
+
+static uint64_t known_version(void)
+{
+	struct bw_root *r = bw_head_root(head);
+	uint64_t version = r->version;
+
+	bw_root_unref(r);
+	return version;
+}
+
+static int64_t soon(void)
+{
+	return bw_now() + 60 * BW_SEC;
+}
+
+/* ---- Asks ---------------------------------------------------------------------------------------- */
+
+struct asked {
+	struct bw_ask ask;
+	struct bw_mutex lock;
+	struct bw_cond cond;
+	bool done;
+	int err;
+	uint64_t version;	/* known when it was answered */
+};
+
+static void answered(struct bw_ask *ask, int err)
+{
+	struct asked *a = (struct asked *)ask;
+	uint64_t version = known_version();
+
+	BW_LOCK_SCOPE(&a->lock);
+	a->done = true;
+	a->err = err;
+	a->version = version;
+	bw_cond_signal(&a->cond);
+}
+
+static void ask_now(struct asked *a, uint64_t until_step, int64_t deadline_ns)
+{
+	*a = (struct asked){
+		.ask = {.done = answered, .until_step = until_step, .deadline_ns = deadline_ns}};
+	bw_mutex_init(&a->lock, BW_RANK_LEAF);
+	bw_cond_init(&a->cond);
+	bw_head_ask(head, &a->ask);
+}
+
+static int ask_wait(struct asked *a)
+{
+	bw_lock(&a->lock);
+	while (!a->done)
+		bw_cond_wait(&a->cond, &a->lock);
+	bw_unlock(&a->lock);
+	return a->err;
+}
+
+static int ask_and_wait(uint64_t until_step)
+{
+	struct asked a;
+
+	ask_now(&a, until_step, soon());
+	return ask_wait(&a);
+}
+
+Test(head, sends_nothing_until_asked)
+{
+	atomic_store(&tap->gets, 0);
+	bw_sleep(20 * BW_MS);
+	cr_assert_eq(atomic_load(&tap->gets), 0);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	cr_assert_eq(atomic_load(&tap->gets), 1);
+}
+
+Test(head, an_ask_finds_what_was_committed)
+{
+	grow(1);
+	grow(1);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	cr_assert_eq(known_version(), root->version);
+}
+
+/* Requests the test holds back. */
+static struct bw_op *held[64];
+static atomic_int held_n;
+static struct bw_mutex hold_lock;
+
+static bool hold_gets(struct bw_test_tap *t, struct bw_op *op)
+{
+	(void)t;
+	if (op->kind != BW_OP_GET)
+		return false;
+	BW_LOCK_SCOPE(&hold_lock);
+	held[atomic_load(&held_n)] = op;
+	atomic_fetch_add(&held_n, 1);
+	return true;
+}
+
+static void hold_start(void)
+{
+	bw_mutex_init(&hold_lock, BW_RANK_FILTER);
+	tap->on_submit = hold_gets;
+}
+
+static struct bw_op *hold_wait(int n)
+{
+	while (atomic_load(&held_n) < n)
+		bw_sleep(BW_MS);
+	return held[n - 1];
+}
+
+/*
+ * V3: an ask never joins a probe that was sent before it.  The first probe is answered NOT_FOUND for
+ * a version that is committed before the second ask is made.
+ */
+Test(head, an_ask_never_joins_an_older_probe)
+{
+	struct asked before, after;
+	struct bw_blob *none;
+	char key[BW_KEY_MAX + 1];
+
+	hold_start();
+	ask_now(&before, BW_STEPS_MAX, soon());
+	struct bw_op *old = hold_wait(1);
+
+	/* The store looks, finds nothing, and its answer travels slowly ... */
+	bw_key_root(&stream, root->version + 1, key);
+	cr_assert_eq(bw_test_get(tap->store.next, key, &none), BW_NOT_FOUND);
+	tap->on_submit = NULL;
+	grow(1);
+	tap->on_submit = hold_gets;
+	ask_now(&after, BW_STEPS_MAX, soon());
+	old->outcome = BW_NOT_FOUND;
+	old->done(old);
+	cr_assert_eq(ask_wait(&before), 0);
+	struct bw_op *fresh = hold_wait(2);
+
+	cr_assert_not(after.done);
+	tap->on_submit = NULL;
+	bw_store_submit(tap->store.next, fresh);
+	cr_assert_eq(ask_wait(&after), 0);
+	cr_assert_eq(after.version, root->version);
+}
+
+/* Asks that are made meanwhile share the next probe. */
+Test(head, asks_share_probes)
+{
+	struct asked first, many[50];
+
+	hold_start();
+	ask_now(&first, BW_STEPS_MAX, soon());
+	struct bw_op *op = hold_wait(1);
+
+	for (int i = 0; i < 50; i++)
+		ask_now(&many[i], BW_STEPS_MAX, soon());
+	tap->on_submit = NULL;
+	atomic_store(&tap->gets, 0);
+	bw_store_submit(tap->store.next, op);
+	cr_assert_eq(ask_wait(&first), 0);
+	for (int i = 0; i < 50; i++)
+		cr_assert_eq(ask_wait(&many[i]), 0);
+	cr_assert_eq(atomic_load(&tap->gets), 1);
+}
+
+Test(head, fruitless_probes_are_spaced)
+{
+	int64_t began = bw_now();
+
+	atomic_store(&tap->gets, 0);
+	for (int i = 0; i < 5; i++)
+		cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	uint64_t most = 1 + (uint64_t)((bw_now() - began) / BW_PROBE_SPACING_NS);
+
+	cr_assert_leq(atomic_load(&tap->gets), most);
+	/* Those that pace themselves are not spaced: they are as many as asked for. */
+	atomic_store(&tap->gets, 0);
+	for (int i = 0; i < 5; i++)
+		cr_assert_eq(bw_head_refresh(head, soon(), NULL), 0);
+	cr_assert_eq(atomic_load(&tap->gets), 5);
+}
+
+Test(head, until_step_is_enough)
+{
+	struct asked a, never;
+
+	grow(1);
+	cr_assert_eq(ask_and_wait(0), 0);
+	hold_start();
+	ask_now(&a, 1, soon());
+	ask_now(&never, 5, soon());
+	struct bw_op *op = hold_wait(1);
+
+	tap->on_submit = NULL;
+	grow(1);
+	tap->on_submit = hold_gets;
+	cr_assert_eq(bw_head_publish(head, root), 0);	/* committed here */
+	cr_assert_eq(ask_wait(&a), 0, "while the probe is still under way");
+	cr_assert_not(never.done);
+	cr_assert(bw_head_ask_cancel(head, &never.ask));
+	cr_assert_not(bw_head_ask_cancel(head, &never.ask));
+	cr_assert_not(bw_head_ask_cancel(head, &a.ask));
+	tap->on_submit = NULL;
+	bw_store_submit(tap->store.next, op);
+}
+
+static bool refuse_gets(struct bw_test_tap *t, struct bw_op *op)
+{
+	(void)t;
+	if (op->kind == BW_OP_GET)
+		op->deadline_ns = 1;	/* long over: CANCELLED */
+	return false;
+}
+
+/* V6: a store that does not answer is no reason to say "not committed". */
+Test(head, an_ask_fails_at_its_deadline_and_not_before)
+{
+	struct asked a, b;
+
+	tap->on_submit = refuse_gets;
+	int64_t deadline = bw_now() + 250 * BW_MS;
+
+	ask_now(&a, BW_STEPS_MAX, deadline);
+	ask_now(&b, BW_STEPS_MAX, soon());
+	cr_assert_eq(ask_wait(&a), -BW_E_UNREACHABLE);
+	cr_assert_geq(bw_now(), deadline);
+	cr_assert_not(b.done);
+	tap->on_submit = NULL;
+	cr_assert_eq(ask_wait(&b), 0, "asked again until the store is back");
+}
+
+Test(head, a_stuck_probe_does_not_hold_deadlines)
+{
+	struct asked a;
+
+	hold_start();
+	ask_now(&a, BW_STEPS_MAX, bw_now() + 50 * BW_MS);
+	struct bw_op *op = hold_wait(1);
+
+	cr_assert_eq(ask_wait(&a), -BW_E_UNREACHABLE);
+	tap->on_submit = NULL;
+	bw_store_submit(tap->store.next, op);
+}
+
+Test(head, far_behind_jumps)
+{
+	struct bw_change c = bw_test_change(BW_CHANGE_TRIM, "");
+
+	for (int i = 0; i < 1000; i++)
+		bw_test_commit(&tap->store, &stream, &root, &c, 1);
+	atomic_store(&tap->gets, 0);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	cr_assert_eq(known_version(), root->version);
+	cr_assert_leq(atomic_load(&tap->gets), 4 + 24);
+}
+
+Test(head, a_tombstone_above_is_searched_past)
+{
+	struct bw_change c = bw_test_change(BW_CHANGE_TRIM, "");
+	uint64_t first = root->version + 1;
+
+	for (int i = 0; i < 100; i++)
+		bw_test_commit(&tap->store, &stream, &root, &c, 1);
+	for (uint64_t v = first; v < root->version - 3; v++)
+		bw_test_bury(&tap->store, &stream, v);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	cr_assert_eq(known_version(), root->version);
+}
+
+struct news {
+	uint64_t n, last;
+	bool ok;
+};
+
+static void on_news(void *ctx, struct bw_root *old, struct bw_root *now)
+{
+	struct news *n = ctx;
+
+	n->ok = n->ok && old->version == n->last && now->version > old->version;
+	n->last = now->version;
+	n->n++;
+}
+
+/* V7: while somebody watches, news comes by itself, and in order. */
+Test(head, watching_brings_news)
+{
+	struct news news = {.last = root->version, .ok = true};
+
+	bw_head_subscribe(head, on_news, &news);
+	bw_head_watch(head, 1);
+	for (int i = 0; i < 5; i++) {
+		grow(1);
+		while (known_version() < root->version)
+			bw_sleep(BW_MS);
+	}
+	bw_head_watch(head, -1);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);	/* nobody is telling news any more */
+	cr_assert(news.ok);
+	cr_assert_eq(news.last, root->version);
+}
+
+Test(head, free_ends_the_asks)
+{
+	struct asked a;
+
+	hold_start();
+	ask_now(&a, BW_STEPS_MAX, soon());
+	struct bw_op *op = hold_wait(1);
+
+	tap->on_submit = NULL;
+	bw_store_submit(tap->store.next, op);
+	struct asked b;
+
+	ask_now(&b, BW_STEPS_MAX, soon());
+	bw_head_free(head);
+	cr_assert(a.done && b.done);
+	cr_assert(b.err == -BW_E_STOPPING || b.err == 0);
+	head = NULL;
+}
+
+/* ---- Contradictions (I14) ------------------------------------------------------------------------ */
+
+static void expect_poisoned(void)
+{
+	struct bw_find find = {.step = 0};
+	int err;
+
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), -BW_E_CONTRADICTION);
+	cr_assert_eq(bw_head_poisoned(head), -BW_E_CONTRADICTION);
+	cr_assert(bw_head_find(head, &find, &err));
+	cr_assert_eq(err, -BW_E_CONTRADICTION, "not one more step is served");
+	cr_assert_eq(bw_head_publish(head, root), -BW_E_CONTRADICTION);
+}
+
+Test(head, a_forked_next_version_poisons)
+{
+	grow(2);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	struct bw_root *fork = bw_root_ref(root);
+
+	next_seq--;
+	root->tail[1].nonce++;		/* another history before the next version */
+	root->digest = bw_digest_next(bw_digest_next(0, &root->tail[0]), &root->tail[1]);
+	next_seq++;
+	struct bw_change c = bw_test_append("p", 1, 1, next_seq, 1);
+
+	bw_test_commit(&tap->store, &stream, &root, &c, 1);
+	expect_poisoned();
+	bw_root_unref(fork);
+}
+
+/* Across a gap that the new root's tail does not bridge, the index is asked: see bw_nodes_digest. */
+static void fork_then_grow(uint32_t versions)
+{
+	grow(100);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	root->tail[50].nonce++;
+	root->digest = 0;
+	for (uint32_t i = 0; i < 100; i++)
+		root->digest = bw_digest_next(root->digest, &root->tail[i]);
+	for (uint32_t i = 0; i < versions; i++)
+		grow(200);
+	for (uint64_t v = root->version - versions + 1; v < root->version; v++)
+		bw_test_bury(&tap->store, &stream, v);
+}
+
+Test(head, a_fork_is_found_across_a_long_gap)
+{
+	fork_then_grow(20);
+	expect_poisoned();
+}
+
+Test(head, a_long_gap_without_a_fork_is_fine)
+{
+	grow(100);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	for (int i = 0; i < 20; i++)
+		grow(200);
+	for (uint64_t v = 4; v < root->version; v++)
+		bw_test_bury(&tap->store, &stream, v);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	cr_assert_eq(known_version(), root->version);
+}
+
+Test(head, the_same_version_with_other_bytes_poisons)
+{
+	struct bw_root *other = bw_test_stored(&stream, root, NULL);
+
+	other->stored_xxh3++;
+	cr_assert_eq(bw_head_publish(head, root), 0);
+	cr_assert_eq(bw_head_publish(head, other), -BW_E_CONTRADICTION);
+	bw_root_unref(other);
+}
+
+Test(head, an_older_root_changes_nothing)
+{
+	struct bw_root *old = bw_root_ref(root);
+
+	grow(1);
+	cr_assert_eq(bw_head_publish(head, root), 0);
+	cr_assert_eq(bw_head_publish(head, old), 0);
+	cr_assert_eq(known_version(), root->version);
+	bw_root_unref(old);
+}
+
+/* ---- Look-ups ------------------------------------------------------------------------------------ */
+
+static int find(uint64_t step, struct bw_entry *e)
+{
+	return bw_head_find_sync(head, step, soon(), e);
+}
+
+static void grow_indexed(void)
+{
+	for (int i = 0; i < 40; i++)
+		grow(250);	/* 10,000 steps: leaves and a node above them */
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+}
+
+Test(head, finds_every_entry_and_fetches_a_node_once)
+{
+	struct bw_entry e;
+
+	grow_indexed();
+	atomic_store(&tap->gets, 0);
+	for (uint64_t s = 0; s < next_seq; s++) {
+		cr_assert_eq(find(s, &e), 0);
+		cr_assert(e.step == s && e.seq == s && e.nonce == s);
+	}
+	cr_assert_leq(atomic_load(&tap->gets), next_seq / BW_LEAF_ENTRIES + 2);
+	cr_assert_eq(find(next_seq, &e), -BW_E_NOT_COMMITTED);
+}
+
+struct finding {
+	struct bw_find find;
+	atomic_int *left;
+	int err;
+};
+
+static void found(struct bw_find *f, int err)
+{
+	struct finding *me = (struct finding *)f;
+
+	me->err = err;
+	atomic_fetch_sub(me->left, 1);
+}
+
+Test(head, finders_of_one_node_share_a_flight)
+{
+	struct finding f[BW_LEAF_ENTRIES];
+	atomic_int left = BW_LEAF_ENTRIES;
+	int err;
+
+	grow_indexed();
+	hold_start();
+	for (unsigned i = 0; i < BW_LEAF_ENTRIES; i++) {
+		f[i] = (struct finding){.find = {.step = 8192 + i, .deadline_ns = BW_NEVER,
+						 .done = found},
+					.left = &left};
+		cr_assert_not(bw_head_find(head, &f[i].find, &err));
+	}
+	struct bw_op *op = hold_wait(1);
+
+	cr_assert_eq(atomic_load(&held_n), 1);
+	tap->on_submit = NULL;
+	bw_store_submit(tap->store.next, op);
+	while (atomic_load(&left))
+		bw_sleep(BW_MS);
+	for (unsigned i = 0; i < BW_LEAF_ENTRIES; i++)
+		cr_assert(!f[i].err && f[i].find.entry.step == 8192 + i);
+}
+
+static void delete_nodes(void)
+{
+	struct bw_op op;
+
+	bw_op_list(&op, "", "", BW_LIST_PAGE_MAX);
+	cr_assert_eq(bw_store_sync(&tap->store, &op), BW_OK);
+	for (size_t i = 0; i < op.listing->n; i++)
+		if (strstr(op.listing->items[i].key, "/index/"))
+			bw_test_delete(&tap->store, op.listing->items[i].key);
+	bw_op_done(&op);
+}
+
+/* V6: a missing node is a fault while its steps are readable, and no news once they are reclaimed. */
+Test(head, a_missing_node_is_judged_by_the_newest_root)
+{
+	struct bw_change c[4] = {bw_test_change(BW_CHANGE_JOB, "j"),
+				 bw_test_step(BW_CHANGE_MARK, "j", 5000),
+				 bw_test_step(BW_CHANGE_MARK, "j", 5001),
+				 bw_test_change(BW_CHANGE_TRIM, "")};
+	struct bw_entry e;
+
+	grow_indexed();
+	delete_nodes();
+	cr_assert_eq(find(100, &e), -BW_E_CORRUPT);
+	bw_test_commit(&tap->store, &stream, &root, c, 4);
+	cr_assert_eq(root->first, 5000);
+	cr_assert_eq(find(100, &e), -BW_E_RECLAIMED, "learned because the node was missing");
+	cr_assert_eq(known_version(), root->version);
+	cr_assert_eq(find(6000, &e), -BW_E_CORRUPT);
+	cr_assert_eq(find(4999, &e), -BW_E_RECLAIMED, "known now");
+}
+
+static atomic_int flips;
+
+static enum bw_fault flip(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
+{
+	(void)plan;
+	(void)nth;
+	if (!strstr(op->key, "/index/") || atomic_load(&flips) <= 0)
+		return BW_FAULT_NONE;
+	atomic_fetch_sub(&flips, 1);
+	return BW_FAULT_FLIP;
+}
+
+Test(head, a_node_damaged_on_the_way_is_fetched_again)
+{
+	struct bw_fault_plan plan = {.decide = flip};
+	struct bw_entry e;
+
+	grow_indexed();
+	bw_head_free(head);
+	cr_assert_eq(bw_filter_fault_new(tap->store.next, &plan, &tap->store.next), 0);
+	cr_assert_eq(bw_head_new(&tap->store, &stream, root, NULL, &head), 0);
+	atomic_store(&flips, 2);
+	cr_assert_eq(find(8200, &e), 0);
+	atomic_store(&flips, 1000);
+	cr_assert_eq(find(8400, &e), -BW_E_CORRUPT);
+	atomic_store(&flips, 0);
+	cr_assert_eq(find(8400, &e), 0);
+}
+
+Test(head, an_unreachable_node_is_said)
+{
+	struct bw_entry e;
+
+	grow_indexed();
+	tap->on_submit = refuse_gets;
+	cr_assert_eq(find(100, &e), -BW_E_UNREACHABLE);
+	tap->on_submit = NULL;
+	cr_assert_eq(find(100, &e), 0);
+}
+
+/* ---- I12 at a million steps ---------------------------------------------------------------------- */
+
+static void keep(void *ctx, unsigned level, const struct bw_pointer *p, const struct bw_buf *bytes)
+{
+	struct bw_sample *s = ctx;
+	char key[BW_KEY_MAX + 1];
+
+	/* A few subtrees are enough; all of them would take a minute to write. */
+	if (level == 0 && (p->first / BW_LEAF_ENTRIES) % 61)
+		return;
+	bw_key_node(&s->stream, level, p->first, p->last, p->hash, key);
+	cr_assert_eq(bw_test_put(&tap->store, key, bytes->bytes, bytes->len, true), BW_OK);
+}
+
+Test(head, a_cold_look_up_at_a_million_steps_costs_three_gets, .timeout = 120)
+{
+	struct bw_sample s;
+	struct bw_rng rng;
+	struct bw_head *h;
+
+	bw_sample_init(&s, 4);
+	s.folded = keep;
+	s.ctx = &s;
+	bw_sample_grow(&s, 1200000);
+	cr_assert_eq(s.root->levels[2].n > 0, 1);
+	bw_rng_init(&rng, 1);
+	for (int i = 0; i < 50; i++) {
+		uint64_t leaf = bw_rng_below(&rng, s.root->head / BW_LEAF_ENTRIES / 61 - 1) * 61;
+		uint64_t step = leaf * BW_LEAF_ENTRIES + bw_rng_below(&rng, BW_LEAF_ENTRIES);
+		struct bw_entry e;
+
+		cr_assert_eq(bw_head_new(&tap->store, &s.stream, s.root, NULL, &h), 0);
+		atomic_store(&tap->gets, 0);
+		cr_assert_eq(bw_head_find_sync(h, step, soon(), &e), 0);
+		cr_assert_eq(e.step, step);
+		cr_assert_leq(atomic_load(&tap->gets), 3);
+		bw_head_free(h);
+	}
+	bw_sample_done(&s);
+}
