@@ -114,7 +114,7 @@ int bw_stage_batch_editable(const struct bw_stage_batch *b)
 
 bool bw_stage_node_whole(const struct bw_stage_node *n)
 {
-	if (n->poisoned || !n->spool || bw_spool_size(n->spool) == 0)
+	if (n->torn || !n->spool || bw_spool_size(n->spool) == 0)
 		return false;
 	if (n->sealed)
 		return true;

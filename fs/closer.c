@@ -34,7 +34,8 @@ struct judgement {
 	pid_t pid, opener;
 	void (*done)(void *ctx, enum bw_closer_verdict verdict);
 	void *ctx;
-	char tail[PATH_MAX];
+	uint64_t ino;
+	char name[NAME_MAX + 1];
 };
 
 static ssize_t read_proc(pid_t pid, const char *file, char *buf, size_t len)
@@ -97,12 +98,29 @@ static bool is_killed(unsigned flags, int exit_code)
 	return true;
 }
 
-/* Does process tgid hold a descriptor of the file whose path ends in tail?  The one being closed has
- * left its table already. */
-static bool holds_another(pid_t tgid, const char *tail)
+/* Is descriptor number fd of tgid a writable one of inode ino?  Reading fdinfo asks no filesystem. */
+static bool is_writer_of(pid_t tgid, const char *fd, uint64_t ino)
+{
+	char file[64], text[1024];
+
+	snprintf(file, sizeof(file), "fdinfo/%.32s", fd);
+	if (read_proc(tgid, file, text, sizeof(text)) <= 0)
+		return false;
+	const char *at_ino = strstr(text, "\nino:"), *at_flags = strstr(text, "\nflags:");
+
+	return at_ino && at_flags && strtoull(at_ino + 5, NULL, 10) == ino &&
+	       (strtoul(at_flags + 7, NULL, 8) & O_ACCMODE) != O_RDONLY;
+}
+
+/*
+ * Does process tgid hold another writable descriptor of the file?  The one being closed has left its
+ * table already.  The name alone does not tell (bind mounts show other paths), the inode number alone
+ * might be another filesystem's.
+ */
+static bool holds_another(pid_t tgid, const char *name, uint64_t ino)
 {
 	char dir[64], target[PATH_MAX];
-	size_t tail_len = strlen(tail);
+	size_t len = strlen(name);
 	bool found = false;
 
 	snprintf(dir, sizeof(dir), "/proc/%d/fd", (int)tgid);
@@ -111,8 +129,8 @@ static bool holds_another(pid_t tgid, const char *tail)
 		return false;	/* its table is gone: it exits */
 	for (struct dirent *e; !found && (e = readdir(d));) {
 		ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof(target));
-		found = n > 0 && (size_t)n >= tail_len &&
-			memcmp(target + n - tail_len, tail, tail_len) == 0;
+		found = n > (ssize_t)len && target[n - (ssize_t)len - 1] == '/' &&
+			memcmp(target + n - len, name, len) == 0 && is_writer_of(tgid, e->d_name, ino);
 	}
 	closedir(d);
 	return found;
@@ -140,7 +158,7 @@ static enum bw_closer_verdict look_at(const struct judgement *j)
 		return BW_CLOSER_UNKNOWN;
 	bool own = tgid == j->opener;
 
-	if (own && holds_another(tgid, j->tail))
+	if (own && holds_another(tgid, j->name, j->ino))
 		return BW_CLOSER_DEFER;
 	if (read_stat(j->pid, &flags, &exit_code))
 		return BW_CLOSER_UNKNOWN;
@@ -167,7 +185,7 @@ static void run_bound(struct bw_task *task)
 	judgement_unref(j);
 }
 
-bool bw_closer_judge(struct bw_closer *c, pid_t pid, pid_t opener, const char *tail,
+bool bw_closer_judge(struct bw_closer *c, pid_t pid, pid_t opener, const char *name, uint64_t ino,
 		     void (*done)(void *ctx, enum bw_closer_verdict verdict), void *ctx)
 {
 	struct judgement *j = calloc(1, sizeof(*j));
@@ -179,7 +197,8 @@ bool bw_closer_judge(struct bw_closer *c, pid_t pid, pid_t opener, const char *t
 	j->opener = opener;
 	j->done = done;
 	j->ctx = ctx;
-	snprintf(j->tail, sizeof(j->tail), "%s", tail);
+	j->ino = ino;
+	snprintf(j->name, sizeof(j->name), "%s", name);
 	atomic_init(&j->refs, 2);
 	j->look.run = run_look;
 	j->bound.run = run_bound;

@@ -5,7 +5,7 @@
  * To FUSE a killed writer looks like a clean close, and a shell's dup or a forked child's exit like
  * the writer's own.  /proc tells them apart:
  *   status  Tgid: is this the process that opened the file?
- *   fd      does that process hold another descriptor of it (exec 3>f, `cat >> f` of a shell)?
+ *   fdinfo  does that process hold another writable descriptor of it (exec 3>f, `cat >> f` of a shell)?
  *   stat    flags and exit_code: is it dying of a signal?
  * Reading stat blocks for as long as a close-on-exec flush is unanswered (the task holds what stat
  * wants), so each judgement runs on a thread of its own and is over after 50 ms at most: then it says
@@ -36,11 +36,11 @@ void bw_closer_free(struct bw_closer *c);	/* NULL is fine; judgements under way 
 pid_t bw_closer_tgid(pid_t pid);
 
 /*
- * Judges the flush by thread pid of a file that process opener opened; tail is the end of the file's
- * path (from /produce/ on), to find other descriptors of it.  done runs once, on another thread.
- * False when memory is short: done will not run.
+ * Judges the flush by thread pid of a file that process opener opened; name and ino are the file's, to
+ * find other descriptors of it.  done runs once, on another thread.  False when memory is short: done
+ * will not run.
  */
-bool bw_closer_judge(struct bw_closer *c, pid_t pid, pid_t opener, const char *tail,
+bool bw_closer_judge(struct bw_closer *c, pid_t pid, pid_t opener, const char *name, uint64_t ino,
 		     void (*done)(void *ctx, enum bw_closer_verdict verdict), void *ctx);
 
 #endif

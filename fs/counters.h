@@ -22,6 +22,7 @@ struct bw_counters {
 	atomic_uint_fast64_t checksum_failures;
 	atomic_uint_fast64_t cache_bytes;	/* held by block cache and footers */
 	atomic_uint_fast64_t waiters[BW_WAIT_REASONS];	/* now */
+	atomic_uint_fast64_t waits[BW_WAIT_REASONS];	/* ended */
 	atomic_uint_fast64_t waited_ns[BW_WAIT_REASONS];
 	atomic_uint_fast64_t commits_ok, commits_failed;	/* batches */
 	atomic_uint_fast64_t commit_ns;		/* whole to acknowledged, of all batches, summed */

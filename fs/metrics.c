@@ -34,8 +34,14 @@ static void print_commits(struct bw_fs *fs, struct bw_buf *out)
 	head(out, "commit_seconds", "summary", "From a batch being whole to its commit.");
 	bw_buf_fmt(out, "batchweave_commit_seconds_sum %.6f\n", seconds(atomic_load(&c->commit_ns)));
 	bw_buf_fmt(out, "batchweave_commit_seconds_count %" PRIu64 "\n", ok);
-	one(out, "commit_attempts", "counter", "Put-if-absent attempts of manifest roots.",
-	    s ? (uint64_t)atomic_load(&s->attempts) : 0);
+	head(out, "commit_attempts", "summary", "Attempts it took to commit a version.");
+	bw_buf_fmt(out, "batchweave_commit_attempts_sum %" PRIu64 "\n",
+		   s ? (uint64_t)atomic_load(&s->attempts) : 0);
+	bw_buf_fmt(out, "batchweave_commit_attempts_count %" PRIu64 "\n",
+		   s ? (uint64_t)atomic_load(&s->versions) : 0);
+	/* Commits start at once in this release. */
+	head(out, "commit_window_seconds", "gauge", "How long commits are put off to share a version.");
+	bw_buf_str(out, "batchweave_commit_window_seconds 0\n");
 	one(out, "killed_writers_total", "counter", "Slices not made whole because their writer was killed.",
 	    atomic_load(&c->killed_writers));
 }
@@ -99,10 +105,13 @@ static void print_waits(struct bw_fs *fs, struct bw_buf *out)
 	for (int i = 0; i < BW_WAIT_REASONS; i++)
 		waiters += atomic_load(&fs->counters.waiters[i]);
 	one(out, "waiters", "gauge", "Requests that wait now; see /status/waiting.", waiters);
-	head(out, "wait_seconds", "counter", "Time requests have waited, by reason.");
-	for (int i = 0; i < BW_WAIT_REASONS; i++)
-		bw_buf_fmt(out, "batchweave_wait_seconds{reason=\"%s\"} %.6f\n", reasons[i],
+	head(out, "wait_seconds", "summary", "Time requests have waited, by reason.");
+	for (int i = 0; i < BW_WAIT_REASONS; i++) {
+		bw_buf_fmt(out, "batchweave_wait_seconds_sum{reason=\"%s\"} %.6f\n", reasons[i],
 			   seconds(atomic_load(&fs->counters.waited_ns[i])));
+		bw_buf_fmt(out, "batchweave_wait_seconds_count{reason=\"%s\"} %" PRIu64 "\n", reasons[i],
+			   (uint64_t)atomic_load(&fs->counters.waits[i]));
+	}
 }
 
 static void print_lag(const struct bw_root *r, struct bw_buf *out)
@@ -136,6 +145,7 @@ void bw_metrics_print(struct bw_fs *fs, struct bw_buf *out)
 		   (uint64_t)atomic_load(&fs->space.disk));
 	one(out, "memory_limit_bytes", "gauge", "The memory= budget.", fs->o.memory);
 	one(out, "memory_used_bytes", "gauge", "What is taken of it.", bw_budget_used(&fs->budget));
+	one(out, "reclaimed_bytes_total", "counter", "Bytes of reclaimed objects; none in this release.", 0);
 	head(out, "build_info", "gauge", "Always 1; the labels tell the version.");
 	bw_buf_fmt(out, "batchweave_build_info{version=\"%s\",format=\"%d\"} 1\n", BW_VERSION, BW_FORMAT);
 }

@@ -365,7 +365,7 @@ void bw_produce_rename(struct bw_produce *p, uint64_t parent, const char *name, 
 
 	if (!err && moved && moved->rank >= 0) {
 		if (p->c.options->commit == BW_COMMIT_RENAME && bw_spool_size(moved->spool) > 0 &&
-		    !moved->poisoned)
+		    !moved->torn)
 			moved->sealed = true;
 		bw_stage_batch_settled_locked(moved->batch, a, &now, &err);
 	}
@@ -401,6 +401,19 @@ static void print_names(const struct bw_stage_node *dir, struct bw_buf *out, uns
 	}
 }
 
+static const char *why_not_whole(const struct bw_stage_node *n)
+{
+	static const char *const torn[] = {
+		[BW_TORN_KILLED] = "(writer killed)", [BW_TORN_WRITE] = "(write failed)",
+		[BW_TORN_UNJUDGED] = "(closer unknown)"};
+
+	if (!n)
+		return "";
+	if (n->torn)
+		return torn[n->torn];
+	return n->writers ? "(open)" : bw_spool_size(n->spool) ? "(not renamed)" : "(empty)";
+}
+
 static void print_batch(const struct bw_stage_batch *b, uint32_t ranks, struct bw_buf *out)
 {
 	static const char *const states[] = {"staging", "whole", "committing", "committed"};
@@ -415,7 +428,7 @@ static void print_batch(const struct bw_stage_batch *b, uint32_t ranks, struct b
 		if (n && bw_stage_node_whole(n))
 			continue;
 		bw_buf_fmt(out, "%s%" PRIu32 "%s", listed++ ? "," : " ranks=", r,
-			   !n ? "" : n->poisoned ? "(torn)" : n->writers ? "(open)" : "(empty)");
+			   why_not_whole(n));
 	}
 	print_names(b->dir, out, &stray);
 	print_names(b->ranks, out, &stray);

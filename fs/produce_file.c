@@ -12,7 +12,9 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/falloc.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,9 +45,9 @@ static int truncate_locked(struct bw_stage_node *n, uint64_t size)
 	int err = bw_spool_truncate(n->spool, size);
 
 	if (err)
-		n->poisoned = true;
+		n->torn = BW_TORN_WRITE;
 	else if (size == 0)
-		n->poisoned = false;	/* P3k: written anew */
+		n->torn = BW_NOT_TORN;	/* P3k: written anew */
 	bw_stage_node_touch(n);
 	return err;
 }
@@ -198,7 +200,7 @@ static void end_write(struct bw_produce *p, struct bw_stage_handle *h, int err)
 	bw_stage_node_touch(h->node);
 	if (!err)
 		return;
-	h->node->poisoned = true;	/* P3k: a slice on which a write failed is not whole */
+	h->node->torn = BW_TORN_WRITE;	/* P3k: a slice on which a write failed is not whole */
 	if (h->node->batch)
 		bw_errors_add(p->c.errors, "producer=%s seq=%" PRIu64 " file=%s errno=%d reason=\"a write failed\"",
 			      h->node->batch->producer->name, h->node->batch->seq, h->node->name, -err);
@@ -309,7 +311,7 @@ static int take_deferred_locked(struct bw_stage_node *n)
 
 void bw_produce_flush(struct bw_produce *p, struct bw_stage_handle *h, struct bw_answer *a)
 {
-	char path[512];
+	char name[NAME_MAX + 1];
 	struct flush *f = NULL;
 	int err = 0;
 
@@ -321,7 +323,7 @@ void bw_produce_flush(struct bw_produce *p, struct bw_stage_handle *h, struct bw
 	if (h->writable)
 		err = take_deferred_locked(n);
 	if (!err && judge) {
-		bw_stage_node_path(n, path, sizeof(path));
+		snprintf(name, sizeof(name), "%s", n->name);
 		judge = bw_spool_size(n->spool) > 0;
 	}
 	bw_unlock(&p->lock);
@@ -329,7 +331,7 @@ void bw_produce_flush(struct bw_produce *p, struct bw_stage_handle *h, struct bw
 		f = malloc(sizeof(*f));
 		if (f)
 			*f = (struct flush){p, h, a};
-		if (f && bw_closer_judge(p->c.closer, a->waiter.pid, h->opener, path, judged, f))
+		if (f && bw_closer_judge(p->c.closer, a->waiter.pid, h->opener, name, n->ino, judged, f))
 			return;
 		free(f);
 		err = -ENOMEM;
@@ -359,7 +361,7 @@ void bw_produce_release(struct bw_produce *p, struct bw_stage_handle *h)
 	unlink_writer(h);
 	n->opens--;
 	if (torn && n->batch && p->c.options->commit == BW_COMMIT_CLOSE) {
-		n->poisoned = true;
+		n->torn = h->unjudged ? BW_TORN_UNJUDGED : BW_TORN_KILLED;
 		if (!h->unjudged)
 			log_killed(p, n);
 	} else if (h->writable && n->batch && n->rank >= 0 && n->batch->state <= BW_BATCH_WHOLE &&
@@ -388,7 +390,7 @@ void bw_produce_fsync(struct bw_produce *p, struct bw_stage_handle *h, struct bw
 	if (!err && n->batch)
 		err = n->batch->err;	/* P3e */
 	if (!err && p->c.options->commit == BW_COMMIT_RENAME && h->writable && n->batch && n->rank >= 0 &&
-	    n->batch->state <= BW_BATCH_WHOLE && !n->poisoned && n->spool && bw_spool_size(n->spool) > 0) {
+	    n->batch->state <= BW_BATCH_WHOLE && !n->torn && n->spool && bw_spool_size(n->spool) > 0) {
 		n->sealed = true;
 		bw_stage_batch_settled_locked(n->batch, a, &now, &err);
 	}

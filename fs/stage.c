@@ -4,7 +4,6 @@
 #include "store/base/clock.h"
 #include "store/base/hash.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -193,17 +192,4 @@ void bw_stage_node_attr(const struct bw_produce *p, const struct bw_stage_node *
 		.size = n->spool ? bw_spool_size(n->spool) : n->size_was,
 		.stored = n->spool ? bw_spool_stored(n->spool) : 0,
 	};
-}
-
-void bw_stage_node_path(const struct bw_stage_node *n, char *buf, size_t len)
-{
-	const struct bw_stage_node *up[64];
-	unsigned depth = 0;
-	size_t at = 0;
-
-	buf[0] = 0;
-	for (; n && depth < 64; n = n->parent)
-		up[depth++] = n;
-	while (depth-- && at + 2 < len)
-		at += (size_t)snprintf(buf + at, len - at, "/%s", up[depth]->name);
 }

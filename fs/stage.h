@@ -20,6 +20,9 @@ enum bw_node_kind {
 	BW_NODE_FILE,
 };
 
+/* Why a file with bytes is not whole (P3k). */
+enum bw_torn { BW_NOT_TORN, BW_TORN_KILLED, BW_TORN_WRITE, BW_TORN_UNJUDGED };
+
 struct bw_stage_batch;
 struct bw_stage_producer;
 
@@ -44,7 +47,7 @@ struct bw_stage_node {
 	struct bw_spool *spool;		/* owned; NULL once committed */
 	uint64_t size_was;		/* of a committed file */
 	struct bw_stage_handle *writers;	/* open for writing */
-	bool poisoned;			/* P3k: until truncated to 0 or replaced */
+	enum bw_torn torn;		/* P3k: until truncated to 0 or replaced */
 	bool sealed;			/* commit=rename: whole; no more writes */
 };
 
@@ -151,8 +154,6 @@ void bw_stage_node_settle(struct bw_produce *p, struct bw_stage_node *n);
 void bw_stage_node_attr(const struct bw_produce *p, const struct bw_stage_node *n, struct bw_attr *ret);
 bool bw_stage_node_is_dir(const struct bw_stage_node *n);
 void bw_stage_node_touch(struct bw_stage_node *n);
-/* "/produce/<p>/<seq>/rank/<r>" */
-void bw_stage_node_path(const struct bw_stage_node *n, char *buf, size_t len);
 
 /* ---- Batches (batches.c) ---------------------------------------------------------------------- */
 

@@ -210,8 +210,8 @@ void bw_steps_interrupt(struct bw_steps *s, uint64_t id)
 		answer(r, -EINTR);
 }
 
-/* Those in the WAIT stage whose wait is over leave it, one list for each end. */
-static void sort_waiters(struct bw_steps *s, int64_t now, struct bw_resolve **ret_find,
+/* Those in the WAIT stage whose wait is over leave it, one list for each end.  True: shutting down. */
+static bool sort_waiters(struct bw_steps *s, int64_t now, struct bw_resolve **ret_find,
 			 struct bw_resolve **ret_end)
 {
 	struct bw_root *root = bw_head_root(s->c.head);
@@ -232,15 +232,18 @@ static void sort_waiters(struct bw_steps *s, int64_t now, struct bw_resolve **re
 		r->next = *to;
 		*to = r;
 	}
+	bool stopping = s->stopping;
+
 	bw_unlock(&s->lock);
 	bw_root_unref(root);
+	return stopping;
 }
 
 static void end_waits(struct bw_steps *s, int64_t now)
 {
 	struct bw_resolve *find, *end;
 
-	sort_waiters(s, now, &find, &end);
+	bool stopping = sort_waiters(s, now, &find, &end);
 	while (find) {
 		struct bw_resolve *r = find;
 		find = r->next;
@@ -257,7 +260,7 @@ static void end_waits(struct bw_steps *s, int64_t now)
 		struct bw_resolve *r = end;
 		end = r->next;
 		int where = place(s, r->step);
-		answer(r, s->stopping ? -BW_E_STOPPING : where == 1 || where == 0 ? -ETIMEDOUT : where);
+		answer(r, stopping ? -BW_E_STOPPING : where == 1 || where == 0 ? -ETIMEDOUT : where);
 	}
 }
 

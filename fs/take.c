@@ -194,6 +194,12 @@ static void join_take_locked(struct bw_stage_producer *sp, struct bw_answer *a)
 	bw_head_ask(p->c.head, &sp->ask);
 }
 
+/* By what is known here.  The news may know better: the seqs before it may be committed elsewhere. */
+static bool is_gap_locked(const struct bw_stage_producer *sp, uint64_t next, uint64_t seq)
+{
+	return seq > next && !bw_stage_batch_find(sp, seq - 1);
+}
+
 void bw_take_mkdir(struct bw_produce *p, struct bw_stage_node *dir, const char *name, struct bw_answer *a)
 {
 	struct bw_stage_producer *sp = dir->producer;
@@ -211,7 +217,7 @@ void bw_take_mkdir(struct bw_produce *p, struct bw_stage_node *dir, const char *
 		err = -ESHUTDOWN;
 	else if (sp->lost && has_leftovers(sp))
 		err = -BW_E_FENCED;
-	else if (!held || sp->taking) {
+	else if (!held || sp->taking || is_gap_locked(sp, next, a->seq)) {
 		struct bw_stage_batch *b = bw_stage_batch_find(sp, a->seq);
 		err = b ? (b->err && b->state != BW_BATCH_COMMITTED ? b->err : -EEXIST) : 0;
 		if (!err) {

@@ -34,6 +34,7 @@ void bw_waiting_add(struct bw_waiting *w, struct bw_waiter *one)
 void bw_waiting_remove(struct bw_waiting *w, struct bw_waiter *one)
 {
 	atomic_fetch_sub(&w->counters->waiters[one->reason], 1);
+	atomic_fetch_add(&w->counters->waits[one->reason], 1);
 	atomic_fetch_add(&w->counters->waited_ns[one->reason], (uint64_t)(bw_now() - one->since_ns));
 	BW_LOCK_SCOPE(&w->lock);
 	*one->prev = one->next;

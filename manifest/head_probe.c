@@ -220,10 +220,21 @@ static int jump(struct bw_head *h, struct source *from, uint64_t start, uint64_t
 	return err;
 }
 
-/* Probes until nothing newer is found; 0 with the number of the fruitless probe. */
-static int probe_on(struct bw_head *h, uint64_t *ret_number)
+static bool anybody_asks(struct bw_prober *p)
+{
+	BW_LOCK_SCOPE(&p->lock);
+	return p->asks || p->watchers;
+}
+
+/*
+ * Probes until nothing newer is found, or until nobody is left who asks; 0 with the number of the
+ * fruitless probe (0: there was none).  *ret_news: something was found on the way.
+ */
+static int probe_on(struct bw_head *h, uint64_t *ret_number, bool *ret_news)
 {
 	struct source from = {.versions.get = get_version, .head = h};
+
+	*ret_news = false;
 
 	for (unsigned hits = 0;; hits++) {
 		struct bw_root *root = bw_head_root(h), *next = NULL;
@@ -244,6 +255,9 @@ static int probe_on(struct bw_head *h, uint64_t *ret_number)
 			rc = publish(h, next);
 		if (rc < 0)
 			return rc;
+		*ret_news = true;
+		if (!anybody_asks(&h->prober))
+			return 0;
 	}
 }
 
@@ -251,11 +265,14 @@ static void round_of_probes(struct bw_head *h)
 {
 	struct bw_prober *p = &h->prober;
 	uint64_t number = 0;
-	int err = probe_on(h, &number);
+	bool news;
+	int err = probe_on(h, &number, &news);
 	int64_t now = bw_now();
 
 	bw_lock(&p->lock);
-	p->fruitless_ns = err ? p->fruitless_ns : now;
+	/* Whoever follows a busy stream need not wait: only rounds that find nothing are spaced. */
+	if (!err)
+		p->fruitless_ns = news ? 0 : now;
 	p->failed_ns = err ? now : 0;
 	bw_unlock(&p->lock);
 	if (!err)

@@ -121,7 +121,7 @@ static bool entry_name(const struct walk *w, int dir, const struct dirent *e, ch
 	struct stat st;
 	unsigned char type = e->d_type;
 
-	if (!bw_key_valid(e->d_name) || (!w->len && strcmp(e->d_name, FILE_TMP) == 0))
+	if (!bw_key_valid(e->d_name) || (!w->len && file_is_private(e->d_name)))
 		return false;
 	if (type == DT_UNKNOWN) {
 		if (fstatat(dir, e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)

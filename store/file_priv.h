@@ -12,10 +12,19 @@
 
 #include "store/layer.h"
 
+#include <string.h>
 #include <sys/types.h>
 
 /* Temporary files lie here, below the store directory, so that link(2) stays on one file system. */
 #define FILE_TMP ".tmp"
+
+/*
+ * A random name in a file of the store directory, made when it is first opened.  Another directory
+ * at the path is the same store, moved or restored, if it has the same name; an empty one (the mount
+ * point of a disk that is gone) does not, and nothing it says counts.
+ */
+#define FILE_ANCHOR ".anchor"
+#define FILE_ANCHOR_LEN 32	/* hex digits */
 
 #define FILE_SYNCED_N 1024
 
@@ -25,6 +34,7 @@ struct file_root {
 	int fd;
 	dev_t dev;
 	ino_t ino;
+	char anchor[FILE_ANCHOR_LEN + 1];	/* "": it has none */
 	/* Hashes of directory paths whose entries in their parents are known to be on disk. */
 	atomic_uint_fast64_t synced[FILE_SYNCED_N];
 };
@@ -51,6 +61,11 @@ int file_root_check(struct file_store *f, const struct file_root *r) bw_must_che
 int file_parent(struct file_root *r, const char *path, bool create, int *ret_fd,
 		const char **ret_base) bw_must_check;
 int file_tmp_dir(struct file_root *r) bw_must_check;	/* descriptor or -errno */
+int file_anchor_make(struct file_root *r);	/* when it has none */
+static inline bool file_is_private(const char *name)
+{
+	return strcmp(name, FILE_TMP) == 0 || strcmp(name, FILE_ANCHOR) == 0;
+}
 void file_tmp_clean(struct file_root *r);	/* removes what crashed processes left long ago */
 int file_make_dirs(const char *dir) bw_must_check;	/* like mkdir -p, on disk when it returns 0 */
 int file_sync(int fd) bw_must_check;

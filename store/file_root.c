@@ -2,6 +2,7 @@
 #include "store/file_priv.h"
 
 #include "store/base/hash.h"
+#include "store/base/rand.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -29,6 +30,52 @@ int file_sync(int fd)
 
 /* ---- The store directory -------------------------------------------------------------------- */
 
+static void anchor_read(struct file_root *r)
+{
+	char text[FILE_ANCHOR_LEN + 1] = "";
+	int fd = openat(r->fd, FILE_ANCHOR, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0)
+		return;
+	if (read(fd, text, FILE_ANCHOR_LEN) == FILE_ANCHOR_LEN &&
+	    strspn(text, "0123456789abcdef") == FILE_ANCHOR_LEN)
+		memcpy(r->anchor, text, sizeof(text));
+	close(fd);
+}
+
+int file_anchor_make(struct file_root *r)
+{
+	char text[FILE_ANCHOR_LEN + 1], name[sizeof(FILE_TMP) + sizeof(FILE_ANCHOR) + sizeof(text)];
+	uint8_t id[FILE_ANCHOR_LEN / 2];
+	int tmp, fd, err = 0;
+
+	if (r->anchor[0])
+		return 0;
+	bw_random(id, sizeof(id));
+	bw_hex(id, sizeof(id), text);
+	tmp = file_tmp_dir(r);
+	if (tmp < 0)
+		return tmp;
+	close(tmp);
+	snprintf(name, sizeof(name), FILE_TMP "/" FILE_ANCHOR "%s", text);
+	fd = openat(r->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, FILE_ANCHOR_LEN) != FILE_ANCHOR_LEN)
+		err = errno ? -errno : -EIO;
+	if (!err)
+		err = file_sync(fd);
+	close(fd);
+	/* Whoever is first names the store. */
+	if (!err && linkat(r->fd, name, r->fd, FILE_ANCHOR, 0) != 0 && errno != EEXIST)
+		err = -errno;
+	unlinkat(r->fd, name, 0);
+	if (!err)
+		err = file_sync(r->fd);
+	anchor_read(r);
+	return err;
+}
+
 static int root_open(const char *dir, struct file_root **ret)
 {
 	struct file_root *r = calloc(1, sizeof(*r));
@@ -46,6 +93,7 @@ static int root_open(const char *dir, struct file_root **ret)
 	}
 	r->dev = st.st_dev;
 	r->ino = st.st_ino;
+	anchor_read(r);
 	*ret = r;
 	return 0;
 }
@@ -69,6 +117,12 @@ int file_root_check(struct file_store *f, const struct file_root *r)
 	return st.st_dev == r->dev && st.st_ino == r->ino ? 0 : -ESTALE;
 }
 
+static bool is_same_store(struct file_store *f, const struct file_root *r)
+{
+	BW_LOCK_SCOPE(&f->lock);
+	return !f->root || (r->anchor[0] && strcmp(r->anchor, f->root->anchor) == 0);
+}
+
 int file_root_get(struct file_store *f, struct file_root **ret)
 {
 	struct file_root *r, *old;
@@ -87,6 +141,10 @@ int file_root_get(struct file_store *f, struct file_root **ret)
 		err = root_open(f->dir, &r);
 		if (err)
 			return err;
+		if (!is_same_store(f, r)) {
+			file_root_unref(r);
+			return -ESTALE;
+		}
 		atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
 		bw_lock(&f->lock);
 		old = f->root;
@@ -149,7 +207,7 @@ static int segment(const char *path, const char *from, size_t len, char name[NAM
 	name[len] = 0;
 	if (!len || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
 		return -ENOENT;
-	return from == path && strcmp(name, FILE_TMP) == 0 ? -EPERM : 0;
+	return from == path && file_is_private(name) ? -EPERM : 0;
 }
 
 int file_parent(struct file_root *r, const char *path, bool create, int *ret_fd,
