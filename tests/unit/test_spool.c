@@ -278,7 +278,7 @@ Test(spool, P7_a_missing_directory_fails_the_write_and_keeps_the_bytes)
 	struct world w;
 
 	world_init(&w, 64 * MIB, MIB);
-	w.space.dir = "/nonexistent/dir";
+	w.space.dir = "/proc/self/fd/none";
 	struct bw_spool *s = spool_new(&w);
 
 	memset(bytes, 7, sizeof(bytes));
