@@ -202,6 +202,68 @@ Test(reader, S6_footers_keep_to_their_share)
 	world_done(&w);
 }
 
+Test(reader, S6_shrinking_gives_back_blocks_and_footers)
+{
+	struct world w;
+	struct bw_tgb *tgb;
+
+	world_init(&w, &(struct world_options){.ranks = 2, .block_size = 16 * KIB});
+	world_commit_even(&w, 1, 20 * KIB);
+	cr_assert_eq(world_tgb(&w, &w.head.entries[0], &tgb), 0);
+	uint64_t footer = w.counters.cache_bytes;
+
+	cr_assert_gt(footer, 0);
+	cr_assert_eq(world_read(&w, 0, 0, 0, 100, false), 0);
+	cr_assert_eq(bw_budget_used(&w.budget), w.counters.cache_bytes);
+	/* What is in somebody's hands stays: the footer, and for a moment the block. */
+	while (w.counters.cache_bytes != footer)
+		bw_reader_shrink(w.reader, UINT64_MAX);
+	bw_tgb_unref(tgb);
+	bw_reader_shrink(w.reader, 1);
+	cr_assert_eq(w.counters.cache_bytes, 0);
+	world_done(&w);
+}
+
+Test(reader, S6_what_a_read_overdrew_is_given_back_when_it_is_over)
+{
+	struct world w;
+
+	world_init(&w, &(struct world_options){.ranks = 1, .block_size = 16 * KIB, .budget = 20 * KIB});
+	world_commit_even(&w, 1, 64 * KIB);
+	cr_assert_eq(world_read(&w, 0, 0, 1000, 60 * KIB, false), 0);
+	while (bw_budget_used(&w.budget) > w.budget.limit)
+		bw_sleep(BW_MS);	/* the read is over, its last steps may not be */
+	world_done(&w);
+}
+
+/* A store's threads carry bytes, they do not look at them. */
+static void name_thread(struct bw_read *read, int err)
+{
+	struct world_read *r = read->ctx;
+
+	pthread_getname_np(pthread_self(), (char *)r->bytes, 16);
+	r->bytes = NULL;
+	world_read_done(read, err);
+}
+
+Test(reader, bytes_are_judged_on_the_pool)
+{
+	char name[16] = "";
+	struct world_read r = {.bytes = (uint8_t *)name};
+	struct world w;
+
+	world_init(&w, &(struct world_options){.ranks = 1, .block_size = 16 * KIB, .delay_ns = 5 * BW_MS});
+	world_commit_even(&w, 1, 64 * KIB);
+	bw_mutex_init(&r.lock, BW_RANK_LEAF);
+	bw_cond_init(&r.cond);
+	r.read = (struct bw_read){.entry = &w.head.entries[0], .tgb = w.tgbs[0], .length = 100,
+				  .done = name_thread, .ctx = &r};
+	bw_reader_read(w.reader, &r.read);
+	cr_assert_eq(world_wait(&r), 0);
+	cr_assert_str_eq(name, "pool");
+	world_done(&w);
+}
+
 /* ---- Bad bytes -------------------------------------------------------------------------------- */
 
 static const struct world_options plain = {.ranks = 2, .block_size = 16 * 1024};
@@ -304,6 +366,9 @@ Test(reader, V5_damage_of_compressed_blocks_is_found_before_they_are_unpacked)
 	cr_assert_eq(world_read(&w, 0, 0, 0, 100, false), -BW_E_CORRUPT);
 	cr_assert_eq(world_read(&w, 0, 0, 0, 100, false), 0);
 	cr_assert_eq(w.counters.checksum_failures, 3);
+	/* S6: the stored bytes were needed for a moment only. */
+	cr_assert_geq(w.counters.cache_bytes, 16 * KIB);
+	cr_assert_leq(w.counters.cache_bytes, 16 * KIB + 256);
 	world_done(&w);
 }
 

@@ -44,6 +44,20 @@ Test(ahead, eight_blocks_before_a_sequential_reader)
 	world_done(&w);
 }
 
+Test(ahead, a_read_over_the_edge_of_a_block_enters_the_next)
+{
+	struct world_options o = options(1, 2);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 1, 40 * BLOCK);
+	cr_assert_eq(world_read(&w, 0, 0, BLOCK - 100, 200, true), 0);
+	world_until_gets(&w, 2 + 8);
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 10);
+	world_done(&w);
+}
+
 Test(ahead, past_the_end_of_the_slice_into_the_next_steps)
 {
 	struct world_options o = options(3, 2);
@@ -57,6 +71,22 @@ Test(ahead, past_the_end_of_the_slice_into_the_next_steps)
 	world_stop(&w);
 	cr_assert_eq(world_gets(&w), 11);
 	cr_assert_eq(w.counters.prefetched, 8 * BLOCK);
+	world_done(&w);
+}
+
+Test(ahead, no_more_blocks_than_the_window_has)
+{
+	struct world_options o = options(1, 4);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 5, 5 * BLOCK);
+	cr_assert_eq(world_read(&w, 0, 0, 0, 4096, false), 0);
+	world_until_gets(&w, 1 + 4 + 4 + 1);
+	cr_assert_eq(world_read(&w, 0, 0, BLOCK, 4096, true), 0);
+	world_until_gets(&w, 1 + 4 + 5 + 1);
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 11);
 	world_done(&w);
 }
 
@@ -176,9 +206,11 @@ Test(ahead, random_reads_fetch_what_they_touch)
 	world_init(&w, &o);
 	world_commit_even(&w, 2, 64 * BLOCK);
 	for (int i = 0; i < 40; i++) {
-		uint64_t at = bw_rng_below(&rng, 64 * BLOCK - 100) + 1;
-		cr_assert_eq(world_read(&w, 0, 0, at, 50, false), 0);
-		for (uint64_t b = at / BLOCK; b <= (at + 49) / BLOCK; b++) {
+		/* Now inside a block, now from the start of one and over several. */
+		uint64_t at = i % 2 ? bw_rng_below(&rng, 60 * BLOCK) + 1 : (bw_rng_below(&rng, 60) + 1) * BLOCK;
+		uint64_t len = i % 2 ? 50 : bw_rng_below(&rng, 3 * BLOCK) + 1;
+		cr_assert_eq(world_read(&w, 0, 0, at, len, false), 0);
+		for (uint64_t b = at / BLOCK; b <= (at + len - 1) / BLOCK; b++) {
 			touched += !seen[b];
 			seen[b] = true;
 		}
