@@ -5,6 +5,7 @@
 
 #define WALKS_MAX 64u			/* at a time, of all readers */
 #define FIND_TIMEOUT_NS (10 * BW_SEC)
+#define CALM 64u			/* windows with room that make it a block larger */
 
 /* The part of a window that lies in later steps, on its way there. */
 struct walk {
@@ -15,6 +16,32 @@ struct walk {
 	uint32_t left;			/* blocks */
 	uint64_t last;			/* step */
 };
+
+void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct bw_cache *blocks,
+		      struct bw_tgbs *tgbs, uint32_t steps)
+{
+	p->fetcher = fetcher;
+	p->blocks = blocks;
+	p->tgbs = tgbs;
+	p->steps = steps;
+	atomic_init(&p->walks, 0);
+	atomic_init(&p->window, BW_PREFETCH_BLOCKS);
+	atomic_init(&p->calm, 0);
+}
+
+/* Readers that meet here may lose a step of each other's: the next one makes up for it. */
+static void adapt(struct bw_prefetch *p, bool room)
+{
+	unsigned window = atomic_load(&p->window);
+
+	if (room && atomic_fetch_add(&p->calm, 1) < CALM)
+		return;
+	atomic_store(&p->calm, 0);
+	if (!room && window > 1)
+		atomic_store(&p->window, window - 1);
+	else if (room && window < BW_PREFETCH_BLOCKS)
+		atomic_store(&p->window, window + 1);
+}
 
 static void walk_end(struct walk *w)
 {
@@ -46,6 +73,8 @@ static bool take_footer(struct walk *w, struct bw_tgb *tgb)
 	uint32_t n;
 	bool room = fetch_blocks(w->p, &want, w->left, &n);
 
+	if (!room)
+		adapt(w->p, false);
 	bw_tgb_unref(tgb);
 	w->left -= n;
 	return room;
@@ -155,11 +184,14 @@ static void walk_start(struct bw_prefetch *p, const struct bw_block_want *at, ui
 void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at)
 {
 	struct bw_block_want next = *at;
-	uint32_t n;
+	uint32_t window = atomic_load(&p->window), n;
 
 	if (!p->steps)
 		return;
 	next.index++;
-	if (fetch_blocks(p, &next, BW_PREFETCH_BLOCKS, &n) && n < BW_PREFETCH_BLOCKS)
-		walk_start(p, at, BW_PREFETCH_BLOCKS - n);
+	bool room = fetch_blocks(p, &next, window, &n);
+
+	adapt(p, room);
+	if (room && n < window)
+		walk_start(p, at, window - n);
 }

@@ -8,6 +8,9 @@
  * part goes on by itself as index nodes and footers arrive.  Where memory has no room the window ends;
  * the next block entered opens it again.
  *
+ * Memory that is short goes to all: a window that had no room makes everybody's smaller by a block, or
+ * the first readers would keep all of it; many that had room make them larger again.
+ *
  * Thread-safe.
  */
 #ifndef BW_FS_PREFETCH_H
@@ -23,7 +26,12 @@ struct bw_prefetch {
 	struct bw_tgbs *tgbs;
 	uint32_t steps;
 	atomic_uint walks;		/* windows that are looking for the next steps */
+	atomic_uint window;		/* blocks, 1 to BW_PREFETCH_BLOCKS */
+	atomic_uint calm;		/* windows since it changed that found room */
 };
+
+void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct bw_cache *blocks,
+		      struct bw_tgbs *tgbs, uint32_t steps);
 
 /* at has been entered; its own flight, if any, is under way.  Nothing of at is kept. */
 void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at);

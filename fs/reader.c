@@ -3,6 +3,7 @@
 
 #include "fs/prefetch.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,10 +47,7 @@ int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret)
 		bw_reader_free(r);
 		return err;
 	}
-	r->prefetch = (struct bw_prefetch){.fetcher = &r->fetcher,
-					   .blocks = r->blocks,
-					   .tgbs = r->tgbs,
-					   .steps = config->prefetch};
+	bw_prefetch_init(&r->prefetch, &r->fetcher, r->blocks, r->tgbs, config->prefetch);
 	*ret = r;
 	return 0;
 }
@@ -221,6 +219,7 @@ static void look_ahead(struct bw_reader *r, const struct bw_read *read, uint32_t
 
 void bw_reader_read(struct bw_reader *r, struct bw_read *read)
 {
+	assert(read->rank < read->tgb->ranks);
 	const struct bw_slice *slice = &read->tgb->slices[read->rank];
 	uint64_t left = read->offset < slice->raw ? slice->raw - read->offset : 0;
 	uint32_t first;

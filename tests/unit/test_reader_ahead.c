@@ -221,6 +221,58 @@ Test(ahead, random_reads_fetch_what_they_touch)
 	world_done(&w);
 }
 
+/* ---- Room for some ---------------------------------------------------------------------------- */
+
+/* Counts what is fetched ahead, by rank. */
+struct by_rank {
+	struct bw_fault_plan plan;
+	struct world *w;
+	atomic_uint gets[8];
+};
+
+static enum bw_fault count_ahead(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
+{
+	struct by_rank *b = (struct by_rank *)plan;
+
+	(void)nth;
+	if (op->kind != BW_OP_GET || op->prio != BW_PRIO_PREFETCH)
+		return BW_FAULT_NONE;
+	for (uint32_t rank = 0; rank < 8; rank++) {
+		const struct bw_slice *s = &b->w->tgbs[0]->slices[rank];
+		if (op->offset >= s->offset && op->offset < s->offset + s->stored)
+			atomic_fetch_add(&b->gets[rank], 1);
+	}
+	return BW_FAULT_NONE;
+}
+
+/* Readers in step with each other, and room for two blocks of each: nobody is left with nothing. */
+Test(ahead, S6_memory_that_is_short_goes_to_all_readers)
+{
+	struct world_options o = options(8, 2);
+	struct by_rank by_rank = {.plan = {.decide = count_ahead}};
+	struct bw_store *s;
+	struct world w;
+
+	o.budget = 4 * 16 * (BLOCK + SLACK);
+	world_init(&w, &o);
+	world_commit_even(&w, 1, 60 * BLOCK);
+	by_rank.w = &w;
+	cr_assert_eq(bw_filter_fault_new(w.store, &by_rank.plan, &s), 0);
+	w.store = s;
+	bw_reader_free(w.reader);
+	world_reader(&w, &o);
+	for (uint64_t block = 0; block < 60; block++)
+		for (uint32_t rank = 0; rank < 8; rank++)
+			for (uint64_t at = 0; at < BLOCK; at += BLOCK / 2)
+				cr_assert_eq(world_read(&w, 0, rank, block * BLOCK + at, BLOCK / 2, true), 0);
+	world_stop(&w);
+	for (uint32_t rank = 0; rank < 8; rank++)
+		cr_assert_geq(by_rank.gets[rank], 40, "rank %" PRIu32 ": %u of 60", rank,
+			      by_rank.gets[rank]);
+	cr_assert_eq(world_gets(&w), 8 * 60);
+	world_done(&w);
+}
+
 /* ---- Prefetch that fails ---------------------------------------------------------------------- */
 
 Test(ahead, a_demand_joins_what_is_under_way)
