@@ -40,7 +40,7 @@ struct judgement {
 
 static ssize_t read_proc(pid_t pid, const char *file, char *buf, size_t len)
 {
-	char path[64];
+	char path[96];
 
 	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -101,7 +101,7 @@ static bool is_killed(unsigned flags, int exit_code)
 /* Is descriptor number fd of tgid a writable one of inode ino?  Reading fdinfo asks no filesystem. */
 static bool is_writer_of(pid_t tgid, const char *fd, uint64_t ino)
 {
-	char file[64], text[1024];
+	char file[48], text[1024];
 
 	snprintf(file, sizeof(file), "fdinfo/%.32s", fd);
 	if (read_proc(tgid, file, text, sizeof(text)) <= 0)

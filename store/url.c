@@ -64,7 +64,7 @@ static int parse_scheme(const char *text, struct bw_url *url, const char **ret_p
 int bw_url_parse(const char *text, struct bw_url *ret, char *why, size_t why_len)
 {
 	struct bw_url url;
-	const char *path;
+	const char *path = "";
 
 	if (has_control(text))
 		return refuse(why, why_len, "remove the control characters from the URL");
