@@ -3,6 +3,7 @@
 
 #include "fs/fs.h"
 #include "mount-helpers/say.h"
+#include "store/base/clock.h"
 #include "store/base/sync.h"
 #include "store/store.h"
 
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -86,8 +88,13 @@ static int check_operands(struct ask *a, int argc, char **argv)
 	a->dir = argv[optind + 1];
 	if (bw_url_parse(a->url, &url, why, sizeof(why)) < 0)
 		return say(a, BW_FS_USAGE, "%s", why);
-	if (realpath(a->dir, a->real_dir))
-		return -1;
+	struct stat st;
+
+	if (realpath(a->dir, a->real_dir) && stat(a->real_dir, &st) == 0) {
+		if (S_ISDIR(st.st_mode))
+			return -1;
+		return say(a, BW_FS_MOUNT_FAILED, "%s is not a directory to mount on", a->dir);
+	}
 	switch (errno) {
 	case ENOENT:
 		return say(a, BW_FS_MOUNT_FAILED, "there is no directory %s to mount on", a->dir);
@@ -231,6 +238,54 @@ static void serve(const struct ask *a, struct bw_fs *fs, const sigset_t *set)
 	}
 }
 
+/* S5: once unmounted the process ends in bounded time, even when a call into the store never returns. */
+struct leaving {
+	struct bw_log *log;
+	struct bw_mutex lock;
+	struct bw_cond cond;
+	bool done;
+};
+
+#define LEAVE_NS (10 * BW_SEC)
+
+static void *leave_in_time(void *arg)
+{
+	struct leaving *l = arg;
+	int64_t deadline = bw_now() + LEAVE_NS;
+
+	BW_LOCK_SCOPE(&l->lock);
+	while (!l->done) {
+		if (bw_cond_wait_until(&l->cond, &l->lock, deadline))
+			continue;
+		bw_log(l->log, BW_LOG_ERROR, "left",
+		       "reason=\"a request to the store does not return: what it was about is decided "
+		       "by the store\"");
+		_exit(BW_FS_SYSTEM);
+	}
+	return NULL;
+}
+
+static void leave(struct bw_fs *fs, struct bw_log *log)
+{
+	struct leaving l = {.log = log};
+	pthread_t thread;
+
+	bw_mutex_init(&l.lock, BW_RANK_FS);
+	bw_cond_init(&l.cond);
+	bool watched = bw_thread_start(&thread, "bw-leave", leave_in_time, &l) == 0;
+
+	bw_fs_free(fs);
+	bw_lock(&l.lock);
+	l.done = true;
+	bw_cond_signal(&l.cond);
+	bw_unlock(&l.lock);
+	if (watched)
+		pthread_join(thread, NULL);
+	bw_cond_done(&l.cond);
+	bw_mutex_done(&l.lock);
+	bw_log_close(log);
+}
+
 static int run_foreground(const struct ask *a)
 {
 	struct bw_log *log = NULL;
@@ -246,8 +301,7 @@ static int run_foreground(const struct ask *a)
 		say(a, code, "%s", why);
 	else
 		serve(a, fs, &set);
-	bw_fs_free(fs);
-	bw_log_close(log);
+	leave(fs, log);
 	return code;
 }
 
@@ -302,8 +356,7 @@ static int run_daemon(const struct ask *a, int news_fd)
 	tell(news_fd, code, why);
 	if (code == 0)
 		serve(a, fs, &set);
-	bw_fs_free(fs);
-	bw_log_close(log);
+	leave(fs, log);
 	return code;
 }
 
