@@ -475,7 +475,7 @@ int bw_store_file_new(const char *dir, bool create, unsigned threads, struct bw_
 	if (err)
 		goto fail;
 	/* Read-only or full: then no other directory is ever taken for this one. */
-	(void)file_anchor_make(r);
+	(void)file_anchor_make(r, create);
 	file_tmp_clean(r);
 	file_root_unref(r);
 	err = bw_workq_new("bw-file", threads ? threads : THREADS_DEFAULT, &f->q);

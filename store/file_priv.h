@@ -61,7 +61,8 @@ int file_root_check(struct file_store *f, const struct file_root *r) bw_must_che
 int file_parent(struct file_root *r, const char *path, bool create, int *ret_fd,
 		const char **ret_base) bw_must_check;
 int file_tmp_dir(struct file_root *r) bw_must_check;	/* descriptor or -errno */
-int file_anchor_make(struct file_root *r);	/* when it has none */
+/* When it has none, and create is set or something was put there before: only looking leaves no trace. */
+int file_anchor_make(struct file_root *r, bool create);
 static inline bool file_is_private(const char *name)
 {
 	return strcmp(name, FILE_TMP) == 0 || strcmp(name, FILE_ANCHOR) == 0;

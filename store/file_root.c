@@ -28,6 +28,21 @@ int file_sync(int fd)
 	return 0;
 }
 
+static int enter(int parent, const char *name, bool create)
+{
+	/* Somebody may remove the directory between the two calls; not for ever, though. */
+	for (int tries = 0; tries < 16; tries++) {
+		int fd = openat(parent, name, DIR_FLAGS | O_NOFOLLOW);
+		if (fd >= 0)
+			return fd;
+		if (errno != ENOENT || !create)
+			return -errno;
+		if (mkdirat(parent, name, 0755) != 0 && errno != EEXIST)
+			return -errno;
+	}
+	return -ENOENT;
+}
+
 /* ---- The store directory -------------------------------------------------------------------- */
 
 static void anchor_read(struct file_root *r)
@@ -43,7 +58,7 @@ static void anchor_read(struct file_root *r)
 	close(fd);
 }
 
-int file_anchor_make(struct file_root *r)
+int file_anchor_make(struct file_root *r, bool create)
 {
 	char text[FILE_ANCHOR_LEN + 1], name[sizeof(FILE_TMP) + sizeof(FILE_ANCHOR) + sizeof(text)];
 	uint8_t id[FILE_ANCHOR_LEN / 2];
@@ -53,7 +68,7 @@ int file_anchor_make(struct file_root *r)
 		return 0;
 	bw_random(id, sizeof(id));
 	bw_hex(id, sizeof(id), text);
-	tmp = file_tmp_dir(r);
+	tmp = enter(r->fd, FILE_TMP, create);
 	if (tmp < 0)
 		return tmp;
 	close(tmp);
@@ -181,21 +196,6 @@ static int sync_entry(struct file_root *r, int parent, const char *path, size_t 
 	if (!err)
 		atomic_store_explicit(slot, hash, memory_order_relaxed);
 	return err;
-}
-
-static int enter(int parent, const char *name, bool create)
-{
-	/* Somebody may remove the directory between the two calls; not for ever, though. */
-	for (int tries = 0; tries < 16; tries++) {
-		int fd = openat(parent, name, DIR_FLAGS | O_NOFOLLOW);
-		if (fd >= 0)
-			return fd;
-		if (errno != ENOENT || !create)
-			return -errno;
-		if (mkdirat(parent, name, 0755) != 0 && errno != EEXIST)
-			return -errno;
-	}
-	return -ENOENT;
 }
 
 /* One segment of a path, checked: nothing here trusts that keys were. */
