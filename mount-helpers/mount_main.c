@@ -77,6 +77,28 @@ static int bw_printf_like(3, 4) say(const struct ask *a, int code, const char *f
 
 /* ---- Arguments -------------------------------------------------------------------------------- */
 
+static int check_dir(struct ask *a)
+{
+	struct stat st;
+
+	if (realpath(a->dir, a->real_dir) && stat(a->real_dir, &st) == 0) {
+		if (S_ISDIR(st.st_mode))
+			return -1;
+		return say(a, BW_FS_MOUNT_FAILED, "%s is not a directory to mount on", a->dir);
+	}
+	switch (errno) {
+	case ENOENT:
+		return say(a, BW_FS_MOUNT_FAILED,
+			   "there is no directory %s to mount on; make it with mkdir -p", a->dir);
+	case ENOTCONN:
+		return say(a, BW_FS_MOUNT_FAILED,
+			   "a mount at %s has lost its daemon; run umount %s first", a->dir, a->dir);
+	default:
+		return say(a, BW_FS_MOUNT_FAILED, "cannot mount on %s: %s", a->dir,
+			   strerrordesc_np(errno));
+	}
+}
+
 static int check_operands(struct ask *a, int argc, char **argv)
 {
 	char why[WHY_MAX] = "";
@@ -88,23 +110,7 @@ static int check_operands(struct ask *a, int argc, char **argv)
 	a->dir = argv[optind + 1];
 	if (bw_url_parse(a->url, &url, why, sizeof(why)) < 0)
 		return say(a, BW_FS_USAGE, "%s", why);
-	struct stat st;
-
-	if (realpath(a->dir, a->real_dir) && stat(a->real_dir, &st) == 0) {
-		if (S_ISDIR(st.st_mode))
-			return -1;
-		return say(a, BW_FS_MOUNT_FAILED, "%s is not a directory to mount on", a->dir);
-	}
-	switch (errno) {
-	case ENOENT:
-		return say(a, BW_FS_MOUNT_FAILED, "there is no directory %s to mount on", a->dir);
-	case ENOTCONN:
-		return say(a, BW_FS_MOUNT_FAILED,
-			   "a mount at %s has lost its daemon; run umount %s first", a->dir, a->dir);
-	default:
-		return say(a, BW_FS_MOUNT_FAILED, "cannot use the directory %s: %s", a->dir,
-			   strerrordesc_np(errno));
-	}
+	return check_dir(a);
 }
 
 static int take_option(struct ask *a, int option, char **argv, int at)
@@ -323,16 +329,17 @@ static void leave_terminal(int *pipe_fd, bool keep_stderr)
 	fcntl(*pipe_fd, F_SETFD, FD_CLOEXEC);
 }
 
-static void tell(int fd, int code, const char *why)
+/* False: the parent is gone, so nobody wants this mount any more. */
+static bool tell(int fd, int code, const char *why)
 {
 	struct news n = {.code = code};
 
 	snprintf(n.why, sizeof(n.why), "%s", why);
-	/* One write below PIPE_BUF is whole or not at all; a parent that is gone hears nothing. */
+	/* One write below PIPE_BUF is whole or not at all. */
 	ssize_t written = write(fd, &n, sizeof(n));
 
-	(void)written;
 	close(fd);
+	return written == (ssize_t)sizeof(n);
 }
 
 static int run_daemon(const struct ask *a, int news_fd)
@@ -353,8 +360,7 @@ static int run_daemon(const struct ask *a, int news_fd)
 		if (chdir("/") < 0)
 			code = BW_FS_SYSTEM;
 	}
-	tell(news_fd, code, why);
-	if (code == 0)
+	if (tell(news_fd, code, why) && code == 0)
 		serve(a, fs, &set);
 	leave(fs, log);
 	return code;

@@ -638,6 +638,7 @@ class MountArguments(Case):
     def test_what_is_missing(self):
         mnt = self.path("mnt")
         self.both(32, "there is no directory", self.url, mnt)
+        self.both(32, "is not a directory", self.url, self.path("file", b"x"))
         os.mkdir(mnt)
         self.both(32, r"\w", self.url, mnt)
         os.mkdir(self.store)
