@@ -77,11 +77,11 @@ class Case(unittest.TestCase):
         return int(self.good("put", self.url, producer, *self.files(*contents)))
 
     def objects(self, part):
-        """Files of the store whose path contains part, sorted."""
+        """Objects of the store whose path contains part, sorted; a file store's own files begin with a dot."""
         found = []
         for folder, _, names in os.walk(self.store):
             found += [os.path.join(folder, n) for n in names if part in os.path.join(folder, n)]
-        return sorted(found)
+        return sorted(path for path in found if "/." not in path)
 
 
 def damage(path, data=None, keep=None, flip=None):
@@ -162,7 +162,7 @@ class Frame(Case):
         os.mkdir(self.store)
         for args in calls:
             self.bad(1, "there is no stream at .*init", *args)
-        self.assertEqual(os.listdir(self.store), [])
+        self.assertEqual(self.objects(""), [])
 
     def test_store_that_refuses(self):
         self.create()
