@@ -1,0 +1,735 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the contract does not say: objects as files, and what can befall a directory. */
+#include "tests/support/stores.h"
+
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define expect(outcome, wanted)                                                                    \
+	do {                                                                                       \
+		enum bw_outcome expect_o = (outcome);                                              \
+		cr_assert_eq(expect_o, wanted, "%s, not %s", bw_outcome_name(expect_o),            \
+			     bw_outcome_name(wanted));                                             \
+	} while (0)
+
+struct fixture {
+	char top[BW_TMPDIR_MAX];	/* the store is in a directory below it */
+	char dir[BW_TMPDIR_MAX + 16];
+	char elsewhere[BW_TMPDIR_MAX + 16];
+	struct bw_store *s;
+};
+
+static void open_store(struct fixture *f)
+{
+	cr_assert_eq(bw_store_file_new(f->dir, true, 0, &f->s), 0);
+}
+
+static void setup(struct fixture *f)
+{
+	bw_test_tmpdir(f->top);
+	snprintf(f->dir, sizeof(f->dir), "%s/store", f->top);
+	snprintf(f->elsewhere, sizeof(f->elsewhere), "%s/elsewhere", f->top);
+	open_store(f);
+}
+
+static void teardown(struct fixture *f)
+{
+	bw_store_free(f->s);
+	bw_test_rmtree(f->top);
+}
+
+/* A path below the directory of the store. */
+static const char *below(struct fixture *f, const char *name, char path[512])
+{
+	snprintf(path, 512, "%s/%s", f->dir, name);
+	return path;
+}
+
+static unsigned entries_of(const char *path)
+{
+	DIR *d = opendir(path);
+	unsigned n = 0;
+
+	if (!d)
+		return 0;
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n - 2;
+}
+
+static unsigned temporaries(struct fixture *f)
+{
+	char path[512];
+
+	return entries_of(below(f, ".tmp", path));
+}
+
+static size_t keys(struct fixture *f)
+{
+	struct bw_op op;
+
+	bw_op_list(&op, "", "", 1000);
+	expect(bw_store_sync(f->s, &op), BW_OK);
+	size_t n = op.listing->n;
+
+	bw_op_done(&op);
+	return n;
+}
+
+/* Every kind of request ends with this outcome and error; what is in the store must not be told. */
+static void assert_all_end(struct fixture *f, enum bw_outcome wanted, int err)
+{
+	struct bw_bytes_body body;
+	struct bw_op op;
+
+	bw_bytes_body_init(&body, "bytes", 5);
+	for (int i = 0; i < 7; i++) {
+		const char *key = i % 2 ? "known" : "unknown/key";
+		if (i < 2)
+			bw_op_get_all(&op, key, 100);
+		else if (i < 4)
+			bw_op_put(&op, key, &body.body, i == 2);
+		else if (i < 6)
+			bw_op_delete(&op, key);
+		else
+			bw_op_list(&op, "", "", 10);
+		enum bw_outcome o = bw_store_sync(f->s, &op);
+		cr_assert_eq(o, wanted, "request %d: %s, not %s", i, bw_outcome_name(o),
+			     bw_outcome_name(wanted));
+		cr_assert_eq(op.err, err, "request %d: err %d", i, op.err);
+		cr_assert_neq(op.detail[0], 0);
+	}
+}
+
+/* ---- Files ---------------------------------------------------------------------------------- */
+
+Test(file, an_object_is_a_file_with_its_bytes)
+{
+	struct fixture f;
+	char path[512], bytes[16];
+	struct stat st;
+
+	umask(027);
+	setup(&f);
+	expect(bw_test_put(f.s, "a/b", "bytes", 5, true), BW_OK);
+	cr_assert_eq(stat(below(&f, "a/b", path), &st), 0);
+	cr_assert_eq(st.st_mode, S_IFREG | 0640);
+	cr_assert_eq(st.st_nlink, 1, "the temporary name is left");
+	FILE *file = fopen(path, "r");
+	cr_assert_eq(fread(bytes, 1, sizeof(bytes), file), 5);
+	fclose(file);
+	cr_assert_arr_eq(bytes, "bytes", 5);
+	cr_assert_eq(stat(below(&f, "a", path), &st), 0);
+	cr_assert_eq(st.st_mode, S_IFDIR | 0750);
+	cr_assert_eq(temporaries(&f), 0);
+	teardown(&f);
+}
+
+Test(file, objects_outlive_the_store)
+{
+	struct fixture f;
+
+	setup(&f);
+	expect(bw_test_put(f.s, "a/b", "bytes", 5, true), BW_OK);
+	bw_store_free(f.s);
+	open_store(&f);
+	cr_assert(bw_test_holds(f.s, "a/b", "bytes", 5));
+	expect(bw_test_put(f.s, "a/b", "other", 5, true), BW_EXISTS);
+	teardown(&f);
+}
+
+Test(file, two_stores_on_one_directory_see_each_other)
+{
+	struct fixture f;
+	struct bw_store *other;
+
+	setup(&f);
+	cr_assert_eq(bw_store_file_new(f.dir, false, 1, &other), 0);
+	for (int i = 0; i < 50; i++) {
+		char key[32];
+		snprintf(key, sizeof(key), "d%d/k", i);
+		expect(bw_test_put(i % 2 ? f.s : other, key, "1", 1, true), BW_OK);
+		expect(bw_test_put(i % 2 ? other : f.s, key, "2", 1, true), BW_EXISTS);
+		cr_assert(bw_test_holds(i % 2 ? other : f.s, key, "1", 1));
+	}
+	bw_store_free(other);
+	teardown(&f);
+}
+
+Test(file, open_says_what_is_wrong)
+{
+	struct fixture f;
+	struct bw_store *s = NULL;
+	char path[512];
+
+	setup(&f);
+	cr_assert_eq(bw_store_file_new(below(&f, "missing", path), false, 0, &s), -ENOENT);
+	expect(bw_test_put(f.s, "file", "", 0, true), BW_OK);
+	cr_assert_eq(bw_store_file_new(below(&f, "file", path), false, 0, &s), -ENOTDIR);
+	cr_assert_eq(bw_store_file_new(below(&f, "file", path), true, 0, &s), -ENOTDIR);
+	cr_assert_eq(bw_store_file_new(below(&f, "file/x", path), true, 0, &s), -ENOTDIR);
+	cr_assert_null(s);
+	cr_assert_eq(bw_store_file_new(below(&f, "new/deep/er", path), true, 0, &s), 0);
+	expect(bw_test_put(s, "k", "", 0, true), BW_OK);
+	bw_store_free(s);
+	teardown(&f);
+}
+
+Test(file, a_key_and_a_directory_of_one_name)
+{
+	struct fixture f;
+	struct bw_blob *blob;
+	struct bw_op op;
+	struct bw_bytes_body body;
+
+	setup(&f);
+	bw_bytes_body_init(&body, "x", 1);
+	expect(bw_test_put(f.s, "a/b", "1", 1, true), BW_OK);
+	for (int i = 0; i < 4; i++) {
+		bw_op_put(&op, i < 2 ? "a" : "a/b/c", &body.body, i % 2);
+		expect(bw_store_sync(f.s, &op), BW_DENIED);
+		cr_assert_neq(op.err, 0);
+	}
+	expect(bw_test_get(f.s, "a", &blob), BW_NOT_FOUND);
+	expect(bw_test_delete(f.s, "a/b/c"), BW_NOT_FOUND);
+	cr_assert(bw_test_holds(f.s, "a/b", "1", 1));
+	cr_assert_eq(temporaries(&f), 0);
+	teardown(&f);
+}
+
+Test(file, a_segment_no_file_can_have)
+{
+	struct fixture f;
+	struct bw_blob *blob;
+	char key[300];
+
+	setup(&f);
+	memset(key, 'k', 256);
+	key[256] = 0;
+	expect(bw_test_get(f.s, key, &blob), BW_NOT_FOUND);
+	expect(bw_test_delete(f.s, key), BW_NOT_FOUND);
+	expect(bw_test_put(f.s, key, "", 0, true), BW_DENIED);
+	expect(bw_test_put(f.s, key, "", 0, false), BW_DENIED);
+	teardown(&f);
+}
+
+/* ---- Temporary files ------------------------------------------------------------------------ */
+
+Test(file, temporaries_are_no_objects)
+{
+	struct fixture f;
+	struct bw_blob *blob;
+	struct bw_op op;
+	char path[512];
+
+	setup(&f);
+	expect(bw_test_put(f.s, "k", "", 0, true), BW_OK);
+	close(open(below(&f, ".tmp/x", path), O_CREAT | O_WRONLY, 0644));
+	expect(bw_test_get(f.s, ".tmp/x", &blob), BW_NOT_FOUND);
+	expect(bw_test_delete(f.s, ".tmp/x"), BW_NOT_FOUND);
+	expect(bw_test_put(f.s, ".tmp/x", "", 0, false), BW_DENIED);
+	expect(bw_test_put(f.s, ".tmp", "", 0, true), BW_DENIED);
+	cr_assert_eq(temporaries(&f), 1);
+	cr_assert_eq(keys(&f), 1);
+	bw_op_list(&op, ".tmp/", "", 10);
+	expect(bw_store_sync(f.s, &op), BW_OK);
+	cr_assert_eq(op.listing->n, 0);
+	bw_op_done(&op);
+	/* Only there is that name taken. */
+	expect(bw_test_put(f.s, "a/.tmp/x", "", 0, true), BW_OK);
+	expect(bw_test_put(f.s, ".tmpx", "", 0, true), BW_OK);
+	cr_assert_eq(keys(&f), 3);
+	teardown(&f);
+}
+
+/* Ends the process when it is asked for its second piece. */
+static int read_and_die(struct bw_body *body, uint64_t off, void *buf, size_t len)
+{
+	(void)body;
+	if (off)
+		_exit(7);
+	memset(buf, 'x', len);
+	return 0;
+}
+
+static int put_and_die(struct fixture *f, const char *key, bool if_absent)
+{
+	struct bw_body body = {.size = 3 << 20, .read = read_and_die};
+	struct bw_op op;
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct bw_store *s;
+		if (bw_store_file_new(f->dir, false, 1, &s) != 0)
+			_exit(1);
+		bw_op_put(&op, key, &body, if_absent);
+		bw_store_sync(s, &op);
+		_exit(2);
+	}
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	return WEXITSTATUS(status);
+}
+
+Test(file, a_put_that_was_killed_leaves_nothing_to_see)
+{
+	struct fixture f;
+	struct bw_blob *blob;
+
+	setup(&f);
+	expect(bw_test_put(f.s, "old", "old", 3, true), BW_OK);
+	cr_assert_eq(put_and_die(&f, "new/key", true), 7);
+	cr_assert_eq(put_and_die(&f, "old", false), 7);
+	cr_assert_eq(temporaries(&f), 2, "the puts did not die in the middle");
+	expect(bw_test_get(f.s, "new/key", &blob), BW_NOT_FOUND);
+	cr_assert(bw_test_holds(f.s, "old", "old", 3));
+	cr_assert_eq(keys(&f), 1);
+	expect(bw_test_put(f.s, "new/key", "new", 3, true), BW_OK);
+	teardown(&f);
+}
+
+static enum bw_fault die(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
+{
+	(void)op, (void)nth;
+	return *(enum bw_fault *)plan->ctx;
+}
+
+static int put_with_fault(struct fixture *f, const char *key, enum bw_fault fault)
+{
+	struct bw_fault_plan plan = {.decide = die, .ctx = &fault};
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct bw_store *s;
+		if (bw_store_file_new(f->dir, false, 1, &s) != 0 ||
+		    bw_filter_fault_new(s, &plan, &s) != 0)
+			_exit(1);
+		bw_test_put(s, key, "bytes", 5, true);
+		_exit(2);
+	}
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	return WEXITSTATUS(status);
+}
+
+Test(file, S2_what_was_applied_survives_the_process)
+{
+	struct fixture f;
+	struct bw_blob *blob;
+
+	setup(&f);
+	cr_assert_eq(put_with_fault(&f, "k", BW_FAULT_DIE_BEFORE), 137);
+	expect(bw_test_get(f.s, "k", &blob), BW_NOT_FOUND);
+	cr_assert_eq(put_with_fault(&f, "k", BW_FAULT_DIE_AFTER), 137);
+	cr_assert(bw_test_holds(f.s, "k", "bytes", 5));
+	cr_assert_eq(temporaries(&f), 0);
+	teardown(&f);
+}
+
+Test(file, old_temporaries_are_removed_at_open)
+{
+	struct fixture f;
+	struct timespec old[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = 0}};
+	char path[512];
+
+	setup(&f);
+	cr_assert_eq(put_and_die(&f, "a", true), 7);
+	bw_store_free(f.s);
+	open_store(&f);
+	cr_assert_eq(temporaries(&f), 1, "of a put that may be under way");
+	bw_store_free(f.s);
+	for (int hours = 23; hours <= 25; hours += 2) {
+		struct dirent *e;
+		DIR *d = opendir(below(&f, ".tmp", path));
+		old[1].tv_sec = bw_wall_ms() / 1000 - hours * 3600;
+		while ((e = readdir(d)))
+			if (e->d_name[0] != '.')
+				cr_assert_eq(utimensat(dirfd(d), e->d_name, old, 0), 0);
+		closedir(d);
+		open_store(&f);
+		cr_assert_eq(temporaries(&f), hours < 24);
+		if (hours < 24)
+			bw_store_free(f.s);
+	}
+	teardown(&f);
+}
+
+/* ---- What others leave in the directory ----------------------------------------------------- */
+
+Test(file, no_symbolic_link_is_followed)
+{
+	struct fixture f;
+	struct bw_blob *blob;
+	char path[512], target[512];
+
+	setup(&f);
+	cr_assert_eq(mkdir(f.elsewhere, 0755), 0);
+	snprintf(target, sizeof(target), "%s/secret", f.elsewhere);
+	FILE *file = fopen(target, "w");
+	fputs("secret", file);
+	fclose(file);
+	cr_assert_eq(symlink(target, below(&f, "link", path)), 0);
+	cr_assert_eq(symlink(f.elsewhere, below(&f, "way", path)), 0);
+	expect(bw_test_get(f.s, "link", &blob), BW_DENIED);
+	expect(bw_test_put(f.s, "link", "x", 1, true), BW_DENIED);
+	expect(bw_test_get(f.s, "way/secret", &blob), BW_NOT_FOUND);
+	expect(bw_test_put(f.s, "way/new", "x", 1, true), BW_DENIED);
+	expect(bw_test_put(f.s, "way/secret", "x", 1, false), BW_DENIED);
+	expect(bw_test_delete(f.s, "way/secret"), BW_NOT_FOUND);
+	cr_assert_eq(keys(&f), 0);
+	cr_assert_eq(entries_of(f.elsewhere), 1);
+	file = fopen(target, "r");
+	char bytes[16] = "";
+	cr_assert_eq(fread(bytes, 1, sizeof(bytes), file), 6);
+	cr_assert_str_eq(bytes, "secret");
+	fclose(file);
+	teardown(&f);
+}
+
+Test(file, what_is_no_object_is_left_alone, .timeout = 30)
+{
+	struct fixture f;
+	struct bw_blob *blob;
+	char path[512];
+
+	setup(&f);
+	cr_assert_eq(mkfifo(below(&f, "pipe", path), 0644), 0);
+	cr_assert_eq(mkdir(below(&f, "lost+found", path), 0700), 0);
+	close(open(below(&f, "my notes.txt", path), O_CREAT | O_WRONLY, 0644));
+	close(open(below(&f, "lost+found/x", path), O_CREAT | O_WRONLY, 0644));
+	expect(bw_test_put(f.s, "k", "", 0, true), BW_OK);
+	cr_assert_eq(keys(&f), 1);
+	expect(bw_test_get(f.s, "pipe", &blob), BW_DENIED);
+	expect(bw_test_put(f.s, "pipe", "", 0, true), BW_DENIED);
+	teardown(&f);
+}
+
+/* ---- Large directories ---------------------------------------------------------------------- */
+
+static size_t list_all(struct bw_store *s, const char *prefix, unsigned max)
+{
+	char last[BW_KEY_MAX + 1] = "";
+	bool more = true;
+	struct bw_op op;
+	size_t n = 0;
+
+	while (more) {
+		bw_op_list(&op, prefix, last, max);
+		expect(bw_store_sync(s, &op), BW_OK);
+		more = op.listing->more;
+		for (size_t i = 0; i < op.listing->n; i++, n++) {
+			cr_assert_gt(strcmp(op.listing->items[i].key, last), 0);
+			snprintf(last, sizeof(last), "%s", op.listing->items[i].key);
+		}
+		bw_op_done(&op);
+	}
+	return n;
+}
+
+Test(file, list_of_directories_larger_than_what_is_kept_of_them)
+{
+	enum { FILES = 5000, EMPTY = 3000 };
+	struct fixture f;
+	char path[512], name[64];
+
+	setup(&f);
+	cr_assert_eq(mkdir(below(&f, "files", path), 0755), 0);
+	cr_assert_eq(mkdir(below(&f, "empty", path), 0755), 0);
+	for (unsigned i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "files/%u", i * 7919 % FILES);
+		close(open(below(&f, name, path), O_CREAT | O_WRONLY, 0644));
+	}
+	for (unsigned i = 0; i < EMPTY; i++) {
+		snprintf(name, sizeof(name), "empty/%u", i);
+		cr_assert_eq(mkdir(below(&f, name, path), 0755), 0);
+	}
+	expect(bw_test_put(f.s, "empty/z", "", 0, true), BW_OK);
+	cr_assert_eq(list_all(f.s, "", 1000), FILES + 1);
+	cr_assert_eq(list_all(f.s, "", 999), FILES + 1);
+	cr_assert_eq(list_all(f.s, "files/", 700), FILES);
+	cr_assert_eq(list_all(f.s, "files/49", 100), 111);
+	cr_assert_eq(list_all(f.s, "empty", 1), 1);
+	teardown(&f);
+}
+
+static unsigned open_files(void)
+{
+	return entries_of("/proc/self/fd");
+}
+
+Test(file, ten_thousand_requests_leave_no_file_open, .timeout = 300)
+{
+	struct fixture f;
+	struct bw_blob *blob;
+	struct bw_op op;
+	char key[64];
+
+	setup(&f);
+	expect(bw_test_put(f.s, "some/object", "bytes", 5, true), BW_OK);
+	unsigned before = open_files();
+
+	for (unsigned i = 0; i < 10000; i++) {
+		snprintf(key, sizeof(key), "d%u/%u", i % 3, i % 50);
+		switch (i % 10) {
+		case 0:
+			bw_test_put(f.s, key, key, 3, i % 20);
+			break;
+		case 1:
+			bw_test_delete(f.s, key);
+			break;
+		case 2:
+			bw_op_list(&op, "", "", 5);
+			bw_store_sync(f.s, &op);
+			bw_op_done(&op);
+			break;
+		case 3:
+			expect(bw_test_put(f.s, "some/object", "x", 1, true), BW_EXISTS);
+			break;
+		case 4:
+			expect(bw_test_get(f.s, "some", &blob), BW_NOT_FOUND);
+			break;
+		case 5:
+			bw_op_get(&op, "some/object", 3, 3);
+			expect(bw_store_sync(f.s, &op), BW_CORRUPT);
+			break;
+		case 6:
+			expect(bw_test_put(f.s, "some/object/x", "x", 1, true), BW_DENIED);
+			break;
+		default:
+			cr_assert(bw_test_holds(f.s, "some/object", "bytes", 5));
+		}
+	}
+	cr_assert_eq(open_files(), before);
+	cr_assert_eq(temporaries(&f), 0);
+	teardown(&f);
+}
+
+/* ---- The directory goes and comes ----------------------------------------------------------- */
+
+Test(file, a_directory_moved_away_is_unreachable_until_it_is_back)
+{
+	struct fixture f;
+	struct bw_blob *blob;
+
+	setup(&f);
+	expect(bw_test_put(f.s, "known", "1", 1, true), BW_OK);
+	for (int i = 0; i < 3; i++) {
+		cr_assert_eq(rename(f.dir, f.elsewhere), 0);
+		assert_all_end(&f, BW_UNREACHABLE, -ENOENT);
+		cr_assert_eq(rename(f.elsewhere, f.dir), 0);
+		cr_assert(bw_test_holds(f.s, "known", "1", 1));
+		expect(bw_test_get(f.s, "unknown/key", &blob), BW_NOT_FOUND);
+		expect(bw_test_put(f.s, "unknown/key", "", 0, true), BW_OK);
+		expect(bw_test_delete(f.s, "unknown/key"), BW_OK);
+	}
+	teardown(&f);
+}
+
+Test(file, a_directory_removed_is_unreachable_until_its_objects_are_back)
+{
+	struct fixture f;
+	struct bw_store *other;
+	struct bw_blob *blob;
+
+	setup(&f);
+	expect(bw_test_put(f.s, "known", "1", 1, true), BW_OK);
+	bw_test_rmtree(f.dir);
+	assert_all_end(&f, BW_UNREACHABLE, -ENOENT);
+	/* An empty directory is what a file system that was unmounted leaves behind. */
+	cr_assert_eq(mkdir(f.dir, 0755), 0);
+	assert_all_end(&f, BW_UNREACHABLE, -ESTALE);
+	cr_assert_eq(bw_store_file_new(f.dir, false, 1, &other), 0);
+	expect(bw_test_put(other, "restored", "2", 1, true), BW_OK);
+	bw_store_free(other);
+	cr_assert(bw_test_holds(f.s, "restored", "2", 1));
+	expect(bw_test_get(f.s, "known", &blob), BW_NOT_FOUND);
+	expect(bw_test_put(f.s, "known", "3", 1, true), BW_OK);
+	cr_assert(bw_test_holds(f.s, "known", "3", 1));
+	teardown(&f);
+}
+
+Test(file, a_file_in_the_place_of_the_directory_is_no_store)
+{
+	struct fixture f;
+
+	setup(&f);
+	expect(bw_test_put(f.s, "known", "1", 1, true), BW_OK);
+	cr_assert_eq(rename(f.dir, f.elsewhere), 0);
+	close(open(f.dir, O_CREAT | O_WRONLY, 0644));
+	assert_all_end(&f, BW_UNREACHABLE, -ENOTDIR);
+	cr_assert_eq(unlink(f.dir), 0);
+	cr_assert_eq(rename(f.elsewhere, f.dir), 0);
+	cr_assert(bw_test_holds(f.s, "known", "1", 1));
+	teardown(&f);
+}
+
+/* ---- File systems of their own (root only) -------------------------------------------------- */
+
+/* False: told to skip.  Mounts end with the test's process, whatever becomes of it. */
+static bool mount_tmpfs(struct fixture *f, const char *options)
+{
+	const char *skip = getenv("BW_SKIP_ROOT");
+
+	if (skip && strcmp(skip, "1") == 0)
+		return false;
+	cr_assert_eq(unshare(CLONE_NEWNS), 0, "needs root; BW_SKIP_ROOT=1 skips it");
+	cr_assert_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	bw_test_tmpdir(f->top);
+	snprintf(f->dir, sizeof(f->dir), "%s/store", f->top);
+	cr_assert_eq(mkdir(f->dir, 0755), 0);
+	cr_assert_eq(mount("tmpfs", f->dir, "tmpfs", 0, options), 0);
+	open_store(f);
+	return true;
+}
+
+static void unmount_tmpfs(struct fixture *f)
+{
+	bw_store_free(f->s);
+	umount2(f->dir, MNT_DETACH);
+	bw_test_rmtree(f->top);
+}
+
+static enum bw_outcome put_zeros(struct bw_store *s, const char *key, size_t len, bool if_absent,
+				 int *ret_err)
+{
+	struct bw_bytes_body body;
+	struct bw_op op;
+	void *bytes = calloc(1, len);
+
+	bw_bytes_body_init(&body, bytes, len);
+	bw_op_put(&op, key, &body.body, if_absent);
+	bw_store_sync(s, &op);
+	free(bytes);
+	*ret_err = bw_op_err(&op);
+	return op.outcome;
+}
+
+Test(file, a_full_disk_is_full_and_keeps_what_it_had)
+{
+	struct fixture f;
+	struct bw_blob *blob;
+	int err;
+
+	if (!mount_tmpfs(&f, "size=2m"))
+		cr_skip("BW_SKIP_ROOT");
+	expect(bw_test_put(f.s, "kept", "kept", 4, true), BW_OK);
+	for (int i = 0; i < 4; i++) {
+		const char *key = i % 2 ? "kept" : "new/key";
+		expect(put_zeros(f.s, key, 4 << 20, i == 0, &err), BW_FULL);
+		cr_assert_eq(err, -ENOSPC);
+		cr_assert_eq(temporaries(&f), 0, "what did not fit takes up the disk");
+	}
+	expect(bw_test_get(f.s, "new/key", &blob), BW_NOT_FOUND);
+	cr_assert(bw_test_holds(f.s, "kept", "kept", 4));
+	expect(put_zeros(f.s, "new/key", 1 << 20, true, &err), BW_OK);
+	expect(bw_test_delete(f.s, "new/key"), BW_OK);
+	unmount_tmpfs(&f);
+}
+
+Test(file, no_inode_left_is_full_too)
+{
+	struct fixture f;
+	int err = 0;
+
+	if (!mount_tmpfs(&f, "nr_inodes=12"))
+		cr_skip("BW_SKIP_ROOT");
+	expect(bw_test_put(f.s, "kept", "kept", 4, true), BW_OK);
+	enum bw_outcome o = BW_OK;
+	for (int i = 0; i < 20 && o == BW_OK; i++) {
+		char key[32];
+		snprintf(key, sizeof(key), "a%d/b/c/d", i);
+		o = put_zeros(f.s, key, 1, true, &err);
+	}
+	expect(o, BW_FULL);
+	cr_assert_eq(err, -ENOSPC);
+	cr_assert_eq(temporaries(&f), 0);
+	cr_assert(bw_test_holds(f.s, "kept", "kept", 4));
+	unmount_tmpfs(&f);
+}
+
+Test(file, a_read_only_directory_is_denied_and_reads_go_on)
+{
+	struct fixture f;
+	struct bw_blob *blob;
+	struct bw_store *s;
+	int err;
+
+	if (!mount_tmpfs(&f, "size=2m"))
+		cr_skip("BW_SKIP_ROOT");
+	expect(bw_test_put(f.s, "d/kept", "kept", 4, true), BW_OK);
+	cr_assert_eq(mount(NULL, f.dir, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+	for (int i = 0; i < 4; i++) {
+		expect(put_zeros(f.s, i < 2 ? "d/kept" : "e/new", 5, i % 2, &err), BW_DENIED);
+		cr_assert_eq(err, -EROFS);
+	}
+	expect(bw_test_delete(f.s, "d/kept"), BW_DENIED);
+	expect(bw_test_get(f.s, "e/new", &blob), BW_NOT_FOUND);
+	cr_assert(bw_test_holds(f.s, "d/kept", "kept", 4));
+	cr_assert_eq(bw_store_file_new(f.dir, true, 1, &s), 0, "reading needs no leave to write");
+	cr_assert(bw_test_holds(s, "d/kept", "kept", 4));
+	bw_store_free(s);
+	cr_assert_eq(mount(NULL, f.dir, NULL, MS_REMOUNT, NULL), 0);
+	expect(bw_test_put(f.s, "e/new", "1", 1, true), BW_OK);
+	unmount_tmpfs(&f);
+}
+
+Test(file, an_unmounted_file_system_is_not_an_empty_store)
+{
+	struct fixture f;
+
+	if (!mount_tmpfs(&f, "size=2m"))
+		cr_skip("BW_SKIP_ROOT");
+	expect(bw_test_put(f.s, "known", "1", 1, true), BW_OK);
+	cr_assert_eq(umount2(f.dir, MNT_DETACH), 0);
+	assert_all_end(&f, BW_UNREACHABLE, -ESTALE);
+	unmount_tmpfs(&f);
+}
+
+/* Root may do anything, so somebody else tries. */
+Test(file, no_permission_is_denied)
+{
+	struct fixture f;
+	int status;
+
+	if (geteuid() != 0)
+		cr_skip("the test gives its rights away");
+	setup(&f);
+	cr_assert_eq(chmod(f.top, 0755), 0);
+	expect(bw_test_put(f.s, "open", "1", 1, true), BW_OK);
+	expect(bw_test_put(f.s, "d/closed", "1", 1, true), BW_OK);
+	char path[512];
+	cr_assert_eq(chmod(below(&f, "d", path), 0700), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		struct bw_store *s;
+		struct bw_blob *blob;
+		int err;
+		if (setresgid(65534, 65534, 65534) || setresuid(65534, 65534, 65534) ||
+		    bw_store_file_new(f.dir, false, 1, &s))
+			_exit(1);
+		if (bw_test_get(s, "open", &blob) != BW_OK)
+			_exit(2);
+		if (bw_test_get(s, "d/closed", &blob) != BW_DENIED)
+			_exit(3);
+		if (put_zeros(s, "new", 1, true, &err) != BW_DENIED || err != -BW_E_DENIED)
+			_exit(4);
+		if (bw_test_delete(s, "open") != BW_DENIED)
+			_exit(5);
+		struct bw_op op;
+		bw_op_list(&op, "", "", 10);
+		_exit(bw_store_sync(s, &op) == BW_DENIED ? 0 : 6);
+	}
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert_eq(status, 0, "step %d", WEXITSTATUS(status));
+	teardown(&f);
+}

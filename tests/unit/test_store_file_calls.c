@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The system calls of the file backend: their order, which is what makes OK durable, and what is
+ * said when one of them fails.  This program's own fsync() and its like stand before the C library's.
+ */
+#include "tests/support/stores.h"
+
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum call { NONE, FSYNC_FILE, FSYNC_DIR, LINK, RENAME, UNLINK, WRITE, PREAD };
+
+/* What was called, in order; one worker thread calls. */
+static struct {
+	bool on;
+	char text[1024];	/* "fsync(a/b) link(a/b/c) ..." */
+	enum call fail;
+	int err;
+	bool fail_after;	/* the call is made before it fails */
+	unsigned skip;		/* calls of that kind that do not fail */
+	char root[BW_TMPDIR_MAX];
+} calls;
+
+static bool fails(enum call call)
+{
+	if (!calls.on || calls.fail != call || calls.skip > 0) {
+		calls.skip -= calls.on && calls.fail == call;
+		return false;
+	}
+	errno = calls.err;
+	return true;
+}
+
+/* The path of fd below the store directory: "." for itself, "tmp" for any temporary file. */
+static void note(const char *what, int fd, const char *name)
+{
+	char link[64], path[512], entry[600];
+
+	if (!calls.on)
+		return;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	ssize_t n = readlink(link, path, sizeof(path) - 1);
+	path[n < 0 ? 0 : n] = 0;
+	size_t root = strlen(calls.root);
+	const char *at = strncmp(path, calls.root, root) == 0 ? path + root : path;
+	at = *at == '/' ? at + 1 : at;
+	if (strncmp(at, ".tmp", 4) == 0)
+		snprintf(entry, sizeof(entry), "%s(tmp) ", what);
+	else
+		snprintf(entry, sizeof(entry), "%s(%s%s%s) ", what, *at ? at : name ? "" : ".",
+			 *at && name ? "/" : "", name ? name : "");
+	strncat(calls.text, entry, sizeof(calls.text) - strlen(calls.text) - 1);
+}
+
+int fsync(int fd)
+{
+	struct stat st;
+	enum call call = fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) ? FSYNC_DIR : FSYNC_FILE;
+
+	note("fsync", fd, NULL);
+	return fails(call) ? -1 : (int)syscall(SYS_fsync, fd);
+}
+
+int linkat(int from, const char *name, int to, const char *new_name, int flags)
+{
+	note("link", to, new_name);
+	if (calls.fail_after && calls.fail == LINK)
+		syscall(SYS_linkat, from, name, to, new_name, flags);
+	return fails(LINK) ? -1 : (int)syscall(SYS_linkat, from, name, to, new_name, flags);
+}
+
+int renameat(int from, const char *name, int to, const char *new_name)
+{
+	note("rename", to, new_name);
+	if (calls.fail_after && calls.fail == RENAME)
+		syscall(SYS_renameat, from, name, to, new_name);
+	return fails(RENAME) ? -1 : (int)syscall(SYS_renameat, from, name, to, new_name);
+}
+
+int unlinkat(int dir, const char *name, int flags)
+{
+	note("unlink", dir, name);
+	if (fails(UNLINK)) {
+		calls.fail = NONE;
+		return -1;
+	}
+	return (int)syscall(SYS_unlinkat, dir, name, flags);
+}
+
+ssize_t write(int fd, const void *bytes, size_t len)
+{
+	if (calls.on)
+		len = len > 1000 ? 1000 : len;	/* short writes are legal */
+	return fails(WRITE) ? -1 : (ssize_t)syscall(SYS_write, fd, bytes, len);
+}
+
+static ssize_t pread_short(int fd, void *bytes, size_t len, off_t off)
+{
+	if (calls.on)
+		len = len > 1000 ? 1000 : len;
+	return fails(PREAD) ? -1 : (ssize_t)syscall(SYS_pread64, fd, bytes, len, off);
+}
+
+ssize_t pread64(int fd, void *bytes, size_t len, off64_t off)
+{
+	return pread_short(fd, bytes, len, off);
+}
+
+struct fixture {
+	char dir[BW_TMPDIR_MAX];
+	struct bw_store *s;
+};
+
+static void setup(struct fixture *f)
+{
+	memset(&calls, 0, sizeof(calls));
+	bw_test_tmpdir(f->dir);
+	snprintf(calls.root, sizeof(calls.root), "%s", f->dir);
+	cr_assert_eq(bw_store_file_new(f->dir, false, 1, &f->s), 0);
+}
+
+static void teardown(struct fixture *f)
+{
+	bw_store_free(f->s);
+	bw_test_rmtree(f->dir);
+}
+
+struct ending {
+	enum bw_outcome outcome;
+	int err;
+};
+
+static struct ending end_of(struct bw_store *s, struct bw_op *op)
+{
+	calls.text[0] = 0;
+	calls.on = true;
+	bw_store_sync(s, op);
+	calls.on = false;
+	calls.fail = NONE;
+	bw_op_done(op);
+	return (struct ending){op->outcome, op->err};
+}
+
+static struct ending put_bytes(struct fixture *f, const char *key, const void *bytes, size_t len,
+			       bool if_absent)
+{
+	struct bw_bytes_body body;
+	struct bw_op op;
+
+	bw_bytes_body_init(&body, bytes, len);
+	bw_op_put(&op, key, &body.body, if_absent);
+	return end_of(f->s, &op);
+}
+
+static struct ending put(struct fixture *f, const char *key, bool if_absent)
+{
+	return put_bytes(f, key, "bytes", 5, if_absent);
+}
+
+static void fail_next(enum call call, int err)
+{
+	calls.fail = call;
+	calls.err = err;
+	calls.skip = 0;
+	calls.fail_after = false;
+}
+
+#define expect(result, wanted, wanted_err)                                                         \
+	do {                                                                                       \
+		struct ending expect_r = (result);                                                 \
+		cr_assert_eq(expect_r.outcome, wanted, "%s, not %s",                               \
+			     bw_outcome_name(expect_r.outcome), bw_outcome_name(wanted));          \
+		cr_assert_eq(expect_r.err, wanted_err, "err %d", expect_r.err);                    \
+	} while (0)
+
+static bool is_there(struct fixture *f, const char *key)
+{
+	return bw_test_holds(f->s, key, "bytes", 5);
+}
+
+/* ---- Order ---------------------------------------------------------------------------------- */
+
+Test(file_calls, S2_data_then_way_then_name_then_directory)
+{
+	struct fixture f;
+
+	setup(&f);
+	expect(put(&f, "a/b/c", true), BW_OK, 0);
+	cr_assert_str_eq(calls.text, "fsync(tmp) fsync(.) fsync(a) link(a/b/c) fsync(a/b) "
+				     "unlink(tmp) ");
+	/* The way is known to be on disk now. */
+	expect(put(&f, "a/b/d", true), BW_OK, 0);
+	cr_assert_str_eq(calls.text, "fsync(tmp) link(a/b/d) fsync(a/b) unlink(tmp) ");
+	expect(put(&f, "top", true), BW_OK, 0);
+	cr_assert_str_eq(calls.text, "fsync(tmp) link(top) fsync(.) unlink(tmp) ");
+	expect(put(&f, "a/b/c", false), BW_OK, 0);
+	cr_assert_str_eq(calls.text, "fsync(tmp) rename(a/b/c) fsync(a/b) unlink(tmp) ");
+	teardown(&f);
+}
+
+Test(file_calls, S2_directories_made_by_others_are_synced_too)
+{
+	struct fixture f;
+	struct bw_store *other;
+
+	setup(&f);
+	cr_assert_eq(bw_store_file_new(f.dir, false, 1, &other), 0);
+	cr_assert_eq(bw_test_put(other, "a/b/c", "", 0, true), BW_OK);
+	expect(put(&f, "a/b/d", true), BW_OK, 0);
+	cr_assert_str_eq(calls.text, "fsync(tmp) fsync(.) fsync(a) link(a/b/d) fsync(a/b) "
+				     "unlink(tmp) ");
+	bw_store_free(other);
+	teardown(&f);
+}
+
+/* Whoever is told EXISTS goes on from there: a crash must not take the name back. */
+Test(file_calls, S2_exists_is_said_of_names_on_disk)
+{
+	struct fixture f;
+
+	setup(&f);
+	expect(put(&f, "a/k", true), BW_OK, 0);
+	expect(put(&f, "a/k", true), BW_EXISTS, 0);
+	cr_assert_str_eq(calls.text, "fsync(tmp) link(a/k) fsync(a) unlink(tmp) ");
+	fail_next(FSYNC_DIR, EIO);
+	expect(put(&f, "a/k", true), BW_UNREACHABLE, -EIO);
+	teardown(&f);
+}
+
+Test(file_calls, a_delete_is_on_disk)
+{
+	struct fixture f;
+	struct bw_op op;
+
+	setup(&f);
+	expect(put(&f, "a/k", true), BW_OK, 0);
+	bw_op_delete(&op, "a/k");
+	expect(end_of(f.s, &op), BW_OK, 0);
+	cr_assert_str_eq(calls.text, "unlink(a/k) fsync(a) ");
+	teardown(&f);
+}
+
+Test(file_calls, making_the_store_directory_is_on_disk)
+{
+	struct fixture f;
+	char dir[BW_TMPDIR_MAX + 8];
+	struct bw_store *s;
+
+	setup(&f);
+	snprintf(dir, sizeof(dir), "%s/x/y", f.dir);
+	calls.on = true;
+	cr_assert_eq(bw_store_file_new(dir, true, 1, &s), 0);
+	calls.on = false;
+	cr_assert_str_eq(calls.text, "fsync(.) fsync(x) ");
+	bw_store_free(s);
+	teardown(&f);
+}
+
+/* ---- Failures before anything was applied --------------------------------------------------- */
+
+Test(file_calls, before_the_name_every_failure_applied_nothing)
+{
+	static const struct {
+		enum call call;
+		int err;
+		enum bw_outcome outcome;
+	} cases[] = {
+		{FSYNC_FILE, EIO, BW_UNREACHABLE}, {FSYNC_FILE, ENOSPC, BW_FULL},
+		{FSYNC_FILE, EDQUOT, BW_FULL},	   {WRITE, EIO, BW_UNREACHABLE},
+		{WRITE, ENOSPC, BW_FULL},	   {WRITE, EDQUOT, BW_FULL},
+		{WRITE, EFBIG, BW_FULL},	   {FSYNC_DIR, EIO, BW_UNREACHABLE},
+		{FSYNC_DIR, ENOSPC, BW_FULL},
+	};
+	struct fixture f;
+	struct bw_blob *blob;
+
+	setup(&f);
+	for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
+		fail_next(cases[i / 2].call, cases[i / 2].err);
+		expect(put(&f, "a/b/c", i % 2), cases[i / 2].outcome, -cases[i / 2].err);
+		cr_assert_null(strstr(calls.text, "link(a"), "%s", calls.text);
+		cr_assert_null(strstr(calls.text, "rename("));
+		cr_assert_not_null(strstr(calls.text, "unlink(tmp)"));
+		cr_assert_eq(bw_test_get(f.s, "a/b/c", &blob), BW_NOT_FOUND);
+	}
+	teardown(&f);
+}
+
+Test(file_calls, a_refused_name_applied_nothing)
+{
+	static const struct {
+		int err;
+		enum bw_outcome outcome;
+	} cases[] = {{ENOSPC, BW_FULL},	 {EDQUOT, BW_FULL},  {EMLINK, BW_FULL},
+		     {EACCES, BW_DENIED}, {EROFS, BW_DENIED}, {EPERM, BW_DENIED},
+		     {EOPNOTSUPP, BW_DENIED}, {ENOENT, BW_UNREACHABLE}};
+	struct fixture f;
+
+	setup(&f);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		fail_next(LINK, cases[i].err);
+		expect(put(&f, "k", true), cases[i].outcome, -cases[i].err);
+		fail_next(RENAME, cases[i].err);
+		expect(put(&f, "k", false), cases[i].outcome, -cases[i].err);
+		cr_assert_not(is_there(&f, "k"));
+	}
+	teardown(&f);
+}
+
+Test(file_calls, nothing_is_sent_past_the_deadline)
+{
+	struct fixture f;
+	struct bw_bytes_body body;
+	struct bw_op op;
+
+	setup(&f);
+	bw_bytes_body_init(&body, "bytes", 5);
+	bw_op_put(&op, "k", &body.body, true);
+	op.deadline_ns = bw_now() - 1;
+	expect(end_of(f.s, &op), BW_CANCELLED, 0);
+	cr_assert_str_eq(calls.text, "");
+	teardown(&f);
+}
+
+/* ---- Failures that leave a doubt ------------------------------------------------------------ */
+
+Test(file_calls, S3_a_name_that_may_not_be_on_disk_is_unknown)
+{
+	struct fixture f;
+
+	setup(&f);
+	expect(put(&f, "d/first", true), BW_OK, 0);
+	for (int i = 0; i < 2; i++) {
+		fail_next(FSYNC_DIR, i ? ENOSPC : EIO);
+		expect(put(&f, i ? "d/a" : "d/b", !i), BW_UNKNOWN, i ? -ENOSPC : -EIO);
+		cr_assert(is_there(&f, i ? "d/a" : "d/b"));
+	}
+	expect(put(&f, "d/b", true), BW_EXISTS, 0);
+	cr_assert_str_eq(calls.text, "fsync(tmp) link(d/b) fsync(d) unlink(tmp) ",
+			 "resolved without a look at the disk: %s", calls.text);
+	teardown(&f);
+}
+
+Test(file_calls, S3_an_error_of_unclear_effect_is_unknown)
+{
+	static const int errs[] = {EIO, ETIMEDOUT, EINTR, ESTALE, ENOMEM};
+	struct fixture f;
+	struct bw_op op;
+	char key[32];
+
+	setup(&f);
+	for (size_t i = 0; i < 4 * sizeof(errs) / sizeof(errs[0]); i++) {
+		int err = errs[i / 4];
+		snprintf(key, sizeof(key), "k%zu", i);
+		fail_next(i & 1 ? LINK : RENAME, err);
+		calls.fail_after = i & 2;
+		expect(put(&f, key, i & 1), BW_UNKNOWN, -err);
+		cr_assert_eq(is_there(&f, key), (i & 2) != 0);
+	}
+	expect(put(&f, "k", true), BW_OK, 0);
+	fail_next(UNLINK, EIO);
+	calls.skip = 0;
+	bw_op_delete(&op, "k");
+	expect(end_of(f.s, &op), BW_UNKNOWN, -EIO);
+	fail_next(FSYNC_DIR, EIO);
+	bw_op_delete(&op, "k");
+	expect(end_of(f.s, &op), BW_UNKNOWN, -EIO);
+	cr_assert_not(is_there(&f, "k"));
+	teardown(&f);
+}
+
+/* A network file system sends link again when the answer is lost, and then finds its own name. */
+Test(file_calls, S3_our_own_link_seen_twice_is_ours)
+{
+	struct fixture f;
+
+	setup(&f);
+	fail_next(LINK, EEXIST);
+	calls.fail_after = true;
+	expect(put(&f, "k", true), BW_OK, 0);
+	cr_assert(is_there(&f, "k"));
+	fail_next(LINK, EEXIST);
+	calls.fail_after = true;
+	expect(put_bytes(&f, "k", "other", 5, true), BW_EXISTS, 0);
+	cr_assert(is_there(&f, "k"));
+	teardown(&f);
+}
+
+Test(file_calls, a_file_system_without_directory_sync_is_served)
+{
+	struct fixture f;
+
+	setup(&f);
+	fail_next(FSYNC_DIR, EINVAL);
+	expect(put(&f, "a/k", true), BW_OK, 0);
+	cr_assert(is_there(&f, "a/k"));
+	teardown(&f);
+}
+
+/* ---- Reading -------------------------------------------------------------------------------- */
+
+Test(file_calls, short_reads_and_writes_are_continued)
+{
+	struct fixture f;
+	struct bw_op op;
+	uint8_t bytes[5500];
+
+	setup(&f);
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(i * 7 + i / 256);
+	expect(put_bytes(&f, "k", bytes, sizeof(bytes), true), BW_OK, 0);
+	cr_assert(bw_test_holds(f.s, "k", bytes, sizeof(bytes)));
+	calls.on = true;
+	bw_op_get(&op, "k", 100, 5300);
+	bw_store_sync(f.s, &op);
+	calls.on = false;
+	cr_assert_eq(op.outcome, BW_OK);
+	cr_assert_eq(op.blob->len, 5300);
+	cr_assert_arr_eq(op.blob->bytes, bytes + 100, 5300);
+	bw_op_done(&op);
+	teardown(&f);
+}
+
+Test(file_calls, a_read_that_fails_is_unreachable)
+{
+	static const int errs[] = {EIO, ESTALE, EACCES};
+	struct fixture f;
+	struct bw_op op;
+	uint8_t bytes[5500] = {0};
+
+	setup(&f);
+	expect(put_bytes(&f, "k", bytes, sizeof(bytes), true), BW_OK, 0);
+	for (size_t i = 0; i < 2 * sizeof(errs) / sizeof(errs[0]); i++) {
+		fail_next(PREAD, errs[i / 2]);
+		calls.skip = i % 2 ? 3 : 0;
+		bw_op_get_all(&op, "k", sizeof(bytes));
+		expect(end_of(f.s, &op), BW_UNREACHABLE, -errs[i / 2]);
+		cr_assert_null(op.blob);
+	}
+	teardown(&f);
+}
+
+/* Somebody else's truncation, between the look at the size and the read. */
+Test(file_calls, an_object_that_shrinks_is_corrupt)
+{
+	struct fixture f;
+	struct bw_op op;
+	char path[BW_TMPDIR_MAX + 8];
+
+	setup(&f);
+	expect(put(&f, "k", true), BW_OK, 0);
+	snprintf(path, sizeof(path), "%s/k", f.dir);
+	cr_assert_eq(truncate(path, 3), 0);
+	bw_op_get(&op, "k", 0, 5);
+	expect(end_of(f.s, &op), BW_CORRUPT, 0);
+	teardown(&f);
+}

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What filter_retry repeats, what it must not, and what it may conclude. */
+#include "tests/support/stores.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#define expect(outcome, wanted)                                                                    \
+	do {                                                                                       \
+		enum bw_outcome expect_o = (outcome);                                              \
+		cr_assert_eq(expect_o, wanted, "%s, not %s", bw_outcome_name(expect_o),            \
+			     bw_outcome_name(wanted));                                             \
+	} while (0)
+
+#define TRIES 4
+
+/* stats over retry over stats over faults by script over mem. */
+struct fixture {
+	struct bw_store *s;
+	struct bw_store_stats above, below;
+	struct bw_fault_plan plan;
+	enum bw_fault script[TRIES];	/* for the next requests, then none */
+	enum bw_fault always;
+	atomic_uint at;
+};
+
+static enum bw_fault decide(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
+{
+	struct fixture *f = plan->ctx;
+	unsigned at = atomic_fetch_add(&f->at, 1);
+
+	(void)op, (void)nth;
+	return f->always ? f->always : at < TRIES ? f->script[at] : BW_FAULT_NONE;
+}
+
+static void setup_config(struct fixture *f, int64_t base_ns, int64_t max_ns)
+{
+	struct bw_retry_config config = {
+		.base_ns = base_ns, .max_ns = max_ns, .tries = TRIES, .seed = 1};
+
+	memset(f, 0, sizeof(*f));
+	f->plan.decide = decide;
+	f->plan.ctx = f;
+	atomic_init(&f->at, TRIES);
+	cr_assert_eq(bw_store_mem_new(&f->s), 0);
+	cr_assert_eq(bw_filter_fault_new(f->s, &f->plan, &f->s), 0);
+	cr_assert_eq(bw_filter_stats_new(f->s, &f->below, &f->s), 0);
+	cr_assert_eq(bw_filter_retry_new(f->s, &config, &f->s), 0);
+	cr_assert_eq(bw_filter_stats_new(f->s, &f->above, &f->s), 0);
+}
+
+static void setup(struct fixture *f)
+{
+	setup_config(f, BW_MS / 10, BW_MS);
+}
+
+/* The faults of the next requests; those left out are none. */
+static void script(struct fixture *f, enum bw_fault a, enum bw_fault b, enum bw_fault c)
+{
+	f->script[0] = a;
+	f->script[1] = b;
+	f->script[2] = c;
+	f->script[3] = BW_FAULT_NONE;
+	f->at = 0;
+	memset(&f->above, 0, sizeof(f->above));
+	memset(&f->below, 0, sizeof(f->below));
+}
+
+#define assert_attempts(f, n)                                                                      \
+	do {                                                                                       \
+		cr_assert_eq(bw_stats_all(&(f)->below), n, "%lu attempts, not %d",                 \
+			     (unsigned long)bw_stats_all(&(f)->below), n);                         \
+		cr_assert_eq(bw_stats_all(&(f)->above), 1);                                        \
+	} while (0)
+
+#define NONE BW_FAULT_NONE
+#define BEFORE BW_FAULT_BEFORE
+#define LOST BW_FAULT_LOST_REPLY
+#define SLOW BW_FAULT_THROTTLED
+
+Test(retry, reads_and_deletes_are_repeated)
+{
+	struct fixture f;
+	struct bw_blob *blob;
+	struct bw_op op;
+
+	setup(&f);
+	expect(bw_test_put(f.s, "k", "bytes", 5, true), BW_OK);
+	script(&f, BEFORE, SLOW, LOST);
+	expect(bw_test_get(f.s, "k", &blob), BW_OK);
+	cr_assert_eq(blob->len, 5);
+	bw_blob_unref(blob);
+	assert_attempts(&f, 4);
+	script(&f, LOST, BEFORE, NONE);
+	bw_op_list(&op, "", "", 5);
+	expect(bw_store_sync(f.s, &op), BW_OK);
+	cr_assert_eq(op.listing->n, 1);
+	bw_op_done(&op);
+	assert_attempts(&f, 3);
+	script(&f, BEFORE, NONE, NONE);
+	expect(bw_test_delete(f.s, "k"), BW_OK);
+	assert_attempts(&f, 2);
+	script(&f, LOST, BEFORE, NONE);
+	expect(bw_test_delete(f.s, "k"), BW_NOT_FOUND);
+	assert_attempts(&f, 3);
+	bw_store_free(f.s);
+}
+
+Test(retry, unconditional_puts_are_repeated)
+{
+	struct fixture f;
+
+	setup(&f);
+	script(&f, LOST, BEFORE, SLOW);
+	expect(bw_test_put(f.s, "k", "bytes", 5, false), BW_OK);
+	assert_attempts(&f, 4);
+	cr_assert(bw_test_holds(f.s, "k", "bytes", 5));
+	bw_store_free(f.s);
+}
+
+Test(retry, S3_an_ambiguous_put_if_absent_is_never_repeated)
+{
+	struct fixture f;
+
+	setup(&f);
+	script(&f, LOST, NONE, NONE);
+	expect(bw_test_put(f.s, "k", "bytes", 5, true), BW_UNKNOWN);
+	assert_attempts(&f, 1);
+	script(&f, BEFORE, LOST, NONE);
+	expect(bw_test_put(f.s, "k2", "bytes", 5, true), BW_UNKNOWN);
+	assert_attempts(&f, 2);
+	script(&f, BW_FAULT_LATE, NONE, NONE);
+	expect(bw_test_put(f.s, "k3", "bytes", 5, true), BW_UNKNOWN);
+	assert_attempts(&f, 1);
+	bw_store_free(f.s);
+}
+
+Test(retry, a_put_if_absent_that_did_nothing_is_repeated)
+{
+	struct fixture f;
+
+	setup(&f);
+	script(&f, BEFORE, SLOW, BEFORE);
+	expect(bw_test_put(f.s, "k", "bytes", 5, true), BW_OK);
+	assert_attempts(&f, 4);
+	script(&f, BEFORE, NONE, NONE);
+	expect(bw_test_put(f.s, "k", "other", 5, true), BW_EXISTS);
+	assert_attempts(&f, 2);
+	cr_assert(bw_test_holds(f.s, "k", "bytes", 5));
+	bw_store_free(f.s);
+}
+
+Test(retry, clear_answers_are_passed_up_at_once)
+{
+	struct fixture f;
+	struct bw_blob *blob;
+
+	setup(&f);
+	expect(bw_test_put(f.s, "k", "bytes", 5, true), BW_OK);
+	script(&f, BW_FAULT_DENIED, NONE, NONE);
+	expect(bw_test_get(f.s, "k", &blob), BW_DENIED);
+	assert_attempts(&f, 1);
+	script(&f, BW_FAULT_FULL, NONE, NONE);
+	expect(bw_test_put(f.s, "k", "x", 1, false), BW_FULL);
+	assert_attempts(&f, 1);
+	script(&f, BW_FAULT_SHORT, NONE, NONE);
+	expect(bw_test_get(f.s, "k", &blob), BW_CORRUPT);
+	assert_attempts(&f, 1);
+	script(&f, NONE, NONE, NONE);
+	expect(bw_test_get(f.s, "other", &blob), BW_NOT_FOUND);
+	assert_attempts(&f, 1);
+	script(&f, NONE, NONE, NONE);
+	expect(bw_test_put(f.s, "k", "x", 1, true), BW_EXISTS);
+	assert_attempts(&f, 1);
+	bw_store_free(f.s);
+}
+
+Test(retry, tries_bound_an_op_without_a_deadline)
+{
+	struct fixture f;
+	struct bw_blob *blob;
+
+	setup(&f);
+	script(&f, NONE, NONE, NONE);
+	f.always = BEFORE;
+	expect(bw_test_get(f.s, "k", &blob), BW_UNREACHABLE);
+	assert_attempts(&f, TRIES);
+	bw_store_free(f.s);
+}
+
+Test(retry, the_deadline_bounds_an_op_that_has_one, .timeout = 60)
+{
+	struct fixture f;
+	struct bw_op op;
+
+	setup(&f);
+	script(&f, NONE, NONE, NONE);
+	f.always = SLOW;
+	bw_op_get_all(&op, "k", 5);
+	op.deadline_ns = bw_now() + 300 * BW_MS;
+	expect(bw_store_sync(f.s, &op), BW_THROTTLED);
+	cr_assert_gt(bw_stats_all(&f.below), TRIES);
+	cr_assert_leq(bw_now() - op.deadline_ns, 30 * BW_SEC);
+	bw_store_free(f.s);
+}
+
+/* No later answer takes the doubt away that an earlier one raised. */
+Test(retry, S3_doubt_stays)
+{
+	static const enum bw_fault last[] = {BW_FAULT_DENIED, BW_FAULT_FULL};
+	struct fixture f;
+
+	setup(&f);
+	for (size_t i = 0; i < 2; i++) {
+		script(&f, LOST, last[i], NONE);
+		expect(bw_test_put(f.s, "k", "bytes", 5, false), BW_UNKNOWN);
+		assert_attempts(&f, 2);
+		cr_assert(bw_test_holds(f.s, "k", "bytes", 5));
+		script(&f, BEFORE, LOST, last[i]);
+		expect(bw_test_delete(f.s, "k"), BW_UNKNOWN);
+		assert_attempts(&f, 3);
+		/* Without doubt the answer is what it is. */
+		script(&f, BEFORE, last[i], NONE);
+		expect(bw_test_put(f.s, "k", "bytes", 5, false), i ? BW_FULL : BW_DENIED);
+	}
+	for (int i = 0; i < TRIES; i++)
+		f.script[i] = i ? BEFORE : LOST;
+	f.at = 0;
+	expect(bw_test_put(f.s, "k", "bytes", 5, false), BW_UNKNOWN);
+	f.at = 0;
+	f.script[1] = SLOW;
+	expect(bw_test_delete(f.s, "k"), BW_UNKNOWN);
+	bw_store_free(f.s);
+}
+
+/* Failed once, then held up below until its deadline: the failure is what is worth telling. */
+Test(retry, the_last_real_answer_is_told, .timeout = 60)
+{
+	struct bw_retry_config config = {.base_ns = 1, .max_ns = 1, .tries = TRIES, .seed = 1};
+	struct fixture f = {.plan = {.decide = decide, .ctx = &f}, .script = {BEFORE}};
+	struct bw_op op;
+
+	cr_assert_eq(bw_store_mem_new(&f.s), 0);
+	cr_assert_eq(bw_filter_delay_new(f.s, 3600 * BW_SEC, 0, 1, &f.s), 0);
+	cr_assert_eq(bw_filter_fault_new(f.s, &f.plan, &f.s), 0);
+	cr_assert_eq(bw_filter_retry_new(f.s, &config, &f.s), 0);
+	bw_op_get_all(&op, "k", 5);
+	op.deadline_ns = bw_now() + 200 * BW_MS;
+	expect(bw_store_sync(f.s, &op), BW_UNREACHABLE);
+	cr_assert_str_eq(op.detail, "injected");
+	cr_assert_eq(atomic_load(&f.at), 2, "it was not sent a second time");
+	bw_store_free(f.s);
+}
+
+/* ---- Sleepers ------------------------------------------------------------------------------- */
+
+static void count_done(struct bw_op *op)
+{
+	atomic_fetch_add((atomic_uint *)op->ctx, 1);
+}
+
+#define SLEEPERS 5
+
+static void put_to_sleep(struct fixture *f, struct bw_op op[SLEEPERS], atomic_uint *done)
+{
+	setup_config(f, 3600 * BW_SEC, 3600 * BW_SEC);
+	f->always = BEFORE;
+	for (int i = 0; i < SLEEPERS; i++) {
+		bw_op_get_all(&op[i], "k", 5);
+		op[i].deadline_ns = bw_now() + (i % 2 ? 4000 : 5000) * 2 * BW_SEC;
+		op[i].done = count_done;
+		op[i].ctx = done;
+		bw_store_submit(f->s, &op[i]);
+	}
+	while (bw_stats_all(&f->below) < SLEEPERS)
+		bw_sleep(BW_MS);
+}
+
+Test(retry, free_does_not_wait_for_sleepers, .timeout = 60)
+{
+	struct bw_op op[SLEEPERS];
+	atomic_uint done = 0;
+	struct fixture f;
+
+	put_to_sleep(&f, op, &done);
+	bw_store_free(f.s);
+	cr_assert_eq(atomic_load(&done), SLEEPERS);
+	for (int i = 0; i < SLEEPERS; i++)
+		expect(op[i].outcome, BW_UNREACHABLE);
+	cr_assert_eq(bw_stats_all(&f.below), SLEEPERS);
+}
+
+Test(retry, cancel_ends_a_sleeper, .timeout = 60)
+{
+	struct bw_op op[SLEEPERS];
+	atomic_uint done = 0;
+	struct fixture f;
+
+	put_to_sleep(&f, op, &done);
+	bw_store_cancel(f.s, &op[1]);
+	bw_store_cancel(f.s, &op[3]);
+	while (atomic_load(&done) < 2)
+		bw_sleep(BW_MS);
+	expect(op[1].outcome, BW_UNREACHABLE);
+	expect(op[3].outcome, BW_UNREACHABLE);
+	cr_assert_eq(bw_stats_all(&f.below), SLEEPERS, "a cancelled op was sent again");
+	bw_store_free(f.s);
+	cr_assert_eq(atomic_load(&done), SLEEPERS);
+}
