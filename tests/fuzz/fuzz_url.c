@@ -1,50 +1,59 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Store URLs: what is taken obeys the rules of struct bw_url, what is refused is explained. */
 #include "store/store.h"
+#include "tests/fuzz/fuzz.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+void bw_fuzz_fix(uint8_t *bytes, size_t len)
+{
+	(void)bytes, (void)len;	/* a URL has no checksum */
+}
+
+static bool is_dots(const char *segment)
+{
+	size_t len = strcspn(segment, "/");
+
+	return len && len <= 2 && strspn(segment, ".") >= len;
+}
 
 static void check_path(const struct bw_url *url)
 {
 	size_t len = strnlen(url->path, sizeof(url->path));
 
-	if (!len || len == sizeof(url->path) || url->path[len - 1] == '/')
-		abort();
-	if ((url->path[0] == '/') != (url->scheme == BW_URL_FILE))
-		abort();
+	bw_fuzz_must(len && len < sizeof(url->path), "a path is there and ends");
+	bw_fuzz_must(url->path[len - 1] != '/', "trailing slashes are dropped");
+	bw_fuzz_must((url->path[0] == '/') == (url->scheme == BW_URL_FILE), "file: absolute");
 	for (const char *p = url->path; *p; p++) {
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
-			abort();
-		if (p == url->path || p[-1] == '/') {
-			size_t n = strcspn(p, "/");
-			if (n && n <= 2 && strspn(p, ".") >= n)
-				abort();
-		}
+		bw_fuzz_must((unsigned char)*p >= 0x20 && *p != 0x7f, "no control characters");
+		bw_fuzz_must((p != url->path && p[-1] != '/') || !is_dots(p), "no . or ..");
 	}
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void check_why(const char *why, size_t size)
 {
-	char *text = malloc(size + 1), why[200] = "";
+	size_t len = strnlen(why, size);
+
+	bw_fuzz_must(len && len < size, "what is wrong is said");
+	for (size_t i = 0; i < len; i++)
+		bw_fuzz_must((unsigned char)why[i] >= 0x20 && why[i] != 0x7f, "in one line");
+}
+
+bool bw_fuzz_one(const uint8_t *bytes, size_t len)
+{
+	char *text = malloc(len + 1), why[200] = "";
 	struct bw_url url;
 
-	if (!text)
-		return 0;
-	memcpy(text, data, size);
-	text[size] = 0;
-	if (bw_url_parse(text, &url, why, sizeof(why)) == 0) {
-		check_path(&url);
-	} else {
-		size_t len = strnlen(why, sizeof(why));
-		if (!len || len == sizeof(why))
-			abort();
-		for (size_t i = 0; i < len; i++)
-			if ((unsigned char)why[i] < 0x20 || why[i] == 0x7f)
-				abort();
-	}
+	bw_fuzz_must(text, "memory");
+	if (len)
+		memcpy(text, bytes, len);
+	text[len] = 0;
+	bool taken = bw_url_parse(text, &url, why, sizeof(why)) == 0;
+
 	free(text);
-	return 0;
+	if (taken)
+		check_path(&url);
+	else
+		check_why(why, sizeof(why));
+	return taken;
 }
