@@ -333,6 +333,8 @@ static void put(struct file_store *f, struct file_root *r, struct bw_op *op)
 	struct temp t = {.dir = -1, .fd = -1};
 	auto_fd parent = -1;
 	const char *base;
+
+	file_anchor_make(r);
 	int err = temp_open(r, &t);
 
 	if (err) {
@@ -474,8 +476,6 @@ int bw_store_file_new(const char *dir, bool create, unsigned threads, struct bw_
 		err = file_root_get(f, &r);
 	if (err)
 		goto fail;
-	/* Read-only or full: then no other directory is ever taken for this one. */
-	(void)file_anchor_make(r, create);
 	file_tmp_clean(r);
 	file_root_unref(r);
 	err = bw_workq_new("bw-file", threads ? threads : THREADS_DEFAULT, &f->q);

@@ -5,7 +5,7 @@
  * All work is done relative to a descriptor of the store directory, so that a directory that is
  * moved, removed or unmounted under the mount is noticed and never taken for an empty store: a
  * look-up that found nothing counts only while the directory at the path is still the one that was
- * asked.  A directory that comes back is opened again by the next request.
+ * asked.  A store that comes back is opened again by the next request.
  */
 #ifndef BW_STORE_FILE_PRIV_H
 #define BW_STORE_FILE_PRIV_H
@@ -19,9 +19,9 @@
 #define FILE_TMP ".tmp"
 
 /*
- * A random name in a file of the store directory, made when it is first opened.  Another directory
- * at the path is the same store, moved or restored, if it has the same name; an empty one (the mount
- * point of a disk that is gone) does not, and nothing it says counts.
+ * A random name in a file of the store directory, made by the first put.  Another directory at the
+ * path is the same store, moved or restored, if it has the same name; an empty one (the mount point
+ * of a disk that is gone) does not, and nothing it says counts.
  */
 #define FILE_ANCHOR ".anchor"
 #define FILE_ANCHOR_LEN 32	/* hex digits */
@@ -34,7 +34,8 @@ struct file_root {
 	int fd;
 	dev_t dev;
 	ino_t ino;
-	char anchor[FILE_ANCHOR_LEN + 1];	/* "": it has none */
+	atomic_int anchored;			/* private to file_anchor.c */
+	char anchor[FILE_ANCHOR_LEN + 1];	/* once file_anchor_look() said so */
 	/* Hashes of directory paths whose entries in their parents are known to be on disk. */
 	atomic_uint_fast64_t synced[FILE_SYNCED_N];
 };
@@ -47,7 +48,8 @@ struct file_store {
 	struct file_root *root;
 };
 
-/* The directory that is at the path now.  -errno when there is none. */
+/* The directory that is at the path now.  -errno when there is none, -ESTALE when it is another store's
+ * or an empty one. */
 int file_root_get(struct file_store *f, struct file_root **ret) bw_must_check;
 void file_root_unref(struct file_root *r);	/* NULL is fine */
 /* 0 while r is still what the path leads to; else what is wrong with the path, or -ESTALE. */
@@ -61,8 +63,6 @@ int file_root_check(struct file_store *f, const struct file_root *r) bw_must_che
 int file_parent(struct file_root *r, const char *path, bool create, int *ret_fd,
 		const char **ret_base) bw_must_check;
 int file_tmp_dir(struct file_root *r) bw_must_check;	/* descriptor or -errno */
-/* When it has none, and create is set or something was put there before: only looking leaves no trace. */
-int file_anchor_make(struct file_root *r, bool create);
 static inline bool file_is_private(const char *name)
 {
 	return strcmp(name, FILE_TMP) == 0 || strcmp(name, FILE_ANCHOR) == 0;
@@ -70,6 +70,11 @@ static inline bool file_is_private(const char *name)
 void file_tmp_clean(struct file_root *r);	/* removes what crashed processes left long ago */
 int file_make_dirs(const char *dir) bw_must_check;	/* like mkdir -p, on disk when it returns 0 */
 int file_sync(int fd) bw_must_check;
+
+bool file_anchor_look(struct file_root *r);	/* whether the store has been named */
+/* Names it if nobody has.  Where that fails, no other directory is ever taken for this one. */
+void file_anchor_make(struct file_root *r);
+bool file_anchor_same(struct file_root *a, struct file_root *b);	/* known to be one store */
 
 /* Ends a request on which nothing was applied. */
 void file_fail(struct bw_op *op, const char *what, int err);

@@ -2,7 +2,6 @@
 #include "store/file_priv.h"
 
 #include "store/base/hash.h"
-#include "store/base/rand.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -28,68 +27,7 @@ int file_sync(int fd)
 	return 0;
 }
 
-static int enter(int parent, const char *name, bool create)
-{
-	/* Somebody may remove the directory between the two calls; not for ever, though. */
-	for (int tries = 0; tries < 16; tries++) {
-		int fd = openat(parent, name, DIR_FLAGS | O_NOFOLLOW);
-		if (fd >= 0)
-			return fd;
-		if (errno != ENOENT || !create)
-			return -errno;
-		if (mkdirat(parent, name, 0755) != 0 && errno != EEXIST)
-			return -errno;
-	}
-	return -ENOENT;
-}
-
 /* ---- The store directory -------------------------------------------------------------------- */
-
-static void anchor_read(struct file_root *r)
-{
-	char text[FILE_ANCHOR_LEN + 1] = "";
-	int fd = openat(r->fd, FILE_ANCHOR, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-
-	if (fd < 0)
-		return;
-	if (read(fd, text, FILE_ANCHOR_LEN) == FILE_ANCHOR_LEN &&
-	    strspn(text, "0123456789abcdef") == FILE_ANCHOR_LEN)
-		memcpy(r->anchor, text, sizeof(text));
-	close(fd);
-}
-
-int file_anchor_make(struct file_root *r, bool create)
-{
-	char text[FILE_ANCHOR_LEN + 1], name[sizeof(FILE_TMP) + sizeof(FILE_ANCHOR) + sizeof(text)];
-	uint8_t id[FILE_ANCHOR_LEN / 2];
-	int tmp, fd, err = 0;
-
-	if (r->anchor[0])
-		return 0;
-	bw_random(id, sizeof(id));
-	bw_hex(id, sizeof(id), text);
-	tmp = enter(r->fd, FILE_TMP, create);
-	if (tmp < 0)
-		return tmp;
-	close(tmp);
-	snprintf(name, sizeof(name), FILE_TMP "/" FILE_ANCHOR "%s", text);
-	fd = openat(r->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, FILE_ANCHOR_LEN) != FILE_ANCHOR_LEN)
-		err = errno ? -errno : -EIO;
-	if (!err)
-		err = file_sync(fd);
-	close(fd);
-	/* Whoever is first names the store. */
-	if (!err && linkat(r->fd, name, r->fd, FILE_ANCHOR, 0) != 0 && errno != EEXIST)
-		err = -errno;
-	unlinkat(r->fd, name, 0);
-	if (!err)
-		err = file_sync(r->fd);
-	anchor_read(r);
-	return err;
-}
 
 static int root_open(const char *dir, struct file_root **ret)
 {
@@ -108,7 +46,7 @@ static int root_open(const char *dir, struct file_root **ret)
 	}
 	r->dev = st.st_dev;
 	r->ino = st.st_ino;
-	anchor_read(r);
+	file_anchor_look(r);
 	*ret = r;
 	return 0;
 }
@@ -132,41 +70,57 @@ int file_root_check(struct file_store *f, const struct file_root *r)
 	return st.st_dev == r->dev && st.st_ino == r->ino ? 0 : -ESTALE;
 }
 
-static bool is_same_store(struct file_store *f, const struct file_root *r)
+static struct file_root *root_ref(struct file_store *f)
 {
 	BW_LOCK_SCOPE(&f->lock);
-	return !f->root || (r->anchor[0] && strcmp(r->anchor, f->root->anchor) == 0);
+	if (f->root)
+		atomic_fetch_add_explicit(&f->root->refs, 1, memory_order_relaxed);
+	return f->root;
+}
+
+static void root_set(struct file_store *f, struct file_root *r)
+{
+	bw_lock(&f->lock);
+	struct file_root *old = f->root;
+	f->root = r;
+	bw_unlock(&f->lock);
+	file_root_unref(old);
+}
+
+/* Opens what is at the path now, if it is the store that was lost; old NULL: whatever it is. */
+static int root_replace(struct file_store *f, struct file_root *old, struct file_root **ret)
+{
+	struct file_root *r;
+	int err = root_open(f->dir, &r);
+
+	if (err)
+		return err;
+	if (old && !file_anchor_same(old, r)) {
+		file_root_unref(r);
+		return -ESTALE;
+	}
+	atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
+	root_set(f, r);
+	*ret = r;
+	return 0;
 }
 
 int file_root_get(struct file_store *f, struct file_root **ret)
 {
-	struct file_root *r, *old;
+	struct file_root *r = root_ref(f);
 
-	bw_lock(&f->lock);
-	r = f->root;
-	if (r)
-		atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
-	bw_unlock(&f->lock);
+	if (!r)
+		return root_replace(f, NULL, ret);
+	int err = file_root_check(f, r);
 
-	int err = r ? file_root_check(f, r) : -ESTALE;
 	if (err) {
+		if (err == -ESTALE)
+			err = root_replace(f, r, ret);
 		file_root_unref(r);
-		if (err != -ESTALE)
-			return err;
-		err = root_open(f->dir, &r);
-		if (err)
-			return err;
-		if (!is_same_store(f, r)) {
-			file_root_unref(r);
-			return -ESTALE;
-		}
-		atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
-		bw_lock(&f->lock);
-		old = f->root;
-		f->root = r;
-		bw_unlock(&f->lock);
-		file_root_unref(old);
+		return err;
 	}
+	/* While the store is new: somebody may have named it meanwhile. */
+	file_anchor_look(r);
 	*ret = r;
 	return 0;
 }
@@ -196,6 +150,21 @@ static int sync_entry(struct file_root *r, int parent, const char *path, size_t 
 	if (!err)
 		atomic_store_explicit(slot, hash, memory_order_relaxed);
 	return err;
+}
+
+static int enter(int parent, const char *name, bool create)
+{
+	/* Somebody may remove the directory between the two calls; not for ever, though. */
+	for (int tries = 0; tries < 16; tries++) {
+		int fd = openat(parent, name, DIR_FLAGS | O_NOFOLLOW);
+		if (fd >= 0)
+			return fd;
+		if (errno != ENOENT || !create)
+			return -errno;
+		if (mkdirat(parent, name, 0755) != 0 && errno != EEXIST)
+			return -errno;
+	}
+	return -ENOENT;
 }
 
 /* One segment of a path, checked: nothing here trusts that keys were. */

@@ -245,6 +245,9 @@ Test(file, temporaries_are_no_objects)
 	expect(bw_test_delete(f.s, ".tmp/x"), BW_NOT_FOUND);
 	expect(bw_test_put(f.s, ".tmp/x", "", 0, false), BW_DENIED);
 	expect(bw_test_put(f.s, ".tmp", "", 0, true), BW_DENIED);
+	expect(bw_test_put(f.s, ".anchor", "", 0, false), BW_DENIED);
+	expect(bw_test_get(f.s, ".anchor", &blob), BW_NOT_FOUND);
+	expect(bw_test_delete(f.s, ".anchor"), BW_NOT_FOUND);
 	cr_assert_eq(temporaries(&f), 1);
 	cr_assert_eq(keys(&f), 1);
 	bw_op_list(&op, ".tmp/", "", 10);
@@ -544,7 +547,15 @@ Test(file, a_directory_moved_away_is_unreachable_until_it_is_back)
 	teardown(&f);
 }
 
-Test(file, a_directory_removed_is_unreachable_until_its_objects_are_back)
+static void copy_store(struct fixture *f, const char *from, const char *to)
+{
+	char command[1200];
+
+	snprintf(command, sizeof(command), "cp -a '%s' '%s'", from, to);
+	cr_assert_eq(system(command), 0, "%s", f->top);
+}
+
+Test(file, a_directory_removed_is_unreachable_until_it_is_restored)
 {
 	struct fixture f;
 	struct bw_store *other;
@@ -552,18 +563,59 @@ Test(file, a_directory_removed_is_unreachable_until_its_objects_are_back)
 
 	setup(&f);
 	expect(bw_test_put(f.s, "known", "1", 1, true), BW_OK);
+	copy_store(&f, f.dir, f.elsewhere);
 	bw_test_rmtree(f.dir);
 	assert_all_end(&f, BW_UNREACHABLE, -ENOENT);
 	/* An empty directory is what a file system that was unmounted leaves behind. */
 	cr_assert_eq(mkdir(f.dir, 0755), 0);
 	assert_all_end(&f, BW_UNREACHABLE, -ESTALE);
+	/* And what somebody puts there then is another store. */
 	cr_assert_eq(bw_store_file_new(f.dir, false, 1, &other), 0);
-	expect(bw_test_put(other, "restored", "2", 1, true), BW_OK);
+	expect(bw_test_put(other, "known", "2", 1, true), BW_OK);
+	assert_all_end(&f, BW_UNREACHABLE, -ESTALE);
+	cr_assert(bw_test_holds(other, "known", "2", 1));
 	bw_store_free(other);
-	cr_assert(bw_test_holds(f.s, "restored", "2", 1));
-	expect(bw_test_get(f.s, "known", &blob), BW_NOT_FOUND);
-	expect(bw_test_put(f.s, "known", "3", 1, true), BW_OK);
-	cr_assert(bw_test_holds(f.s, "known", "3", 1));
+	bw_test_rmtree(f.dir);
+	copy_store(&f, f.elsewhere, f.dir);
+	cr_assert(bw_test_holds(f.s, "known", "1", 1));
+	expect(bw_test_get(f.s, "unknown", &blob), BW_NOT_FOUND);
+	expect(bw_test_put(f.s, "a/b", "3", 1, true), BW_OK);
+	cr_assert(bw_test_holds(f.s, "a/b", "3", 1));
+	teardown(&f);
+}
+
+Test(file, opening_a_directory_leaves_nothing_in_it)
+{
+	struct fixture f;
+	struct bw_blob *blob;
+	struct bw_op op;
+
+	setup(&f);
+	expect(bw_test_get(f.s, "k", &blob), BW_NOT_FOUND);
+	expect(bw_test_delete(f.s, "k"), BW_NOT_FOUND);
+	bw_op_list(&op, "", "", 1);
+	expect(bw_store_sync(f.s, &op), BW_OK);
+	bw_op_done(&op);
+	cr_assert_eq(entries_of(f.dir), 0);
+	teardown(&f);
+}
+
+/* It was opened while it had no name yet; its first object came from somebody else. */
+Test(file, a_store_named_by_others_is_known_again)
+{
+	struct fixture f;
+	struct bw_store *other;
+
+	setup(&f);
+	cr_assert_eq(bw_store_file_new(f.dir, false, 1, &other), 0);
+	expect(bw_test_put(other, "known", "1", 1, true), BW_OK);
+	bw_store_free(other);
+	cr_assert(bw_test_holds(f.s, "known", "1", 1));
+	copy_store(&f, f.dir, f.elsewhere);
+	bw_test_rmtree(f.dir);
+	assert_all_end(&f, BW_UNREACHABLE, -ENOENT);
+	copy_store(&f, f.elsewhere, f.dir);
+	cr_assert(bw_test_holds(f.s, "known", "1", 1));
 	teardown(&f);
 }
 

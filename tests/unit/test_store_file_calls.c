@@ -123,6 +123,8 @@ static void setup(struct fixture *f)
 	bw_test_tmpdir(f->dir);
 	snprintf(calls.root, sizeof(calls.root), "%s", f->dir);
 	cr_assert_eq(bw_store_file_new(f->dir, false, 1, &f->s), 0);
+	/* The first put of all names the store. */
+	cr_assert_eq(bw_test_put(f->s, "0", "", 0, true), BW_OK);
 }
 
 static void teardown(struct fixture *f)
