@@ -162,9 +162,10 @@ int bw_stream_create(struct bw_store *store, const struct bw_stream_options *opt
 		bw_io_why(&io, err, "cannot read the store", why, why_len);
 		return err;
 	}
-	err = bw_stream_probe(store, deadline_ns, why, why_len);
+	/* In this order: a place that is refused is left as it was. */
+	err = check_empty(&io, why, why_len);
 	if (!err)
-		err = check_empty(&io, why, why_len);
+		err = bw_stream_probe(store, deadline_ns, why, why_len);
 	if (err)
 		return err;
 	stream_new(options, &s);
