@@ -2,6 +2,7 @@
 #include "mount-helpers/mount_main.h"
 
 #include "fs/fs.h"
+#include "fs/heap.h"
 #include "mount-helpers/say.h"
 #include "store/base/clock.h"
 #include "store/base/sync.h"
@@ -419,6 +420,7 @@ int bw_mount_main(const char *name, int argc, char **argv)
 		return code;
 	if (a.fake)
 		return 0;
+	bw_heap_tune();
 	if (a.options.foreground)
 		return run_foreground(&a);
 	code = run_background(&a);
