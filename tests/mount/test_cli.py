@@ -437,6 +437,22 @@ class Put(Case):
             mover.join()
         self.assertEqual(json.loads(self.good("status", self.url, "--json"))["head"], 0)
 
+    def test_interrupt(self):
+        """P6: an interrupted put commits nothing, says how to find out, and can be run again."""
+        self.create(1)
+        path = self.path("huge", b"x")
+        os.truncate(path, 64 << 30)  # a hole: takes long to read, and no room
+        with subprocess.Popen([BATCHWEAVE, "put", self.url, "p", path], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as p:
+            while "p" not in json.loads(self.good("status", self.url, "--json"))["producers"]:
+                self.assertIsNone(p.poll())
+            p.send_signal(signal.SIGINT)
+            out, err = p.communicate(timeout=NET)
+        self.assertEqual((p.returncode, out), (130, b""))
+        self.assertRegex(err, rb"^batchweave put: interrupted; .*batchweave status tells\n$")
+        self.assertEqual(self.good("ls", self.url), b"")
+        self.assertEqual(self.good("put", self.url, "p", "--seq", 0, *self.files(b"x")), b"0\n")
+
     def test_bad_producer_names(self):
         self.create(1)
         f = self.files(b"x")
