@@ -58,6 +58,8 @@ struct bw_fs {
 	unsigned threads_n;
 	pthread_t threads[BW_FUSE_THREADS_MAX];
 	atomic_bool exiting;
+	atomic_bool init_replied;
+	bool parallel_dirops;		/* the kernel offers it; set before INIT is replied to */
 };
 
 /* ---- fuse_main.c ------------------------------------------------------------------------------ */

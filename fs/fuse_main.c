@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define WAKE_SIGNAL SIGUSR2
@@ -52,6 +53,43 @@ static void *serve(void *arg)
 	if (last)
 		bw_fs_stop(fs);		/* unmounted from outside */
 	return NULL;
+}
+
+/*
+ * libfuse before 3.17 never tells the kernel that look-ups of one directory may run side by side, so
+ * the kernel would line up everybody who polls /step, 100 ms each (V3), and behind them `ls` (V7).  The
+ * first reply of a session is INIT's: the flag is put into it on its way.
+ */
+#define INIT_OUT_FLAGS 12		/* offset in struct fuse_init_out: behind major, minor, max_readahead */
+#define INIT_OUT_MIN 24			/* its first released length */
+#define PARALLEL_DIROPS (1u << 18)	/* FUSE_PARALLEL_DIROPS of the kernel's fuse.h */
+
+static ssize_t pass_read(int fd, void *buf, size_t len, void *userdata)
+{
+	(void)userdata;
+	return read(fd, buf, len);
+}
+
+static ssize_t pass_writev(int fd, struct iovec *iov, int count, void *userdata)
+{
+	struct bw_fs *fs = userdata;
+	uint32_t flags;
+
+	if (!atomic_exchange(&fs->init_replied, true) && count == 2 && fs->parallel_dirops &&
+	    iov[1].iov_len >= INIT_OUT_MIN) {
+		char *at = (char *)iov[1].iov_base + INIT_OUT_FLAGS;
+		memcpy(&flags, at, sizeof(flags));
+		flags |= PARALLEL_DIROPS;
+		memcpy(at, &flags, sizeof(flags));
+	}
+	return writev(fd, iov, count);
+}
+
+static int pass_through(struct fuse_session *session)
+{
+	static const struct fuse_custom_io io = {.read = pass_read, .writev = pass_writev};
+
+	return fuse_session_custom_io(session, &io, fuse_session_fd(session));
 }
 
 static int session_new(struct bw_fs *fs)
@@ -105,6 +143,10 @@ int bw_fuse_mount(struct bw_fs *fs, char *why, size_t why_len)
 		return BW_FS_MOUNT_FAILED;
 	}
 	fs->mounted = true;
+	if (pass_through(fs->session)) {
+		snprintf(why, why_len, "cannot set up FUSE");
+		return BW_FS_SYSTEM;
+	}
 	return 0;
 }
 

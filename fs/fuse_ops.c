@@ -43,6 +43,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 				  FUSE_CAP_AUTO_INVAL_DATA);
 	conn->want |= conn->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
 				       FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_ASYNC_DIO);
+	fs->parallel_dirops = conn->capable & FUSE_CAP_PARALLEL_DIROPS;
 	conn->max_background = 64;
 	conn->congestion_threshold = 48;
 	conn->max_write = 1u << 20;
