@@ -224,7 +224,8 @@ Test(batch, I8_a_short_state_rides_in_the_change_and_a_long_one_in_an_object)
 
 struct script {
 	struct bw_fault_plan plan;
-	const enum bw_fault *faults;	/* of the first puts of data objects */
+	const char *folder;		/* faults hit puts below it; "/data/" unless set */
+	const enum bw_fault *faults;	/* of the first of them */
 	unsigned n, puts;
 };
 
@@ -233,7 +234,7 @@ static enum bw_fault decide(struct bw_fault_plan *plan, const struct bw_op *op, 
 	struct script *s = plan->ctx;
 
 	(void)nth;
-	if (op->kind != BW_OP_PUT || !strstr(op->key, "/data/"))
+	if (op->kind != BW_OP_PUT || !strstr(op->key, s->folder ? s->folder : "/data/"))
 		return BW_FAULT_NONE;
 	return s->puts++ < s->n ? s->faults[s->puts - 1] : BW_FAULT_NONE;
 }
@@ -290,6 +291,30 @@ Test(batch, what_was_not_applied_fails_with_its_error)
 	s = setup(false);
 	cr_assert_eq(upload_with(s, before, 1, &puts), -BW_E_UNREACHABLE);
 	teardown(s);
+}
+
+/* It is not durable before both objects are, whichever ends first. */
+Test(batch, the_upload_waits_for_the_state_and_for_the_data)
+{
+	static const enum bw_fault full[] = {BW_FAULT_FULL};
+	uint8_t state[BW_STATE_INLINE_MAX + 1] = {0};
+
+	for (int i = 0; i < 20; i++) {
+		struct setup *s = setup(false);
+		struct script script = {.plan = {.decide = decide}, .faults = full, .n = 1};
+
+		script.plan.ctx = &script;
+		script.folder = i % 2 ? "/data/" : "/state/";
+		build(s);
+		cr_assert_eq(bw_filter_fault_new(s->store, &script.plan, &s->store), 0);
+		cr_assert_eq(bw_batch_set_state(s->batch, state, sizeof(state), true), 0);
+		cr_assert_eq(bw_batch_upload_sync(s->batch, s->store, BW_NEVER), -ENOSPC);
+		cr_assert_eq(script.puts, 1);
+		/* Again: what is there already counts as done. */
+		cr_assert_eq(bw_batch_upload_sync(s->batch, s->store, BW_NEVER), 0);
+		check_stored(s);
+		teardown(s);
+	}
 }
 
 Test(batch, a_name_that_was_taken_before_the_first_try_is_a_contradiction)

@@ -7,6 +7,7 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zstd.h>
 
 #define HEADER 32
 
@@ -157,4 +158,42 @@ Test(envelope, a_payload_above_the_maximum_is_refused_before_memory_is_taken)
 	memcpy(sealed.bytes + 8, &claimed, 4);
 	resum(&sealed);
 	cr_assert_eq(open_as(BW_ENVELOPE_ROOT, sealed.bytes, sealed.len, 60000), -BW_E_CORRUPT);
+}
+
+/* Wraps one stored form of raw by hand. */
+static int open_packed(const void *raw, size_t raw_len, const void *stored, size_t stored_len)
+{
+	bw_auto_buf struct bw_buf b;
+
+	bw_buf_init(&b, 1 << 20);
+	bw_buf_str(&b, "BWOB");
+	bw_buf_u8(&b, BW_FORMAT);
+	bw_buf_u8(&b, BW_ENVELOPE_NODE);
+	bw_buf_u8(&b, 1);
+	bw_buf_u8(&b, 0);
+	bw_buf_u32(&b, (uint32_t)raw_len);
+	bw_buf_u32(&b, (uint32_t)stored_len);
+	bw_buf_u64(&b, bw_xxh3(raw, raw_len));
+	bw_buf_u64(&b, bw_xxh3(b.bytes, 24));
+	bw_buf_add(&b, stored, stored_len);
+	cr_assert_eq(bw_buf_err(&b), 0);
+	return open_as(BW_ENVELOPE_NODE, b.bytes, b.len, 1 << 16);
+}
+
+/* One payload has one packed form of one frame, not many that a writer could hide bytes in. */
+Test(envelope, a_packed_payload_is_one_frame_that_was_worth_it)
+{
+	static const uint8_t skippable[] = {0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3};
+	uint8_t raw[5000], stored[5000];
+
+	memset(raw, 'r', sizeof(raw));
+	size_t n = ZSTD_compress(stored, sizeof(stored), raw, sizeof(raw), 3);
+	cr_assert_eq(open_packed(raw, sizeof(raw), stored, n), 0);
+	memcpy(stored + n, skippable, sizeof(skippable));
+	cr_assert_eq(open_packed(raw, sizeof(raw), stored, n + sizeof(skippable)), -BW_E_CORRUPT);
+	n = ZSTD_compress(stored, sizeof(stored), raw, 2500, 3);
+	size_t both = n + ZSTD_compress(stored + n, sizeof(stored) - n, raw, 2500, 3);
+	cr_assert_eq(open_packed(raw, sizeof(raw), stored, both), -BW_E_CORRUPT, "two frames");
+	n = ZSTD_compress(stored, sizeof(stored), raw, 4096, 3);
+	cr_assert_eq(open_packed(raw, 4096, stored, n), -BW_E_CORRUPT, "too short to be packed");
 }

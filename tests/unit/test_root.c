@@ -297,6 +297,25 @@ Test(root, text_that_breaks_a_rule_is_corrupt)
 	bw_sample_done(&s);
 }
 
+/* A length that differs from the inline bytes would have the checksum read past their end. */
+Test(root, a_state_of_another_length_is_corrupt)
+{
+	struct bw_sample s;
+	struct bw_root *r = NULL;
+
+	bw_sample_init(&s, 4);
+	bw_sample_grow(&s, 3);
+	bw_sample_state(&s, "alpha", "state", 5);
+	cr_assert_eq(decode_edited(&s, "5,\"", "5,\"", &r), 0);
+	bw_root_unref(r);
+	cr_assert_eq(decode_edited(&s, "5,\"", "4,\"", &r), -BW_E_CORRUPT);
+	cr_assert_eq(decode_edited(&s, "5,\"", "512,\"", &r), -BW_E_CORRUPT);
+	cr_assert_eq(decode_edited(&s, "7374617465", "737461746", &r), -BW_E_CORRUPT);
+	cr_assert_eq(decode_edited(&s, "7374617465", "73746174650", &r), -BW_E_CORRUPT);
+	cr_assert_eq(decode_edited(&s, "7374617465", "7374617466", &r), -BW_E_CORRUPT);
+	bw_sample_done(&s);
+}
+
 /* ---- Newer releases ------------------------------------------------------------------------------- */
 
 Test(root, S8_keys_of_a_newer_release_are_carried_through)

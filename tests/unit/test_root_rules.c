@@ -214,6 +214,24 @@ Test(root_rules, I4_pointers_may_be_missing_below_swept_alone)
 	bw_sample_done(&s);
 }
 
+/* Spans that touch each other are not enough: a pointer begins where its node could. */
+Test(root_rules, pointers_of_higher_levels_are_aligned)
+{
+	struct bw_sample s;
+
+	bw_sample_init(&s, 4);
+	bw_sample_grow(&s, 128 * 129);
+	struct bw_root *r = s.root;
+	cr_assert(r->levels_n == 2 && r->levels[1].n == 1);
+	r->levels[1].pointers[0].first += 128;
+	r->levels[1].pointers[0].last += 128;
+	memmove(r->levels[0].pointers, r->levels[0].pointers + 1,
+		--r->levels[0].n * sizeof(struct bw_pointer));
+	r->first = r->swept = 128;
+	cr_assert_str_eq(bw_root_check(r), "a pointer does not span a whole node");
+	bw_sample_done(&s);
+}
+
 Test(root_rules, version_1_is_empty)
 {
 	struct bw_sample s;

@@ -9,6 +9,7 @@
 #include <endian.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zstd.h>
 
 #define RANKS 3
 #define BLOCK 1000
@@ -294,6 +295,67 @@ Test(tgb, a_frame_of_another_length_is_corrupt)
 		cr_assert_eq(bw_tgb_block_read(o.tgb, o.tgb->blocks_n, stored, &raw), -EINVAL);
 		object_done(&o);
 	}
+}
+
+/* An object of one rank whose one block is what the test says, and whose footer has extra more of
+ * them; every checksum is right. */
+static int decode_crafted(uint64_t raw, const void *stored, size_t stored_len, uint32_t extra,
+			  struct bw_blob **ret)
+{
+	static const uint8_t zeros[67];
+	bw_auto_buf struct bw_buf f;
+	struct bw_tgb *t;
+
+	bw_buf_init(&f, 4096);
+	bw_buf_str(&f, "BWTF");
+	bw_buf_u8(&f, BW_FORMAT);
+	bw_buf_u8(&f, BW_COMPRESS_ZSTD);
+	bw_buf_u16(&f, 0);
+	bw_buf_add(&f, zeros, 16);
+	bw_buf_u64(&f, 1);
+	bw_buf_u64(&f, 0);
+	bw_buf_u32(&f, 1);
+	bw_buf_u32(&f, BLOCK);
+	bw_buf_u32(&f, 1 + extra);
+	bw_buf_u8(&f, 1);
+	bw_buf_str(&f, "p");
+	bw_buf_add(&f, zeros, 66);
+	bw_buf_u64(&f, stored_len);
+	bw_buf_u64(&f, raw);
+	bw_buf_u64(&f, 0);
+	for (uint32_t i = 0; i <= extra; i++) {
+		bw_buf_u32(&f, (uint32_t)stored_len);
+		bw_buf_u64(&f, bw_xxh3(stored, stored_len));
+	}
+	bw_buf_u64(&f, bw_xxh3(f.bytes, f.len));
+	bw_buf_u32(&f, (uint32_t)f.len + 8);
+	bw_buf_str(&f, "BWTE");
+	int rc = bw_tgb_decode(f.bytes, f.len, stored_len + f.len, &t);
+	if (rc)
+		return rc;
+	bw_auto_blob struct bw_blob *blob = bw_blob_copy(stored, stored_len);
+	rc = bw_tgb_block_read(t, 0, blob, ret);
+	bw_tgb_unref(t);
+	return rc;
+}
+
+Test(tgb, a_block_is_one_frame_and_the_table_has_no_more_of_them)
+{
+	static const uint8_t skippable[] = {0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3};
+	uint8_t raw[900], stored[900];
+	struct bw_blob *blob;
+
+	memset(raw, 'r', sizeof(raw));
+	size_t n = ZSTD_compress(stored, sizeof(stored), raw, sizeof(raw), 3);
+	cr_assert_eq(decode_crafted(sizeof(raw), stored, n, 0, &blob), 0);
+	cr_assert_eq(memcmp(blob->bytes, raw, sizeof(raw)), 0);
+	bw_blob_unref(blob);
+	cr_assert_eq(decode_crafted(sizeof(raw), stored, n, 1, &blob), -BW_E_CORRUPT, "a block too many");
+	cr_assert_eq(decode_crafted(sizeof(raw) - 1, stored, n, 0, &blob), -BW_E_CORRUPT);
+	cr_assert_eq(decode_crafted(sizeof(raw) + 1, stored, n, 0, &blob), -BW_E_CORRUPT);
+	memcpy(stored + n, skippable, sizeof(skippable));
+	cr_assert_eq(decode_crafted(sizeof(raw), stored, n + sizeof(skippable), 0, &blob), -BW_E_CORRUPT);
+	cr_assert_eq(decode_crafted(sizeof(raw), raw, 100, 0, &blob), -BW_E_CORRUPT, "no frame at all");
 }
 
 Test(tgb, the_builder_refuses_what_a_reader_would)
