@@ -22,7 +22,7 @@ enum codec { CODEC_RAW, CODEC_ZSTD };
 struct header {
 	uint8_t format, kind, codec, zero;
 	uint32_t raw_len, stored_len;
-	uint64_t raw_xxh3;
+	uint64_t stored_xxh3;
 };
 
 static void put_header(struct bw_buf *out, const struct header *h)
@@ -36,7 +36,7 @@ static void put_header(struct bw_buf *out, const struct header *h)
 	bw_buf_u8(out, h->zero);
 	bw_buf_u32(out, h->raw_len);
 	bw_buf_u32(out, h->stored_len);
-	bw_buf_u64(out, h->raw_xxh3);
+	bw_buf_u64(out, h->stored_xxh3);
 	if (!out->err)
 		bw_buf_u64(out, bw_xxh3(out->bytes + start, HEADER_SUMMED));
 }
@@ -75,7 +75,7 @@ int bw_envelope_seal(enum bw_envelope_kind kind, const void *raw, size_t len, st
 		.codec = packed ? CODEC_ZSTD : CODEC_RAW,
 		.raw_len = (uint32_t)len,
 		.stored_len = (uint32_t)stored,
-		.raw_xxh3 = bw_xxh3(raw, len),
+		.stored_xxh3 = bw_xxh3(packed ? packed : raw, stored),
 	};
 
 	put_header(out, &h);
@@ -98,12 +98,13 @@ static int get_header(const void *bytes, size_t len, struct header *ret)
 	ret->zero = bw_cur_u8(&c);
 	ret->raw_len = bw_cur_u32(&c);
 	ret->stored_len = bw_cur_u32(&c);
-	ret->raw_xxh3 = bw_cur_u64(&c);
+	ret->stored_xxh3 = bw_cur_u64(&c);
 	if (bw_cur_u64(&c) != bw_xxh3(bytes, HEADER_SUMMED))
 		return -BW_E_CORRUPT;
 	if (ret->format > BW_FORMAT)
 		return -BW_E_FORMAT_NEWER;
-	if (ret->format != BW_FORMAT || ret->zero || ret->stored_len != len - HEADER)
+	if (ret->format != BW_FORMAT || ret->zero || ret->stored_len != len - HEADER ||
+	    ret->stored_xxh3 != bw_xxh3((const uint8_t *)bytes + HEADER, len - HEADER))
 		return -BW_E_CORRUPT;
 	return 0;
 }
@@ -151,8 +152,6 @@ int bw_envelope_open(enum bw_envelope_kind expected, const void *bytes, size_t l
 	rc = unpack(&h, (const uint8_t *)bytes + HEADER, room);
 	if (rc)
 		return rc;
-	if (bw_xxh3(room, h.raw_len) != h.raw_xxh3)
-		return -BW_E_CORRUPT;
 	bw_buf_used(raw, h.raw_len);
 	if (ret_kind)
 		*ret_kind = (enum bw_envelope_kind)h.kind;

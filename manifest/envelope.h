@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The wrapping of every metadata object (manifest roots, index nodes): what it is, how long, which
- * codec, and a checksum, so that a truncated, foreign or damaged object is refused before one byte
- * of it is believed.  docs/format.md gives the layout.
+ * codec, and checksums of the stored bytes, so that a truncated, foreign or damaged object is refused
+ * before one byte of it is believed or unpacked, and no bit can change without being noticed.
+ * docs/format.md gives the layout.
  */
 #ifndef BW_MANIFEST_ENVELOPE_H
 #define BW_MANIFEST_ENVELOPE_H

@@ -9,10 +9,7 @@
 #include <endian.h>
 #include <string.h>
 
-/*
- * A raw payload gets its length and sum; of a packed one the lengths are believed, and the sum is
- * right only if the payload was not touched.
- */
+/* Both sums and the stored length; the payload's length as well where it is stored raw. */
 static inline void bw_fix_envelope(uint8_t *bytes, size_t len)
 {
 	uint32_t payload, le32;
@@ -24,11 +21,10 @@ static inline void bw_fix_envelope(uint8_t *bytes, size_t len)
 	payload = (uint32_t)len - 32;
 	le32 = htole32(payload);
 	memcpy(bytes + 12, &le32, 4);
-	if (bytes[6] == 0) {
+	if (bytes[6] == 0)
 		memcpy(bytes + 8, &le32, 4);
-		le64 = htole64(bw_xxh3(bytes + 32, payload));
-		memcpy(bytes + 16, &le64, 8);
-	}
+	le64 = htole64(bw_xxh3(bytes + 32, payload));
+	memcpy(bytes + 16, &le64, 8);
 	le64 = htole64(bw_xxh3(bytes, 24));
 	memcpy(bytes + 24, &le64, 8);
 }

@@ -77,12 +77,9 @@ Test(envelope, every_bit_of_a_raw_and_a_packed_object_is_covered)
 		seal(BW_ENVELOPE_NODE, raw, len, &sealed);
 		for (size_t bit = 0; bit < sealed.len * 8; bit++) {
 			sealed.bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
-			int rc = open_as(BW_ENVELOPE_NODE, sealed.bytes, sealed.len, 1 << 16);
-			/* A bit of the zstd frame's header may say the same in another way. */
-			if (rc == 0)
-				cr_assert(packed && bit / 8 >= HEADER, "bit %zu", bit);
-			else
-				cr_assert_eq(rc, -BW_E_CORRUPT, "bit %zu: %d", bit, rc);
+			/* Also those bits of a zstd frame that mean nothing to zstd. */
+			cr_assert_eq(open_as(BW_ENVELOPE_NODE, sealed.bytes, sealed.len, 1 << 16),
+				     -BW_E_CORRUPT, "bit %zu", bit);
 			sealed.bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
 		}
 		cr_assert_eq(open_as(BW_ENVELOPE_NODE, sealed.bytes, sealed.len, 1 << 16), 0);
@@ -160,8 +157,8 @@ Test(envelope, a_payload_above_the_maximum_is_refused_before_memory_is_taken)
 	cr_assert_eq(open_as(BW_ENVELOPE_ROOT, sealed.bytes, sealed.len, 60000), -BW_E_CORRUPT);
 }
 
-/* Wraps one stored form of raw by hand. */
-static int open_packed(const void *raw, size_t raw_len, const void *stored, size_t stored_len)
+/* Wraps one packed form of raw_len bytes by hand. */
+static int open_packed(size_t raw_len, const void *stored, size_t stored_len)
 {
 	bw_auto_buf struct bw_buf b;
 
@@ -173,7 +170,7 @@ static int open_packed(const void *raw, size_t raw_len, const void *stored, size
 	bw_buf_u8(&b, 0);
 	bw_buf_u32(&b, (uint32_t)raw_len);
 	bw_buf_u32(&b, (uint32_t)stored_len);
-	bw_buf_u64(&b, bw_xxh3(raw, raw_len));
+	bw_buf_u64(&b, bw_xxh3(stored, stored_len));
 	bw_buf_u64(&b, bw_xxh3(b.bytes, 24));
 	bw_buf_add(&b, stored, stored_len);
 	cr_assert_eq(bw_buf_err(&b), 0);
@@ -188,12 +185,15 @@ Test(envelope, a_packed_payload_is_one_frame_that_was_worth_it)
 
 	memset(raw, 'r', sizeof(raw));
 	size_t n = ZSTD_compress(stored, sizeof(stored), raw, sizeof(raw), 3);
-	cr_assert_eq(open_packed(raw, sizeof(raw), stored, n), 0);
+	cr_assert_eq(open_packed(sizeof(raw), stored, n), 0);
 	memcpy(stored + n, skippable, sizeof(skippable));
-	cr_assert_eq(open_packed(raw, sizeof(raw), stored, n + sizeof(skippable)), -BW_E_CORRUPT);
+	cr_assert_eq(open_packed(sizeof(raw), stored, n + sizeof(skippable)), -BW_E_CORRUPT);
+	for (int delta = -1; delta <= 1; delta += 2)
+		cr_assert_eq(open_packed(sizeof(raw) + (size_t)(ptrdiff_t)delta, stored, n), -BW_E_CORRUPT);
+	cr_assert_eq(open_packed(sizeof(raw), raw, 100), -BW_E_CORRUPT, "no frame at all");
 	n = ZSTD_compress(stored, sizeof(stored), raw, 2500, 3);
 	size_t both = n + ZSTD_compress(stored + n, sizeof(stored) - n, raw, 2500, 3);
-	cr_assert_eq(open_packed(raw, sizeof(raw), stored, both), -BW_E_CORRUPT, "two frames");
+	cr_assert_eq(open_packed(sizeof(raw), stored, both), -BW_E_CORRUPT, "two frames");
 	n = ZSTD_compress(stored, sizeof(stored), raw, 4096, 3);
-	cr_assert_eq(open_packed(raw, 4096, stored, n), -BW_E_CORRUPT, "too short to be packed");
+	cr_assert_eq(open_packed(4096, stored, n), -BW_E_CORRUPT, "too short to be packed");
 }
