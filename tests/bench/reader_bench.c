@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Sequential reads through the reader over a file store, beside plain pread of the same objects in
- * the same run.  Not a test: prints GB/s and the ratio, median of several rounds.
+ * the same run: into one buffer, which never leaves the CPU's caches, and round a ring as large as what
+ * a reader has under way, which is the same work without checking.  Not a test: prints GB/s and
+ * ratios, medians of several rounds.
  *
  *   reader_bench [-d DIR] [-s STEPS] [-m MIB] [-r READERS] [-n ROUNDS] [-b BUDGET_MIB] [-k READ_KIB]
  *                [-t POOL] [-z] [-c] [-g] [-v]
@@ -30,6 +32,7 @@
 #define MIB (UINT64_C(1) << 20)
 #define ROUNDS_MAX 99
 #define READERS_MAX 64
+#define RING (16 * MIB)
 
 struct bench {
 	const char *dir;
@@ -48,6 +51,7 @@ struct bench {
 	struct bw_counters counters;
 	struct bw_reader *reader;
 	struct bw_tgb **tgbs;		/* [steps] */
+	uint8_t *buffers[READERS_MAX];
 };
 
 struct job {
@@ -55,6 +59,7 @@ struct job {
 	uint32_t rank;
 	pthread_t thread;
 	uint64_t bytes;
+	uint8_t *buffer;	/* RING bytes of it, touched */
 };
 
 static void check(int err, const char *what)
@@ -166,6 +171,11 @@ static void make(struct bench *b)
 	check(bw_head_new(b->store, &b->sample.stream, b->sample.root, NULL, &b->head), "head");
 	check(bw_workq_new("pool", b->pool_n, &b->pool), "pool");
 	bw_budget_init(&b->budget, b->budget_bytes);
+	for (unsigned i = 0; i < b->readers; i++) {
+		b->buffers[i] = malloc(RING);
+		check(b->buffers[i] ? 0 : -ENOMEM, "memory");
+		memset(b->buffers[i], 1, RING);
+	}
 }
 
 static void unmake(struct bench *b)
@@ -178,6 +188,8 @@ static void unmake(struct bench *b)
 	for (unsigned i = 0; i < b->steps; i++)
 		bw_tgb_unref(b->tgbs[i]);
 	free(b->tgbs);
+	for (unsigned i = 0; i < b->readers; i++)
+		free(b->buffers[i]);
 	bw_sample_done(&b->sample);
 	snprintf(command, sizeof(command), "rm -rf '%s'", b->temp);
 	if (system(command))
@@ -191,14 +203,11 @@ static const struct bw_entry *entry_of(const struct bench *b, uint64_t step)
 	return bw_root_tail_entry(b->sample.root, step);
 }
 
-static void *read_plain(void *arg)
+static void read_plain(struct job *j, uint8_t *ring, uint64_t ring_bytes)
 {
-	struct job *j = arg;
 	struct bench *b = j->b;
 	char path[BW_KEY_MAX + 80], key[BW_KEY_MAX + 1];
-	uint8_t *buf = malloc(b->read_bytes);
 
-	check(buf ? 0 : -ENOMEM, "memory");
 	for (uint64_t step = 0; step < b->steps; step++) {
 		const struct bw_entry *e = entry_of(b, step);
 		const struct bw_slice *s = &b->tgbs[step]->slices[j->rank];
@@ -208,14 +217,28 @@ static void *read_plain(void *arg)
 		check(fd < 0 ? -errno : 0, path);
 		for (uint64_t at = 0; at < s->stored;) {
 			size_t n = s->stored - at < b->read_bytes ? s->stored - at : b->read_bytes;
-			ssize_t got = pread(fd, buf, n, (off_t)(s->offset + at));
+			ssize_t got = pread(fd, ring + at % ring_bytes, n, (off_t)(s->offset + at));
 			check(got <= 0 ? -EIO : 0, "pread");
 			at += (uint64_t)got;
 		}
 		close(fd);
 		j->bytes += s->raw;
 	}
-	free(buf);
+}
+
+static void *read_one_buffer(void *arg)
+{
+	struct job *j = arg;
+
+	read_plain(j, j->buffer, j->b->read_bytes);
+	return NULL;
+}
+
+static void *read_ring(void *arg)
+{
+	struct job *j = arg;
+
+	read_plain(j, j->buffer, RING);
 	return NULL;
 }
 
@@ -339,7 +362,7 @@ static struct rate run(struct bench *b, void *(*what)(void *arg))
 	uint64_t bytes = 0;
 
 	for (uint32_t i = 0; i < b->readers; i++) {
-		jobs[i] = (struct job){.b = b, .rank = i};
+		jobs[i] = (struct job){.b = b, .rank = i, .buffer = b->buffers[i]};
 		check(bw_thread_start(&jobs[i].thread, "job", what, &jobs[i]), "thread");
 	}
 	for (uint32_t i = 0; i < b->readers; i++) {
@@ -379,30 +402,35 @@ static double median(double *values, unsigned n)
 	return values[n / 2];
 }
 
+enum what { ONE_BUFFER, A_RING, READER, WHATS };
+
 static void measure(struct bench *b)
 {
-	double plain[ROUNDS_MAX], reader[ROUNDS_MAX], ratio[ROUNDS_MAX];
-	double plain_cpu[ROUNDS_MAX], reader_cpu[ROUNDS_MAX];
+	static void *(*const plain[])(void *) = {read_one_buffer, read_ring};
+	double gbs[WHATS][ROUNDS_MAX], cpu[WHATS][ROUNDS_MAX], ratio[READER][ROUNDS_MAX];
 	struct rusage u;
 
-	run(b, read_plain);		/* into the page cache */
+	run(b, read_one_buffer);	/* into the page cache */
 	for (unsigned i = 0; i < b->rounds; i++) {
-		struct rate p = run(b, read_plain), r = run_reader(b);
-		plain[i] = p.gbs;
-		plain_cpu[i] = p.cpu;
-		reader[i] = r.gbs;
-		reader_cpu[i] = r.cpu;
-		ratio[i] = r.gbs / p.gbs;
+		for (int w = 0; w < WHATS; w++) {
+			struct rate r = w == READER ? run_reader(b) : run(b, plain[w]);
+			gbs[w][i] = r.gbs;
+			cpu[w][i] = r.cpu;
+		}
+		for (int w = 0; w < READER; w++)
+			ratio[w][i] = gbs[READER][i] / gbs[w][i];
 	}
 	double useful = (double)b->counters.useful;
 
-	qsort(ratio, b->rounds, sizeof(*ratio), by_value);
 	getrusage(RUSAGE_SELF, &u);
-	printf("readers=%u read=%zuK pread=%.2f GB/s reader=%.2f GB/s ratio=%.2f (%.2f to %.2f) "
-	       "cpu us/MiB pread=%.0f reader=%.0f prefetched=%.2f hits=%.2f rss=%ldM\n",
-	       b->readers, b->read_bytes >> 10, median(plain, b->rounds), median(reader, b->rounds),
-	       ratio[b->rounds / 2], ratio[0], ratio[b->rounds - 1], median(plain_cpu, b->rounds),
-	       median(reader_cpu, b->rounds), (double)b->counters.prefetched / useful,
+	printf("readers=%u read=%zuK GB/s one-buffer=%.2f ring=%.2f reader=%.2f "
+	       "ratio one-buffer=%.2f ring=%.2f cpu us/MiB one-buffer=%.0f ring=%.0f reader=%.0f "
+	       "prefetched=%.2f hits=%.2f rss=%ldM\n",
+	       b->readers, b->read_bytes >> 10, median(gbs[ONE_BUFFER], b->rounds),
+	       median(gbs[A_RING], b->rounds), median(gbs[READER], b->rounds),
+	       median(ratio[ONE_BUFFER], b->rounds), median(ratio[A_RING], b->rounds),
+	       median(cpu[ONE_BUFFER], b->rounds), median(cpu[A_RING], b->rounds),
+	       median(cpu[READER], b->rounds), (double)b->counters.prefetched / useful,
 	       (double)b->counters.read_cache / useful, u.ru_maxrss >> 10);
 }
 

@@ -95,7 +95,7 @@ Test(options, calls_add_up_and_the_last_one_counts)
 Test(options, S4_what_mount_and_systemd_add_is_dropped)
 {
 	struct bw_mount_options o =
-		parsed("rw,dev,nodev,suid,nosuid,exec,noexec,relatime,noatime,auto,noauto,nofail,"
+		parsed("dev,nodev,suid,nosuid,exec,noexec,relatime,noatime,auto,noauto,nofail,"
 		       "_netdev,user,nouser,users,defaults,default_permissions,comment=systemd.automount,"
 		       "x-systemd.automount,x-systemd.requires=network-online.target,X-mount.mkdir=0755");
 
@@ -134,11 +134,12 @@ Test(options, a_bad_value_is_told_what_is_expected)
 
 Test(options, values_have_one_spelling)
 {
-	const char *bad[] = {"wait=-1",	     "wait=1 ",	   "io_timeout=0", "commit_timeout=0s", "memory=16777215",
-			     "memory=1T",    "memory=-1",  "pending=01",   "pending=+1",	"prefetch=65",
-			     "uid=root",     "uid=4294967295", "gid=-1",   "umask=",		"umask=-22",
-			     "umask= 22",    "umask=0x12", "umask=1000",   "commit=",		"commit=Close",
-			     "commit=clone", "loglevel=",  "log="};
+	const char *bad[] = {
+		"wait=-1", "wait=1 ", "io_timeout=0", "commit_timeout=0s", "memory=16777215",
+		"memory=1T", "memory=-1", "pending=01", "pending=+1", "prefetch=65", "uid=root",
+		"uid=4294967295", "gid=-1", "umask=", "umask=-22", "umask= 22", "umask=0x12",
+		"umask=1000", "commit=", "commit=Close", "commit=clone", "loglevel=", "log=",
+	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		struct bw_mount_options o;

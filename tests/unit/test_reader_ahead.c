@@ -207,7 +207,8 @@ Test(ahead, random_reads_fetch_what_they_touch)
 	world_commit_even(&w, 2, 64 * BLOCK);
 	for (int i = 0; i < 40; i++) {
 		/* Now inside a block, now from the start of one and over several. */
-		uint64_t at = i % 2 ? bw_rng_below(&rng, 60 * BLOCK) + 1 : (bw_rng_below(&rng, 60) + 1) * BLOCK;
+		uint64_t at = i % 2 ? bw_rng_below(&rng, 60 * BLOCK) + 1
+				    : (bw_rng_below(&rng, 60) + 1) * BLOCK;
 		uint64_t len = i % 2 ? 50 : bw_rng_below(&rng, 3 * BLOCK) + 1;
 		cr_assert_eq(world_read(&w, 0, 0, at, len, false), 0);
 		for (uint64_t b = at / BLOCK; b <= (at + len - 1) / BLOCK; b++) {
