@@ -89,7 +89,7 @@ struct bw_change {
 	bool has_state;			/* APPEND */
 	uint32_t state_len;		/* APPEND */
 	uint64_t state_xxh3;		/* APPEND */
-	uint8_t *state;			/* APPEND: owned, inline; NULL: in an object of the same epoch, seq, nonce */
+	uint8_t *state;			/* APPEND: owned, inline; NULL: in the object of that name */
 	uint64_t step;			/* MARK, UNMARK, SWEEP */
 	char *text;			/* MARK: owned, or NULL */
 };
