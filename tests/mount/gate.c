@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Preloaded into a daemon under test: makes the link(2) that commits a root slow, failing or
+ * ambiguous, as a store in trouble would.
+ *
+ * While the file named by BW_GATE exists, links into a folder called "manifest" do what it says:
+ *	hold		wait until the file is gone, then go on
+ *	before ERRNO	fail without linking
+ *	after ERRNO	link, then fail all the same: the reply is lost
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef int linkat_fn(int from_fd, const char *from, int to_fd, const char *to, int flags);
+
+static linkat_fn *real_linkat(void)
+{
+	linkat_fn *fn = NULL;
+	void *symbol = dlsym(RTLD_NEXT, "linkat");
+
+	memcpy(&fn, &symbol, sizeof(fn));
+	return fn;
+}
+
+/* The whole path of what is linked: names are mostly given relative to a directory's descriptor. */
+static int is_root(int to_fd, const char *to)
+{
+	char proc[64], dir[PATH_MAX];
+	ssize_t n = 0;
+
+	if (to_fd != AT_FDCWD) {
+		snprintf(proc, sizeof(proc), "/proc/self/fd/%d", to_fd);
+		n = readlink(proc, dir, sizeof(dir) - 2);
+	}
+	if (n < 0)
+		n = 0;
+	dir[n] = '/';
+	dir[n + 1] = 0;
+	return strstr(dir, "/manifest/") != NULL || strstr(to, "manifest/") != NULL;
+}
+
+/* What the gate says now; 0: nothing. */
+static int ask(char word[16], int *ret_errno)
+{
+	const char *path = getenv("BW_GATE");
+	FILE *f = path ? fopen(path, "re") : NULL;
+
+	if (!f)
+		return 0;
+	int n = fscanf(f, "%15s %d", word, ret_errno);
+
+	fclose(f);
+	return n > 0;
+}
+
+int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags)
+{
+	char word[16] = "";
+	int number = 0;
+
+	if (!is_root(to_fd, to))
+		return real_linkat()(from_fd, from, to_fd, to, flags);
+	while (ask(word, &number) && strcmp(word, "hold") == 0)
+		usleep(2000);
+	if (ask(word, &number) && strcmp(word, "before") == 0) {
+		errno = number;
+		return -1;
+	}
+	int result = real_linkat()(from_fd, from, to_fd, to, flags);
+
+	if (result == 0 && ask(word, &number) && strcmp(word, "after") == 0) {
+		errno = number;
+		return -1;
+	}
+	return result;
+}
+
+int link(const char *from, const char *to)
+{
+	return linkat(AT_FDCWD, from, AT_FDCWD, to, 0);
+}

@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""P3k: a writer that was killed commits nothing; and commit=rename, which judges nobody."""
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import bw
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV)
+PART, WHOLE = b"x" * 70000, b"y" * 200000
+
+WRITER = """
+import ctypes, os, sys, threading, time
+fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+threads, size = int(sys.argv[2]), int(sys.argv[3])
+for _ in range(threads):
+    threading.Thread(target=time.sleep, args=[1000], daemon=True).start()
+def write():
+    os.write(fd, b"x" * size)
+    print("written", flush=True)
+if threads:
+    threading.Thread(target=write, daemon=True).start()
+else:
+    write()
+if sys.argv[4:] == ["crash"]:
+    time.sleep(0.1)
+    ctypes.string_at(0)
+time.sleep(1000)
+"""
+
+
+def no_core():
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+class Killed(bw.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.m = self.mounted(ranks=1)
+        self.seq = 0
+        self.m.begin("p", 0)
+
+    def path(self):
+        return self.m.slot("p", self.seq, 0)
+
+    def start(self, *args, path=None):
+        """A writer that has written and holds the file open."""
+        child = subprocess.Popen([sys.executable, "-c", WRITER, path or self.path(), *map(str, args)],
+                                 stdout=subprocess.PIPE, preexec_fn=no_core)
+        self.addCleanup(child.stdout.close)
+        self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
+        self.assertEqual(child.stdout.readline(), b"written\n")
+        return child
+
+    def is_not_committed(self):
+        """Nothing is committed by what has died, and the batch waits for a rewrite."""
+        for _ in range(4):  # a release may come a moment after the death
+            self.assertEqual(self.m.head(), self.seq)
+            time.sleep(0.02)
+        self.assertIn("producer=p", self.m.status("waiting"))
+
+    def rewritten_it_commits(self):
+        bw.write(self.path(), WHOLE)
+        self.assertEqual(self.m.head(), self.seq + 1)
+        self.assertEqual(bw.read(self.m.step(self.seq, 0), "rb"), WHOLE)
+        self.seq += 1
+        self.m.begin("p", self.seq)
+
+    def test_p3k_killed_in_the_middle_or_after_the_last_byte(self):
+        """P3k: SIGKILL, SIGTERM, SIGSEGV; one thread and many; the batch commits when rewritten."""
+        for number in SIGNALS:
+            for threads in (0, 8):
+                for size in (len(PART), len(WHOLE)):
+                    with self.subTest(signal=number.name, threads=threads, size=size):
+                        child = self.start(threads, size)
+                        child.send_signal(number)
+                        self.assertEqual(child.wait(bw.PATIENCE), -number)
+                        self.is_not_committed()
+                        self.rewritten_it_commits()
+
+    def test_p3k_a_real_crash(self):
+        """P3k: a load from address 0 in the writer itself, single and multithreaded."""
+        for threads in (0, 4):
+            child = self.start(threads, len(PART), "crash")
+            self.assertEqual(child.wait(bw.PATIENCE), -signal.SIGSEGV)
+            self.is_not_committed()
+            self.rewritten_it_commits()
+
+    def test_p3k_abort_and_other_deadly_signals(self):
+        for number in (signal.SIGABRT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGBUS):
+            with self.subTest(signal=number.name):
+                child = self.start(2, len(PART))
+                child.send_signal(number)
+                self.assertEqual(child.wait(bw.PATIENCE), -number)
+                self.is_not_committed()
+                self.rewritten_it_commits()
+
+    def test_p3k_killed_while_it_writes(self):
+        """P3k: SIGKILL at arbitrary moments of a loop of writes."""
+        for i in range(20):
+            child = subprocess.Popen([sys.executable, "-c", "import os, sys\n"
+                                      "fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)\n"
+                                      "print('open', flush=True)\n"
+                                      "while True: os.write(fd, b'x' * 10000)", self.path()],
+                                     stdout=subprocess.PIPE)
+            child.stdout.readline()
+            time.sleep(0.003 * i)
+            child.kill()
+            child.wait(bw.PATIENCE)
+            child.stdout.close()
+            self.assertEqual(self.m.head(), self.seq)
+        bw.write(self.path(), WHOLE)
+        self.assertEqual(bw.read(self.m.step(0, 0), "rb"), WHOLE)
+
+    def test_p3k_a_killed_shell(self):
+        """P3k: the shell that had opened the file is killed, then what it ran ends."""
+        shell = subprocess.Popen(["bash", "-c", "{ echo part; sleep 1000; echo never; } > $F"],
+                                 env={**os.environ, "F": self.path()}, start_new_session=True)
+        bw.wait_until(lambda: os.path.exists(self.path()) and os.stat(self.path()).st_size)
+        shell.kill()
+        shell.wait(bw.PATIENCE)
+        self.is_not_committed()
+        os.killpg(shell.pid, signal.SIGTERM)
+        self.is_not_committed()
+        self.rewritten_it_commits()
+
+    def test_p3k_the_parent_is_killed_while_a_child_holds_the_file(self):
+        """P3k: the opener was killed; that the child leaves in order later does not commit."""
+        code = ("import os, sys, time\n"
+                "fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)\n"
+                "os.write(fd, b'part')\n"
+                "r, w = os.pipe()\n"
+                "if os.fork() == 0:\n"
+                "    os.close(w); os.read(r, 1); os._exit(0)\n"
+                "print('written', flush=True); time.sleep(1000)\n")
+        parent = subprocess.Popen([sys.executable, "-c", code, self.path()], stdout=subprocess.PIPE)
+        self.addCleanup(parent.stdout.close)
+        parent.stdout.readline()
+        parent.kill()
+        parent.wait(bw.PATIENCE)
+        parent.stdout.read()  # until the child has gone too
+        self.is_not_committed()
+        self.rewritten_it_commits()
+
+    def test_p3k_a_child_is_killed_while_its_parent_writes(self):
+        """P3k, P3: the opener lives and closes: that commits."""
+        fd = os.open(self.path(), os.O_WRONLY | os.O_CREAT)
+        os.write(fd, b"one ")
+        child = self.spawn(time.sleep, 1000)
+        child.kill()
+        self.assertEqual(child.wait(), -signal.SIGKILL)
+        self.assertEqual(self.m.head(), 0)
+        os.write(fd, b"two")
+        os.close(fd)
+        self.assertEqual(bw.read(self.m.step(0, 0)), "one two")
+
+    def test_p3k_the_other_ranks_wait_for_the_rewrite(self):
+        """P3k: in a batch of four one writer is killed; the others' closes do not commit around it."""
+        m = self.mounted(ranks=4)
+        m.begin("p", 0)
+        for rank in (0, 1):
+            bw.write(m.slot("p", 0, rank), b"fine")
+        child = self.start(0, 100, path=m.slot("p", 0, 2))
+        child.kill()
+        child.wait(bw.PATIENCE)
+        bw.write(m.slot("p", 0, 3), b"fine")
+        self.assert_nothing_committed(m)
+        line = [x for x in m.status("waiting").split("\n") if "producer=p" in x][0]
+        self.assertRegex(line, r"\b2\b")
+        bw.write(m.slot("p", 0, 2), b"again")
+        self.assertEqual(m.get(0), [b"fine", b"fine", b"again", b"fine"])
+
+    def test_p3k_appending_does_not_mend_a_truncated_slice(self):
+        """P3k: not whole until truncated to 0 or replaced; adding to it is neither."""
+        child = self.start(0, 100)
+        child.kill()
+        child.wait(bw.PATIENCE)
+        with open(self.path(), "ab") as f:
+            f.write(b"more")
+        self.is_not_committed()
+        bw.write(self.path() + ".new", b"replaced")
+        os.replace(self.path() + ".new", self.path())
+        self.assertEqual(bw.read(self.m.step(0, 0)), "replaced")
+
+    def test_p3k_removed_it_is_gone(self):
+        """P3k, P6: rm -rf of the batch, and the seq is free."""
+        child = self.start(0, 100)
+        child.kill()
+        child.wait(bw.PATIENCE)
+        bw.shutil.rmtree(self.m.slot("p", 0))
+        self.m.put("p", 0)
+        self.assertEqual(self.m.head(), 1)
+        self.assert_step(self.m, 0, "p", 0)
+
+    def test_p3k_is_told(self):
+        """P3k: the log, /status/waiting, /status/errors and a metric tell of the killed writer."""
+        child = self.start(0, 100)
+        child.kill()
+        child.wait(bw.PATIENCE)
+        bw.wait_until(lambda: "kill" in self.m.log().lower(), what="a line in the log")
+        self.assertRegex(self.m.status("waiting"), r"ranks=0\b")
+        self.assertIn("seq=0", self.m.status("errors"))
+        samples = self.m.metrics()
+        killed = [v for name, s in samples.items() if "killed" in name for v in s.values()]
+        self.assertEqual(sum(killed), 1)
+
+
+class Namespaces(bw.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.needs_root()
+
+    def test_p3k_a_closer_that_cannot_be_judged(self):
+        """P3k: the daemon in a pid namespace of its own sees no pid: ENOTSUP, and the log says how."""
+        m = self.mount(self.stream(2), prefix=["unshare", "-p", "-f"])
+        m.begin("p", 0)
+        said = [bw.error_of(bw.write, m.slot("p", 0, r), b"x") for r in (0, 1)]
+        self.assertIn("ENOTSUP", said)
+        self.assert_nothing_committed(m)
+        self.assertIn("commit=rename", m.log())
+
+    def test_p3k_commit_rename_needs_no_judgement(self):
+        """P3k: with commit=rename the same mount commits."""
+        m = self.mount(self.stream(2), "commit=rename", prefix=["unshare", "-p", "-f"])
+        m.begin("p", 0)
+        for rank in (0, 1):
+            bw.write(m.slot("p", 0, f"new{rank}"), b"x")
+            os.rename(m.slot("p", 0, f"new{rank}"), m.slot("p", 0, rank))
+        self.assertEqual(m.get(0), [b"x", b"x"])
+
+    def test_p3k_writers_in_containers(self):
+        """P3k: a writer in a namespace below the daemon's can be judged: it commits, killed it does not."""
+        m = self.mounted(ranks=1)
+        m.begin("p", 0)
+        self.shell("unshare -p -f bash -c '{ echo a; /bin/echo b; } > $F'", F=m.slot("p", 0, 0))
+        self.assertEqual(bw.read(m.step(0, 0)), "a\nb\n")
+        m.begin("p", 1)
+        self.shell("unshare -p -f --mount-proc bash -c '{ echo a; kill -9 $BASHPID; } > $F & wait $!; "
+                   "true'", F=m.slot("p", 1, 0))
+        self.assert_nothing_committed(m, 1)
+        bw.write(m.slot("p", 1, 0), b"again")
+        self.assertEqual(bw.read(m.step(1, 0)), "again")
+
+
+class ByRename(bw.TestCase):
+    """commit=rename"""
+
+    def setUp(self):
+        super().setUp()
+        self.m = self.mounted("commit=rename", ranks=2)
+        self.m.begin("p", 0)
+
+    def at(self, rank):
+        return self.m.slot("p", 0, rank)
+
+    def test_p3k_close_makes_nothing_whole(self):
+        bw.write(self.at(0), b"x")
+        bw.write(self.at(1), b"y")
+        self.shell("echo more >> $F", F=self.at(0))
+        self.assert_nothing_committed(self.m)
+        self.assertEqual(bw.read(self.at(0)), "xmore\n")
+
+    def test_p3k_rename_does(self):
+        """P3k: the rename that makes the last slice whole commits the batch."""
+        for rank in (0, 1):
+            bw.write(self.at(f"{rank}.tmp"), b"%d" % rank)
+            self.assert_nothing_committed(self.m)
+            os.rename(self.at(f"{rank}.tmp"), self.at(rank))
+        self.assertEqual(self.m.get(0), [b"0", b"1"])
+
+    def test_p3k_fsync_does(self):
+        """P3k: fsync of the file makes it whole; the one that completes the batch commits it."""
+        for rank in (0, 1):
+            fd = os.open(self.at(rank), os.O_WRONLY | os.O_CREAT)
+            os.write(fd, b"%d" % rank)
+            self.assert_nothing_committed(self.m)
+            os.fsync(fd)
+            self.assertEqual(self.m.head(), rank)
+            self.assert_errno("EROFS", os.write, fd, b"late")
+            os.close(fd)
+        self.assertEqual(self.m.get(0), [b"0", b"1"])
+
+    def test_p3k_whole_slices_take_no_more(self):
+        """P3k: later writes, truncates and opens for writing are EROFS."""
+        bw.write(self.at("t"), b"x")
+        os.rename(self.at("t"), self.at(0))
+        for flags in (os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_APPEND, os.O_WRONLY | os.O_TRUNC):
+            self.assert_errno("EROFS", os.open, self.at(0), flags)
+        self.assert_errno("EROFS", os.truncate, self.at(0), 0)
+        self.assertEqual(bw.read(self.at(0)), "x")
+
+    def test_p3k_renamed_while_a_writer_has_it_open(self):
+        """P3k: the writer that renamed its open file cannot change it any more."""
+        fd = os.open(self.at("t"), os.O_WRONLY | os.O_CREAT)
+        os.write(fd, b"x")
+        os.rename(self.at("t"), self.at(0))
+        self.assert_errno("EROFS", os.write, fd, b"late")
+        os.close(fd)
+        bw.write(self.at("u"), b"y")
+        os.rename(self.at("u"), self.at(1))
+        self.assertEqual(self.m.get(0), [b"x", b"y"])
+
+    def test_p3k_killed_writers_matter_not(self):
+        """P3k: what a killed writer left under its temporary name is rewritten and renamed."""
+        child = self.spawn(lambda: (bw.write(self.at("t"), b"part"), os.kill(os.getpid(), 9)))
+        self.assertEqual(child.wait(), -9)
+        bw.write(self.at("t"), b"whole")
+        os.rename(self.at("t"), self.at(0))
+        bw.write(self.at("u"), b"y")
+        os.rename(self.at("u"), self.at(1))
+        self.assertEqual(self.m.get(0), [b"whole", b"y"])
+
+    def test_p3k_rsync_and_mv_commit_by_rename(self):
+        """P2, P3k: programs that write a temporary name and rename it work unchanged."""
+        source = self.folder("source")
+        for rank in (0, 1):
+            bw.write(f"{source}/{rank}", b"%d" % rank)
+        self.shell("rsync -a $S/ $R/", S=source, R=self.m.slot("p", 0) + "/rank")
+        self.assertEqual(self.m.get(0), [b"0", b"1"])
+
+
+if __name__ == "__main__":
+    bw.main()

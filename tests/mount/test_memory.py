@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+# ctest: long serial
+"""S6: memory is promised."""
+import os
+import sys
+import threading
+import time
+
+import bw
+
+MEMORY = 128 << 20
+BESIDE = 64 << 20  # code, threads, tables: what memory= does not count
+SLACK = 3 if bw.SANITIZED else 1
+MEBIBYTE = 1 << 20
+
+
+class Memory(bw.TestCase):
+    limit = 1200
+
+    def setUp(self):
+        super().setUp()
+        self.s = self.stream(4)
+        self.staging = self.folder("staging")
+        self.m = self.mount(self.s, f"memory={MEMORY},staging={self.staging}")
+        self.peak, self.watching = 0, True
+        watcher = threading.Thread(target=self.watch)
+        watcher.start()
+        self.addCleanup(watcher.join)
+        self.addCleanup(setattr, self, "watching", False)
+
+    def watch(self):
+        while self.watching:
+            if self.m.proc.poll() is None:
+                self.peak = max(self.peak, self.m.rss())
+            time.sleep(0.02)
+
+    def stays_within(self):
+        bound = (MEMORY + BESIDE) * SLACK
+        print(f"peak resident size {self.peak >> 20} MiB of {bound >> 20}", file=sys.stderr)
+        self.assertLess(self.peak, bound)
+
+    def forget_pages(self):
+        """Makes the kernel ask again for what it has read."""
+        for step in range(self.m.head()):
+            for rank in range(4):
+                with open(self.m.step(step, rank), "rb") as f:
+                    os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def test_s6_four_readers_and_two_writers(self):
+        """S6: 2 GiB streamed by four readers while two writers stage: memory= plus 64 MiB."""
+        steps, size, passes = 16, 8 * MEBIBYTE, 4
+        block = os.urandom(MEBIBYTE)
+        data = [bytes([rank]) + (block * 8)[1:] for rank in range(4)]
+        for seq in range(steps):
+            self.m.put("first", seq, data)
+
+        def read(rank):
+            for _ in range(passes):
+                for step in range(steps):
+                    with open(self.m.step(step, rank), "rb", buffering=0) as f:
+                        got = 0
+                        while chunk := f.read(MEBIBYTE):
+                            got += len(chunk)
+                        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                    self.assertEqual(got, size)
+
+        def produce(name):
+            for seq in range(6):
+                self.m.put(name, seq, data)
+
+        self.join(*[self.spawn(read, r) for r in range(4)],
+                  *[self.spawn(produce, f"w{i}") for i in range(2)])
+        self.assertGreaterEqual(self.m.metric("useful_bytes_total"), 2 << 30)
+        self.assertEqual(self.m.head(), steps + 12)
+        self.assertEqual(bw.read(self.m.step(steps + 11, 3), "rb")[:5], data[3][:5])
+        self.stays_within()
+
+    def test_s6_a_batch_larger_than_memory(self):
+        """S6, P7: what does not fit goes to staging=; the resident size stays."""
+        block = os.urandom(MEBIBYTE)
+        self.m.begin("p", 0)
+        for rank in range(4):
+            with open(self.m.slot("p", 0, rank), "wb", buffering=0) as f:
+                for _ in range(100):
+                    f.write(block)
+        self.assertEqual(self.m.head(), 1)
+        for rank in range(4):
+            with open(self.m.step(0, rank), "rb", buffering=0) as f:
+                for _ in range(100):
+                    self.assertTrue(f.read(MEBIBYTE) == block)
+        bw.wait_until(lambda: self.m.metric("staging_bytes") == 0, what="no staged bytes")
+        self.stays_within()
+
+    def test_s6_many_small_steps(self):
+        """S6: 3,000 steps read by name do not add up in the daemon."""
+        for seq in range(3000):
+            self.m.put("p", seq)
+        before = self.peak
+        for _ in range(3):
+            for step in range(3000):
+                bw.read(self.m.step(step, step % 4), "rb")
+        self.assertLess(self.peak - before, 32 * MEBIBYTE * SLACK)
+        self.stays_within()
+
+    def test_s6_the_limit_is_told(self):
+        """S6: memory_limit_bytes and status.json say what was promised."""
+        self.assertEqual(self.m.metric("memory_limit_bytes"), MEMORY)
+
+
+if __name__ == "__main__":
+    bw.main()

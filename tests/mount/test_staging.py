@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: Apache-2.0
+"""P2, P3d: the directory of a batch is an ordinary one, until it is committed and a while after."""
+import fcntl
+import mmap
+import os
+import shutil
+import stat
+
+import bw
+
+RW = os.O_RDWR | os.O_CREAT
+
+
+class Bytes(bw.TestCase):
+    """What a staged file holds is what was written to it, however it was written."""
+
+    def setUp(self):
+        super().setUp()
+        self.m = self.mounted(ranks=2)
+        self.m.begin("p", 0)
+        self.path = self.m.slot("p", 0, 0)
+
+    def commits_as(self, data):
+        bw.write(self.m.slot("p", 0, 1), b"last")
+        self.assertEqual(self.m.head(), 1)
+        got = self.m.get(0)
+        self.assertTrue(got == [data, b"last"], [(len(g), g[:50]) for g in got])
+
+    def test_p2_seek_and_overwrite(self):
+        with open(self.path, "wb+") as f:
+            f.write(b"0123456789" * 1000)
+            f.seek(5)
+            f.write(b"FIVE")
+            f.seek(-3, os.SEEK_END)
+            f.write(b"END and more")
+            f.seek(0)
+            self.assertEqual(f.read(12), b"01234FIVE901")
+        self.commits_as(b"01234FIVE9" + b"0123456789" * 998 + b"0123456END and more")
+
+    def test_p2_truncate(self):
+        with open(self.path, "wb") as f:
+            f.write(b"abcdefghij" * 300000)
+            f.flush()
+            os.ftruncate(f.fileno(), 2500001)
+            self.assertEqual(os.stat(self.path).st_size, 2500001)
+            os.truncate(self.path, 5)
+            os.ftruncate(f.fileno(), 8)
+            self.assertEqual(os.fstat(f.fileno()).st_size, 8)
+        self.commits_as(b"abcde\0\0\0")
+
+    def test_p2_append(self):
+        for word in (b"one ", b"two ", b"three"):
+            with open(self.path, "ab") as f:
+                f.write(word)
+        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        os.lseek(fd, 0, os.SEEK_SET)
+        os.write(fd, b"!")
+        os.close(fd)
+        self.commits_as(b"one two three!")
+
+    def test_p2_holes_read_as_zeros(self):
+        with open(self.path, "wb+") as f:
+            f.seek(3 << 20)
+            f.write(b"x")
+            f.seek(100)
+            f.write(b"y")
+            f.seek(0)
+            self.assertEqual(f.read(102), b"\0" * 100 + b"y\0")
+        self.commits_as(b"\0" * 100 + b"y" + b"\0" * ((3 << 20) - 101) + b"x")
+
+    def test_p2_truncated_bytes_do_not_come_back(self):
+        """P2, S7: shrinking and growing again gives zeros, not what was there."""
+        with open(self.path, "wb") as f:
+            f.write(b"secret" * 500000)
+            f.flush()
+            os.ftruncate(f.fileno(), 3)
+            os.ftruncate(f.fileno(), 2000000)
+        self.commits_as(b"sec" + b"\0" * 1999997)
+
+    def test_p2_fallocate(self):
+        fd = os.open(self.path, RW)
+        os.posix_fallocate(fd, 0, 5000)
+        self.assertEqual(os.fstat(fd).st_size, 5000)
+        os.pwrite(fd, b"abc", 4998)
+        os.close(fd)
+        self.commits_as(b"\0" * 4998 + b"abc")
+
+    def test_p2_a_slice_of_many_mebibytes(self):
+        data = os.urandom(1 << 20) * 40 + b"tail"
+        bw.write(self.path, data)
+        self.commits_as(data)
+
+    def test_p2_many_small_writes(self):
+        fd = os.open(self.path, RW)
+        for i in range(5000):
+            os.pwrite(fd, b"%04d" % i, 4 * i)
+        os.close(fd)
+        self.commits_as(b"".join(b"%04d" % i for i in range(5000)))
+
+    def test_p2_rewritten_before_the_batch_is_whole(self):
+        """P2: a slice may be opened, shortened and written anew as often as wanted."""
+        bw.write(self.path, b"first and longer")
+        bw.write(self.path, b"second")
+        self.assertEqual(bw.read(self.path), "second")
+        self.commits_as(b"second")
+
+    def test_p2_read_back_while_staged(self):
+        data = os.urandom(3 << 20)
+        bw.write(self.path, data)
+        self.assertTrue(bw.read(self.path, "rb") == data)
+        self.assertEqual(os.stat(self.path).st_size, len(data))
+        self.assertGreater(os.stat(self.path).st_blocks, 0)
+        self.commits_as(data)
+
+
+class Names(bw.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.m = self.mounted()
+        self.m.begin("p", 0)
+        self.rank = self.m.slot("p", 0) + "/rank"
+
+    def at(self, name):
+        return os.path.join(self.rank, name)
+
+    def test_p2_nothing_appears_by_itself(self):
+        """P2: a new batch is empty, so that cp -r makes rank/ itself."""
+        os.mkdir(self.m.slot("p", 1))
+        self.assertEqual(os.listdir(self.m.slot("p", 1)), [])
+        self.assertEqual(os.listdir(self.rank), [])
+
+    def test_p2_every_known_extension_is_a_rank(self):
+        """P2: <r>.EXT counts as rank r for each EXT of the list."""
+        names = "npy npz pt bin tar safetensors arrow parquet msgpack json jsonl txt".split()
+        mount = self.mounted(ranks=len(names) + 1)
+        mount.begin("p", 0)
+        for rank, ending in enumerate(names):
+            bw.write(mount.slot("p", 0, f"{rank}.{ending}"), ending)
+        self.assert_nothing_committed(mount)
+        bw.write(mount.slot("p", 0, len(names)), "none")
+        self.assertEqual(mount.get(0), [n.encode() for n in names + ["none"]])
+
+    def test_p2_two_names_of_one_rank(self):
+        """P2: EEXIST by create, by rename and by a second extension."""
+        bw.write(self.at("0.npy"), b"x")
+        self.assert_errno("EEXIST", bw.write, self.at("0"), b"y")
+        self.assert_errno("EEXIST", bw.write, self.at("0.pt"), b"y")
+        bw.write(self.at("temporary"), b"z")
+        self.assert_errno("EEXIST", os.rename, self.at("temporary"), self.at("0"))
+        os.rename(self.at("temporary"), self.at("0.npy"))
+        os.rename(self.at("0.npy"), self.at("0"))
+        self.assertEqual(bw.read(self.at("0")), "z")
+        self.assertEqual(os.listdir(self.rank), ["0"])
+
+    def test_p2_digits_that_are_no_rank(self):
+        """P2: digits at or above W and other spellings are EINVAL, with and without extension."""
+        for name in ("4", "4.npy", "17", "99999999999999999999", "01", "00.bin", "-1", "+1"):
+            self.assert_errno("EINVAL", bw.write, self.at(name), b"x")
+            bw.write(self.at("stray"), b"x")
+            self.assert_errno("EINVAL", os.rename, self.at("stray"), self.at(name))
+        self.assertEqual(os.listdir(self.rank), ["stray"])
+
+    def test_p2_other_names_are_stray(self):
+        """P2: kept while staged, told in /status/waiting, dropped at commit."""
+        for name in ("x", ".0.swp", "0~", "0.tmp", "0.npy.part", "README", "rank0", "\u00e9"):
+            bw.write(self.at(name), b"stray")
+        os.mkdir(self.at("folder"))
+        bw.write(self.at("folder/deep"), b"x")
+        bw.write(self.m.slot("p", 0) + "/note", b"x")
+        for rank in range(3):
+            bw.write(self.at(str(rank)), b"slice")
+        told = self.m.status("waiting")
+        self.assertIn("producer=p", told)
+        self.assertIn("seq=0", told)
+        self.assertIn("README", told)
+        self.assertIn("README", os.listdir(self.rank))
+        self.assert_nothing_committed(self.m)
+        bw.write(self.at("3"), b"slice")
+        self.assertEqual(self.m.get(0), [b"slice"] * 4)
+        self.assertEqual(sorted(os.listdir(self.m.step(0) + "/rank")), list("0123"))
+        self.assertNotIn("README", self.m.status("waiting"))
+
+    def test_p2_waiting_names_the_ranks_that_are_missing(self):
+        bw.write(self.at("1"), b"x")
+        line = [x for x in self.m.status("waiting").split("\n") if "producer=p" in x][0]
+        self.assertRegex(line, r"\b0\b.*\b2\b.*\b3\b")
+
+    def test_p2_unlink_and_rmdir(self):
+        for name in ("0", "1", "other"):
+            bw.write(self.at(name), b"x")
+        self.assert_errno("ENOTEMPTY", os.rmdir, self.rank)
+        self.assert_errno("ENOTEMPTY", os.rmdir, self.m.slot("p", 0))
+        os.unlink(self.at("0"))
+        self.assert_errno("ENOENT", os.stat, self.at("0"))
+        shutil.rmtree(self.m.slot("p", 0))
+        self.assert_errno("ENOENT", os.stat, self.m.slot("p", 0))
+        self.assert_nothing_committed(self.m)
+        self.m.put("p", 0)
+        self.assert_step(self.m, 0, "p", 0)
+
+    def test_p2_unlinked_while_open(self):
+        """P2: the file lives on for who has it open, and is no slice any more."""
+        with open(self.at("0"), "wb+") as f:
+            f.write(b"gone")
+            f.flush()
+            os.unlink(self.at("0"))
+            f.write(b" but here")
+            f.seek(0)
+            self.assertEqual(f.read(), b"gone but here")
+            for rank in range(1, 4):
+                bw.write(self.at(str(rank)), b"x")
+        self.assert_nothing_committed(self.m)
+        bw.write(self.at("0"), b"new")
+        self.assertEqual(self.m.get(0), [b"new", b"x", b"x", b"x"])
+
+    def test_p2_rename_inside_the_batch(self):
+        bw.write(self.at("a"), b"A")
+        bw.write(self.at("b"), b"B")
+        os.rename(self.at("a"), self.at("b"))
+        self.assertEqual(os.listdir(self.rank), ["b"])
+        self.assertEqual(bw.read(self.at("b")), "A")
+        os.mkdir(self.at("folder"))
+        self.assert_errno("EISDIR", os.rename, self.at("b"), self.at("folder"))
+        self.assert_errno("ENOTDIR", os.rename, self.at("folder"), self.at("b"))
+        os.rename(self.at("folder"), self.at("other"))
+        self.assertEqual(sorted(os.listdir(self.rank)), ["b", "other"])
+
+    def test_p2_only_rename_inside_rank_enters_it(self):
+        """P2: EXDEV from anywhere else, so that mv copies."""
+        outside = os.path.join(self.root, "file")
+        bw.write(outside, b"x")
+        self.assert_errno("EXDEV", os.rename, outside, self.at("0"))
+        beside = self.m.slot("p", 0) + "/beside"
+        bw.write(beside, b"x")
+        self.assert_errno("EXDEV", os.rename, beside, self.at("0"))
+        os.makedirs(self.m.slot("p", 1) + "/rank")
+        bw.write(self.m.slot("p", 1, 0), b"x")
+        self.assert_errno("EXDEV", os.rename, self.m.slot("p", 1, 0), self.at("0"))
+        self.assertEqual(os.listdir(self.rank), [])
+
+    def test_p2_directories_of_a_producer_do_not_move(self):
+        """P2, P4: a batch cannot be renamed to another seq, nor out of the mount."""
+        self.assertNotEqual(bw.error_of(os.rename, self.m.slot("p", 0), self.m.slot("p", 1)), "")
+        self.assertNotEqual(bw.error_of(os.rename, self.m.path("produce/p"),
+                                        self.m.path("produce/q")), "")
+        self.assertEqual(os.listdir(self.rank), [])
+
+    def test_p2_what_no_batch_can_hold(self):
+        """P2: symbolic and hard links, devices, pipes and sockets are EPERM."""
+        bw.write(self.at("0"), b"x")
+        self.assert_errno("EPERM", os.symlink, "0", self.at("s"))
+        self.assert_errno("EPERM", os.link, self.at("0"), self.at("l"))
+        self.assert_errno("EPERM", os.mkfifo, self.at("f"))
+        self.assert_errno("EPERM", os.mknod, self.at("d"), stat.S_IFCHR | 0o600, os.makedev(1, 3))
+
+    def test_p2_modes_owners_times_are_accepted(self):
+        """P2: chmod, chown and times succeed and change nothing that matters."""
+        bw.write(self.at("0"), b"x")
+        for path in (self.at("0"), self.rank, self.m.slot("p", 0)):
+            os.chmod(path, 0o600)
+            os.chown(path, os.getuid(), os.getgid())
+            os.utime(path, (1, 2))
+        bw.write(self.at("0"), b"still writable")
+
+    def test_p2_shared_writable_mmap_is_refused(self):
+        """P2, P3m: stores could come after the close, so ENODEV; private mappings work."""
+        fd = os.open(self.at("0"), RW)
+        self.addCleanup(os.close, fd)
+        os.write(fd, b"a" * 5000)
+        self.assert_errno("ENODEV", mmap.mmap, fd, 5000, flags=mmap.MAP_SHARED)
+
+    def test_p2_locks(self):
+        """S9: flock and fcntl locks work on staged files."""
+        with open(self.at("0"), "wb") as f, open(self.at("0"), "rb") as g:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.assert_errno("EAGAIN", fcntl.flock, g, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(f, fcntl.LOCK_UN)
+            fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def test_p2_names_of_producers(self):
+        """P2: [A-Za-z0-9][A-Za-z0-9._-]{0,63}, and nothing else, not even to register."""
+        produce = self.m.path("produce")
+        for name in (b"-x", b".x", b"_x", b"a b", b"a\n", b"a\x01", b"\xc3\xa9", b"\xff", b"a:b",
+                     b"n" * 65):
+            path = os.path.join(produce.encode(), name)
+            self.assert_errno("EINVAL", os.mkdir, path)
+            self.assert_errno("ENOENT EINVAL", os.stat, path)
+        for name in ("a", "Z9", "0", "a.b-c_d", "n" * 64):
+            os.mkdir(os.path.join(produce, name))
+        self.assertIn("n" * 64, os.listdir(produce))
+        self.assertEqual(self.m.status("head"), "0\n")
+
+    def test_p2_names_of_seqs(self):
+        """P2: a seq is canonical decimal."""
+        for name in ("00", "007", "-1", "+1", "x", "1x", " 1", str(1 << 63), str(1 << 64)):
+            self.assert_errno("EINVAL", os.mkdir, self.m.path("produce/p", name))
+        for name in ("file", "1"):
+            self.assertNotEqual(bw.error_of(bw.write, self.m.path("produce/p", name), b"x"), "")
+        self.assertNotEqual(bw.error_of(bw.write, self.m.path("produce", "file"), b"x"), "")
+
+    def test_p2_a_very_long_name(self):
+        bw.write(self.at("n" * 255), b"x")
+        self.assertEqual(os.listdir(self.rank), ["n" * 255])
+
+
+class AfterTheCommit(bw.TestCase):
+    """P3d"""
+
+    def setUp(self):
+        super().setUp()
+        self.m = self.mounted(ranks=2)
+        self.m.begin("p", 0)
+        self.batch = self.m.slot("p", 0)
+        self.before = os.stat(self.batch), os.stat(self.batch + "/rank")
+        for rank in range(2):
+            bw.write(self.m.slot("p", 0, rank), b"x")
+        self.assertEqual(self.m.head(), 1)
+
+    def test_p3d_the_batch_stays_resolvable(self):
+        """P3d: empty, 0555, with the inode number it had."""
+        after = os.stat(self.batch)
+        self.assertEqual(after.st_ino, self.before[0].st_ino)
+        self.assertEqual(stat.S_IMODE(after.st_mode), 0o555)
+        self.assertTrue(stat.S_ISDIR(after.st_mode))
+        self.assertEqual(os.listdir(self.batch), [])
+
+    def test_p3d_late_attributes_are_accepted(self):
+        """P3d: times, chmod and chown on it, and on what was in it, are no-ops."""
+        for path in (self.batch, self.batch + "/rank", self.m.slot("p", 0, 0), self.m.slot("p", 0, 1)):
+            os.utime(path, (5, 6))
+            os.chmod(path, 0o755)
+            os.chown(path, os.getuid(), os.getgid())
+        self.assertEqual(stat.S_IMODE(os.stat(self.batch).st_mode), 0o555)
+        self.assertEqual(self.m.get(0), [b"x", b"x"])
+
+    def test_p3d_nothing_can_be_made_in_it(self):
+        """P3d: EROFS for what would be new; EEXIST for the seq itself."""
+        self.assert_errno("EROFS", bw.write, self.batch + "/new", b"x")
+        self.assert_errno("EROFS", os.mkdir, self.batch + "/folder")
+        self.assert_errno("EROFS", bw.write, self.batch + "/rank/1.npy", b"x")
+        self.assert_errno("EEXIST", os.mkdir, self.batch)
+        self.assertEqual(self.m.get(0), [b"x", b"x"])
+        self.assertEqual(self.m.head(), 1)
+
+    def test_p3d_a_seq_committed_long_ago(self):
+        """P3d, P4: on a mount that never staged it, mkdir of a committed seq is EEXIST."""
+        other = self.mount(self.m.stream)
+        self.assert_errno("EEXIST", os.mkdir, other.slot("p", 0))
+        self.assert_errno("EEXIST", os.makedirs, other.slot("p", 0))
+
+    def test_p3d_the_next_batch_goes_on(self):
+        self.m.put("p", 1)
+        self.assert_step(self.m, 1, "p", 1)
+        self.assertEqual(bw.read(self.m.path("produce/p/next")), "2\n")
+
+    def test_p3d_a_descriptor_kept_open_for_reading(self):
+        """P3d, P1: a reader does not hold the commit, and reads on."""
+        self.m.begin("p", 1)
+        bw.write(self.m.slot("p", 1, 0), b"abc")
+        with open(self.m.slot("p", 1, 0), "rb", buffering=0) as f:
+            self.assertEqual(f.read(1), b"a")
+            bw.write(self.m.slot("p", 1, 1), b"x")
+            self.assertEqual(self.m.head(), 2)
+            self.assertIn(bw.error_of(f.read, 1), ("", "ESTALE", "EIO"))
+        self.assertEqual(self.m.get(1), [b"abc", b"x"])
+
+
+if __name__ == "__main__":
+    bw.main()
