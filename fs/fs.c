@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define POOL_THREADS 2u
+#define BUILD_THREADS 2u	/* of their own: a large batch must not hold up a read */
 #define DRAIN_NS (30 * BW_SEC)		/* S5: what is queued may take this long at the end */
 
 static void reclaim_memory(void *ctx, uint64_t bytes)
@@ -79,6 +80,8 @@ static int start_writers(struct bw_fs *fs)
 {
 	int err = bw_closer_new(&fs->closer);
 
+	if (!err)
+		err = bw_workq_new("bw-build", BUILD_THREADS, &fs->builders);
 	if (err)
 		return err;
 	fs->space = (struct bw_spool_space){
@@ -87,7 +90,7 @@ static int start_writers(struct bw_fs *fs)
 	};
 	struct bw_produce_config produce = {
 		.store = fs->store, .stream = &fs->stream, .head = fs->head,
-		.committer = fs->committer, .reader = fs->reader, .pool = fs->pool,
+		.committer = fs->committer, .reader = fs->reader, .pool = fs->builders,
 		.closer = fs->closer, .waiting = &fs->waiting, .errors = &fs->errors,
 		.counters = &fs->counters, .log = fs->log, .space = &fs->space, .options = &fs->o,
 	};
@@ -209,6 +212,7 @@ void bw_fs_free(struct bw_fs *fs)
 	bw_reader_free(fs->reader);
 	bw_head_free(fs->head);
 	/* Uploads that outlived the drain end with the store; they find the queue closed. */
+	bw_workq_free(fs->builders);
 	bw_workq_free(fs->pool);
 	bw_store_free(fs->store);
 	bw_produce_free(fs->produce);

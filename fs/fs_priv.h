@@ -40,7 +40,8 @@ struct bw_fs {
 	/* In the order they start; freed the other way round. */
 	struct bw_store *store;
 	struct bw_stream stream;
-	struct bw_workq *pool;
+	struct bw_workq *pool;		/* verifies blocks */
+	struct bw_workq *builders;	/* builds batches */
 	struct bw_head *head;
 	struct bw_committer *committer;
 	struct bw_closer *closer;

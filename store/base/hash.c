@@ -2,6 +2,12 @@
 #include "store/base/hash.h"
 
 #include <xxhash.h>
+/* Debian's library chooses between SSE2, AVX2 and AVX512 at run time for those who include this. */
+#if defined(__x86_64__) && defined(__has_include)
+#if __has_include(<xxh_x86dispatch.h>)
+#include <xxh_x86dispatch.h>
+#endif
+#endif
 
 uint64_t bw_xxh3(const void *bytes, size_t len)
 {
