@@ -22,6 +22,7 @@
 
 #define DIRECTORY_STAYS_NS (60 * BW_SEC)	/* P3d */
 #define TICK_NS (100 * BW_MS)
+#define UPLOAD_AGAIN_NS (200 * BW_MS)
 
 void bw_answers_run(struct bw_answer *list, int err)
 {
@@ -290,6 +291,21 @@ static int push_ready_locked(struct bw_stage_producer *sp)
 	return 0;
 }
 
+static void run_upload(struct bw_task *task);
+
+/* The name is this batch's alone, so an upload of unknown outcome may be sent again until it is known. */
+static bool upload_again_locked(struct bw_stage_batch *b)
+{
+	struct bw_produce *p = b->produce;
+	int64_t at = bw_now() + UPLOAD_AGAIN_NS;
+
+	if (p->stopping || at >= b->deadline_ns)
+		return false;
+	b->task.run = run_upload;
+	bw_workq_push_at(p->c.pool, &b->task, at);
+	return true;
+}
+
 static void uploaded(void *ctx, int err, const char *detail)
 {
 	struct bw_stage_batch *b = ctx;
@@ -297,6 +313,10 @@ static void uploaded(void *ctx, int err, const char *detail)
 	struct replies r = {0};
 
 	bw_lock(&p->lock);
+	if (err == -BW_E_UNKNOWN && upload_again_locked(b)) {
+		bw_unlock(&p->lock);
+		return;
+	}
 	if (!err) {
 		b->uploaded = true;
 		err = push_ready_locked(b->producer);
@@ -359,18 +379,27 @@ static int build(struct bw_stage_batch *b)
 	return err ? err : add_state(b);
 }
 
+static struct bw_stage_batch *batch_of(struct bw_task *task)
+{
+	return (struct bw_stage_batch *)((char *)task - offsetof(struct bw_stage_batch, task));
+}
+
+static void run_upload(struct bw_task *task)
+{
+	struct bw_stage_batch *b = batch_of(task);
+
+	bw_batch_upload(b->batch, b->produce->c.store, b->deadline_ns, uploaded, b);
+}
+
 static void run_build(struct bw_task *task)
 {
-	struct bw_stage_batch *b =
-		(struct bw_stage_batch *)((char *)task - offsetof(struct bw_stage_batch, task));
-	struct bw_produce *p = b->produce;
+	struct bw_stage_batch *b = batch_of(task);
 	int err = build(b);
 
-	if (!err) {
-		bw_batch_upload(b->batch, p->c.store, b->deadline_ns, uploaded, b);
-		return;
-	}
-	uploaded(b, err, "while reading the staged bytes");
+	if (err)
+		uploaded(b, err, "while reading the staged bytes");
+	else
+		run_upload(task);
 }
 
 static void start_locked(struct bw_stage_batch *b)

@@ -90,7 +90,7 @@ static void root_set(struct file_store *f, struct file_root *r)
 /* Opens what is at the path now, if it is the store that was lost; old NULL: whatever it is. */
 static int root_replace(struct file_store *f, struct file_root *old, struct file_root **ret)
 {
-	struct file_root *r;
+	struct file_root *r = NULL;
 	int err = root_open(f->dir, &r);
 
 	if (err)

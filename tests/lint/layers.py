@@ -13,7 +13,6 @@ LAYERS = ["store/base", "store", "manifest", "fs", "mount-helpers", "tests"]
 
 # header -> the files that may include it
 FENCES = [
-    (r"cjson/|cJSON\.h", r"manifest/[^/]+\.c|tests/.*", "cJSON belongs to the codecs of manifest/"),
     (r"zstd|zdict\.h", r"manifest/[^/]+\.c|tests/.*", "zstd belongs to manifest/"),
     (r"xxhash|xxh3", r"store/base/hash\.c", "xxHash is reached through store/base/hash.h"),
     (r"fuse", r"fs/fuse_[^/]+\.[ch]|tests/.*", "FUSE belongs to fs/fuse_*.c"),
