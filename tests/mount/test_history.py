@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stream of a million steps on a real mount: opening, looking up, listing.  V2, S9, I12.
+
+Asserts requests and bytes: what a mount of a long history costs is what one of a short history does.
+"""
+import os
+import random
+import subprocess
+
+import bw
+
+LONG_HISTORY = os.path.join(bw.BUILD, "tests", "mount", "long_history")
+MILLION = 1_000_000
+
+
+class History(bw.TestCase):
+    def long_stream(self, steps):
+        folder = self.folder("store")
+        subprocess.run([LONG_HISTORY, folder, str(steps)], check=True, stdout=subprocess.DEVNULL)
+        made = bw.Stream.__new__(bw.Stream)
+        made.dir, made.url, made.ranks = folder, "file://" + folder, 4
+        return made
+
+    def requests(self, mount):
+        return mount.metric("store_requests_total")
+
+    def test_v2_opening_costs_the_same_at_any_length(self):
+        """V2, S4: requests until the mount is usable, at 1,000 and at 1,000,000 steps."""
+        counts = {}
+        for steps in (1000, MILLION):
+            mount = self.mount(self.long_stream(steps))
+            counts[steps] = self.requests(mount)
+            self.assertEqual(mount.head(), steps)
+        self.assertEqual(counts[1000], counts[MILLION])
+        self.assertLessEqual(counts[MILLION], 8)
+
+    def test_v2_a_random_step_costs_at_most_three_gets(self):
+        """V2: a cold look-up goes through the index, a warm one asks nothing."""
+        mount = self.mount(self.long_stream(MILLION))
+        rng = random.Random(7)
+        for _ in range(20):
+            step = rng.randrange(MILLION)
+            before = self.requests(mount)
+            os.stat(mount.step(step))
+            self.assertLessEqual(self.requests(mount) - before, 3, step)
+            before = self.requests(mount)
+            os.stat(mount.step(step) + "/rank")
+            self.assertEqual(self.requests(mount) - before, 0, step)
+
+    def test_s9_a_million_steps_list_in_order_within_bounded_memory(self):
+        """S9, V2: numeric order, each once, types without a stat, no store requests for the entries."""
+        mount = self.mount(self.long_stream(MILLION), "memory=64M")
+        os.listdir(mount.path("status"))
+        rss, before = mount.rss(), self.requests(mount)
+        expected = 0
+        with os.scandir(mount.path("step")) as entries:
+            for entry in entries:
+                self.assertEqual(entry.name, str(expected))
+                if expected % 50_000 == 0:
+                    self.assertTrue(entry.is_dir(follow_symlinks=False))
+                expected += 1
+        self.assertEqual(expected, MILLION)
+        self.assertLessEqual(self.requests(mount) - before, 2)
+        self.assertLess(mount.rss() - rss, 32 << 20)
+
+
+if __name__ == "__main__":
+    bw.main()
