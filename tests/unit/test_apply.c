@@ -170,6 +170,7 @@ Test(apply, seal_refuses_append_and_fence_only)
 	cr_assert(root->sealed);
 }
 
+/* C1, C2: a job is registered for good, its markers are commits; below first and beyond head are refused. */
 Test(apply, jobs_and_markers)
 {
 	struct bw_change mark = bw_test_step(BW_CHANGE_MARK, "j", 0);
