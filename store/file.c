@@ -13,6 +13,7 @@
 
 #define THREADS_DEFAULT 8
 #define PIECE (1u << 20)
+#define WAY_TRIES 100
 
 static void close_p(int *fd)
 {
@@ -303,22 +304,26 @@ static void name_taken(struct bw_op *op, const struct temp *t, int parent, const
 	op->outcome = BW_EXISTS;
 }
 
-/* Puts the file in its place.  OK and EXISTS are said only once the name is on disk. */
-static void publish(struct bw_op *op, const struct temp *t, int parent, const char *base)
+/*
+ * Puts the file in its place.  OK and EXISTS are said only once the name is on disk.  -ENOENT: the
+ * directory was removed meanwhile, nothing was applied; else 0, and the op has its outcome.
+ */
+static int publish(struct bw_op *op, const struct temp *t, int parent, const char *base)
 {
-	const char *what = op->if_absent ? "link" : "rename";
 	int err = op->if_absent ? linkat(t->dir, t->name, parent, base, 0)
 				: renameat(t->dir, t->name, parent, base);
 
 	err = err ? -errno : 0;
+	if (err == -ENOENT)
+		return err;
 	if (!err)
 		op->outcome = BW_OK;
 	else if (err == -EEXIST && op->if_absent)
 		name_taken(op, t, parent, base);
 	else
-		change_failed(op, what, err == -EEXIST ? -EISDIR : err);
+		change_failed(op, op->if_absent ? "link" : "rename", err == -EEXIST ? -EISDIR : err);
 	if (op->outcome != BW_OK && op->outcome != BW_EXISTS)
-		return;
+		return 0;
 
 	bool ours = op->outcome == BW_OK;
 	err = file_sync(parent);
@@ -326,37 +331,49 @@ static void publish(struct bw_op *op, const struct temp *t, int parent, const ch
 		say(op, "fsync of the directory", err);
 		op->outcome = ours ? BW_UNKNOWN : BW_UNREACHABLE;
 	}
+	return 0;
+}
+
+/* A delete beside us removes directories that it leaves empty, so the way may have to be made again. */
+static void find_place(struct file_store *f, struct file_root *r, struct bw_op *op,
+		       const struct temp *t)
+{
+	int err = -ENOENT;
+
+	for (int tries = 0; err == -ENOENT && tries < WAY_TRIES; tries++) {
+		auto_fd parent = -1;
+		const char *base;
+		if (is_late(op))
+			return;
+		err = file_parent(r, op->key, true, &parent, &base);
+		if (!err)
+			err = publish(op, t, parent, base);
+		if (err == -ENOENT && file_root_check(f, r) != 0)
+			break;
+	}
+	if (err)
+		file_fail(op, "directory", err);
 }
 
 static void put(struct file_store *f, struct file_root *r, struct bw_op *op)
 {
 	struct temp t = {.dir = -1, .fd = -1};
-	auto_fd parent = -1;
-	const char *base;
 
 	file_anchor_make(r);
 	int err = temp_open(r, &t);
 
 	if (err) {
 		file_fail(op, "temporary file", err);
-		goto done;
+	} else if (write_body(op, t.fd)) {
+		find_place(f, r, op, &t);
+		err = file_root_check(f, r);
+		if (err && op->outcome == BW_OK) {
+			say(op, "store directory", err);
+			op->outcome = BW_UNKNOWN;
+		} else if (err && op->outcome != BW_UNKNOWN && op->outcome != BW_CANCELLED) {
+			gone(op, err);
+		}
 	}
-	if (!write_body(op, t.fd) || is_late(op))
-		goto done;
-	err = file_parent(r, op->key, true, &parent, &base);
-	if (err) {
-		file_fail(op, "directory", err);
-		goto done;
-	}
-	publish(op, &t, parent, base);
-	err = file_root_check(f, r);
-	if (err && op->outcome == BW_OK) {
-		say(op, "store directory", err);
-		op->outcome = BW_UNKNOWN;
-	} else if (err && op->outcome != BW_UNKNOWN) {
-		gone(op, err);
-	}
-done:
 	temp_done(&t);
 }
 
@@ -391,6 +408,7 @@ static void delete(struct file_store *f, struct file_root *r, struct bw_op *op)
 		return;
 	}
 	op->outcome = BW_OK;
+	file_remove_empty(r, op->key);
 }
 
 /* ---- The store ------------------------------------------------------------------------------ */

@@ -36,7 +36,7 @@ struct file_root {
 	ino_t ino;
 	atomic_int anchored;			/* private to file_anchor.c */
 	char anchor[FILE_ANCHOR_LEN + 1];	/* once file_anchor_look() said so */
-	/* Hashes of directory paths whose entries in their parents are known to be on disk. */
+	/* Directories, by hash, whose entries in their parents are known to be on disk. */
 	atomic_uint_fast64_t synced[FILE_SYNCED_N];
 };
 
@@ -62,6 +62,8 @@ int file_root_check(struct file_store *f, const struct file_root *r) bw_must_che
  */
 int file_parent(struct file_root *r, const char *path, bool create, int *ret_fd,
 		const char **ret_base) bw_must_check;
+/* Removes the directories on the way to key that are empty now. */
+void file_remove_empty(struct file_root *r, const char *key);
 int file_tmp_dir(struct file_root *r) bw_must_check;	/* descriptor or -errno */
 static inline bool file_is_private(const char *name)
 {

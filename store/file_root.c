@@ -127,28 +127,38 @@ int file_root_get(struct file_store *f, struct file_root **ret)
 
 /* ---- Ways below it -------------------------------------------------------------------------- */
 
-/* A hit spares an fsync; a slot lost to another path costs one. */
-static atomic_uint_fast64_t *synced_slot(struct file_root *r, const char *path, size_t len,
-					 uint64_t *ret_hash)
+/*
+ * Which directory a path leads to, as a hash; 0 when the file system cannot tell a directory from a
+ * later one that was given its inode number.
+ */
+static uint64_t identity(int dir, uint64_t path_hash)
 {
-	*ret_hash = bw_xxh3(path, len) | 1;
-	return &r->synced[(*ret_hash >> 1) % FILE_SYNCED_N];
+	struct statx sx;
+
+	if (statx(dir, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME, &sx) != 0 ||
+	    !(sx.stx_mask & STATX_BTIME))
+		return 0;
+	uint64_t id[] = {path_hash, sx.stx_ino, (uint64_t)sx.stx_btime.tv_sec,
+			 sx.stx_btime.tv_nsec};
+
+	return bw_xxh3(id, sizeof(id)) | 1;
 }
 
 /*
- * Whoever puts below a directory relies on it, so a directory made a moment ago by somebody else is
- * synced as well.
+ * Sees to it that dir's entry in its parent is on disk.  Whoever puts below a directory relies on
+ * it, so one made a moment ago by somebody else is synced as well.  A hit in the table spares an
+ * fsync; a slot lost to another path costs one.
  */
-static int sync_entry(struct file_root *r, int parent, const char *path, size_t len)
+static int sync_entry(struct file_root *r, int parent, int dir, const char *path, size_t len)
 {
-	uint64_t hash;
-	atomic_uint_fast64_t *slot = synced_slot(r, path, len, &hash);
+	uint64_t path_hash = bw_xxh3(path, len), id = identity(dir, path_hash);
+	atomic_uint_fast64_t *slot = &r->synced[path_hash % FILE_SYNCED_N];
 
-	if (atomic_load_explicit(slot, memory_order_relaxed) == hash)
+	if (id && atomic_load_explicit(slot, memory_order_relaxed) == id)
 		return 0;
 	int err = file_sync(parent);
 	if (!err)
-		atomic_store_explicit(slot, hash, memory_order_relaxed);
+		atomic_store_explicit(slot, id, memory_order_relaxed);
 	return err;
 }
 
@@ -200,7 +210,7 @@ int file_parent(struct file_root *r, const char *path, bool create, int *ret_fd,
 		}
 		int child = err ? err : enter(fd, name, create);
 		if (child >= 0 && create) {
-			err = sync_entry(r, fd, path, (size_t)(from - path) + len);
+			err = sync_entry(r, fd, child, path, (size_t)(from - path) + len);
 			if (err) {
 				close(child);
 				child = err;
@@ -211,6 +221,24 @@ int file_parent(struct file_root *r, const char *path, bool create, int *ret_fd,
 			return child;
 		fd = child;
 		from += len + 1;
+	}
+}
+
+void file_remove_empty(struct file_root *r, const char *key)
+{
+	char path[BW_KEY_MAX + 1];
+	const char *base;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s", key);
+	for (char *slash; (slash = strrchr(path, '/'));) {
+		*slash = 0;
+		if (file_parent(r, path, false, &fd, &base) != 0)
+			return;
+		int err = unlinkat(fd, base, AT_REMOVEDIR);
+		close(fd);
+		if (err)
+			return;
 	}
 }
 

@@ -445,6 +445,50 @@ EACH_STORE(list_sees_whole_objects_only)
 	pthread_join(w.thread, NULL);
 }
 
+/* Fills and empties one prefix that others fill and empty too. */
+struct churner {
+	pthread_t thread;
+	struct bw_store *s;
+	unsigned id;
+	enum bw_outcome wrong;	/* the first that was not OK */
+};
+
+static void *churn(void *arg)
+{
+	struct churner *c = arg;
+	char key[64];
+
+	for (unsigned i = 0; i < 40 && c->wrong == BW_OK; i++) {
+		snprintf(key, sizeof(key), i % 2 ? "x/y/z/%u" : "x/%u", c->id);
+		c->wrong = bw_test_put(c->s, key, key, strlen(key), i % 4 < 2);
+		if (c->wrong == BW_OK && !bw_test_holds(c->s, key, key, strlen(key)))
+			c->wrong = BW_CORRUPT;
+		if (c->wrong == BW_OK)
+			c->wrong = bw_test_delete(c->s, key);
+	}
+	return NULL;
+}
+
+EACH_STORE(puts_do_not_mind_deletes_beside_them)
+{
+	enum { N = 6 };
+	struct churner c[N];
+	struct bw_op op;
+
+	for (unsigned i = 0; i < N; i++) {
+		c[i] = (struct churner){.s = s, .id = i};
+		cr_assert_eq(bw_thread_start(&c[i].thread, "churner", churn, &c[i]), 0);
+	}
+	for (unsigned i = 0; i < N; i++) {
+		pthread_join(c[i].thread, NULL);
+		expect(t, c[i].wrong, BW_OK);
+	}
+	bw_op_list(&op, "", "", 1);
+	expect(t, bw_store_sync(s, &op), BW_OK);
+	cr_assert_eq(op.listing->n, 0);
+	bw_op_done(&op);
+}
+
 /* ---- A model beside it ---------------------------------------------------------------------- */
 
 #define MODEL_KEYS 12

@@ -213,6 +213,27 @@ Test(file, a_key_and_a_directory_of_one_name)
 	teardown(&f);
 }
 
+Test(file, a_delete_leaves_no_empty_directories)
+{
+	struct fixture f;
+	char path[512];
+
+	setup(&f);
+	expect(bw_test_put(f.s, "a/b/c/k", "1", 1, true), BW_OK);
+	expect(bw_test_put(f.s, "a/k", "2", 1, true), BW_OK);
+	expect(bw_test_put(f.s, "d/e/k", "3", 1, true), BW_OK);
+	expect(bw_test_delete(f.s, "a/b/c/k"), BW_OK);
+	cr_assert_eq(entries_of(below(&f, "a", path)), 1);
+	cr_assert(bw_test_holds(f.s, "a/k", "2", 1));
+	expect(bw_test_delete(f.s, "a/k"), BW_OK);
+	expect(bw_test_delete(f.s, "d/e/k"), BW_OK);
+	cr_assert_eq(entries_of(f.dir), 2, "the anchor and the place of temporaries");
+	/* What was a directory may be an object now. */
+	expect(bw_test_put(f.s, "a", "4", 1, true), BW_OK);
+	cr_assert(bw_test_holds(f.s, "a", "4", 1));
+	teardown(&f);
+}
+
 Test(file, a_segment_no_file_can_have)
 {
 	struct fixture f;

@@ -24,6 +24,7 @@ static struct {
 	int err;
 	bool fail_after;	/* the call is made before it fails */
 	unsigned skip;		/* calls of that kind that do not fail */
+	unsigned times;		/* that do, then; 0: all */
 	char root[BW_TMPDIR_MAX];
 } calls;
 
@@ -33,6 +34,8 @@ static bool fails(enum call call)
 		calls.skip -= calls.on && calls.fail == call;
 		return false;
 	}
+	if (calls.times && --calls.times == 0)
+		calls.fail = NONE;
 	errno = calls.err;
 	return true;
 }
@@ -86,11 +89,7 @@ int renameat(int from, const char *name, int to, const char *new_name)
 int unlinkat(int dir, const char *name, int flags)
 {
 	note("unlink", dir, name);
-	if (fails(UNLINK)) {
-		calls.fail = NONE;
-		return -1;
-	}
-	return (int)syscall(SYS_unlinkat, dir, name, flags);
+	return fails(UNLINK) ? -1 : (int)syscall(SYS_unlinkat, dir, name, flags);
 }
 
 ssize_t write(int fd, const void *bytes, size_t len)
@@ -169,7 +168,7 @@ static void fail_next(enum call call, int err)
 {
 	calls.fail = call;
 	calls.err = err;
-	calls.skip = 0;
+	calls.skip = calls.times = 0;
 	calls.fail_after = false;
 }
 
@@ -221,6 +220,24 @@ Test(file_calls, S2_directories_made_by_others_are_synced_too)
 	teardown(&f);
 }
 
+/* The same path, but another directory than the one that is known to be on disk. */
+Test(file_calls, S2_a_directory_made_again_is_synced_again)
+{
+	struct fixture f;
+	struct bw_store *other;
+
+	setup(&f);
+	expect(put(&f, "a/b/c", true), BW_OK, 0);
+	cr_assert_eq(bw_store_file_new(f.dir, false, 1, &other), 0);
+	cr_assert_eq(bw_test_delete(other, "a/b/c"), BW_OK);
+	cr_assert_eq(bw_test_put(other, "a/b/d", "", 0, true), BW_OK);
+	expect(put(&f, "a/b/c", true), BW_OK, 0);
+	cr_assert_str_eq(calls.text, "fsync(tmp) fsync(.) fsync(a) link(a/b/c) fsync(a/b) "
+				     "unlink(tmp) ");
+	bw_store_free(other);
+	teardown(&f);
+}
+
 /* Whoever is told EXISTS goes on from there: a crash must not take the name back. */
 Test(file_calls, S2_exists_is_said_of_names_on_disk)
 {
@@ -244,7 +261,8 @@ Test(file_calls, a_delete_is_on_disk)
 	expect(put(&f, "a/k", true), BW_OK, 0);
 	bw_op_delete(&op, "a/k");
 	expect(end_of(f.s, &op), BW_OK, 0);
-	cr_assert_str_eq(calls.text, "unlink(a/k) fsync(a) ");
+	/* And then, in vain or not, the directory is removed. */
+	cr_assert_str_eq(calls.text, "unlink(a/k) fsync(a) unlink(a) ");
 	teardown(&f);
 }
 
@@ -301,7 +319,7 @@ Test(file_calls, a_refused_name_applied_nothing)
 		enum bw_outcome outcome;
 	} cases[] = {{ENOSPC, BW_FULL},	 {EDQUOT, BW_FULL},  {EMLINK, BW_FULL},
 		     {EACCES, BW_DENIED}, {EROFS, BW_DENIED}, {EPERM, BW_DENIED},
-		     {EOPNOTSUPP, BW_DENIED}, {ENOENT, BW_UNREACHABLE}};
+		     {EOPNOTSUPP, BW_DENIED}};
 	struct fixture f;
 
 	setup(&f);
@@ -311,6 +329,26 @@ Test(file_calls, a_refused_name_applied_nothing)
 		fail_next(RENAME, cases[i].err);
 		expect(put(&f, "k", false), cases[i].outcome, -cases[i].err);
 		cr_assert_not(is_there(&f, "k"));
+	}
+	teardown(&f);
+}
+
+/* Somebody's delete has removed the directory between our look and our link. */
+Test(file_calls, a_way_that_is_gone_is_made_again)
+{
+	struct fixture f;
+
+	setup(&f);
+	for (int i = 0; i < 2; i++) {
+		fail_next(i ? RENAME : LINK, ENOENT);
+		calls.times = 3;
+		expect(put(&f, "a/k", !i), BW_OK, 0);
+		cr_assert(is_there(&f, "a/k"));
+		calls.on = false;
+		/* Not for ever, though. */
+		fail_next(i ? RENAME : LINK, ENOENT);
+		expect(put(&f, "a/k2", !i), BW_UNREACHABLE, -ENOENT);
+		cr_assert_not(is_there(&f, "a/k2"));
 	}
 	teardown(&f);
 }
@@ -367,7 +405,6 @@ Test(file_calls, S3_an_error_of_unclear_effect_is_unknown)
 	}
 	expect(put(&f, "k", true), BW_OK, 0);
 	fail_next(UNLINK, EIO);
-	calls.skip = 0;
 	bw_op_delete(&op, "k");
 	expect(end_of(f.s, &op), BW_UNKNOWN, -EIO);
 	fail_next(FSYNC_DIR, EIO);
