@@ -12,8 +12,9 @@
 struct lent {
 	struct bw_frame frame;
 	struct limit *l;
+	struct bw_op *op;	/* NULL: unused */
 	uint64_t bytes;
-	struct lent *next;	/* in the free list */
+	struct lent *next;	/* in the list of unused ones */
 };
 
 struct waiting {
@@ -30,6 +31,7 @@ struct limit {
 	struct waiting waiting[BW_PRIO_IDLE + 1];
 	struct bw_task timer;	/* looks for ops that waited past their deadline */
 	int64_t timer_ns;	/* when it is due; BW_NEVER: not queued */
+	unsigned places_n;
 	struct lent places[];
 };
 
@@ -84,6 +86,7 @@ static struct bw_op *take(struct limit *l)
 	struct lent *place = l->unused;
 	l->unused = place->next;
 	l->bytes += bytes;
+	place->op = op;
 	place->bytes = bytes;
 	bw_frame_push(op, &place->frame, done);
 	return op;
@@ -104,6 +107,7 @@ static void done(struct bw_op *op)
 
 	bw_lock(&l->lock);
 	l->bytes -= place->bytes;
+	place->op = NULL;
 	place->next = l->unused;
 	l->unused = place;
 	bw_unlock(&l->lock);
@@ -185,16 +189,26 @@ static bool stop_waiting(struct limit *l, struct bw_op *op)
 	return false;
 }
 
+static bool is_lent(struct limit *l, const struct bw_op *op)
+{
+	BW_LOCK_SCOPE(&l->lock);
+	for (unsigned i = 0; i < l->places_n; i++)
+		if (l->places[i].op == op)
+			return true;
+	return false;
+}
+
 static void cancel(struct bw_store *s, struct bw_op *op)
 {
 	struct limit *l = (struct limit *)s;
 
-	if (!stop_waiting(l, op)) {
+	if (stop_waiting(l, op)) {
+		bw_op_queue(op, l->q, run_cancelled, 0);
+		pump(l);	/* it may have stood before others */
+	} else if (is_lent(l, op)) {
 		bw_store_cancel(s->next, op);
-		return;
 	}
-	bw_op_queue(op, l->q, run_cancelled, 0);
-	pump(l);	/* it may have stood before others */
+	/* Else it is ending already, on our own thread: none of the business of what is below. */
 }
 
 /* ---- The filter ----------------------------------------------------------------------------- */
@@ -239,6 +253,7 @@ int bw_filter_limit_new(struct bw_store *below, unsigned max_ops, uint64_t max_b
 	}
 	l->store = (struct bw_store){.ops = &ops, .next = below};
 	l->max_bytes = max_bytes;
+	l->places_n = max_ops;
 	l->timer_ns = BW_NEVER;
 	l->timer = (struct bw_task){.run = run_timer, .prio = BW_PRIO_DEMAND};
 	for (unsigned i = 0; i < max_ops; i++) {

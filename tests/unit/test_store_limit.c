@@ -324,6 +324,7 @@ Test(limit, cancel_reaches_an_op_wherever_it_is, .timeout = 60)
 	struct bw_op *waits = get(&o, "waits", 1, BW_PRIO_DEMAND, BW_NEVER);
 	get(&o, "last", 1, BW_PRIO_DEMAND, BW_NEVER);
 	bw_store_cancel(o.s, waits);
+	bw_store_cancel(o.s, waits);
 	wait_done(&o, 1);
 	cr_assert_eq(waits->outcome, BW_CANCELLED);
 	cr_assert_eq(o.h->cancels, 0);
