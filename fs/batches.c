@@ -126,11 +126,35 @@ bool bw_stage_node_whole(const struct bw_stage_node *n)
 	return true;
 }
 
+bool bw_stage_node_writing(const struct bw_stage_node *n)
+{
+	for (const struct bw_stage_handle *h = n->writers; h; h = h->next)
+		if (h->writing)
+			return true;
+	return false;
+}
+
+bool bw_stage_node_counts(const struct bw_stage_node *n)
+{
+	return n->batch && (n->rank >= 0 || n->batch->state_file == n);
+}
+
+/* A cursor that is cut short or still being written must not ride with the batch (P4). */
+static bool state_is_ready(const struct bw_stage_node *n)
+{
+	if (n->torn)
+		return false;
+	for (const struct bw_stage_handle *h = n->writers; h; h = h->next)
+		if (!h->closed)
+			return false;
+	return true;
+}
+
 uint32_t bw_stage_batch_missing(const struct bw_stage_batch *b, uint32_t ranks)
 {
 	uint32_t missing = 0;
 
 	for (uint32_t r = 0; r < ranks; r++)
 		missing += !b->by_rank[r] || !bw_stage_node_whole(b->by_rank[r]);
-	return missing;
+	return missing + (b->state_file && !state_is_ready(b->state_file));
 }

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -29,10 +30,9 @@ struct bw_closer {
 struct judgement {
 	struct bw_task look, bound;
 	struct bw_closer *closer;
-	atomic_uint refs;
-	atomic_bool answered;
+	atomic_bool bound_ran;
 	pid_t pid, opener;
-	void (*done)(void *ctx, enum bw_closer_verdict verdict);
+	void (*done)(void *ctx, enum bw_closer_verdict verdict, bool final);
 	void *ctx;
 	uint64_t ino;
 	char name[NAME_MAX + 1];
@@ -117,7 +117,7 @@ static bool is_writer_of(pid_t tgid, const char *fd, uint64_t ino)
  * table already.  The name alone does not tell (bind mounts show other paths), the inode number alone
  * might be another filesystem's.
  */
-static bool holds_another(pid_t tgid, const char *name, uint64_t ino)
+static bool holds_another(pid_t tgid, const char *name, uint64_t ino, bool *ret_hidden)
 {
 	char dir[64], target[PATH_MAX];
 	size_t len = strlen(name);
@@ -125,8 +125,9 @@ static bool holds_another(pid_t tgid, const char *name, uint64_t ino)
 
 	snprintf(dir, sizeof(dir), "/proc/%d/fd", (int)tgid);
 	DIR *d = opendir(dir);
+	*ret_hidden = !d && (errno == EACCES || errno == EPERM);
 	if (!d)
-		return false;	/* its table is gone: it exits */
+		return false;	/* hidden from us; or its table is gone: it exits */
 	for (struct dirent *e; !found && (e = readdir(d));) {
 		ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof(target));
 		found = n > (ssize_t)len && target[n - (ssize_t)len - 1] == '/' &&
@@ -134,18 +135,6 @@ static bool holds_another(pid_t tgid, const char *name, uint64_t ino)
 	}
 	closedir(d);
 	return found;
-}
-
-static void judgement_unref(struct judgement *j)
-{
-	if (atomic_fetch_sub(&j->refs, 1) == 1)
-		free(j);
-}
-
-static void answer(struct judgement *j, enum bw_closer_verdict verdict)
-{
-	if (!atomic_exchange(&j->answered, true))
-		j->done(j->ctx, verdict);
 }
 
 static enum bw_closer_verdict look_at(const struct judgement *j)
@@ -158,8 +147,12 @@ static enum bw_closer_verdict look_at(const struct judgement *j)
 		return BW_CLOSER_UNKNOWN;
 	bool own = tgid == j->opener;
 
-	if (own && holds_another(tgid, j->name, j->ino))
+	bool hidden = false;
+
+	if (own && holds_another(tgid, j->name, j->ino, &hidden))
 		return BW_CLOSER_DEFER;
+	if (hidden)
+		return BW_CLOSER_UNKNOWN;
 	if (read_stat(j->pid, &flags, &exit_code))
 		return BW_CLOSER_UNKNOWN;
 	if (is_killed(flags, exit_code))
@@ -167,26 +160,32 @@ static enum bw_closer_verdict look_at(const struct judgement *j)
 	return own ? BW_CLOSER_OWN : BW_CLOSER_DEFER;
 }
 
-static void run_look(struct bw_task *task)
-{
-	struct judgement *j = (struct judgement *)((char *)task - offsetof(struct judgement, look));
-
-	answer(j, look_at(j));
-	if (bw_workq_cancel(j->closer->timer, &j->bound))
-		judgement_unref(j);
-	judgement_unref(j);
-}
-
 static void run_bound(struct bw_task *task)
 {
 	struct judgement *j = (struct judgement *)((char *)task - offsetof(struct judgement, bound));
 
-	answer(j, BW_CLOSER_DEFER);
-	judgement_unref(j);
+	j->done(j->ctx, BW_CLOSER_DEFER, false);
+	atomic_store(&j->bound_ran, true);
+}
+
+static void run_look(struct bw_task *task)
+{
+	struct judgement *j = (struct judgement *)((char *)task - offsetof(struct judgement, look));
+
+	/* The bound counts from here: until now nobody was looking, so nothing was hanging. */
+	bw_workq_push_at(j->closer->timer, &j->bound, bw_now() + JUDGE_BOUND_NS);
+	enum bw_closer_verdict verdict = look_at(j);
+
+	if (!bw_workq_cancel(j->closer->timer, &j->bound))
+		while (!atomic_load(&j->bound_ran))
+			sched_yield();	/* it is running this moment */
+	j->done(j->ctx, verdict, true);
+	free(j);
 }
 
 bool bw_closer_judge(struct bw_closer *c, pid_t pid, pid_t opener, const char *name, uint64_t ino,
-		     void (*done)(void *ctx, enum bw_closer_verdict verdict), void *ctx)
+		     void (*done)(void *ctx, enum bw_closer_verdict verdict, bool final),
+		     void *ctx)
 {
 	struct judgement *j = calloc(1, sizeof(*j));
 
@@ -199,10 +198,8 @@ bool bw_closer_judge(struct bw_closer *c, pid_t pid, pid_t opener, const char *n
 	j->ctx = ctx;
 	j->ino = ino;
 	snprintf(j->name, sizeof(j->name), "%s", name);
-	atomic_init(&j->refs, 2);
 	j->look.run = run_look;
 	j->bound.run = run_bound;
-	bw_workq_push_at(c->timer, &j->bound, bw_now() + JUDGE_BOUND_NS);
 	bw_workq_push(c->judges, &j->look);
 	return true;
 }

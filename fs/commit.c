@@ -24,12 +24,12 @@
 #define TICK_NS (100 * BW_MS)
 #define UPLOAD_AGAIN_NS (200 * BW_MS)
 
-void bw_answers_run(struct bw_answer *list, int err)
+void bw_answers_run(struct bw_answer *list)
 {
 	while (list) {
 		struct bw_answer *a = list;
 		list = a->next;
-		a->done(a, err);
+		a->done(a, a->err);
 	}
 }
 
@@ -39,15 +39,17 @@ static void push_answer(struct bw_answer **list, struct bw_answer *a)
 	*list = a;
 }
 
-/* A list that goes to bw_answers_run(): nobody in it waits any more. */
-static struct bw_answer *take_answers(struct bw_produce *p, struct bw_answer **list)
+/* Moves all of a list to replies, with err: nobody in it waits any more. */
+static void answer_all(struct bw_produce *p, struct bw_answer **list, int err,
+		       struct bw_answer **replies)
 {
-	struct bw_answer *all = *list;
-
-	*list = NULL;
-	for (struct bw_answer *a = all; a; a = a->next)
+	while (*list) {
+		struct bw_answer *a = *list;
+		*list = a->next;
 		bw_waiting_remove(p->c.waiting, &a->waiter);
-	return all;
+		a->err = err;
+		push_answer(replies, a);
+	}
 }
 
 void bw_answer_park(struct bw_produce *p, struct bw_answer *a, enum bw_wait_reason reason,
@@ -60,6 +62,7 @@ void bw_answer_park(struct bw_produce *p, struct bw_answer *a, enum bw_wait_reas
 	else if (b)
 		snprintf(a->waiter.what, sizeof(a->waiter.what), "producer=%s seq=%" PRIu64,
 			 b->producer->name, b->seq);
+	a->deadline_ns = bw_now() + p->c.options->commit_timeout_ns;
 	bw_waiting_add(p->c.waiting, &a->waiter);
 }
 
@@ -87,19 +90,6 @@ static uint64_t known_epoch(struct bw_produce *p, const char *name)
 
 /* ---- The outcome ------------------------------------------------------------------------------ */
 
-/* Those to be answered once the lock is dropped. */
-struct replies {
-	struct bw_answer *ok, *failed, *again;
-	int err;
-};
-
-static void run_replies(struct replies *r)
-{
-	bw_answers_run(r->ok, 0);
-	bw_answers_run(r->failed, r->err);
-	bw_answers_run(r->again, -EAGAIN);
-}
-
 static void drop_build_locked(struct bw_stage_batch *b)
 {
 	bw_batch_free(b->batch);
@@ -116,7 +106,7 @@ static void drop_build_locked(struct bw_stage_batch *b)
 }
 
 /* The batch is no longer BUSY: whoever waited for a slot or for all to be done may go on. */
-static void leave_busy_locked(struct bw_stage_batch *b, struct replies *r)
+static void leave_busy_locked(struct bw_stage_batch *b, struct bw_answer **replies)
 {
 	struct bw_produce *p = b->produce;
 	struct bw_stage_producer *sp = b->producer;
@@ -126,31 +116,17 @@ static void leave_busy_locked(struct bw_stage_batch *b, struct replies *r)
 	if (b->early)
 		sp->queued--;
 	b->early = false;
-	if (sp->slot_waiters && sp->queued < p->c.options->pending) {
-		struct bw_answer *a = sp->slot_waiters;
-		sp->slot_waiters = a->next;
-		bw_waiting_remove(p->c.waiting, &a->waiter);
-		push_answer(&r->ok, a);
-	}
+	if (sp->queued <= p->c.options->pending)
+		answer_all(p, &sp->slot_waiters, 0, replies);
+	bw_cond_broadcast(&p->idle);
 	for (struct bw_stage_batch *other = sp->batches; other; other = other->next)
 		if (other->state == BW_BATCH_BUSY)
 			return;
 	/* P8: an fsync of the directory hears of what nobody else was told. */
-	struct bw_answer *drainers = take_answers(p, &sp->drainers);
-
-	while (drainers) {
-		struct bw_answer *a = drainers;
-		drainers = a->next;
-		if (sp->deferred_err) {
-			r->err = r->failed ? r->err : sp->deferred_err;
-			push_answer(&r->failed, a);
-		} else {
-			push_answer(&r->ok, a);
-		}
-	}
-	if (r->failed)
+	if (sp->drainers) {
+		answer_all(p, &sp->drainers, sp->deferred_err, replies);
 		sp->deferred_err = 0;
-	bw_cond_broadcast(&p->idle);
+	}
 }
 
 static void start_locked(struct bw_stage_batch *b);
@@ -171,7 +147,7 @@ static void start_successor_locked(struct bw_stage_batch *b)
 	start_locked(after);
 }
 
-static void committed_locked(struct bw_stage_batch *b, uint64_t step, struct replies *r)
+static void committed_locked(struct bw_stage_batch *b, uint64_t step, struct bw_answer **replies)
 {
 	struct bw_produce *p = b->produce;
 
@@ -179,19 +155,15 @@ static void committed_locked(struct bw_stage_batch *b, uint64_t step, struct rep
 	b->err = 0;
 	b->step = step;
 	b->gone_ns = bw_now() + DIRECTORY_STAYS_NS;
-	r->ok = take_answers(p, &b->answers);
+	answer_all(p, &b->answers, 0, replies);
 	atomic_fetch_add(&p->c.counters->commits_ok, 1);
 	atomic_fetch_add(&p->c.counters->commit_ns, (uint64_t)(bw_now() - b->started_ns));
-	/* The bytes are in the store now; what stays is names. */
-	leave_busy_locked(b, r);
-	for (struct bw_stage_node *n = b->ranks ? b->ranks->children : NULL; n; n = n->next) {
-		if (!n->spool || n->opens)
-			continue;
-		n->size_was = bw_spool_size(n->spool);
-		bw_spool_free(n->spool);
-		n->spool = NULL;
-	}
+	/* The successor first: whoever drains the queue waits for it as well. */
 	start_successor_locked(b);
+	leave_busy_locked(b, replies);
+	/* The bytes are in the store now; what stays is names. */
+	if (b->dir)
+		bw_stage_node_drop_bytes(b->dir);
 	bw_produce_tick_locked(p);
 }
 
@@ -207,36 +179,62 @@ static void note_error_locked(struct bw_stage_batch *b, int err, const char *det
 	       bw_err_errno(err), why, detail);
 }
 
-static void failed_locked(struct bw_stage_batch *b, int err, const char *detail, struct replies *r)
+static void lose_producer_locked(struct bw_stage_producer *sp)
+{
+	sp->lost = true;
+	for (struct bw_stage_batch *b = sp->batches; b; b = b->next)
+		if (b->state == BW_BATCH_STAGING || b->state == BW_BATCH_WHOLE)
+			b->err = -BW_E_FENCED;
+}
+
+static void failed_locked(struct bw_stage_batch *b, int err, const char *detail,
+			  struct bw_answer **replies)
 {
 	struct bw_produce *p = b->produce;
 	struct bw_stage_producer *sp = b->producer;
 	struct bw_stage_batch *before = b->seq ? bw_stage_batch_find(sp, b->seq - 1) : NULL;
-	bool was_early = b->early, follows = before && before->state != BW_BATCH_COMMITTED;
+	bool follows = before && before->state != BW_BATCH_COMMITTED;
 
 	sp->push_next = sp->push_next < b->seq ? sp->push_next : b->seq;
-	if (follows && err != -BW_E_FENCED) {
+	if (follows && err != -BW_E_FENCED && !sp->lost) {
 		/* Only its predecessor failed: it stays whole and commits when that one does. */
 		b->state = BW_BATCH_WHOLE;
-		r->again = take_answers(p, &b->answers);
-		leave_busy_locked(b, r);
+		answer_all(p, &b->answers, -EAGAIN, replies);
+		leave_busy_locked(b, replies);
 		return;
 	}
 	b->state = BW_BATCH_STAGING;
 	b->err = err;
-	if (err == -BW_E_FENCED) {
-		sp->lost = true;
-		for (struct bw_stage_batch *o = sp->batches; o; o = o->next)
-			if (o->state == BW_BATCH_STAGING || o->state == BW_BATCH_WHOLE)
-				o->err = err;
-	}
+	if (err == -BW_E_FENCED)
+		lose_producer_locked(sp);
 	note_error_locked(b, err, detail);
 	atomic_fetch_add(&p->c.counters->commits_failed, 1);
-	if (was_early && p->c.options->pending && !sp->deferred_err)
+	if (b->early && p->c.options->pending && !sp->deferred_err)
 		sp->deferred_err = err;
-	r->failed = take_answers(p, &b->answers);
-	r->err = err;
-	leave_busy_locked(b, r);
+	answer_all(p, &b->answers, err, replies);
+	leave_busy_locked(b, replies);
+}
+
+/*
+ * A batch that is uploaded and whose turn will not come, because what was before it failed, was taken
+ * by another mount, or is gone: it fails too, or waits for its predecessor again.
+ */
+static void release_stranded_locked(struct bw_stage_producer *sp, struct bw_answer **replies)
+{
+	bool held;
+	uint64_t next = bw_producer_next(sp->produce, sp->name, &held);
+
+	for (struct bw_stage_batch *b = sp->batches; b; b = b->next) {
+		if (b->state != BW_BATCH_BUSY || !b->uploaded || b->pushed)
+			continue;
+		struct bw_stage_batch *before = b->seq ? bw_stage_batch_find(sp, b->seq - 1) : NULL;
+		if (sp->lost)
+			failed_locked(b, -BW_E_FENCED, "", replies);
+		else if (b->seq < next)
+			failed_locked(b, -BW_E_SEQ_TAKEN, "", replies);
+		else if (b->seq != next && (!before || before->state < BW_BATCH_BUSY))
+			failed_locked(b, -BW_E_SEQ_GAP, "", replies);
+	}
 }
 
 /* ---- Build, upload, queue --------------------------------------------------------------------- */
@@ -245,7 +243,7 @@ static void item_done(struct bw_commit_item *item, const struct bw_txn_change *r
 {
 	struct bw_stage_batch *b = item->ctx;
 	struct bw_produce *p = b->produce;
-	struct replies r = {0};
+	struct bw_answer *replies = NULL;
 
 	if (!result->err) {
 		struct bw_root *root = bw_head_root(p->c.head);
@@ -259,11 +257,12 @@ static void item_done(struct bw_commit_item *item, const struct bw_txn_change *r
 	}
 	bw_lock(&p->lock);
 	if (result->err)
-		failed_locked(b, result->err, "", &r);
+		failed_locked(b, result->err, "", &replies);
 	else
-		committed_locked(b, result->step, &r);
+		committed_locked(b, result->step, &replies);
+	release_stranded_locked(b->producer, &replies);
 	bw_unlock(&p->lock);
-	run_replies(&r);
+	bw_answers_run(replies);
 }
 
 /* Hands to the committer what is uploaded, in order of seq. */
@@ -310,7 +309,8 @@ static void uploaded(void *ctx, int err, const char *detail)
 {
 	struct bw_stage_batch *b = ctx;
 	struct bw_produce *p = b->produce;
-	struct replies r = {0};
+	struct bw_stage_producer *sp = b->producer;
+	struct bw_answer *replies = NULL;
 
 	bw_lock(&p->lock);
 	if (err == -BW_E_UNKNOWN && upload_again_locked(b)) {
@@ -319,12 +319,13 @@ static void uploaded(void *ctx, int err, const char *detail)
 	}
 	if (!err) {
 		b->uploaded = true;
-		err = push_ready_locked(b->producer);
+		err = push_ready_locked(sp);
 	}
 	if (err && !b->pushed)
-		failed_locked(b, err, detail, &r);
+		failed_locked(b, err == -ECANCELED ? -ETIMEDOUT : err, detail, &replies);
+	release_stranded_locked(sp, &replies);
 	bw_unlock(&p->lock);
-	run_replies(&r);
+	bw_answers_run(replies);
 }
 
 static int add_state(struct bw_stage_batch *b)
@@ -433,15 +434,26 @@ void bw_stage_batch_settled_locked(struct bw_stage_batch *b, struct bw_answer *a
 	*ret_err = 0;
 	if (b->state > BW_BATCH_WHOLE || bw_stage_batch_missing(b, p->c.stream->options.ranks))
 		return;
-	if (p->stopping || sp->lost) {
-		*ret_err = p->stopping ? -ESHUTDOWN : -BW_E_FENCED;
-		b->err = *ret_err;
+	uint64_t next = bw_producer_next(p, sp->name, &held);
+	int err = p->stopping ? -ESHUTDOWN : 0;
+
+	if (!err && (sp->lost || !held))
+		err = -BW_E_FENCED;
+	if (!err && b->seq < next)
+		err = -BW_E_SEQ_TAKEN;
+	if (err) {
+		b->err = *ret_err = err;
+		if (err == -BW_E_FENCED)
+			lose_producer_locked(sp);
+		if (err != -ESHUTDOWN) {
+			note_error_locked(b, err, "");
+			atomic_fetch_add(&p->c.counters->commits_failed, 1);
+		}
 		return;
 	}
 	struct bw_stage_batch *before = b->seq ? bw_stage_batch_find(sp, b->seq - 1) : NULL;
 
-	if (b->seq > bw_producer_next(p, sp->name, &held) &&
-	    (!before || before->state < BW_BATCH_BUSY)) {
+	if (b->seq > next && (!before || before->state < BW_BATCH_BUSY)) {
 		b->state = BW_BATCH_WHOLE;
 		*ret_err = p->c.options->pending ? 0 : -EAGAIN;
 		return;
@@ -463,19 +475,25 @@ void bw_stage_batch_settled_locked(struct bw_stage_batch *b, struct bw_answer *a
 
 /* ---- Time ------------------------------------------------------------------------------------- */
 
-/* P3m: the deadline ends the wait, not the attempt; the batch stays frozen until its outcome is known. */
-static void expire_waits_locked(struct bw_stage_batch *b, int64_t now, struct bw_answer **late)
+/* P3m: the deadline ends the wait, not the attempt; a batch stays frozen until its outcome is known. */
+static bool expire_locked(struct bw_produce *p, struct bw_answer **list, int64_t now,
+			  struct bw_answer **late)
 {
-	if (b->state != BW_BATCH_BUSY || now < b->deadline_ns || !b->answers)
-		return;
-	note_error_locked(b, -ETIMEDOUT, "the attempt goes on");
-	struct bw_answer *all = take_answers(b->produce, &b->answers);
+	bool any = false;
 
-	while (all) {
-		struct bw_answer *a = all;
-		all = a->next;
+	for (struct bw_answer **at = list; *at;) {
+		struct bw_answer *a = *at;
+		if (a->deadline_ns > now) {
+			at = &a->next;
+			continue;
+		}
+		*at = a->next;
+		bw_waiting_remove(p->c.waiting, &a->waiter);
+		a->err = -ETIMEDOUT;
 		push_answer(late, a);
+		any = true;
 	}
+	return any;
 }
 
 static void run_tick(struct bw_task *task)
@@ -488,9 +506,12 @@ static void run_tick(struct bw_task *task)
 	bw_lock(&p->lock);
 	p->ticking = false;
 	for (struct bw_stage_producer *sp = p->producers; sp; sp = sp->next) {
+		expire_locked(p, &sp->slot_waiters, now, &late);
+		expire_locked(p, &sp->drainers, now, &late);
 		for (struct bw_stage_batch *b = sp->batches, *next; b; b = next) {
 			next = b->next;
-			expire_waits_locked(b, now, &late);
+			if (expire_locked(p, &b->answers, now, &late))
+				note_error_locked(b, -ETIMEDOUT, "the attempt goes on");
 			if (b->state == BW_BATCH_COMMITTED && (now >= b->gone_ns || p->stopping))
 				bw_stage_batch_drop(b);
 			else
@@ -500,7 +521,19 @@ static void run_tick(struct bw_task *task)
 	if (more)
 		bw_produce_tick_locked(p);
 	bw_unlock(&p->lock);
-	bw_answers_run(late, -ETIMEDOUT);
+	bw_answers_run(late);
+}
+
+/* At the end of the mount, when nothing of the store can call back any more. */
+void bw_stage_batch_abandon(struct bw_stage_batch *b)
+{
+	struct bw_answer *replies = NULL;
+
+	answer_all(b->produce, &b->answers, -BW_E_STOPPING, &replies);
+	answer_all(b->produce, &b->producer->slot_waiters, -BW_E_STOPPING, &replies);
+	answer_all(b->produce, &b->producer->drainers, -BW_E_STOPPING, &replies);
+	drop_build_locked(b);
+	bw_answers_run(replies);
 }
 
 void bw_produce_tick_locked(struct bw_produce *p)

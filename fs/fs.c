@@ -102,6 +102,8 @@ static int start_parts(struct bw_fs *fs, struct bw_root *root)
 	int err = bw_workq_new("bw-pool", POOL_THREADS, &fs->pool);
 
 	if (!err)
+		err = bw_workq_new("bw-side", 1, &fs->side);
+	if (!err)
 		err = bw_head_new(fs->store, &fs->stream, root, fs->log, &fs->head);
 	if (!err && !fs->o.ro)
 		err = bw_committer_new(fs->store, &fs->stream, fs->head, fs->log, &fs->committer);
@@ -201,18 +203,21 @@ void bw_fs_free(struct bw_fs *fs)
 {
 	if (!fs)
 		return;
-	if (fs->produce)
+	if (fs->produce) {
 		bw_produce_stop(fs->produce);
+		bw_produce_drain(fs->produce, bw_now());
+	}
 	if (fs->steps)
 		bw_steps_stop(fs->steps);
 	bw_fuse_unmount(fs);
 	if (fs->committer)
 		bw_committer_free(fs->committer, bw_now() + 5 * BW_SEC);
 	bw_closer_free(fs->closer);
-	bw_reader_free(fs->reader);
-	bw_head_free(fs->head);
 	/* Uploads that outlived the drain end with the store; they find the queue closed. */
 	bw_workq_free(fs->builders);
+	bw_workq_free(fs->side);
+	bw_reader_free(fs->reader);
+	bw_head_free(fs->head);
 	bw_workq_free(fs->pool);
 	bw_store_free(fs->store);
 	bw_produce_free(fs->produce);

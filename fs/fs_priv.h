@@ -42,6 +42,7 @@ struct bw_fs {
 	struct bw_stream stream;
 	struct bw_workq *pool;		/* verifies blocks */
 	struct bw_workq *builders;	/* builds batches */
+	struct bw_workq *side;		/* df: may wait for a local file system */
 	struct bw_head *head;
 	struct bw_committer *committer;
 	struct bw_closer *closer;

@@ -191,9 +191,8 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 		       struct fuse_file_info *fi)
 {
-	(void)fi;
 	if (!refuse_write(req, ino))
-		bw_fuse_produce_setattr(req, ino, attr, to_set);
+		bw_fuse_produce_setattr(req, ino, fi ? bw_fi_handle(fi) : NULL, attr, to_set);
 }
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
@@ -399,22 +398,43 @@ static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fus
 
 /* ---- The rest ----------------------------------------------------------------------------------- */
 
-static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+struct statfs_req {
+	struct bw_task task;
+	fuse_req_t req;
+};
+
+/* On a thread that may wait: the store directory may be on a disk or a server that does not answer. */
+static void run_statfs(struct bw_task *task)
 {
-	struct bw_fs *fs = bw_req_fs(req);
+	struct statfs_req *q = (struct statfs_req *)task;
+	struct bw_fs *fs = bw_req_fs(q->req);
 	struct bw_root *root = bw_head_root(fs->head);
 	/* A store without a size of its own has room; programs look at free before they write. */
 	struct statvfs below, st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = 255};
 	uint64_t free_blocks = UINT64_C(1) << 38;
 
-	(void)ino;
 	if (fs->url.scheme == BW_URL_FILE && statvfs(fs->url.path, &below) == 0)
 		free_blocks = below.f_bavail * (below.f_frsize ? below.f_frsize : 1) / st.f_frsize;
 	st.f_bfree = st.f_bavail = free_blocks;
 	st.f_blocks = free_blocks + (root->bytes + st.f_frsize - 1) / st.f_frsize;
 	st.f_files = root->head - root->first;
 	bw_root_unref(root);
-	fuse_reply_statfs(req, &st);
+	fuse_reply_statfs(q->req, &st);
+	free(q);
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	struct statfs_req *q = calloc(1, sizeof(*q));
+
+	(void)ino;
+	if (!q) {
+		bw_reply_err(req, -ENOMEM);
+		return;
+	}
+	q->task = (struct bw_task){.run = run_statfs, .prio = BW_PRIO_DEMAND};
+	q->req = req;
+	bw_workq_push(bw_req_fs(req)->side, &q->task);
 }
 
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)

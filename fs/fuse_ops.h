@@ -86,7 +86,8 @@ void bw_step_listxattr(fuse_req_t req, uint64_t ino, size_t size);
 
 void bw_fuse_produce_lookup(fuse_req_t req, uint64_t parent, const char *name);
 void bw_fuse_produce_getattr(fuse_req_t req, uint64_t ino);
-void bw_fuse_produce_setattr(fuse_req_t req, uint64_t ino, struct stat *attr, int to_set);
+void bw_fuse_produce_setattr(fuse_req_t req, uint64_t ino, struct bw_handle *h, struct stat *attr,
+			     int to_set);
 void bw_fuse_produce_mkdir(fuse_req_t req, uint64_t parent, const char *name);
 void bw_fuse_produce_rename(fuse_req_t req, uint64_t parent, const char *name, uint64_t to,
 			    const char *to_name, unsigned flags);

@@ -131,13 +131,15 @@ void bw_fuse_produce_getattr(fuse_req_t req, uint64_t ino)
 	reply_attr(req, ino);
 }
 
-void bw_fuse_produce_setattr(fuse_req_t req, uint64_t ino, struct stat *attr, int to_set)
+void bw_fuse_produce_setattr(fuse_req_t req, uint64_t ino, struct bw_handle *h, struct stat *attr,
+			     int to_set)
 {
+	struct bw_stage_handle *stage = h && h->kind == BW_HANDLE_STAGE ? h->stage : NULL;
 	int err = 0;
 
 	/* P2: owners, modes and times are accepted and dropped. */
 	if (to_set & FUSE_SET_ATTR_SIZE)
-		err = bw_produce_truncate(bw_req_fs(req)->produce, ino, (uint64_t)attr->st_size);
+		err = bw_produce_truncate(bw_req_fs(req)->produce, ino, stage, (uint64_t)attr->st_size);
 	if (err)
 		bw_reply_err(req, err);
 	else

@@ -65,8 +65,10 @@ void bw_produce_free(struct bw_produce *p)
 	bw_workq_free(p->timer);
 	while (p->producers) {
 		struct bw_stage_producer *sp = p->producers;
-		while (sp->batches)
+		while (sp->batches) {
+			bw_stage_batch_abandon(sp->batches);
 			bw_stage_batch_drop(sp->batches);
+		}
 		p->producers = sp->next;
 		free(sp);
 	}
@@ -331,6 +333,9 @@ static int rename_locked(struct bw_produce *p, struct bw_stage_node *dir, const 
 
 	if (!err)
 		err = check_rank_name(p, to, to_name, n, replaced, &rank);
+	/* What becomes whole by this must stand still. */
+	if (!err && p->c.options->commit == BW_COMMIT_RENAME && bw_stage_node_writing(n))
+		err = -EBUSY;
 	if (err || replaced == n)
 		return err;
 	struct bw_stage_batch *b = n->batch;
@@ -363,7 +368,7 @@ void bw_produce_rename(struct bw_produce *p, uint64_t parent, const char *name, 
 	int err = rename_locked(p, bw_stage_node_find(p, parent), name, bw_stage_node_find(p, to_parent), to_name,
 				noreplace, &moved);
 
-	if (!err && moved && moved->rank >= 0) {
+	if (!err && moved && bw_stage_node_counts(moved)) {
 		if (p->c.options->commit == BW_COMMIT_RENAME && bw_spool_size(moved->spool) > 0 &&
 		    !moved->torn)
 			moved->sealed = true;

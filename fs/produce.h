@@ -25,6 +25,8 @@
 
 struct bw_errors;
 
+struct bw_stage_handle;
+
 struct bw_produce;
 struct bw_produce_config {
 	struct bw_store *store;			/* all borrowed */
@@ -65,6 +67,8 @@ struct bw_answer {
 	struct bw_attr attr;		/* mkdir: the new directory, with one look-up counted */
 	struct bw_waiter waiter;	/* pid set by the caller */
 	uint64_t seq;			/* private */
+	int64_t deadline_ns;		/* private */
+	int err;			/* private */
 	struct bw_answer *next;		/* private */
 };
 
@@ -75,7 +79,9 @@ struct bw_answer {
 int bw_produce_lookup(struct bw_produce *p, uint64_t parent, const char *name, struct bw_attr *ret);
 void bw_produce_forget(struct bw_produce *p, uint64_t ino, uint64_t n);
 int bw_produce_getattr(struct bw_produce *p, uint64_t ino, struct bw_attr *ret) bw_must_check;
-int bw_produce_truncate(struct bw_produce *p, uint64_t ino, uint64_t size) bw_must_check;
+/* h: the handle of ftruncate(2), or NULL. */
+int bw_produce_truncate(struct bw_produce *p, uint64_t ino, struct bw_stage_handle *h, uint64_t size)
+	bw_must_check;
 
 /* Directories: producers and seqs are answered later, others at once; always through a->done. */
 void bw_produce_mkdir(struct bw_produce *p, uint64_t parent, const char *name, struct bw_answer *a);
@@ -91,8 +97,6 @@ int bw_produce_readdir(struct bw_produce *p, uint64_t ino, uint64_t cookie, bw_e
 	bw_must_check;
 
 /* ---- Files ----------------------------------------------------------------------------------- */
-
-struct bw_stage_handle;
 
 /* flags as open(2); pid is the opener.  *ret is released by bw_produce_release(). */
 int bw_produce_open(struct bw_produce *p, uint64_t ino, int flags, pid_t pid,

@@ -38,6 +38,14 @@ static struct bw_stage_handle *handle_new(struct bw_stage_node *n, int flags, pi
 	return h;
 }
 
+/* P3k: the file is written anew; what its writers did before is of no account. */
+static void forgive_locked(struct bw_stage_node *n)
+{
+	n->torn = BW_NOT_TORN;
+	for (struct bw_stage_handle *h = n->writers; h; h = h->next)
+		h->dirty = h->killed_own = h->killed_last = h->unjudged = false;
+}
+
 static int truncate_locked(struct bw_stage_node *n, uint64_t size)
 {
 	if (n->sealed)
@@ -47,7 +55,7 @@ static int truncate_locked(struct bw_stage_node *n, uint64_t size)
 	if (err)
 		n->torn = BW_TORN_WRITE;
 	else if (size == 0)
-		n->torn = BW_NOT_TORN;	/* P3k: written anew */
+		forgive_locked(n);
 	bw_stage_node_touch(n);
 	return err;
 }
@@ -149,7 +157,7 @@ int bw_produce_create(struct bw_produce *p, uint64_t parent, const char *name, i
 	return 0;
 }
 
-int bw_produce_truncate(struct bw_produce *p, uint64_t ino, uint64_t size)
+int bw_produce_truncate(struct bw_produce *p, uint64_t ino, struct bw_stage_handle *h, uint64_t size)
 {
 	BW_LOCK_SCOPE(&p->lock);
 	struct bw_stage_node *n = bw_stage_node_find(p, ino);
@@ -162,7 +170,12 @@ int bw_produce_truncate(struct bw_produce *p, uint64_t ino, uint64_t size)
 
 	if (err || !n->spool)
 		return err ? err : -EROFS;
-	return truncate_locked(n, size);
+	err = truncate_locked(n, size);
+	if (h && h->writable) {
+		h->dirty = true;
+		h->closed = false;
+	}
+	return err;
 }
 
 /* ---- Bytes ------------------------------------------------------------------------------------ */
@@ -250,9 +263,10 @@ struct flush {
 	struct bw_answer *a;
 };
 
-static void log_killed(struct bw_produce *p, const struct bw_stage_node *n)
+static void tear_locked(struct bw_produce *p, struct bw_stage_node *n, enum bw_torn why)
 {
-	if (!n->batch)
+	n->torn = why;
+	if (!n->batch || why != BW_TORN_KILLED)
 		return;
 	atomic_fetch_add(&p->c.counters->killed_writers, 1);
 	bw_log(p->c.log, BW_LOG_WARN, "writer_killed",
@@ -273,32 +287,6 @@ static int note_unjudged(struct bw_produce *p, struct bw_stage_handle *h)
 	return -ENOTSUP;
 }
 
-static void judged(void *ctx, enum bw_closer_verdict verdict)
-{
-	struct flush *f = ctx;
-	struct bw_produce *p = f->p;
-	struct bw_stage_handle *h = f->h;
-	struct bw_answer *now = f->a;
-	int err = 0;
-
-	bw_lock(&p->lock);
-	h->killed_last = verdict == BW_CLOSER_KILLED_OWN || verdict == BW_CLOSER_KILLED_OTHER;
-	if (verdict == BW_CLOSER_KILLED_OWN)
-		h->killed_own = true;
-	if (verdict == BW_CLOSER_UNKNOWN)
-		err = note_unjudged(p, h);
-	if (verdict == BW_CLOSER_OWN && !h->writing) {
-		h->closed = true;
-		h->dirty = false;
-		if (h->node->batch && h->node->rank >= 0)
-			bw_stage_batch_settled_locked(h->node->batch, f->a, &now, &err);
-	}
-	bw_unlock(&p->lock);
-	free(f);
-	if (now)
-		now->done(now, err);
-}
-
 /* P8: what a queued batch of this producer ran into is told once. */
 static int take_deferred_locked(struct bw_stage_node *n)
 {
@@ -309,6 +297,53 @@ static int take_deferred_locked(struct bw_stage_node *n)
 	return err;
 }
 
+static void finish_release_locked(struct bw_produce *p, struct bw_stage_handle *h);
+
+/*
+ * What the closing process turned out to be.  Not final: its time was up, the close is answered; the
+ * verdict comes later, and a release that comes before it waits for it.
+ */
+static void judged(void *ctx, enum bw_closer_verdict verdict, bool final)
+{
+	struct flush *f = ctx;
+	struct bw_produce *p = f->p;
+	struct bw_stage_handle *h = f->h;
+	struct bw_stage_node *n = h->node;
+	struct bw_answer *now = f->a;
+	int err = 0;
+
+	bw_lock(&p->lock);
+	if (final) {
+		h->looks--;
+		h->killed_last = verdict == BW_CLOSER_KILLED_OWN || verdict == BW_CLOSER_KILLED_OTHER;
+		if (verdict == BW_CLOSER_UNKNOWN)
+			err = note_unjudged(p, h);
+	}
+	if (verdict == BW_CLOSER_KILLED_OWN) {
+		/* At once: the rewrite that makes it whole again may come before the release. */
+		h->killed_own = true;
+		if (h->dirty)
+			tear_locked(p, n, BW_TORN_KILLED);
+		h->dirty = false;
+	}
+	if (verdict == BW_CLOSER_OWN && now && !h->writing) {
+		h->closed = true;
+		h->dirty = false;
+		if (bw_stage_node_counts(n))
+			bw_stage_batch_settled_locked(n->batch, f->a, &now, &err);
+	}
+	if (now && !err && verdict != BW_CLOSER_KILLED_OWN && verdict != BW_CLOSER_KILLED_OTHER)
+		err = take_deferred_locked(n);
+	f->a = NULL;
+	if (final && h->released)
+		finish_release_locked(p, h);
+	bw_unlock(&p->lock);
+	if (final)
+		free(f);
+	if (now)
+		now->done(now, err);
+}
+
 void bw_produce_flush(struct bw_produce *p, struct bw_stage_handle *h, struct bw_answer *a)
 {
 	char name[NAME_MAX + 1];
@@ -317,25 +352,30 @@ void bw_produce_flush(struct bw_produce *p, struct bw_stage_handle *h, struct bw
 
 	bw_lock(&p->lock);
 	struct bw_stage_node *n = h->node;
-	bool judge = h->writable && h->dirty && n->batch && n->spool &&
+	/* Those that wrote nothing are judged as well: once closed they are no reason to wait. */
+	bool judge = h->writable && n->batch && n->spool && n->batch->state <= BW_BATCH_WHOLE &&
 		     p->c.options->commit == BW_COMMIT_CLOSE;
 
-	if (h->writable)
-		err = take_deferred_locked(n);
-	if (!err && judge) {
+	if (judge) {
 		snprintf(name, sizeof(name), "%s", n->name);
-		judge = bw_spool_size(n->spool) > 0;
+		f = malloc(sizeof(*f));
+		h->looks += f != NULL;
+	} else if (h->writable) {
+		err = take_deferred_locked(n);
 	}
 	bw_unlock(&p->lock);
-	if (!err && judge) {
-		f = malloc(sizeof(*f));
-		if (f)
-			*f = (struct flush){p, h, a};
-		if (f && bw_closer_judge(p->c.closer, a->waiter.pid, h->opener, name, n->ino, judged, f))
+	if (f) {
+		*f = (struct flush){p, h, a};
+		if (bw_closer_judge(p->c.closer, a->waiter.pid, h->opener, name, n->ino, judged, f))
 			return;
-		free(f);
+	}
+	if (judge) {
+		BW_LOCK_SCOPE(&p->lock);
+		h->looks -= f != NULL;
+		h->unjudged = true;
 		err = -ENOMEM;
 	}
+	free(f);
 	a->done(a, err);
 }
 
@@ -349,33 +389,32 @@ static void unlink_writer(struct bw_stage_handle *h)
 		*at = h->next;
 }
 
-void bw_produce_release(struct bw_produce *p, struct bw_stage_handle *h)
+static void finish_release_locked(struct bw_produce *p, struct bw_stage_handle *h)
 {
-	struct bw_answer *now = NULL;
-	int err = 0;
-
-	bw_lock(&p->lock);
 	struct bw_stage_node *n = h->node;
 	bool torn = h->dirty && (h->killed_own || h->killed_last || h->unjudged);
+	struct bw_answer *now;
+	int err;
 
 	unlink_writer(h);
 	n->opens--;
-	if (torn && n->batch && p->c.options->commit == BW_COMMIT_CLOSE) {
-		n->torn = h->unjudged ? BW_TORN_UNJUDGED : BW_TORN_KILLED;
-		if (!h->unjudged)
-			log_killed(p, n);
-	} else if (h->writable && n->batch && n->rank >= 0 && n->batch->state <= BW_BATCH_WHOLE &&
-		   !n->batch->err && bw_stage_node_whole(n)) {
+	if (torn && n->batch && p->c.options->commit == BW_COMMIT_CLOSE)
+		tear_locked(p, n, h->unjudged ? BW_TORN_UNJUDGED : BW_TORN_KILLED);
+	else if (h->writable && bw_stage_node_counts(n) && n->batch->state <= BW_BATCH_WHOLE &&
+		 !n->batch->err)
 		bw_stage_batch_settled_locked(n->batch, NULL, &now, &err);
-	}
-	if (n->batch && n->batch->state == BW_BATCH_COMMITTED && !n->opens && n->spool) {
-		n->size_was = bw_spool_size(n->spool);
-		bw_spool_free(n->spool);
-		n->spool = NULL;
-	}
+	if (n->detached || (n->batch && n->batch->state == BW_BATCH_COMMITTED))
+		bw_stage_node_drop_bytes(n);
 	free(h);
 	bw_stage_node_settle(p, n);
-	bw_unlock(&p->lock);
+}
+
+void bw_produce_release(struct bw_produce *p, struct bw_stage_handle *h)
+{
+	BW_LOCK_SCOPE(&p->lock);
+	h->released = true;
+	if (!h->looks)
+		finish_release_locked(p, h);
 }
 
 void bw_produce_fsync(struct bw_produce *p, struct bw_stage_handle *h, struct bw_answer *a)
@@ -389,8 +428,13 @@ void bw_produce_fsync(struct bw_produce *p, struct bw_stage_handle *h, struct bw
 	err = take_deferred_locked(n);
 	if (!err && n->batch)
 		err = n->batch->err;	/* P3e */
-	if (!err && p->c.options->commit == BW_COMMIT_RENAME && h->writable && n->batch && n->rank >= 0 &&
-	    n->batch->state <= BW_BATCH_WHOLE && !n->torn && n->spool && bw_spool_size(n->spool) > 0) {
+	bool seals = p->c.options->commit == BW_COMMIT_RENAME && h->writable && bw_stage_node_counts(n) &&
+		     n->batch->state <= BW_BATCH_WHOLE && !n->torn && n->spool &&
+		     bw_spool_size(n->spool) > 0;
+
+	if (!err && seals && bw_stage_node_writing(n))
+		err = -EBUSY;		/* what becomes whole by this must stand still */
+	if (!err && seals) {
 		n->sealed = true;
 		bw_stage_batch_settled_locked(n->batch, a, &now, &err);
 	}

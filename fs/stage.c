@@ -129,6 +129,31 @@ void bw_stage_node_settle(struct bw_produce *p, struct bw_stage_node *n)
 	free(n);
 }
 
+static void drop_bytes(struct bw_stage_node *n)
+{
+	if (!n->spool || n->opens)
+		return;
+	n->size_was = bw_spool_size(n->spool);
+	bw_spool_free(n->spool);
+	n->spool = NULL;
+}
+
+void bw_stage_node_drop_bytes(struct bw_stage_node *n)
+{
+	for (struct bw_stage_node *at = n;;) {
+		drop_bytes(at);
+		if (at->children) {
+			at = at->children;
+			continue;
+		}
+		while (at != n && !at->next)
+			at = at->parent;
+		if (at == n)
+			return;
+		at = at->next;
+	}
+}
+
 static void detach_one(struct bw_produce *p, struct bw_stage_node *n)
 {
 	struct bw_stage_batch *b = n->batch;
@@ -146,6 +171,7 @@ static void detach_one(struct bw_produce *p, struct bw_stage_node *n)
 	unlink_child(p, n);
 	n->batch = NULL;
 	n->detached = true;
+	drop_bytes(n);
 	bw_stage_node_settle(p, n);
 }
 

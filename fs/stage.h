@@ -62,6 +62,8 @@ struct bw_stage_handle {
 	bool killed_last;		/* so did whoever closed it last */
 	bool unjudged;			/* a closer that could not be seen */
 	uint32_t writing;		/* write requests under way */
+	uint32_t looks;			/* judgements under way; the last one frees a released handle */
+	bool released;
 };
 
 enum bw_batch_state {
@@ -152,6 +154,8 @@ int bw_stage_node_move(struct bw_produce *p, struct bw_stage_node *n, struct bw_
 /* Frees a detached node that nobody refers to any more. */
 void bw_stage_node_settle(struct bw_produce *p, struct bw_stage_node *n);
 void bw_stage_node_attr(const struct bw_produce *p, const struct bw_stage_node *n, struct bw_attr *ret);
+/* Frees the bytes of n and of everything below it that no handle is open on; names and sizes stay. */
+void bw_stage_node_drop_bytes(struct bw_stage_node *n);
 bool bw_stage_node_is_dir(const struct bw_stage_node *n);
 void bw_stage_node_touch(struct bw_stage_node *n);
 
@@ -167,6 +171,10 @@ void bw_stage_batch_drop(struct bw_stage_batch *b);
 /* May its files change?  0, -EBUSY while frozen, -EROFS once committed. */
 int bw_stage_batch_editable(const struct bw_stage_batch *b) bw_must_check;
 bool bw_stage_node_whole(const struct bw_stage_node *n);
+bool bw_stage_node_writing(const struct bw_stage_node *n);	/* write requests under way */
+/* Does the end of a handle on n decide over its batch: a slice, or the state? */
+bool bw_stage_node_counts(const struct bw_stage_node *n);
+/* Ranks that are not whole; a state file that is torn or open counts as one more. */
 uint32_t bw_stage_batch_missing(const struct bw_stage_batch *b, uint32_t ranks);
 
 /* ---- Commits (commit.c) ----------------------------------------------------------------------- */
@@ -177,12 +185,14 @@ uint32_t bw_stage_batch_missing(const struct bw_stage_batch *b, uint32_t ranks);
  */
 void bw_stage_batch_settled_locked(struct bw_stage_batch *b, struct bw_answer *a, struct bw_answer **ret_now,
 			     int *ret_err);
+/* Gives up a batch in whatever state; only when the mount ends. */
+void bw_stage_batch_abandon(struct bw_stage_batch *b);
 /* Next seq the producer may commit, by the newest known root. */
 uint64_t bw_producer_next(struct bw_produce *p, const char *name, bool *ret_held);
 void bw_produce_tick_locked(struct bw_produce *p);	/* arms the timer */
 
-/* Answers a list linked by next; without the lock. */
-void bw_answers_run(struct bw_answer *list, int err);
+/* Answers a list linked by next, each with its err; without the lock. */
+void bw_answers_run(struct bw_answer *list);
 void bw_answer_park(struct bw_produce *p, struct bw_answer *a, enum bw_wait_reason reason,
 		    const struct bw_stage_batch *b, const struct bw_stage_node *n);
 

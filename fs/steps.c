@@ -317,7 +317,11 @@ void bw_steps_stop(struct bw_steps *s)
 {
 	bw_lock(&s->lock);
 	s->stopping = true;
+	struct bw_workq *timer = s->timer;
+
+	s->timer = NULL;	/* nobody arms it any more */
 	bw_unlock(&s->lock);
+	bw_workq_free(timer);
 	end_waits(s, bw_now());
 }
 

@@ -61,57 +61,58 @@ static bool has_leftovers(const struct bw_stage_producer *sp)
 	return false;
 }
 
-/* Everybody who waits for the producer to be taken is answered: with err, or by what root says. */
-static void answer_takers(struct bw_stage_producer *sp, int err)
+static void join_take_locked(struct bw_stage_producer *sp, struct bw_answer *a);
+
+/* Lowest seq first, or the gap check would refuse 1 before 0. */
+static struct bw_answer *sorted_takers_locked(struct bw_stage_producer *sp)
 {
-	struct bw_produce *p = sp->produce;
-	bool held;
+	struct bw_answer *done = NULL;
 
-	bw_lock(&p->lock);
-	struct bw_answer *list = sp->takers, *done = NULL;
-
-	sp->takers = NULL;
-	sp->taking = false;
-	p->asking_n--;
-	if (!err) {
-		sp->lost = false;
-		sp->push_next = bw_producer_next(p, sp->name, &held);
-	}
-	/* Lowest seq first, or the gap check would refuse 1 before 0. */
-	for (struct bw_answer *a = list, *next; a; a = next) {
+	for (struct bw_answer *a = sp->takers, *next; a; a = next) {
 		struct bw_answer **at = &done;
 		next = a->next;
 		while (*at && (*at)->seq <= a->seq)
 			at = &(*at)->next;
 		a->next = *at;
 		*at = a;
+		bw_waiting_remove(sp->produce->c.waiting, &a->waiter);
 	}
-	struct {
-		struct bw_answer *a;
-		int err;
-	} one;
-	struct bw_answer *ok = NULL;
+	sp->takers = NULL;
+	return done;
+}
 
-	for (struct bw_answer *a = done; a; a = a->next)
-		bw_waiting_remove(p->c.waiting, &a->waiter);
-	while (done) {
-		one.a = done;
-		done = done->next;
-		one.err = err ? err : check_seq_locked(sp, sp->push_next, one.a->seq);
-		if (!one.err)
-			one.err = make_batch_locked(sp, one.a);
-		if (!one.err) {
-			one.a->next = ok;
-			ok = one.a;
+/* Everybody who waits for the producer to be taken is answered: with err, or by what the root says. */
+static void answer_takers(struct bw_stage_producer *sp, int err)
+{
+	struct bw_produce *p = sp->produce;
+	struct bw_answer *replies = NULL;
+	bool held;
+	uint64_t next = bw_producer_next(p, sp->name, &held);
+
+	bw_lock(&p->lock);
+	struct bw_answer *all = sorted_takers_locked(sp);
+
+	sp->taking = false;
+	p->asking_n--;
+	if (!err && held)
+		sp->lost = false;
+	while (all) {
+		struct bw_answer *a = all;
+		all = a->next;
+		a->err = err ? err : check_seq_locked(sp, next, a->seq);
+		if (!a->err && !held && !p->stopping) {
+			/* It came after the news were judged: nothing was fenced for it. */
+			join_take_locked(sp, a);
 			continue;
 		}
-		bw_unlock(&p->lock);
-		one.a->done(one.a, one.err);
-		bw_lock(&p->lock);
+		if (!a->err)
+			a->err = held ? make_batch_locked(sp, a) : -ESHUTDOWN;
+		a->next = replies;
+		replies = a;
 	}
 	bw_cond_broadcast(&p->idle);
 	bw_unlock(&p->lock);
-	bw_answers_run(ok, 0);
+	bw_answers_run(replies);
 }
 
 static void fence_done(struct bw_commit_item *item, const struct bw_txn_change *result)
@@ -154,7 +155,6 @@ static void news_arrived(struct bw_ask *ask, int err)
 	struct bw_root *root = bw_head_root(p->c.head);
 
 	bw_lock(&p->lock);
-	sp->push_next = next;
 	go = any_taker_may_go(sp, next);
 	closed = p->closed;
 	bw_unlock(&p->lock);

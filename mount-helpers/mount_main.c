@@ -409,10 +409,23 @@ static int run_background(const struct ask *a)
 	return code;
 }
 
+/* A caller may have closed 0, 1 or 2; nothing we open must be taken for them. */
+static void keep_low_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int bw_mount_main(const char *name, int argc, char **argv)
 {
 	struct ask a = {.name = name};
 
+	keep_low_descriptors();
 	bw_mount_options_default(&a.options);
 	int code = parse(&a, argc, argv);
 
