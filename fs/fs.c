@@ -131,6 +131,7 @@ static int make(const char *url, const char *dir, const struct bw_mount_options 
 	bw_errors_init(&fs->errors);
 	bw_waiting_init(&fs->waiting, &fs->counters);
 	bw_mutex_init(&fs->lock, BW_RANK_FS);
+	bw_mutex_init(&fs->handles_lock, BW_RANK_LEAF);
 	bw_cond_init(&fs->changed);
 	fs->url_text = strdup(url);
 	fs->dir = realpath(dir, NULL);
@@ -224,6 +225,7 @@ void bw_fs_free(struct bw_fs *fs)
 	bw_steps_free(fs->steps);
 	bw_fuse_destroy(fs);
 	bw_cond_done(&fs->changed);
+	bw_mutex_done(&fs->handles_lock);
 	bw_mutex_done(&fs->lock);
 	bw_waiting_done(&fs->waiting);
 	bw_errors_done(&fs->errors);

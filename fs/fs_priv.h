@@ -18,6 +18,7 @@
 #include "store/stats.h"
 #include "store/store.h"
 
+struct bw_handle;
 struct fuse_session;
 
 #define BW_FUSE_THREADS_MAX 8u
@@ -53,6 +54,8 @@ struct bw_fs {
 	struct fuse_session *session;
 	bool mounted;
 	int wake[2];			/* pipe: ends bw_fs_run() */
+	struct bw_handle *handles;	/* open files; under handles_lock */
+	struct bw_mutex handles_lock;
 	struct bw_mutex lock;		/* what follows */
 	struct bw_cond changed;
 	bool ready;			/* INIT was answered */

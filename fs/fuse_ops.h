@@ -27,6 +27,8 @@ enum bw_handle_kind { BW_HANDLE_TEXT, BW_HANDLE_SLICE, BW_HANDLE_STAGE };
 
 struct bw_handle {
 	enum bw_handle_kind kind;
+	struct bw_fs *fs;
+	struct bw_handle *next, **prev;		/* of fs->handles */
 	struct bw_buf text;			/* TEXT */
 	struct bw_stage_handle *stage;		/* STAGE */
 	/* SLICE */
@@ -35,7 +37,10 @@ struct bw_handle {
 	uint32_t rank;
 	atomic_uint_fast64_t next_offset;	/* where a sequential reader goes on */
 };
+struct bw_handle *bw_handle_new(struct bw_fs *fs, enum bw_handle_kind kind);	/* NULL: no memory */
 void bw_handle_free(struct bw_handle *h);
+/* At the end of the mount, when what it refers to has been freed. */
+void bw_handle_abandon(struct bw_handle *h);
 
 static inline struct bw_fs *bw_req_fs(fuse_req_t req)
 {

@@ -171,13 +171,12 @@ void bw_fuse_produce_rename(fuse_req_t req, uint64_t parent, const char *name, u
 
 /* ---- Files ------------------------------------------------------------------------------------ */
 
-static struct bw_handle *stage_handle(struct fuse_file_info *fi)
+static struct bw_handle *stage_handle(struct bw_fs *fs, struct fuse_file_info *fi)
 {
-	struct bw_handle *h = calloc(1, sizeof(*h));
+	struct bw_handle *h = bw_handle_new(fs, BW_HANDLE_STAGE);
 
 	if (!h)
 		return NULL;
-	h->kind = BW_HANDLE_STAGE;
 	/* Large writes, no shared writable mmap (P3m), and no page cache to go stale. */
 	fi->direct_io = 1;
 	fi->fh = (uint64_t)(uintptr_t)h;
@@ -188,14 +187,14 @@ void bw_fuse_produce_create(fuse_req_t req, uint64_t parent, const char *name,
 			    struct fuse_file_info *fi)
 {
 	struct bw_fs *fs = bw_req_fs(req);
-	struct bw_handle *h = stage_handle(fi);
+	struct bw_handle *h = stage_handle(fs, fi);
 	struct bw_attr attr;
 	int err = h ? bw_produce_create(fs->produce, parent, name, fi->flags, fuse_req_ctx(req)->pid,
 					&attr, &h->stage)
 		    : -ENOMEM;
 
 	if (err) {
-		free(h);
+		bw_handle_free(h);
 		bw_reply_err(req, err);
 		return;
 	}
@@ -222,12 +221,12 @@ void bw_fuse_produce_open(fuse_req_t req, uint64_t ino, struct fuse_file_info *f
 			fuse_reply_err(req, EACCES);
 		return;
 	}
-	struct bw_handle *h = stage_handle(fi);
+	struct bw_handle *h = stage_handle(fs, fi);
 	int err = h ? bw_produce_open(fs->produce, ino, fi->flags, fuse_req_ctx(req)->pid, &h->stage)
 		    : -ENOMEM;
 
 	if (err) {
-		free(h);
+		bw_handle_free(h);
 		bw_reply_err(req, err);
 		return;
 	}

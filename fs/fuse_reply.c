@@ -6,13 +6,41 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct bw_handle *bw_handle_new(struct bw_fs *fs, enum bw_handle_kind kind)
+{
+	struct bw_handle *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return NULL;
+	h->kind = kind;
+	h->fs = fs;
+	BW_LOCK_SCOPE(&fs->handles_lock);
+	h->next = fs->handles;
+	h->prev = &fs->handles;
+	if (h->next)
+		h->next->prev = &h->next;
+	fs->handles = h;
+	return h;
+}
+
 void bw_handle_free(struct bw_handle *h)
 {
 	if (!h)
 		return;
+	bw_lock(&h->fs->handles_lock);
+	*h->prev = h->next;
+	if (h->next)
+		h->next->prev = h->prev;
+	bw_unlock(&h->fs->handles_lock);
 	bw_buf_done(&h->text);
 	bw_tgb_unref(h->tgb);
 	free(h);
+}
+
+void bw_handle_abandon(struct bw_handle *h)
+{
+	free(h->stage);
+	bw_handle_free(h);
 }
 
 void bw_reply_err(fuse_req_t req, int err)
@@ -70,14 +98,13 @@ void bw_reply_open(fuse_req_t req, struct fuse_file_info *fi, struct bw_handle *
 
 void bw_reply_open_text(fuse_req_t req, struct fuse_file_info *fi, struct bw_buf *text)
 {
-	struct bw_handle *h = bw_buf_err(text) ? NULL : calloc(1, sizeof(*h));
+	struct bw_handle *h = bw_buf_err(text) ? NULL : bw_handle_new(bw_req_fs(req), BW_HANDLE_TEXT);
 
 	if (!h) {
 		bw_buf_done(text);
 		bw_reply_err(req, -ENOMEM);
 		return;
 	}
-	h->kind = BW_HANDLE_TEXT;
 	h->text = *text;
 	fi->direct_io = 1;
 	bw_reply_open(req, fi, h);

@@ -69,13 +69,12 @@ static void fill_what(const struct step_req *q, const struct bw_entry *e, const 
 
 static void reply_slice_open(struct step_req *q, struct bw_tgb *t)
 {
-	struct bw_handle *h = calloc(1, sizeof(*h));
+	struct bw_handle *h = bw_handle_new(q->fs, BW_HANDLE_SLICE);
 
 	if (!h) {
 		bw_reply_err(q->req, -ENOMEM);
 		return;
 	}
-	h->kind = BW_HANDLE_SLICE;
 	h->entry = q->resolve.entry;
 	h->tgb = bw_tgb_ref(t);
 	h->rank = q->rank;

@@ -49,15 +49,6 @@ void bw_produce_drain(struct bw_produce *p, int64_t deadline_ns)
 	p->closed = true;
 }
 
-static void free_handles(struct bw_stage_node *n)
-{
-	while (n->writers) {
-		struct bw_stage_handle *h = n->writers;
-		n->writers = h->next;
-		free(h);
-	}
-}
-
 void bw_produce_free(struct bw_produce *p)
 {
 	if (!p)
@@ -76,7 +67,6 @@ void bw_produce_free(struct bw_produce *p)
 	for (unsigned b = 0; b < BW_NODE_BUCKETS; b++) {
 		for (struct bw_stage_node *n = p->inos[b], *next; n; n = next) {
 			next = n->by_ino;
-			free_handles(n);
 			bw_spool_free(n->spool);
 			free(n->name);
 			free(n);

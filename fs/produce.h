@@ -49,7 +49,8 @@ int bw_produce_new(const struct bw_produce_config *config, struct bw_produce **r
 void bw_produce_stop(struct bw_produce *p);
 /* Waits until deadline_ns for batches under way; afterwards nothing is handed to the committer. */
 void bw_produce_drain(struct bw_produce *p, int64_t deadline_ns);
-/* After the committer is gone.  Answers what is still parked. */
+/* After the committer is gone.  Answers what is still parked.  Handles that nobody released are the
+ * caller's to free(). */
 void bw_produce_free(struct bw_produce *p);
 
 struct bw_attr {
