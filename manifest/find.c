@@ -366,22 +366,20 @@ int bw_head_find_sync(struct bw_head *h, uint64_t step, int64_t deadline_ns, str
 	struct waiter w = {.find = {.step = step, .deadline_ns = deadline_ns, .done = wake}};
 	int err;
 
-	if (bw_head_find(h, &w.find, &err)) {
-		if (!err)
-			*ret = w.find.entry;
-		return err;
-	}
 	bw_mutex_init(&w.lock, BW_RANK_LEAF);
 	bw_cond_init(&w.cond);
-	bw_lock(&w.lock);
-	while (!w.done)
-		bw_cond_wait(&w.cond, &w.lock);
-	bw_unlock(&w.lock);
+	if (!bw_head_find(h, &w.find, &err)) {
+		bw_lock(&w.lock);
+		while (!w.done)
+			bw_cond_wait(&w.cond, &w.lock);
+		bw_unlock(&w.lock);
+		err = w.err;
+	}
 	bw_cond_done(&w.cond);
 	bw_mutex_done(&w.lock);
-	if (!w.err)
+	if (!err)
 		*ret = w.find.entry;
-	return w.err;
+	return err;
 }
 
 /* ---- For the check across a gap ----------------------------------------------------------------- */

@@ -23,7 +23,9 @@ static void tap_submit(struct bw_store *s, struct bw_op *op)
 		atomic_fetch_add(&tap->gets, 1);
 	if (op->kind == BW_OP_PUT)
 		atomic_fetch_add(&tap->puts, 1);
-	if (tap->on_submit && tap->on_submit(tap, op))
+	bool (*on_submit)(struct bw_test_tap *, struct bw_op *) = tap->on_submit;
+
+	if (on_submit && on_submit(tap, op))
 		return;
 	bw_store_submit(s->next, op);
 }

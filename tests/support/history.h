@@ -13,7 +13,7 @@ struct bw_test_tap {
 	atomic_uint_fast64_t gets, puts;
 	/* May change the request before it goes down.  NULL: nothing.  True: the op is kept, and the
 	 * test submits it to store.next later. */
-	bool (*on_submit)(struct bw_test_tap *tap, struct bw_op *op);
+	bool (*_Atomic on_submit)(struct bw_test_tap *tap, struct bw_op *op);
 	void *ctx;
 };
 /* Takes below.  Freed by bw_store_free(). */
