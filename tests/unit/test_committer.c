@@ -279,6 +279,43 @@ Test(committer, followers_fail_with_their_predecessor)
 	cr_assert_eq(items[4].err, -BW_E_FENCED);
 }
 
+static struct bw_op *_Atomic held;
+
+static bool hold_root_put(struct bw_test_tap *t, struct bw_op *op)
+{
+	(void)t;
+	if (!is_root_put(op))
+		return false;
+	held = op;
+	return true;
+}
+
+/* ... also when they were queued while it was on its way. */
+Test(committer, followers_in_the_queue_fail_with_their_predecessor)
+{
+	struct noted items[4];
+	struct notes notes;
+
+	notes_init(&notes, head);
+	take(committer, "p", 1, 0);
+	take(committer, "q", 1, 0);
+	tap->on_submit = hold_root_put;
+	push(&items[0], &notes, append(committer, "p", 1, 0));
+	while (!held)
+		bw_sleep(BW_MS);
+	push(&items[1], &notes, append(committer, "p", 1, 1));
+	push(&items[2], &notes, append(committer, "q", 1, 0));
+	push(&items[3], &notes, append(committer, "p", 1, 2));
+	tap->on_submit = NULL;
+	held->outcome = BW_FULL;
+	held->done(held);
+	notes_wait(&notes, 4);
+	cr_assert_eq(items[0].err, -ENOSPC);
+	cr_assert_eq(items[1].err, -ENOSPC);
+	cr_assert_eq(items[2].err, 0);
+	cr_assert_eq(items[3].err, -ENOSPC);
+}
+
 /* P5: the mount that had it fails from then on, and leaves nothing. */
 Test(committer, a_second_mount_fences_the_first)
 {

@@ -153,8 +153,8 @@ static void hold_start(void)
 
 static struct bw_op *hold_wait(int n)
 {
-	while (atomic_load(&held_n) < n)
-		bw_sleep(BW_MS);
+	for (int64_t until = soon(); atomic_load(&held_n) < n; bw_sleep(BW_MS))
+		cr_assert_lt(bw_now(), until, "a request that is due was not sent");
 	return held[n - 1];
 }
 

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One commit driven by hand through every path (S3, P4, P5, I6). */
+#include "manifest/envelope.h"
 #include "manifest/txn.h"
+#include "store/base/hash.h"
 #include "tests/support/change.h"
+#include "tests/support/sample.h"
 
 #include <criterion/criterion.h>
+#include <stdlib.h>
 #include <string.h>
+#include <zstd.h>
 
 #define ME 1
 #define RIVAL 2
@@ -339,6 +344,44 @@ Test(txn, the_slot_is_read_until_it_answers)
 	expect_committed(0, 1, 3);
 }
 
+/* The same root, compressed otherwise: other bytes, the same checksum of what they hold. */
+static void pack_otherwise(const struct bw_buf *stored, struct bw_buf *ret)
+{
+	bw_auto_buf struct bw_buf raw;
+	size_t room, n;
+
+	bw_buf_init(&raw, BW_ROOT_RAW_MAX);
+	bw_sample_open(BW_ENVELOPE_ROOT, stored, &raw);
+	room = ZSTD_compressBound(raw.len);
+	void *packed = malloc(room);
+
+	n = ZSTD_compress(packed, room, raw.bytes, raw.len, 19);
+	cr_assert_not(ZSTD_isError(n));
+	/* docs/format.md: the stored length at 12, the header's checksum at 24 */
+	bw_buf_add(ret, stored->bytes, 12);
+	bw_buf_u32(ret, (uint32_t)n);
+	bw_buf_add(ret, stored->bytes + 16, 8);
+	bw_buf_u64(ret, bw_xxh3(ret->bytes, 24));
+	bw_buf_add(ret, packed, n);
+	free(packed);
+}
+
+Test(txn, exists_mine_in_other_bytes)
+{
+	bw_auto_buf struct bw_buf other;
+
+	for (uint64_t i = 1; i < 60; i++)
+		add(mine(i));
+	begin(BW_TXN_PUT);
+	apply_put();
+	answer(BW_EXISTS, BW_TXN_GET);
+	bw_buf_init(&other, BW_ROOT_RAW_MAX);
+	pack_otherwise(&bytes[3], &other);
+	cr_assert_neq(other.len, bytes[3].len);
+	answer_slot(other.bytes, other.len, BW_TXN_DONE);
+	expect_committed(0, 1, 3);
+}
+
 /* ---- The slot is a tombstone: the state decides ------------------------------------------------- */
 
 static void to_tombstone(void)
@@ -459,6 +502,29 @@ Test(txn, tombstone_fenced_and_trimmed)
 	to_tombstone();
 	answer_newest(BW_TXN_DONE);
 	expect_result(0, -BW_E_UNKNOWN);
+}
+
+/* One batch of the attempt that can still be looked up is enough for all of them. */
+Test(txn, tombstone_fenced_and_partly_trimmed)
+{
+	struct bw_change c[3] = {bw_test_change(BW_CHANGE_JOB, "j"),
+				 bw_test_step(BW_CHANGE_MARK, "j", 2),
+				 bw_test_change(BW_CHANGE_TRIM, "")};
+
+	add(mine(1));
+	add(mine(2));
+	begin(BW_TXN_PUT);
+	apply_put();
+	rival_fences();
+	stream.options.keep = 1;
+	commit_by(63, c, 3);
+	cr_assert_eq(roots[newest]->first, 2);
+	to_tombstone();
+	answer_newest(BW_TXN_FIND);
+	cr_assert_eq(request.step, 2);
+	answer_entry(bw_root_tail_entry(roots[newest], 2), BW_TXN_DONE);
+	expect_committed(0, 1, 3);
+	expect_committed(1, 2, 3);
 }
 
 Test(txn, tombstone_an_older_root_proves_nothing)
