@@ -490,7 +490,7 @@ static enum state read_answer(struct bw_txn *t, const struct bw_txn_answer *a)
 		t->tries = 0;
 		return STATE;
 	}
-	/* A compressed frame may differ in a bit that means nothing: the commit id is the attempt's. */
+	/* Other bytes can hold the same root; the commit id is this attempt's alone. */
 	bool mine = !memcmp(r->commit_id, t->made->commit_id, sizeof(r->commit_id));
 
 	if (!mine)

@@ -188,21 +188,6 @@ static enum bw_outcome effect_put(struct bw_sim *sim, struct bw_sim_op *op)
 	return BW_OK;
 }
 
-/* Flips a bit.  Some bits of a compressed frame mean nothing, and no checksum covers them: not those. */
-static void damage(struct bw_sim *sim, uint64_t version, struct bw_blob *blob)
-{
-	uint8_t *byte = &blob->bytes[bw_sim_roll(sim, blob->len)];
-	uint8_t bit = (uint8_t)(1 << bw_sim_roll(sim, 8));
-	struct bw_root *root = NULL;
-	bool tombstone;
-
-	*byte ^= bit;
-	if (bw_root_decode(sim->stream, version, blob->bytes, blob->len, &root, &tombstone))
-		return;
-	bw_root_unref(root);
-	*byte ^= bit;
-}
-
 static enum bw_outcome effect_get(struct bw_sim *sim, struct bw_sim_op *op)
 {
 	uint64_t version = version_of(sim, op->key);
@@ -214,7 +199,7 @@ static enum bw_outcome effect_get(struct bw_sim *sim, struct bw_sim_op *op)
 	bw_blob_unref(op->blob);
 	op->blob = bw_blob_copy(there->bytes, there->len);
 	if (bw_sim_chance(sim, sim->faults / 4))
-		damage(sim, version, op->blob);
+		op->blob->bytes[bw_sim_roll(sim, there->len)] ^= (uint8_t)(1 << bw_sim_roll(sim, 8));
 	return BW_OK;
 }
 
