@@ -397,6 +397,66 @@ Test(file, old_temporaries_are_removed_at_open)
 	teardown(&f);
 }
 
+/* ---- In the middle of a put ----------------------------------------------------------------- */
+
+/* Does something while the body is being read. */
+struct acting_body {
+	struct bw_body body;
+	struct fixture *f;
+	int64_t until_ns;	/* waits until then */
+	bool move;		/* moves the store away */
+	unsigned reads;
+};
+
+static int read_and_act(struct bw_body *body, uint64_t off, void *buf, size_t len)
+{
+	struct acting_body *a = (struct acting_body *)body;
+
+	(void)off;
+	a->reads++;
+	while (bw_now() < a->until_ns)
+		bw_sleep(BW_MS);
+	if (a->move && rename(a->f->dir, a->f->elsewhere) != 0)
+		return -errno;
+	memset(buf, 'x', len);
+	return 0;
+}
+
+Test(file, a_put_stops_at_its_deadline)
+{
+	struct fixture f;
+	struct bw_op op;
+
+	setup(&f);
+	for (int i = 0; i < 2; i++) {
+		struct acting_body a = {.body = {.size = i ? 5 : 3 << 20, .read = read_and_act}};
+		bw_op_put(&op, "k", &a.body, i);
+		op.deadline_ns = a.until_ns = bw_now() + 20 * BW_MS;
+		expect(bw_store_sync(f.s, &op), BW_CANCELLED);
+		cr_assert_eq(a.reads, 1, "it went on beyond its deadline");
+	}
+	cr_assert_eq(keys(&f), 0);
+	cr_assert_eq(temporaries(&f), 0);
+	teardown(&f);
+}
+
+/* It landed in a directory that is not the store's any more; nobody knows what becomes of that. */
+Test(file, a_put_into_a_store_that_goes_is_unknown)
+{
+	struct fixture f;
+	struct bw_op op;
+
+	setup(&f);
+	struct acting_body a = {.body = {.size = 5, .read = read_and_act}, .f = &f, .move = true};
+	bw_op_put(&op, "k", &a.body, true);
+	expect(bw_store_sync(f.s, &op), BW_UNKNOWN);
+	cr_assert_eq(rename(f.elsewhere, f.dir), 0);
+	cr_assert(bw_test_holds(f.s, "k", "xxxxx", 5));
+	expect(bw_store_sync(f.s, &op), BW_UNREACHABLE);	/* of a name that is taken */
+	cr_assert_eq(rename(f.elsewhere, f.dir), 0);
+	teardown(&f);
+}
+
 /* ---- What others leave in the directory ----------------------------------------------------- */
 
 Test(file, no_symbolic_link_is_followed)
@@ -773,6 +833,9 @@ Test(file, an_unmounted_file_system_is_not_an_empty_store)
 		cr_skip("BW_SKIP_ROOT");
 	expect(bw_test_put(f.s, "known", "1", 1, true), BW_OK);
 	cr_assert_eq(umount2(f.dir, MNT_DETACH), 0);
+	assert_all_end(&f, BW_UNREACHABLE, -ESTALE);
+	/* Nor is another one in its place, whose root has the same inode number. */
+	cr_assert_eq(mount("tmpfs", f.dir, "tmpfs", 0, "size=2m"), 0);
 	assert_all_end(&f, BW_UNREACHABLE, -ESTALE);
 	unmount_tmpfs(&f);
 }

@@ -6,6 +6,8 @@
 #include "tests/support/stores.h"
 
 #include <criterion/criterion.h>
+#include <dirent.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +28,10 @@ static struct {
 	unsigned skip;		/* calls of that kind that do not fail */
 	unsigned times;		/* that do, then; 0: all */
 	char root[BW_TMPDIR_MAX];
+	void (*at_listing)(void);	/* called before a directory is read */
+	bool forge_identity;	/* statx() says what follows */
+	uint64_t ino;
+	int64_t btime;		/* negative: the file system knows none */
 } calls;
 
 static bool fails(enum call call)
@@ -99,16 +105,43 @@ ssize_t write(int fd, const void *bytes, size_t len)
 	return fails(WRITE) ? -1 : (ssize_t)syscall(SYS_write, fd, bytes, len);
 }
 
+/* Fails with 0, too: the end of the file. */
 static ssize_t pread_short(int fd, void *bytes, size_t len, off_t off)
 {
 	if (calls.on)
 		len = len > 1000 ? 1000 : len;
-	return fails(PREAD) ? -1 : (ssize_t)syscall(SYS_pread64, fd, bytes, len, off);
+	if (fails(PREAD))
+		return calls.err ? -1 : 0;
+	return (ssize_t)syscall(SYS_pread64, fd, bytes, len, off);
 }
 
 ssize_t pread64(int fd, void *bytes, size_t len, off64_t off)
 {
 	return pread_short(fd, bytes, len, off);
+}
+
+DIR *fdopendir(int fd)
+{
+	DIR *(*real)(int) = (DIR * (*)(int)) dlsym(RTLD_NEXT, "fdopendir");
+
+	if (calls.on && calls.at_listing)
+		calls.at_listing();
+	return real(fd);
+}
+
+int statx(int dir, const char *path, int flags, unsigned mask, struct statx *ret)
+{
+	int rc = (int)syscall(SYS_statx, dir, path, flags, mask, ret);
+
+	if (rc == 0 && calls.forge_identity) {
+		ret->stx_ino = calls.ino;
+		ret->stx_btime.tv_sec = calls.btime;
+		if (calls.btime < 0)
+			ret->stx_mask &= ~STATX_BTIME;
+		else
+			ret->stx_mask |= STATX_BTIME;
+	}
+	return rc;
 }
 
 struct fixture {
@@ -235,6 +268,33 @@ Test(file_calls, S2_a_directory_made_again_is_synced_again)
 	cr_assert_str_eq(calls.text, "fsync(tmp) fsync(.) fsync(a) link(a/b/c) fsync(a/b) "
 				     "unlink(tmp) ");
 	bw_store_free(other);
+	teardown(&f);
+}
+
+/* An inode number is given again, a moment of birth is shared: only both together tell. */
+Test(file_calls, S2_a_directory_is_known_by_number_and_birth)
+{
+	static const struct {
+		uint64_t ino;
+		int64_t btime;
+		bool synced;
+	} cases[] = {{7, 100, true}, {7, 100, false}, {8, 100, true},  {8, 100, false},
+		     {8, 101, true}, {8, 101, false}, {8, -1, true},   {8, -1, true},
+		     {7, -1, true}};
+	struct fixture f;
+	char key[16];
+
+	setup(&f);
+	expect(put(&f, "a/k", true), BW_OK, 0);
+	calls.forge_identity = true;
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		calls.ino = cases[i].ino;
+		calls.btime = cases[i].btime;
+		snprintf(key, sizeof(key), "a/%u", i);
+		expect(put(&f, key, true), BW_OK, 0);
+		cr_assert_eq(strstr(calls.text, "fsync(.)") != NULL, cases[i].synced, "%u: %s", i,
+			     calls.text);
+	}
 	teardown(&f);
 }
 
@@ -485,7 +545,7 @@ Test(file_calls, a_read_that_fails_is_unreachable)
 	teardown(&f);
 }
 
-/* Somebody else's truncation, between the look at the size and the read. */
+/* Somebody else's truncation, before or after the look at the size. */
 Test(file_calls, an_object_that_shrinks_is_corrupt)
 {
 	struct fixture f;
@@ -498,5 +558,38 @@ Test(file_calls, an_object_that_shrinks_is_corrupt)
 	cr_assert_eq(truncate(path, 3), 0);
 	bw_op_get(&op, "k", 0, 5);
 	expect(end_of(f.s, &op), BW_CORRUPT, 0);
+	fail_next(PREAD, 0);
+	bw_op_get(&op, "k", 0, 3);
+	expect(end_of(f.s, &op), BW_CORRUPT, 0);
+	cr_assert_null(op.blob);
+	teardown(&f);
+}
+
+static void move_away(void)
+{
+	char to[BW_TMPDIR_MAX + 8];
+
+	snprintf(to, sizeof(to), "%s-moved", calls.root);
+	rename(calls.root, to);
+}
+
+/* What was read of a directory that had gone meanwhile may be less than all. */
+Test(file_calls, a_listing_of_a_store_that_goes_is_unreachable)
+{
+	char moved[BW_TMPDIR_MAX + 8];
+	struct fixture f;
+	struct bw_op op;
+
+	setup(&f);
+	expect(put(&f, "k", true), BW_OK, 0);
+	calls.at_listing = move_away;
+	bw_op_list(&op, "", "", 10);
+	expect(end_of(f.s, &op), BW_UNREACHABLE, -ENOENT);
+	cr_assert_null(op.listing);
+	snprintf(moved, sizeof(moved), "%s-moved", f.dir);
+	cr_assert_eq(rename(moved, f.dir), 0);
+	calls.at_listing = NULL;
+	bw_op_list(&op, "", "", 10);
+	expect(end_of(f.s, &op), BW_OK, 0);
 	teardown(&f);
 }
