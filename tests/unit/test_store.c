@@ -90,13 +90,15 @@ Test(open, says_in_a_sentence_what_is_wrong)
 
 static enum bw_fault first_lost(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
 {
-	(void)plan, (void)op;
+	(void)op;
+	atomic_fetch_add((atomic_uint *)plan->ctx, 1);
 	return nth == 0 ? BW_FAULT_LOST_REPLY : BW_FAULT_NONE;
 }
 
 Test(open, the_chain_counts_retries_and_takes_faults)
 {
-	struct bw_fault_plan plan = {.decide = first_lost};
+	atomic_uint attempts = 0;
+	struct bw_fault_plan plan = {.decide = first_lost, .ctx = &attempts};
 	struct bw_store_stats stats = {0};
 	struct bw_store_config config = {.create = true, .stats = &stats, .fault = &plan};
 	char dir[BW_TMPDIR_MAX], text[512], why[256];
@@ -106,6 +108,7 @@ Test(open, the_chain_counts_retries_and_takes_faults)
 	snprintf(text, sizeof(text), "file://%s/new/store/", dir);
 	cr_assert_eq(open_url(text, &config, &s, why), 0, "%s", why);
 	cr_assert_eq(bw_test_put(s, "k", "bytes", 5, false), BW_OK, "it was not repeated");
+	cr_assert_eq(atomic_load(&attempts), 2, "faults stand below retry");
 	cr_assert_eq(bw_stats_all(&stats), 1, "stats stand above retry");
 	cr_assert(bw_test_holds(s, "k", "bytes", 5));
 	bw_store_free(s);

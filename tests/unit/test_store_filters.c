@@ -368,6 +368,44 @@ Test(fault, a_body_that_cannot_be_copied_is_not_sent)
 	bw_store_free(t.s);
 }
 
+/* Sends itself again from done(), some times, while the store is being freed. */
+struct again {
+	struct bw_op op;
+	struct bw_store *s;
+	unsigned left;
+};
+
+static void send_again(struct bw_op *op)
+{
+	struct again *a = op->ctx;
+
+	if (a->left) {
+		a->left--;
+		bw_store_submit(a->s, op);
+	}
+}
+
+static enum bw_fault before_or_late(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
+{
+	(void)plan, (void)op;
+	return nth % 3 ? BW_FAULT_BEFORE : BW_FAULT_LATE;
+}
+
+Test(fault, free_waits_for_forged_answers_too)
+{
+	struct bw_fault_plan plan = {.decide = before_or_late, .late_ns = 3600 * BW_SEC};
+	struct again a = {.left = 200};
+
+	cr_assert_eq(bw_store_mem_new(&a.s), 0);
+	cr_assert_eq(bw_filter_fault_new(a.s, &plan, &a.s), 0);
+	bw_op_delete(&a.op, "k");
+	a.op.done = send_again;
+	a.op.ctx = &a;
+	bw_store_submit(a.s, &a.op);
+	bw_store_free(a.s);
+	cr_assert_eq(a.left, 0);
+}
+
 /* ---- mem ------------------------------------------------------------------------------------ */
 
 struct held_body {
