@@ -288,7 +288,7 @@ static bool write_body(struct bw_op *op, int fd)
 	return !err;
 }
 
-/* The name is taken: by us, if the server of a network file system lost the answer to a first link. */
+/* The name is taken: by us, if a network file system lost the answer to a first link. */
 static void name_taken(struct bw_op *op, const struct temp *t, int parent, const char *base)
 {
 	struct stat st;
@@ -334,7 +334,7 @@ static int publish(struct bw_op *op, const struct temp *t, int parent, const cha
 	return 0;
 }
 
-/* A delete beside us removes directories that it leaves empty, so the way may have to be made again. */
+/* A delete beside us removes the directories it leaves empty: the way may have to be made again. */
 static void find_place(struct file_store *f, struct file_root *r, struct bw_op *op,
 		       const struct temp *t)
 {

@@ -20,7 +20,7 @@
 
 #define BATCH 1024
 
-/* The first names of a directory above a name; a heap with the greatest on top while it is filled. */
+/* The first names of a directory above a name; while it is filled a heap, the greatest on top. */
 struct batch {
 	char **names;	/* owned; a directory's ends in a slash */
 	size_t n;
@@ -116,7 +116,8 @@ static bool is_wanted(const struct walk *w, const char *name)
 }
 
 /* A regular file or a directory whose name can stand in a key: its name, else false. */
-static bool entry_name(const struct walk *w, int dir, const struct dirent *e, char name[NAME_MAX + 2])
+static bool entry_name(const struct walk *w, int dir, const struct dirent *e,
+		       char name[NAME_MAX + 2])
 {
 	struct stat st;
 	unsigned char type = e->d_type;
