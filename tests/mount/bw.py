@@ -339,7 +339,11 @@ class Mount:
     # ---- words ----
 
     def begin(self, producer, seq):
-        os.makedirs(self.path("produce", producer, seq, "rank"))
+        """mkdir -p of rank/, but never of what is not there when the mount is gone."""
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self.path("produce", producer))
+        os.mkdir(self.slot(producer, seq))
+        os.mkdir(self.slot(producer, seq) + "/rank")
 
     def put(self, producer, seq, slices=None, state=None):
         """Writes a batch as a program would.  Returns when the last close has."""

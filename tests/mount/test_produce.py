@@ -256,8 +256,7 @@ class Fencing(bw.TestCase):
                 try:
                     mount.put("p", seq, [f"{name} {seq} {r}".encode() for r in range(2)])
                 except OSError as e:
-                    # ENOENT: makedirs() passes over the EEXIST of a seq that was just committed.
-                    self.assertIn(bw.errno_name(e.errno), ("ESTALE", "EEXIST", "ENOENT"))
+                    self.assertIn(bw.errno_name(e.errno), ("ESTALE", "EEXIST"))
                     for left in filter(str.isdigit, os.listdir(mount.path("produce/p"))):
                         shutil.rmtree(mount.slot("p", left), ignore_errors=True)
                 return False
