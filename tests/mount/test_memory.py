@@ -10,7 +10,7 @@ import bw
 
 MEMORY = 128 << 20
 BESIDE = 64 << 20  # code, threads, tables: what memory= does not count
-SLACK = 3 if bw.SANITIZED else 1
+SLACK = 5 if bw.SANITIZED else 1
 MEBIBYTE = 1 << 20
 
 
