@@ -385,15 +385,18 @@ static void send_again(struct bw_op *op)
 	}
 }
 
-static enum bw_fault before_or_late(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
+/* So that answers come from below and from the filter itself in turn. */
+static enum bw_fault mixed(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
 {
+	static const enum bw_fault faults[] = {BW_FAULT_NONE, BW_FAULT_BEFORE, BW_FAULT_LATE};
+
 	(void)plan, (void)op;
-	return nth % 3 ? BW_FAULT_BEFORE : BW_FAULT_LATE;
+	return faults[nth % 3];
 }
 
 Test(fault, free_waits_for_forged_answers_too)
 {
-	struct bw_fault_plan plan = {.decide = before_or_late, .late_ns = 3600 * BW_SEC};
+	struct bw_fault_plan plan = {.decide = mixed, .late_ns = 3600 * BW_SEC};
 	struct again a = {.left = 200};
 
 	cr_assert_eq(bw_store_mem_new(&a.s), 0);
