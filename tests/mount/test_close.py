@@ -324,7 +324,6 @@ class Processes(bw.TestCase):
         bw.wait_until(lambda: self.m.head() == 1, what="the commit")
         self.committed_as(data)
 
-    @bw.unittest.skipIf(bw.SANITIZED, "too slow under a sanitizer for a 50 ms bound")
     def test_p3_the_opener_execs_with_the_file_closed_by_it(self):
         """P3: a close-on-exec descriptor of the opener itself: exec neither hangs nor loses the commit."""
         self.settled(self.run_code("os.write(fd, b'whole')\nos.execvp('true', ['true'])"), b"whole")

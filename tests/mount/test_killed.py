@@ -116,16 +116,17 @@ class Killed(bw.TestCase):
         bw.write(self.path(), WHOLE)
         self.assertEqual(bw.read(self.m.step(0, 0), "rb"), WHOLE)
 
-    @bw.unittest.skipIf(bw.SANITIZED, "kills the group before its child has forked on a slow build")
     def test_p3k_a_killed_shell(self):
         """P3k: the shell that had opened the file is killed, then what it ran ends."""
-        shell = subprocess.Popen(["bash", "-c", "{ echo part; sleep 1000; echo never; } > $F"],
-                                 env={**os.environ, "F": self.path()}, start_new_session=True)
-        bw.wait_until(lambda: os.path.exists(self.path()) and os.stat(self.path()).st_size)
+        shell = subprocess.Popen(
+            ["bash", "-c", "{ echo part; sleep 1000 2>&- & echo $! >&2; wait; echo never; } > $F"],
+            env={**os.environ, "F": self.path()}, stderr=subprocess.PIPE)
+        self.addCleanup(shell.stderr.close)
+        sleeper = int(shell.stderr.readline())
         shell.kill()
         shell.wait(bw.PATIENCE)
         self.is_not_committed()
-        os.killpg(shell.pid, signal.SIGTERM)
+        os.kill(sleeper, signal.SIGTERM)
         self.is_not_committed()
         self.rewritten_it_commits()
 
