@@ -16,7 +16,8 @@
 #include <unistd.h>
 
 #define JUDGE_THREADS 6
-#define JUDGE_BOUND_NS (50 * BW_MS)
+#define HANG_FIRST_NS (40 * BW_MS)	/* a look that takes longer is asked whether it hangs */
+#define HANG_AGAIN_NS (10 * BW_MS)
 
 /* include/linux/sched.h; shown by /proc/PID/stat for as long as that file exists */
 #define PF_EXITING_BIT 0x4u
@@ -30,7 +31,9 @@ struct bw_closer {
 struct judgement {
 	struct bw_task look, bound;
 	struct bw_closer *closer;
-	atomic_bool bound_ran;
+	pid_t looker;		/* the thread that looks */
+	long switches;		/* how often it had gone to sleep when it was seen asleep; -1: never seen so */
+	atomic_bool hung;
 	pid_t pid, opener;
 	void (*done)(void *ctx, enum bw_closer_verdict verdict, bool final);
 	void *ctx;
@@ -160,25 +163,55 @@ static enum bw_closer_verdict look_at(const struct judgement *j)
 	return own ? BW_CLOSER_OWN : BW_CLOSER_DEFER;
 }
 
+/*
+ * Does the look hang?  Asleep in two samples and never awake between them: yes.  A thread that merely
+ * waits for a processor is not asleep, so a busy machine looks for longer and judges no worse.
+ */
+static bool is_hung(struct judgement *j)
+{
+	char file[32], text[4096];
+	long before = j->switches;
+
+	snprintf(file, sizeof(file), "task/%d/status", (int)j->looker);
+	if (read_proc(getpid(), file, text, sizeof(text)) <= 0)
+		return true;
+	const char *state = strstr(text, "\nState:\t");
+	const char *switches = strstr(text, "\nvoluntary_ctxt_switches:\t");
+
+	if (!state || !switches)
+		return true;
+	bool asleep = strchr("SD", state[8]);
+
+	j->switches = asleep ? strtol(switches + 26, NULL, 10) : -1;
+	return asleep && j->switches == before;
+}
+
 static void run_bound(struct bw_task *task)
 {
 	struct judgement *j = (struct judgement *)((char *)task - offsetof(struct judgement, bound));
 
+	if (!is_hung(j)) {
+		bw_workq_push_at(j->closer->timer, &j->bound, bw_now() + HANG_AGAIN_NS);
+		return;		/* the look may be over and j gone */
+	}
 	j->done(j->ctx, BW_CLOSER_DEFER, false);
-	atomic_store(&j->bound_ran, true);
+	atomic_store(&j->hung, true);
 }
 
 static void run_look(struct bw_task *task)
 {
 	struct judgement *j = (struct judgement *)((char *)task - offsetof(struct judgement, look));
 
-	/* The bound counts from here: until now nobody was looking, so nothing was hanging. */
-	bw_workq_push_at(j->closer->timer, &j->bound, bw_now() + JUDGE_BOUND_NS);
+	j->looker = gettid();
+	bw_workq_push_at(j->closer->timer, &j->bound, bw_now() + HANG_FIRST_NS);
 	enum bw_closer_verdict verdict = look_at(j);
 
-	if (!bw_workq_cancel(j->closer->timer, &j->bound))
-		while (!atomic_load(&j->bound_ran))
-			sched_yield();	/* it is running this moment */
+	while (!bw_workq_cancel(j->closer->timer, &j->bound) && !atomic_load(&j->hung))
+		sched_yield();	/* it is running this moment */
+	/* Only an exec makes a look hang, and who dies of a signal does not get to exec: one that went on
+	 * and ended before it could be seen again has closed in order. */
+	if (verdict == BW_CLOSER_UNKNOWN && atomic_load(&j->hung))
+		verdict = BW_CLOSER_DEFER;
 	j->done(j->ctx, verdict, true);
 	free(j);
 }
@@ -197,6 +230,7 @@ bool bw_closer_judge(struct bw_closer *c, pid_t pid, pid_t opener, const char *n
 	j->done = done;
 	j->ctx = ctx;
 	j->ino = ino;
+	j->switches = -1;
 	snprintf(j->name, sizeof(j->name), "%s", name);
 	j->look.run = run_look;
 	j->bound.run = run_bound;

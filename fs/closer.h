@@ -7,9 +7,10 @@
  *   status  Tgid: is this the process that opened the file?
  *   fdinfo  does that process hold another writable descriptor of it (exec 3>f, `cat >> f` of a shell)?
  *   stat    flags and exit_code: is it dying of a signal?
- * Reading stat blocks for as long as a close-on-exec flush is unanswered (the task holds what stat
- * wants), so each look runs on a thread that may hang and says DEFER after 50 ms: then the flush is answered,
- * the exec goes on, the look comes back, and the release of the last descriptor decides.
+ * Reading them blocks for as long as a close-on-exec flush is unanswered (the task holds what /proc
+ * wants), so each look runs on a thread that may hang.  One that has been asleep there for 50 ms says DEFER:
+ * then the flush is answered, the exec goes on, the look comes back, and the release of the last descriptor
+ * decides.
  */
 #ifndef BW_FS_CLOSER_H
 #define BW_FS_CLOSER_H
@@ -37,8 +38,8 @@ pid_t bw_closer_tgid(pid_t pid);
 
 /*
  * Judges the flush by thread pid of a file that process opener opened; name and ino are the file's, to
- * find other descriptors of it.  On other threads, done runs once, final; or twice, when the look takes
- * longer than its bound: first DEFER, so that the flush can be answered, later the verdict, final.
+ * find other descriptors of it.  On other threads, done runs once, final; or twice, when the look
+ * hangs: first DEFER, so that the flush can be answered, later the verdict, final.
  * False when memory is short: done will not run.
  */
 bool bw_closer_judge(struct bw_closer *c, pid_t pid, pid_t opener, const char *name, uint64_t ino,

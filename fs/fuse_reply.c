@@ -91,6 +91,7 @@ void bw_reply_entry(fuse_req_t req, const struct stat *st, double timeout)
 void bw_reply_open(fuse_req_t req, struct fuse_file_info *fi, struct bw_handle *h)
 {
 	fi->fh = (uint64_t)(uintptr_t)h;
+	fi->noflush = 1;	/* nothing was written: a close need not ask */
 	/* The caller was interrupted: no release will come. */
 	if (fuse_reply_open(req, fi) == -ENOENT)
 		bw_handle_free(h);

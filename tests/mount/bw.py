@@ -89,6 +89,15 @@ def errno_name(number):
     return errno.errorcode.get(number, str(number))
 
 
+def is_dead(mount):
+    """The daemon has gone, or goes within the test's patience."""
+    try:
+        wait_until(lambda: error_of(os.stat, mount.path("status")) == "ENOTCONN")
+    except AssertionError:
+        return False
+    return True
+
+
 def error_of(call, *args, **kwargs):
     """Name of the errno a call fails with; "" when it succeeds (what it opened is closed)."""
     try:

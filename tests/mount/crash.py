@@ -7,6 +7,7 @@ the mount is made again and they go on.  At the end the stream must hold every p
 order, each once, whole, and every acknowledged one (S2, P4, P6, P8).
 """
 import base64
+import errno
 import os
 import random
 import sys
@@ -67,7 +68,9 @@ class Producer:
                     os.close(fd)
                     self.ack(seq)
         except OSError as e:
-            if bw.errno_name(e.errno) not in ("ENOTCONN", "ECONNABORTED", "ENODEV"):
+            # EIO is what the kernel answers when the daemon dies while it takes a request over.
+            if bw.errno_name(e.errno) not in ("ENOTCONN", "ECONNABORTED", "ENODEV") and \
+                    not (e.errno == errno.EIO and bw.is_dead(mount)):
                 raise
 
 
