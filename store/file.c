@@ -411,6 +411,18 @@ static void delete(struct file_store *f, struct file_root *r, struct bw_op *op)
 	file_remove_empty(r, op->key);
 }
 
+struct deletion {
+	struct file_store *f;
+	struct file_root *r;
+};
+
+static void delete_one(void *ctx, struct bw_op *op)
+{
+	struct deletion *d = ctx;
+
+	delete(d->f, d->r, op);
+}
+
 /* ---- The store ------------------------------------------------------------------------------ */
 
 static void perform(struct file_store *f, struct bw_op *op)
@@ -433,6 +445,9 @@ static void perform(struct file_store *f, struct bw_op *op)
 		break;
 	case BW_OP_DELETE:
 		delete(f, r, op);
+		break;
+	case BW_OP_DELETE_MANY:
+		bw_op_delete_each(op, delete_one, &(struct deletion){f, r});
 		break;
 	case BW_OP_LIST:
 		file_list(r, op);

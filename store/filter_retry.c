@@ -54,6 +54,8 @@ static void send(struct child *c)
 	c->op.offset = p->offset;
 	c->op.length = p->length;
 	c->op.max = p->max;
+	c->op.items = p->items;
+	c->op.items_n = p->items_n;
 	c->op.done = done;
 	c->op.ctx = c;
 	bw_store_submit(c->r->store.next, &c->op);

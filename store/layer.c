@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/layer.h"
 
+#include <stdio.h>
+
 void bw_frame_push(struct bw_op *op, struct bw_frame *f, void (*done)(struct bw_op *op))
 {
 	f->done = op->done;
@@ -50,6 +52,36 @@ void bw_op_fail(struct bw_op *op, enum bw_outcome outcome, int err)
 {
 	op->outcome = outcome;
 	op->err = err;
+}
+
+/* How much a caller has to hear of an outcome: the worst of a batch is the batch's. */
+static unsigned weight(enum bw_outcome outcome)
+{
+	switch (outcome) {
+	case BW_OK:
+		return 0;
+	case BW_UNKNOWN:
+		return 2;
+	default:
+		return 1;
+	}
+}
+
+void bw_op_delete_each(struct bw_op *op, void (*one)(void *ctx, struct bw_op *op), void *ctx)
+{
+	enum bw_outcome worst = BW_OK;
+
+	for (size_t i = 0; i < op->items_n; i++) {
+		struct bw_delete_item *item = &op->items[i];
+
+		snprintf(op->key, sizeof(op->key), "%s", item->key);
+		one(ctx, op);
+		item->outcome = op->outcome == BW_NOT_FOUND ? BW_OK : op->outcome;
+		if (weight(item->outcome) > weight(worst))
+			worst = item->outcome;
+	}
+	op->key[0] = 0;
+	op->outcome = worst;
 }
 
 void bw_gate_init(struct bw_gate *g)

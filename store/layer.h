@@ -35,6 +35,9 @@ void bw_op_end_on(struct bw_op *op, struct bw_workq *q);
 /* For a backend whose ops wait in q: one that has not begun ends CANCELLED. */
 void bw_op_cancel_on(struct bw_op *op, struct bw_workq *q);
 
+/* DELETE_MANY for a backend that has none: one() deletes op->key and sets op->outcome, for each item. */
+void bw_op_delete_each(struct bw_op *op, void (*one)(void *ctx, struct bw_op *op), void *ctx);
+
 void bw_op_fail(struct bw_op *op, enum bw_outcome outcome, int err);
 
 /* Counts the ops lent to a filter, so that its free() can wait for the last. */

@@ -151,6 +151,11 @@ static void delete(struct mem *m, struct bw_op *op)
 	op->outcome = BW_OK;
 }
 
+static void delete_one(void *ctx, struct bw_op *op)
+{
+	delete(ctx, op);
+}
+
 /* Adds objects[at] on to a listing that has room for it. */
 static int list_add(struct bw_listing *l, const struct object *o)
 {
@@ -208,6 +213,9 @@ static void run(struct bw_task *task)
 			break;
 		case BW_OP_DELETE:
 			delete(m, op);
+			break;
+		case BW_OP_DELETE_MANY:
+			bw_op_delete_each(op, delete_one, m);
 			break;
 		case BW_OP_LIST:
 			list(m, op);

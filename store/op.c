@@ -44,6 +44,13 @@ void bw_op_delete(struct bw_op *op, const char *key)
 	op_init(op, BW_OP_DELETE, key);
 }
 
+void bw_op_delete_many(struct bw_op *op, struct bw_delete_item *items, size_t n)
+{
+	op_init(op, BW_OP_DELETE_MANY, "");
+	op->items = items;
+	op->items_n = n;
+}
+
 void bw_op_list(struct bw_op *op, const char *prefix, const char *after, unsigned max)
 {
 	op_init(op, BW_OP_LIST, prefix);
@@ -87,11 +94,13 @@ bool bw_key_valid(const char *key)
 void bw_store_submit(struct bw_store *s, struct bw_op *op)
 {
 	assert(op->done);
-	assert(op->kind == BW_OP_LIST || bw_key_valid(op->key));
+	assert(op->kind == BW_OP_LIST || op->kind == BW_OP_DELETE_MANY || bw_key_valid(op->key));
+	assert(op->kind != BW_OP_DELETE_MANY || (op->items_n > 0 && op->items_n <= BW_DELETE_MANY_MAX));
 	assert(op->kind != BW_OP_PUT || op->body);
 	assert(op->kind != BW_OP_LIST || (op->max > 0 && op->max <= BW_LIST_PAGE_MAX));
 	op->outcome = BW_UNREACHABLE;
 	op->err = 0;
+	op->retry_after_ns = 0;
 	op->detail[0] = 0;
 	op->blob = NULL;
 	op->listing = NULL;
@@ -197,6 +206,7 @@ const char *bw_op_kind_name(enum bw_op_kind kind)
 		[BW_OP_PUT] = "put",
 		[BW_OP_DELETE] = "delete",
 		[BW_OP_LIST] = "list",
+		[BW_OP_DELETE_MANY] = "delete_many",
 	};
 	return names[kind];
 }

@@ -47,7 +47,7 @@ enum bw_outcome {
 	BW_CANCELLED,		/* nothing was applied; cancelled or past its deadline before it was sent */
 };
 
-enum bw_op_kind { BW_OP_GET, BW_OP_PUT, BW_OP_DELETE, BW_OP_LIST };
+enum bw_op_kind { BW_OP_GET, BW_OP_PUT, BW_OP_DELETE, BW_OP_LIST, BW_OP_DELETE_MANY };
 
 #define BW_TO_END UINT64_MAX
 
@@ -81,6 +81,12 @@ struct bw_listing {
 };
 void bw_listing_free(struct bw_listing *l);	/* NULL is fine */
 
+/* One of the keys of a DELETE_MANY and what became of it: OK also when there was no such object. */
+struct bw_delete_item {
+	const char *key;	/* borrowed until done */
+	enum bw_outcome outcome;
+};
+
 struct bw_op {
 	/* The request: set before submit; until done() nobody else touches it (filters stand in for
 	 * done and put it back). */
@@ -94,12 +100,15 @@ struct bw_op {
 	uint64_t length;	/* GET: BW_TO_END reads the rest, at most max bytes of it */
 	uint64_t max;		/* GET to the end: a longer object is CORRUPT.  LIST: keys in the page */
 	char after[BW_KEY_MAX + 1];	/* LIST: only keys above this; "" for all */
+	struct bw_delete_item *items;	/* DELETE_MANY: 1 to BW_DELETE_MANY_MAX, borrowed until done; key is "" */
+	size_t items_n;
 	void (*done)(struct bw_op *op);
 	void *ctx;		/* the caller's */
 
 	/* The result: set when done() runs. */
 	enum bw_outcome outcome;
 	int err;		/* detail: -errno or 0 */
+	int64_t retry_after_ns;	/* THROTTLED, UNREACHABLE: not before so long, when the store said so; else 0 */
 	char detail[96];	/* for the log: status, request id; "" when there is nothing to say */
 	struct bw_blob *blob;	/* GET OK: one reference that the caller takes or bw_op_done() drops */
 	uint64_t object_size;	/* GET OK: size of the whole object, or 0 when the store did not say */
@@ -141,6 +150,8 @@ void bw_op_get(struct bw_op *op, const char *key, uint64_t offset, uint64_t leng
 void bw_op_get_all(struct bw_op *op, const char *key, uint64_t max);
 void bw_op_put(struct bw_op *op, const char *key, struct bw_body *body, bool if_absent);
 void bw_op_delete(struct bw_op *op, const char *key);
+/* OK: all of them are; else the worst of what they ended with, and each item says its own. */
+void bw_op_delete_many(struct bw_op *op, struct bw_delete_item *items, size_t n);
 void bw_op_list(struct bw_op *op, const char *prefix, const char *after, unsigned max);
 /* Frees what a result holds.  The op may then be used again. */
 void bw_op_done(struct bw_op *op);
@@ -151,7 +162,7 @@ enum bw_outcome bw_store_sync(struct bw_store *s, struct bw_op *op);
 /* 0 for OK, else the private code or -errno that fits (EXISTS: -EEXIST, NOT_FOUND: -ENOENT ...). */
 int bw_op_err(const struct bw_op *op);
 const char *bw_outcome_name(enum bw_outcome outcome);	/* "ok", "exists", ... for metrics and logs */
-const char *bw_op_kind_name(enum bw_op_kind kind);	/* "get", "put", "delete", "list" */
+const char *bw_op_kind_name(enum bw_op_kind kind);	/* "get", "put", "delete", "list", "delete_many" */
 
 /*
  * Keys are 1 to BW_KEY_MAX bytes of [A-Za-z0-9._-] segments joined by single slashes; no segment is
@@ -240,12 +251,14 @@ struct bw_url {
 };
 int bw_url_parse(const char *text, struct bw_url *ret, char *why, size_t why_len) bw_must_check;
 
-/* The production chain stats -> limit -> retry -> backend.  -EOPNOTSUPP for a scheme not built in. */
+struct bw_s3_config;
+/* The production chain stats -> limit -> retry -> pace -> backend. */
 struct bw_store_config {
 	bool create;		/* file: make the directory */
 	unsigned threads;	/* file: 0 = default */
 	struct bw_store_stats *stats;	/* NULL: no stats */
 	struct bw_fault_plan *fault;	/* tests: NULL for none */
+	const struct bw_s3_config *s3;	/* s3: NULL for what the environment says */
 };
 int bw_store_open(const struct bw_url *url, const struct bw_store_config *config,
 		  struct bw_store **ret, char *why, size_t why_len) bw_must_check;

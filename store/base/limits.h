@@ -9,6 +9,7 @@
 #define BW_NAME_MAX 64			 /* producer and job names, bytes without the NUL */
 #define BW_KEY_MAX 511			 /* object keys below the store URL, bytes without the NUL */
 #define BW_LIST_PAGE_MAX 1000		 /* keys in one page of a listing */
+#define BW_DELETE_MANY_MAX 1000		 /* keys in one delete of many */
 
 /* Streams. */
 #define BW_RANKS_MAX 65536u		 /* ranks of a stream */

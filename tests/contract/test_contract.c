@@ -523,3 +523,22 @@ EACH_STORE(deadline_to_come)
 	expect(t, bw_store_sync(s, &op), BW_OK);
 	bw_op_done(&op);
 }
+
+EACH_STORE(delete_many)
+{
+	struct bw_delete_item items[3] = {{.key = "a/1"}, {.key = "a/none"}, {.key = "b"}};
+	struct bw_blob *blob;
+	struct bw_op op;
+
+	for (size_t i = 0; i < 3; i++)
+		if (i != 1)
+			expect(t, bw_test_put(s, items[i].key, "x", 1, true), BW_OK);
+	expect(t, bw_test_put(s, "kept", "x", 1, true), BW_OK);
+	bw_op_delete_many(&op, items, 3);
+	expect(t, bw_store_sync(s, &op), BW_OK);
+	for (size_t i = 0; i < 3; i++) {
+		expect(t, items[i].outcome, BW_OK);
+		expect(t, bw_test_get(s, items[i].key, &blob), BW_NOT_FOUND);
+	}
+	cr_assert(bw_test_holds(s, "kept", "x", 1));
+}

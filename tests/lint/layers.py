@@ -13,11 +13,13 @@ LAYERS = ["store/base", "store", "manifest", "fs", "mount-helpers", "tests"]
 
 # header -> the files that may include it
 FENCES = [
+    (r"curl/", r"store/s3_(http|cred)[a-z_]*\.c|tests/.*", "curl belongs to store/s3_http*.c and the credential sources"),
+    (r"openssl/", r"store/s3_sign\.c|tests/.*", "libcrypto is reached through store/s3_sign.h"),
+    (r"expat", r"store/s3_xml\.c|tests/.*", "expat belongs to store/s3_xml.c"),
     (r"zstd|zdict\.h", r"manifest/[^/]+\.c|tests/.*", "zstd belongs to manifest/"),
     (r"xxhash|xxh3", r"store/base/hash\.c", "xxHash is reached through store/base/hash.h"),
     (r"fuse", r"fs/fuse_[^/]+\.[ch]|tests/.*", "FUSE belongs to fs/fuse_*.c"),
     (r"criterion", r"tests/.*", "Criterion belongs to the tests"),
-    (r"curl/", r"store/s3[^/]*\.c", "curl belongs to the S3 loop"),
 ]
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.MULTILINE)

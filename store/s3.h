@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Objects in a bucket of an S3 store: AWS S3, Ceph RGW, MinIO and what speaks like them.
+ *
+ * The parts, each with its own header: s3_http.h moves requests (one thread, all of libcurl),
+ * s3_request.h turns an op into a request and an answer into an outcome, s3_sign.h signs,
+ * s3_creds.h knows with what, s3_xml.h reads answers, s3_multipart.c sends large bodies in parts.
+ */
+#ifndef BW_STORE_S3_H
+#define BW_STORE_S3_H
+
+#include "store/store.h"
+
+enum bw_s3_style { BW_S3_STYLE_AUTO, BW_S3_STYLE_PATH, BW_S3_STYLE_VIRTUAL };
+
+struct bw_s3_config {
+	char endpoint[512];	/* "https://host[:port]" or, only when written so, "http://..."; "": AWS S3 of the region */
+	char region[64];	/* "": us-east-1 until the store names another */
+	char profile[128];	/* of the shared config files; "": default */
+	char ca[4096];		/* PEM file; "": the system's */
+	enum bw_s3_style style;	/* AUTO: path style with an endpoint, virtual hosts without */
+	bool no_verify_tls;
+	unsigned connections;	/* 0: BW_S3_CONNECTIONS */
+	uint64_t part_size;	/* bodies longer than one and a half of it go in parts; 0: BW_S3_PART */
+	struct bw_log *log;	/* borrowed; NULL: silent */
+};
+
+#define BW_S3_CONNECTIONS 32u
+#define BW_S3_PART (UINT64_C(8) << 20)
+
+/*
+ * What AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_REGION, AWS_DEFAULT_REGION, AWS_PROFILE and
+ * AWS_CA_BUNDLE say; the rest at its default.  Options of a mount or command are set over it.
+ */
+void bw_s3_config_from_env(struct bw_s3_config *ret);
+
+/*
+ * url is an s3:// one.  Starts threads, so call it after the last fork; sends nothing yet: what is wrong with
+ * credentials or the bucket arrives as the outcome of a request.  -EINVAL with one sentence in why for an
+ * endpoint that is no URL, a bucket name that is none, a CA file that cannot be read.
+ */
+int bw_store_s3_new(const struct bw_url *url, const struct bw_s3_config *config,
+		    struct bw_store **ret, char *why, size_t why_len) bw_must_check;
+
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * HTTP: one thread that owns the libcurl multi handle and every easy handle.  The only user of curl
+ * but for the credential sources.
+ *
+ * It moves bytes and reports facts; what an answer means is s3_request.h's.  The body of an answer goes
+ * straight into its blob, but only once the status is known to be a good one: an error page is never data.
+ * Connections are kept alive and shared; as many requests as connections are in flight, others wait by priority.
+ */
+#ifndef BW_STORE_S3_HTTP_H
+#define BW_STORE_S3_HTTP_H
+
+#include "store/base/blob.h"
+#include "store/base/workq.h"
+#include "store/s3.h"
+
+enum bw_http_end {
+	BW_HTTP_ANSWERED,	/* a whole answer, of whatever status */
+	BW_HTTP_NOT_SENT,	/* no connection, a name that does not resolve, TLS refused: nothing can have been applied */
+	BW_HTTP_LOST,		/* sent, at least in part, and no whole answer */
+	BW_HTTP_SLOW,		/* cut: below BW_HTTP_SLOW_BYTES in BW_HTTP_SLOW_NS, before or during the answer */
+	BW_HTTP_LATE,		/* the deadline passed after it was sent */
+	BW_HTTP_CANCELLED,	/* cancelled or past its deadline before it was sent */
+	BW_HTTP_TOO_LONG,	/* the answer is longer than max */
+	BW_HTTP_NO_MEMORY,
+};
+
+/* A body that makes less than 64 KiB in 5 s (a put: its own bytes count too) is cut and may be asked for again. */
+#define BW_HTTP_SLOW_BYTES (64u << 10)
+#define BW_HTTP_SLOW_NS (5 * BW_SEC)
+#define BW_HTTP_CONNECT_NS (3 * BW_SEC)
+#define BW_HTTP_ERROR_MAX (16u << 10)	/* bytes kept of an error's body */
+
+/* Owned by the caller, lent from submit to done(). */
+struct bw_http_request {
+	const char *method;	/* "GET", "PUT", "POST", "DELETE", "HEAD" */
+	char *url;		/* owned by the caller until done */
+	char **headers;		/* "Name: value"; owned by the caller until done */
+	size_t headers_n;
+	const uint8_t *body;	/* PUT, POST: borrowed until done; sent without Expect: */
+	size_t body_len;
+	size_t expect;		/* bytes a good answer is known to have: the blob is made at once; SIZE_MAX: unknown */
+	size_t max;		/* a longer good answer ends TOO_LONG */
+	enum bw_prio prio;
+	int64_t deadline_ns;	/* bw_now() time, BW_NEVER */
+	void (*done)(struct bw_http_request *r);	/* on the loop's thread; may submit; must not block */
+	void *ctx;
+
+	/* The result. */
+	enum bw_http_end end;
+	int status;		/* 0: none was seen */
+	char detail[96];	/* curl's words, for the log, when there is no whole answer */
+	struct bw_blob *blob;	/* body of a 2xx answer: the caller's */
+	struct bw_blob *error;	/* body of any other, cut off at BW_HTTP_ERROR_MAX: the caller's */
+	/* Header fields; "" or -1 when absent. */
+	int64_t content_length, range_total, retry_after_ns, date_s, modified_s;
+	char etag[128], request_id[80], region[64], location[1024];
+
+	struct bw_http_private *priv;	/* the loop's while it is lent */
+};
+
+struct bw_http;
+int bw_http_new(const struct bw_s3_config *config, struct bw_http **ret, char *why, size_t why_len)
+	bw_must_check;
+void bw_http_submit(struct bw_http *h, struct bw_http_request *r);
+void bw_http_cancel(struct bw_http *h, struct bw_http_request *r);	/* lent; done() runs soon, never inside */
+void bw_http_request_done(struct bw_http_request *r);	/* drops blobs; url and headers stay the caller's */
+/* Ends what is lent (CANCELLED, or LATE when it was sent), joins, frees.  NULL is fine. */
+void bw_http_free(struct bw_http *h);
+
+#endif
