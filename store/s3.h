@@ -22,6 +22,7 @@ struct bw_s3_config {
 	bool no_verify_tls;
 	unsigned connections;	/* 0: BW_S3_CONNECTIONS */
 	uint64_t part_size;	/* bodies longer than one and a half of it go in parts; 0: BW_S3_PART */
+	char address[64];	/* connect to this IP address whatever the host resolves to; "": resolve it */
 	struct bw_log *log;	/* borrowed; NULL: silent */
 };
 
@@ -33,6 +34,20 @@ struct bw_s3_config {
  * AWS_CA_BUNDLE say; the rest at its default.  Options of a mount or command are set over it.
  */
 void bw_s3_config_from_env(struct bw_s3_config *ret);
+
+/*
+ * Sets what a user has written for one of the names endpoint, region, profile, path_style, no_verify_tls, ca;
+ * value is NULL when none was given.  0; 1: no such name; -EINVAL: not with this value, and *ret_expect says
+ * what the name takes.  A relative path of a file is made absolute.
+ */
+int bw_s3_config_set(struct bw_s3_config *c, const char *name, const char *value,
+		     const char **ret_expect) bw_must_check;
+
+/*
+ * "http://host[:port]" or "https://host[:port]", with a slash behind it or without.  No user, no password, no path:
+ * an endpoint is shown in logs and command lines.
+ */
+bool bw_s3_endpoint_valid(const char *text);
 
 /*
  * url is an s3:// one.  Starts threads, so call it after the last fork; sends nothing yet: what is wrong with
