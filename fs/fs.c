@@ -42,7 +42,7 @@ static int fail(char *why, size_t why_len, int code, const char *what, int err)
 
 static int open_stream(struct bw_fs *fs, struct bw_root **ret_root, char *why, size_t why_len)
 {
-	struct bw_store_config config = {.stats = &fs->stats};
+	struct bw_store_config config = {.stats = &fs->stats, .s3 = &fs->o.s3};
 
 	if (bw_url_parse(fs->url_text, &fs->url, why, why_len))
 		return BW_FS_USAGE;
@@ -123,7 +123,7 @@ static int make(const char *url, const char *dir, const struct bw_mount_options 
 		return -ENOMEM;
 	fs->wake[0] = fs->wake[1] = -1;
 	fs->o = *options;
-	fs->log = log;
+	fs->log = fs->o.s3.log = log;
 	fs->started_ms = bw_wall_ms();
 	if (!fs->o.memory)
 		fs->o.memory = bw_memory_default();

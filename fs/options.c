@@ -22,6 +22,7 @@ void bw_mount_options_default(struct bw_mount_options *o)
 		.gid = getgid(),
 		.loglevel = BW_LOG_INFO,
 	};
+	bw_s3_config_from_env(&o->s3);
 	mode_t mask = umask(0);
 
 	umask(mask);
@@ -52,11 +53,10 @@ static const char *other_release(const char *name)
 	static const struct {
 		const char *name, *what;
 	} table[] = {
-		{"view", "name templates"},	     {"cache", "the disk cache"},
-		{"cache_size", "the disk cache"},    {"endpoint", "s3:// stores"},
-		{"region", "s3:// stores"},	     {"profile", "s3:// stores"},
-		{"path_style", "s3:// stores"},	     {"no_verify_tls", "s3:// stores"},
-		{"ca", "s3:// stores"},		     {"gc", "reclamation"},
+		{"view", "name templates"},
+		{"cache", "the disk cache"},
+		{"cache_size", "the disk cache"},
+		{"gc", "reclamation"},
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
@@ -177,6 +177,27 @@ static int set_value(struct bw_mount_options *o, const char *name, const char *v
 	return 1;
 }
 
+/* 1: not one of these.  The rest as set_value(). */
+static int set_s3(struct bw_mount_options *o, const char *name, const char *value,
+		  const char **ret_expect)
+{
+	int err = bw_s3_config_set(&o->s3, name, value, ret_expect);
+
+	if (!err)
+		snprintf(o->s3_option, sizeof(o->s3_option), "%s", name);
+	return err;
+}
+
+/* What was written for an endpoint may hold a password: it is not repeated. */
+static int say_bad(const char *name, const char *expect, const char *value, char *why, size_t why_len)
+{
+	if (strchr(value, '@'))
+		snprintf(why, why_len, "option %s takes %s", name, expect);
+	else
+		snprintf(why, why_len, "option %s takes %s, not \"%s\"", name, expect, value);
+	return -EINVAL;
+}
+
 static int parse_one(struct bw_mount_options *o, char *text, char *why, size_t why_len)
 {
 	char *value = strchr(text, '=');
@@ -193,13 +214,14 @@ static int parse_one(struct bw_mount_options *o, char *text, char *why, size_t w
 		return 0;
 	if (is_dropped(text))
 		return 0;
-	int err = set_value(o, text, value ? value : "", &expect);
+	int err = set_s3(o, text, value, &expect);
+	if (err == 1)
+		err = set_value(o, text, value ? value : "", &expect);
 	if (!err)
 		return 0;
-	if (err == 1)
-		snprintf(why, why_len, "unknown option: %s", text);
-	else
-		snprintf(why, why_len, "option %s takes %s, not \"%s\"", text, expect, value ? value : "");
+	if (err != 1)
+		return say_bad(text, expect, value ? value : "", why, why_len);
+	snprintf(why, why_len, "unknown option: %s", text);
 	return -EINVAL;
 }
 

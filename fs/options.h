@@ -6,6 +6,7 @@
 #define BW_FS_OPTIONS_H
 
 #include "store/base/log.h"
+#include "store/s3.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,6 +30,8 @@ struct bw_mount_options {
 	char log[4096];			/* "": syslog when in the background, else stderr */
 	enum bw_log_level loglevel;
 	bool foreground, debug;
+	struct bw_s3_config s3;		/* as the environment has it, options over it */
+	char s3_option[16];		/* one of its options that was given, which a file:// stream refuses; "" */
 };
 
 void bw_mount_options_default(struct bw_mount_options *o);

@@ -26,24 +26,24 @@ const struct bw_command bw_commands[] = {
 	 "  --compress HOW  none, zstd or zstd:LEVEL, for all slices (default none)\n"
 	 "\n"
 	 "A stream that exists with the same options is fine; with other options it is an error.\n",
-	 bw_cmd_init},
+	 true, bw_cmd_init},
 	{"mount", "URL DIR [-o OPTION[,OPTION...]]", "Mounts a stream, as mount.batchweave(8) does", "",
-	 bw_cmd_mount},
+	 false, bw_cmd_mount},
 	{"status", "URL|DIR [--json]", "Tells head, producers and jobs of a stream or of a mount",
-	 "  --json  one JSON object\n", bw_cmd_status},
+	 "  --json  one JSON object\n", true, bw_cmd_status},
 	{"ls", "URL [STEP]", "Lists the steps, or the ranks of one step",
 	 "Of a step: number, bytes, commit time, producer/seq.  Of a rank: number, bytes, checksum.\n",
-	 bw_cmd_ls},
-	{"cat", "URL STEP RANK", "Writes a slice to standard output, verified", "", bw_cmd_cat},
+	 true, bw_cmd_ls},
+	{"cat", "URL STEP RANK", "Writes a slice to standard output, verified", "", true, bw_cmd_cat},
 	{"put", "URL PRODUCER [--seq N] [--state FILE] FILE...",
 	 "Commits one file a rank as the producer's next batch and prints its step",
 	 "  --seq N       commit only if N is the producer's next seq\n"
 	 "  --state FILE  at most 16 MiB that are committed with the batch\n"
 	 "\n"
 	 "Takes the producer from any mount that has it.\n",
-	 bw_cmd_put},
-	{"version", "", "Prints the version", "", cmd_version},
-	{"help", "[COMMAND]", "Explains a command", "", cmd_help},
+	 true, bw_cmd_put},
+	{"version", "", "Prints the version", "", false, cmd_version},
+	{"help", "[COMMAND]", "Explains a command", "", false, cmd_help},
 	{0},
 };
 
@@ -87,9 +87,9 @@ static void print_commands(FILE *to)
 	fprintf(to, "usage: batchweave COMMAND ...\n\n");
 	for (const struct bw_command *c = bw_commands; c->name; c++)
 		fprintf(to, "  %-8s %s\n", c->name, c->summary);
-	fprintf(to, "\nbatchweave COMMAND --help tells more.  A URL is file:///absolute/directory.\n"
-		    "Exit codes: 0 done, 1 found something wrong or the answer is no, 2 usage,\n"
-		    "3 the store did not answer.\n");
+	fprintf(to, "\nbatchweave COMMAND --help tells more.  A URL is file:///absolute/directory\n"
+		    "or s3://bucket[/prefix].  Exit codes: 0 done, 1 found something wrong or the\n"
+		    "answer is no, 2 usage, 3 the store did not answer.\n");
 }
 
 static int cmd_help(const struct bw_command *c, int argc, char **argv)

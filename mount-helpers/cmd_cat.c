@@ -8,7 +8,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-static const struct option no_options[] = {{0}};
+static const struct option longs[] = {BW_STORE_OPTIONS, {0}};
 
 static int write_all(const uint8_t *bytes, size_t len)
 {
@@ -71,11 +71,13 @@ static int cat(struct bw_session *s, uint64_t step, uint32_t rank)
 
 int bw_cmd_cat(const struct bw_command *c, int argc, char **argv)
 {
+	struct bw_store_options o;
 	struct bw_session s;
 	uint64_t step, rank;
 	int code;
 
-	if (bw_option(c, argc, argv, no_options, &code) == BW_OPT_STOP)
+	bw_store_options_init(&o);
+	if (bw_option_of(c, argc, argv, longs, &o, &code) == BW_OPT_STOP)
 		return code;
 	if (argc - optind != 3)
 		return bw_say_usage(c);
@@ -87,7 +89,7 @@ int bw_cmd_cat(const struct bw_command *c, int argc, char **argv)
 	if (bw_parse_u64(text, UINT64_MAX, &rank) < 0)
 		return bw_say(c, BW_EXIT_USAGE,
 			      "RANK must be a plain decimal number such as 0 or 17, not '%s'", text);
-	code = bw_session_open(&s, c, argv[optind]);
+	code = bw_session_open(&s, c, argv[optind], &o);
 	if (!code && rank >= s.stream.options.ranks)
 		code = bw_say(c, BW_EXIT_WRONG,
 			      "there is no rank %" PRIu64 ": the stream has %" PRIu32

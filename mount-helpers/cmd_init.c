@@ -16,6 +16,7 @@ static const struct option longs[] = {
 	{"grace", required_argument, NULL, GRACE},
 	{"max-ahead", required_argument, NULL, AHEAD},
 	{"compress", required_argument, NULL, COMPRESS},
+	BW_STORE_OPTIONS,
 	{0},
 };
 
@@ -80,13 +81,14 @@ static int parse_option(const struct bw_command *c, int option, const char *text
 	}
 }
 
-static int create(const struct bw_command *c, const char *url, const struct bw_stream_options *o)
+static int create(const struct bw_command *c, const char *url, const struct bw_store_options *how,
+		  const struct bw_stream_options *o)
 {
 	struct bw_store *store = NULL;
 	struct bw_stream stream;
 	bool existed = false;
 	char why[512] = "", id[33];
-	int code = bw_session_store(c, url, true, &store);
+	int code = bw_session_store(c, url, how, true, &store);
 
 	if (code)
 		return code;
@@ -103,11 +105,13 @@ static int create(const struct bw_command *c, const char *url, const struct bw_s
 
 int bw_cmd_init(const struct bw_command *c, int argc, char **argv)
 {
+	struct bw_store_options how;
 	struct bw_stream_options o;
 	int option, code;
 
+	bw_store_options_init(&how);
 	bw_stream_options_default(&o);
-	while ((option = bw_option(c, argc, argv, longs, &code)) != -1) {
+	while ((option = bw_option_of(c, argc, argv, longs, &how, &code)) != -1) {
 		if (option != BW_OPT_STOP)
 			code = parse_option(c, option, optarg, &o);
 		if (option == BW_OPT_STOP || code)
@@ -118,5 +122,5 @@ int bw_cmd_init(const struct bw_command *c, int argc, char **argv)
 	if (!o.ranks)
 		return bw_say(c, BW_EXIT_USAGE,
 			      "--ranks is missing: the number of data-parallel ranks that read this stream");
-	return create(c, argv[optind], &o);
+	return create(c, argv[optind], &how, &o);
 }

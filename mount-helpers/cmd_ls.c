@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-static const struct option no_options[] = {{0}};
+static const struct option longs[] = {BW_STORE_OPTIONS, {0}};
 
 /* Steps one by one: memory stays the same however many there are. */
 static int list_steps(struct bw_session *s)
@@ -51,11 +51,13 @@ static int list_ranks(struct bw_session *s, uint64_t step)
 
 int bw_cmd_ls(const struct bw_command *c, int argc, char **argv)
 {
+	struct bw_store_options o;
 	struct bw_session s;
 	uint64_t step = 0;
 	int code;
 
-	if (bw_option(c, argc, argv, no_options, &code) == BW_OPT_STOP)
+	bw_store_options_init(&o);
+	if (bw_option_of(c, argc, argv, longs, &o, &code) == BW_OPT_STOP)
 		return code;
 	if (argc - optind < 1 || argc - optind > 2)
 		return bw_say_usage(c);
@@ -66,7 +68,7 @@ int bw_cmd_ls(const struct bw_command *c, int argc, char **argv)
 		if (code)
 			return code;
 	}
-	code = bw_session_open(&s, c, argv[optind]);
+	code = bw_session_open(&s, c, argv[optind], &o);
 	if (!code)
 		code = one ? list_ranks(&s, step) : list_steps(&s);
 	bw_session_done(&s);

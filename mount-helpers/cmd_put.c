@@ -19,12 +19,14 @@ enum { SEQ = 1, STATE };
 static const struct option longs[] = {
 	{"seq", required_argument, NULL, SEQ},
 	{"state", required_argument, NULL, STATE},
+	BW_STORE_OPTIONS,
 	{0},
 };
 
 /* All that one put needs, from its command line to its commit. */
 struct put {
 	const struct bw_command *c;
+	struct bw_store_options store;
 	struct bw_session s;
 	const char *producer;
 	bool has_seq;
@@ -262,7 +264,7 @@ static void on_interrupt(int sig)
 
 static int put(struct put *p, const char *url, int paths_n)
 {
-	int code = bw_session_open(&p->s, p->c, url);
+	int code = bw_session_open(&p->s, p->c, url, &p->store);
 
 	if (!code)
 		code = check_first(p, paths_n);
@@ -290,7 +292,8 @@ static int parse(struct put *p, int argc, char **argv)
 {
 	int option, code;
 
-	while ((option = bw_option(p->c, argc, argv, longs, &code)) != -1) {
+	bw_store_options_init(&p->store);
+	while ((option = bw_option_of(p->c, argc, argv, longs, &p->store, &code)) != -1) {
 		if (option == BW_OPT_STOP)
 			return code;
 		if (option == STATE) {

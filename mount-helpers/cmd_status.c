@@ -13,7 +13,7 @@
 
 #define STATUS_MAX (64u << 20)
 
-static const struct option longs[] = {{"json", no_argument, NULL, 'j'}, {0}};
+static const struct option longs[] = {{"json", no_argument, NULL, 'j'}, BW_STORE_OPTIONS, {0}};
 
 /* ---- Of a mount: what its daemon says --------------------------------------------------------- */
 
@@ -27,7 +27,7 @@ static int say_no_mount(const struct bw_command *c, const char *dir, int err)
 	case ENOENT:
 	case ENOTDIR:
 		return bw_say(c, BW_EXIT_USAGE,
-			      "%s is neither a stream URL (file:///dir) nor a directory where a stream"
+			      "%s is neither a stream URL (file:///dir, s3://bucket) nor a directory where a stream"
 			      " is mounted", dir);
 	default:
 		bw_say_err(c, -err, "cannot read the status of %s", dir);
@@ -228,11 +228,12 @@ static void print_json(const struct report *rep)
 	printf(",\"ok\":true,\"last_error\":\"\"}}\n");
 }
 
-static int status_of_stream(const struct bw_command *c, const char *url, bool json)
+static int status_of_stream(const struct bw_command *c, const char *url,
+			    const struct bw_store_options *o, bool json)
 {
 	struct bw_session s;
 	struct report rep;
-	int code = bw_session_open(&s, c, url);
+	int code = bw_session_open(&s, c, url, o);
 
 	if (!code)
 		code = measure(&s, &rep);
@@ -244,10 +245,12 @@ static int status_of_stream(const struct bw_command *c, const char *url, bool js
 
 int bw_cmd_status(const struct bw_command *c, int argc, char **argv)
 {
+	struct bw_store_options o;
 	bool json = false;
 	int option, code;
 
-	while ((option = bw_option(c, argc, argv, longs, &code)) != -1) {
+	bw_store_options_init(&o);
+	while ((option = bw_option_of(c, argc, argv, longs, &o, &code)) != -1) {
 		if (option == BW_OPT_STOP)
 			return code;
 		json = true;
@@ -256,6 +259,11 @@ int bw_cmd_status(const struct bw_command *c, int argc, char **argv)
 		return bw_say_usage(c);
 	const char *where = argv[optind];
 
-	return strstr(where, "://") ? status_of_stream(c, where, json) :
-				      status_of_mount(c, where, json);
+	if (strstr(where, "://"))
+		return status_of_stream(c, where, &o, json);
+	if (o.given)
+		return bw_say(c, BW_EXIT_USAGE,
+			      "%s is for s3:// streams; the mount at %s has its own options", o.given,
+			      where);
+	return status_of_mount(c, where, json);
 }

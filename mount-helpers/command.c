@@ -59,15 +59,26 @@ int bw_say_usage(const struct bw_command *c)
 	return bw_say(c, BW_EXIT_USAGE, "usage: batchweave %s %s", c->name, c->synopsis);
 }
 
+static const char store_help[] =
+	"Of an s3:// store; what is not given is taken from the AWS_ variable:\n"
+	"  --endpoint URL   http://host[:port] or https://host[:port] (AWS_ENDPOINT_URL_S3)\n"
+	"  --region NAME    (AWS_REGION)\n"
+	"  --profile NAME   of the shared config files (AWS_PROFILE)\n"
+	"  --path-style     the bucket stands in the path, not in the host name\n"
+	"  --ca FILE        certificates to trust, PEM (AWS_CA_BUNDLE)\n"
+	"  --no-verify-tls  takes any certificate: for tests only\n";
+
 void bw_print_help(const struct bw_command *c)
 {
 	printf("usage: batchweave %s%s%s\n\n%s.\n", c->name, *c->synopsis ? " " : "", c->synopsis,
 	       c->summary);
 	if (*c->help)
 		printf("\n%s", c->help);
+	if (c->takes_store)
+		printf("\n%s", store_help);
 }
 
-#define LONGS_MAX 16
+#define LONGS_MAX 20
 
 int bw_option(const struct bw_command *c, int argc, char **argv, const struct option *longs,
 	      int *ret_code)
@@ -97,5 +108,49 @@ int bw_option(const struct bw_command *c, int argc, char **argv, const struct op
 		return BW_OPT_STOP;
 	default:
 		return val;
+	}
+}
+
+void bw_store_options_init(struct bw_store_options *o)
+{
+	*o = (struct bw_store_options){.given = NULL};
+	bw_s3_config_from_env(&o->s3);
+}
+
+/* 0 or an exit code with the sentence said. */
+static int take_store_option(const struct bw_command *c, int option, struct bw_store_options *o)
+{
+	static const struct {
+		const char *option, *name;
+	} table[] = {
+		{"--endpoint", "endpoint"},	{"--region", "region"}, {"--profile", "profile"},
+		{"--path-style", "path_style"}, {"--ca", "ca"},	     {"--no-verify-tls", "no_verify_tls"},
+	};
+	const char *given = table[option - BW_STORE_OPTION].option, *expect = "";
+	/* getopt leaves the value of the option before. */
+	bool flag = option == BW_STORE_OPTION + 3 || option == BW_STORE_OPTION + 5;
+
+	if (bw_s3_config_set(&o->s3, table[option - BW_STORE_OPTION].name, flag ? NULL : optarg, &expect)) {
+		/* What was written for an endpoint may hold a password: it is not repeated. */
+		if (strchr(optarg, '@'))
+			return bw_say(c, BW_EXIT_USAGE, "%s must be %s", given, expect);
+		return bw_say(c, BW_EXIT_USAGE, "%s must be %s, not '%s'", given, expect, optarg);
+	}
+	if (!o->given)
+		o->given = given;
+	return 0;
+}
+
+int bw_option_of(const struct bw_command *c, int argc, char **argv, const struct option *longs,
+		 struct bw_store_options *o, int *ret_code)
+{
+	for (;;) {
+		int option = bw_option(c, argc, argv, longs, ret_code);
+
+		if (option < BW_STORE_OPTION || option >= BW_STORE_OPTION + 6)
+			return option;
+		*ret_code = take_store_option(c, option, o);
+		if (*ret_code)
+			return BW_OPT_STOP;
 	}
 }

@@ -9,6 +9,7 @@
 #define BW_MOUNT_HELPERS_COMMAND_H
 
 #include "store/base/err.h"
+#include "store/s3.h"
 
 #include <getopt.h>
 
@@ -25,6 +26,7 @@ struct bw_command {
 	const char *synopsis;	/* what follows the name: "URL [STEP]" */
 	const char *summary;	/* one line of the list of commands */
 	const char *help;	/* the rest of --help, lines that end in \n; "" for none */
+	bool takes_store;	/* the options of a store as well: BW_STORE_OPTIONS */
 	int (*run)(const struct bw_command *c, int argc, char **argv);	/* argv[0]: the name */
 };
 
@@ -45,6 +47,28 @@ int bw_exit_of(int err);
 #define BW_OPT_STOP 1000
 int bw_option(const struct bw_command *c, int argc, char **argv, const struct option *longs,
 	      int *ret_code);
+
+/* How to reach the store of an s3:// URL: the environment, and options of the command line over it. */
+struct bw_store_options {
+	struct bw_s3_config s3;
+	const char *given;	/* the first such option that was written, "--endpoint"; NULL: none */
+};
+/* Rows of the table of long options of a command that takes them. */
+#define BW_STORE_OPTION 900
+#define BW_STORE_OPTIONS                                                                           \
+	{"endpoint", required_argument, NULL, BW_STORE_OPTION},                                    \
+	{"region", required_argument, NULL, BW_STORE_OPTION + 1},                                  \
+	{"profile", required_argument, NULL, BW_STORE_OPTION + 2},                                 \
+	{"path-style", no_argument, NULL, BW_STORE_OPTION + 3},                                    \
+	{"ca", required_argument, NULL, BW_STORE_OPTION + 4},                                      \
+	{"no-verify-tls", no_argument, NULL, BW_STORE_OPTION + 5}
+void bw_store_options_init(struct bw_store_options *o);
+/*
+ * bw_option() for such a command: takes the store's options itself and returns the next one that is
+ * not among them.
+ */
+int bw_option_of(const struct bw_command *c, int argc, char **argv, const struct option *longs,
+		 struct bw_store_options *o, int *ret_code);
 
 /* Says that the operands are wrong, with the synopsis; BW_EXIT_USAGE. */
 int bw_say_usage(const struct bw_command *c);

@@ -41,7 +41,8 @@ struct news {
 static const char help_text[] =
 	"usage: %s URL DIR [-o OPTION[,OPTION...]] [-fnsv]\n"
 	"\n"
-	"Mounts the stream at URL (file:///absolute/directory) on DIR and returns when it answers.\n"
+	"Mounts the stream at URL (file:///absolute/directory or s3://bucket[/prefix]) on DIR and\n"
+	"returns when it answers.\n"
 	"\n"
 	"  ro                   no /produce; works with read-only access to the store\n"
 	"  wait=TIME            how long open and stat wait for a step that is not committed (0)\n"
@@ -52,6 +53,12 @@ static const char help_text[] =
 	"  memory=SIZE          what caches, transfers and staging may hold (a quarter of the limit)\n"
 	"  staging=DIR          where staged bytes go that do not fit into memory ($TMPDIR)\n"
 	"  prefetch=N           steps read ahead for each rank that is read here (2)\n"
+	"  endpoint=URL         of an s3:// store, http://host[:port] or https://... (AWS_ENDPOINT_URL_S3)\n"
+	"  region=NAME          of an s3:// store (AWS_REGION)\n"
+	"  profile=NAME         of the shared config files (AWS_PROFILE)\n"
+	"  path_style           the bucket stands in the path, not in the host name\n"
+	"  ca=FILE              certificates to trust, PEM (AWS_CA_BUNDLE)\n"
+	"  no_verify_tls        takes any certificate: for tests only\n"
 	"  allow_other          other users may use the mount\n"
 	"  uid=ID               owner of everything in the mount\n"
 	"  gid=ID               group of everything in the mount\n"
@@ -111,6 +118,9 @@ static int check_operands(struct ask *a, int argc, char **argv)
 	a->dir = argv[optind + 1];
 	if (bw_url_parse(a->url, &url, why, sizeof(why)) < 0)
 		return say(a, BW_FS_USAGE, "%s", why);
+	if (url.scheme != BW_URL_S3 && *a->options.s3_option)
+		return say(a, BW_FS_USAGE, "option %s is for s3:// streams; leave it out for %s",
+			   a->options.s3_option, a->url);
 	return check_dir(a);
 }
 

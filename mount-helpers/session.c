@@ -19,9 +19,10 @@ static int say_no_stream(const struct bw_command *c, const char *url)
 		      url);
 }
 
-int bw_session_store(const struct bw_command *c, const char *url, bool create, struct bw_store **ret)
+int bw_session_store(const struct bw_command *c, const char *url, const struct bw_store_options *o,
+		     bool create, struct bw_store **ret)
 {
-	struct bw_store_config config = {.create = create};
+	struct bw_store_config config = {.create = create, .s3 = &o->s3};
 	struct bw_url parsed;
 	char why[512] = "";
 	int r = bw_url_parse(url, &parsed, why, sizeof(why));
@@ -30,23 +31,27 @@ int bw_session_store(const struct bw_command *c, const char *url, bool create, s
 		bw_say_why(c, r, why);
 		return BW_EXIT_USAGE;
 	}
+	if (parsed.scheme != BW_URL_S3 && o->given)
+		return bw_say(c, BW_EXIT_USAGE, "%s is for s3:// streams; leave it out for %s", o->given,
+			      url);
 	r = bw_store_open(&parsed, &config, ret, why, sizeof(why));
 	if (r == -ENOENT && !create)
 		return say_no_stream(c, url);
 	if (r < 0) {
 		int code = bw_say_why(c, r, why);
 
-		return r == -EOPNOTSUPP ? BW_EXIT_USAGE : code;
+		return r == -EOPNOTSUPP || r == -EINVAL ? BW_EXIT_USAGE : code;
 	}
 	return 0;
 }
 
-int bw_session_open(struct bw_session *s, const struct bw_command *c, const char *url)
+int bw_session_open(struct bw_session *s, const struct bw_command *c, const char *url,
+		    const struct bw_store_options *o)
 {
 	char why[512] = "";
 
 	*s = (struct bw_session){.command = c, .url = url};
-	int r = bw_session_store(c, url, false, &s->store);
+	int r = bw_session_store(c, url, o, false, &s->store);
 
 	if (r)
 		return r;

@@ -24,10 +24,12 @@ struct bw_session {
 };
 
 /* The store behind url.  0, or an exit code with the sentence said.  create: makes the directory. */
-int bw_session_store(const struct bw_command *c, const char *url, bool create, struct bw_store **ret);
+int bw_session_store(const struct bw_command *c, const char *url, const struct bw_store_options *o,
+		     bool create, struct bw_store **ret);
 
 /* 0, or an exit code with the sentence said.  bw_session_done() is due in both cases. */
-int bw_session_open(struct bw_session *s, const struct bw_command *c, const char *url);
+int bw_session_open(struct bw_session *s, const struct bw_command *c, const char *url,
+		    const struct bw_store_options *o);
 void bw_session_done(struct bw_session *s);
 
 int64_t bw_session_deadline(void);

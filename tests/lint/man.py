@@ -36,15 +36,22 @@ def compare(found, page, what, in_help, in_page):
         found.add(page, 1, f"{what}: {name} is in the man page and not in --help")
 
 
+def options_of(text):
+    return set(re.findall(r"^\.It Fl -([a-z-]+)", text, re.MULTILINE))
+
+
 def check_commands(found, root, program):
     page = "docs/man/batchweave.1"
-    commands = sections(sections(tree.read(root, page), "Sh")["COMMANDS"], "Ss")
+    parts = sections(tree.read(root, page), "Sh")
+    commands = sections(parts["COMMANDS"], "Ss")
+    of_store = options_of(parts["STORE OPTIONS"])
+    with_store = set(re.findall(r"^\.Cm (\w+)", parts["STORE OPTIONS"], re.MULTILINE))
     listed = set(re.findall(r"^  ([a-z]+)  ", run(program, "help"), re.MULTILINE))
     compare(found, page, "commands", listed, set(commands))
     for command in sorted(listed & set(commands)):
         help_text = run(program, command, "--help")
         in_help = set(re.findall(r"^ +(?:-\w, )?--([a-z-]+)", help_text, re.MULTILINE)) - {"help"}
-        in_page = set(re.findall(r"^\.It Fl -([a-z-]+)", commands[command], re.MULTILINE))
+        in_page = options_of(commands[command]) | (of_store if command in with_store else set())
         compare(found, page, command, in_help, in_page)
 
 

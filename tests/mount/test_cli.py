@@ -152,6 +152,28 @@ class Frame(Case):
             self.bad(2, r"\w", "status", url)
         self.assertEqual(os.listdir(self.dir), [])
 
+    def test_options_of_an_s3_store(self):
+        """S7: what is said of an endpoint never holds its password."""
+        self.create()
+        calls = (("status", self.url), ("ls", self.url), ("cat", self.url, 0, 0),
+                 ("put", self.url, "p", "/dev/null", "/dev/null"), ("init", self.url, "--ranks", 2))
+        for args in calls:
+            for given in (["--endpoint", "http://127.0.0.1:1"], ["--region=x"], ["--profile", "x"],
+                          ["--path-style"], ["--ca", "/x"], ["--no-verify-tls"]):
+                name = given[0].split("=")[0]
+                self.bad(2, f"{name} is for s3:// streams; leave it out", *args, *given)
+            done = self.bad(2, "--endpoint must be http", *args, "--endpoint", "http://k:hidden@h")
+            self.assertNotIn(b"hidden", done.stderr)
+            self.bad(2, "--endpoint must be .*, not 'h:80'", *args, "--endpoint", "h:80")
+            self.bad(2, "--region must be .*, not 'a b'", *args, "--region", "a b")
+            self.bad(2, "--ca needs a value", *args, "--ca")
+        self.bad(2, "--region is for s3://", "status", self.dir, "--region", "x")
+        for option in ("endpoint=http://h", "region=x", "profile=x", "path_style", "ca=/x", "no_verify_tls"):
+            self.bad(1, f"option {option.split('=')[0]} is for s3:// streams", self.url, self.dir, "-o",
+                     option, program=MOUNT, prefix="mount.batchweave: ")
+        for name in ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_PROFILE", "AWS_CA_BUNDLE"):
+            self.good("ls", self.url, env={**os.environ, name: "x"})
+
     def test_missing_stream(self):
         slices = self.files(b"a", b"b")
         calls = (("status", self.url), ("ls", self.url), ("cat", self.url, 0, 0),

@@ -5,6 +5,7 @@
 #include "store/base/err.h"
 
 #include <criterion/criterion.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -114,10 +115,42 @@ Test(options, an_unknown_option_is_named)
 Test(options, one_of_another_release_says_so)
 {
 	refused("cache=/x", "option cache: this release does not have the disk cache");
-	refused("endpoint=http://h", "option endpoint: this release does not have s3:// stores");
-	refused("no_verify_tls", "option no_verify_tls: this release does not have s3:// stores");
 	refused("view=a/{step}", "option view: this release does not have name templates");
 	refused("gc", "option gc: this release does not have reclamation");
+}
+
+Test(options, the_options_of_an_s3_store_stand_over_the_environment)
+{
+	setenv("AWS_ENDPOINT_URL", "http://other:1", 1);
+	setenv("AWS_REGION", "eu-west-1", 1);
+	setenv("AWS_PROFILE", "other", 1);
+	unsetenv("AWS_ENDPOINT_URL_S3");
+	struct bw_mount_options o = parsed("ro");
+
+	cr_assert_str_eq(o.s3.endpoint, "http://other:1");
+	cr_assert_str_eq(o.s3.region, "eu-west-1");
+	cr_assert_str_empty(o.s3_option, "the environment is for whom it may concern");
+	o = parsed("endpoint=http://127.0.0.1:7480,path_style,no_verify_tls,ca=/etc/ca.pem,profile=mine,ro");
+	cr_assert(o.ro && o.s3.no_verify_tls);
+	cr_assert_eq(o.s3.style, BW_S3_STYLE_PATH);
+	cr_assert_str_eq(o.s3.endpoint, "http://127.0.0.1:7480");
+	cr_assert_str_eq(o.s3.region, "eu-west-1");
+	cr_assert_str_eq(o.s3.profile, "mine");
+	cr_assert_str_eq(o.s3.ca, "/etc/ca.pem");
+	cr_assert_str_eq(o.s3_option, "profile");
+	cr_assert_str_eq(parsed("region=us-east-1").s3.region, "us-east-1");
+}
+
+Test(options, S7_an_endpoint_with_a_password_is_refused_and_not_repeated)
+{
+	refused("endpoint=http://key:secret@host",
+		"option endpoint takes http://host[:port] or https://host[:port] without user, "
+		"password and path");
+	refused("endpoint=host", "option endpoint takes http://host[:port] or https://host[:port] without "
+				 "user, password and path, not \"host\"");
+	refused("path_style=1", "option path_style takes no value, not \"1\"");
+	refused("ca", "option ca takes a file with certificates, not \"\"");
+	refused("secret=x", "unknown option: secret");
 }
 
 Test(options, a_bad_value_is_told_what_is_expected)
