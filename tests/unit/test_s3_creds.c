@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The credential chain with sources that need no network: the environment, and none at all. */
+#include "tests/unit/cred_world.h"
+
+Test(s3_creds, environment)
+{
+	char dir[BW_TMPDIR_MAX];
+
+	cred_world(dir);
+	setenv("AWS_ACCESS_KEY_ID", "AKIDENV", 1);
+	setenv("AWS_SECRET_ACCESS_KEY", "env/secret+key=", 1);
+	cred_expect("", "environment", "AKIDENV", "env/secret+key=", "");
+	setenv("AWS_SESSION_TOKEN", "env-token", 1);
+	cred_expect("", "environment", "AKIDENV", "env/secret+key=", "env-token");
+	bw_test_rmtree(dir);
+}
+
+Test(s3_creds, half_an_environment_is_a_mistake)
+{
+	char dir[BW_TMPDIR_MAX];
+
+	cred_world(dir);
+	setenv("AWS_ACCESS_KEY_ID", "AKIDENV", 1);
+	cred_expect_why("", "AWS_ACCESS_KEY_ID is set", "AWS_SECRET_ACCESS_KEY is not");
+	setenv("AWS_SECRET_ACCESS_KEY", "", 1);
+	cred_expect_why("", "AWS_SECRET_ACCESS_KEY is not");
+	unsetenv("AWS_ACCESS_KEY_ID");
+	setenv("AWS_SECRET_ACCESS_KEY", "wJalrSECRET", 1);
+	cred_expect_why("", "AWS_SECRET_ACCESS_KEY is set", "AWS_ACCESS_KEY_ID is not");
+	bw_test_rmtree(dir);
+}
+
+/* S7: what is wrong with a secret is said without it. */
+Test(s3_creds, a_key_with_a_line_break_is_refused)
+{
+	char dir[BW_TMPDIR_MAX], why[BW_CRED_WHY];
+
+	cred_world(dir);
+	setenv("AWS_ACCESS_KEY_ID", "AKIDENV", 1);
+	setenv("AWS_SECRET_ACCESS_KEY", "wJalr\r\nx-evil: 1", 1);
+	cred_expect_why("", "secret access key", "blank");
+	cr_assert_not(cred_once("", why));
+	cr_assert_not(strstr(why, "wJalr"), "%s", why);
+
+	char *longer = calloc(1, 9000);
+	memset(longer, 'x', 8500);
+	setenv("AWS_SECRET_ACCESS_KEY", "fine", 1);
+	setenv("AWS_SESSION_TOKEN", longer, 1);
+	cred_expect_why("", "session token", "8500 bytes");
+	free(longer);
+	bw_test_rmtree(dir);
+}
+
+Test(s3_creds, nothing_configured_names_the_sources)
+{
+	char dir[BW_TMPDIR_MAX];
+
+	cred_world(dir);
+	cred_expect_why("", "AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "~/.aws/credentials",
+			"container", "instance");
+	bw_test_rmtree(dir);
+}
