@@ -2,7 +2,7 @@
 /*
  * AWS Signature Version 4 for the service "s3" (and "sts"), pure: no clock, no I/O.  Source: "Create a signed AWS API
  * request" and "Authenticating Requests: Using the Authorization Header" of the S3 API reference; the
- * tests hold it to their published vectors.  The only user of libcrypto's HMAC.
+ * tests hold it to their published vectors.  The only user of libcrypto.
  */
 #ifndef BW_STORE_S3_SIGN_H
 #define BW_STORE_S3_SIGN_H
@@ -17,6 +17,13 @@
 
 /* Lower-case hex of the SHA-256 of bytes, NUL-terminated.  Any thread; 8 MiB take milliseconds. */
 void bw_sha256_hex(const void *bytes, size_t len, char ret[BW_SHA256_HEX + 1]);
+
+/* Checksum headers want base64: of the same sum (-EINVAL when hex is none), and Content-MD5 (-ENOTSUP
+ * when the library will not). */
+#define BW_SHA256_BASE64 44
+#define BW_MD5_BASE64 24
+int bw_sha256_base64(const char hex[BW_SHA256_HEX + 1], char ret[BW_SHA256_BASE64 + 1]) bw_must_check;
+int bw_md5_base64(const void *bytes, size_t len, char ret[BW_MD5_BASE64 + 1]) bw_must_check;
 
 struct bw_sign_header {
 	const char *name;	/* lower case */
