@@ -248,7 +248,13 @@ static void submit(struct part *p)
 {
 	struct bw_batch *b = p->batch;
 
-	bw_op_put(&p->op, p->key, p->body, true);
+	/*
+	 * The nonce makes the name ours alone, so nothing of anybody else's can be there: if-absent only
+	 * finds mistakes early.  A store that does not know it for large objects can do without.
+	 */
+	bool if_absent = !b->stream.large_unconditional || p->body->size <= BW_LARGE_OBJECT;
+
+	bw_op_put(&p->op, p->key, p->body, if_absent);
 	p->op.prio = BW_PRIO_COMMIT;
 	p->op.deadline_ns = b->deadline_ns;
 	p->op.done = part_done;

@@ -61,7 +61,7 @@ int bw_root_newest(struct bw_store *store, const struct bw_stream *s, int64_t de
 static int get_stream(struct bw_io *io, struct bw_stream *ret, char *why, size_t why_len)
 {
 	bw_auto_blob struct bw_blob *blob = NULL;
-	int err = bw_io_get(io, BW_STREAM_KEY, BW_STREAM_JSON_MAX, &blob);
+	int err = bw_io_first(io, BW_STREAM_KEY, BW_STREAM_JSON_MAX, &blob);
 
 	if (err == -ENOENT) {
 		snprintf(why, why_len, "there is no stream here: no " BW_STREAM_KEY);

@@ -114,13 +114,15 @@ static int check_empty(struct bw_io *io, char *why, size_t why_len)
 	return err;
 }
 
-static void stream_new(const struct bw_stream_options *options, struct bw_stream *s)
+static void stream_new(const struct bw_stream_options *options, const struct bw_probe_result *probed,
+		       struct bw_stream *s)
 {
 	*s = (struct bw_stream){
 		.format = BW_FORMAT,
 		.block_size = BW_BLOCK_SIZE,
 		.created_ms = bw_wall_ms(),
 		.options = *options,
+		.large_unconditional = probed->large_unconditional,
 	};
 	bw_random(s->id, sizeof(s->id));
 }
@@ -147,7 +149,16 @@ int bw_stream_create(struct bw_store *store, const struct bw_stream_options *opt
 		     int64_t deadline_ns, struct bw_stream *ret, bool *ret_existed, char *why,
 		     size_t why_len)
 {
+	return bw_stream_create_probed(store, &(struct bw_probe_config){.ways_n = 0}, options,
+				       deadline_ns, ret, ret_existed, why, why_len);
+}
+
+int bw_stream_create_probed(struct bw_store *store, const struct bw_probe_config *probe,
+			    const struct bw_stream_options *options, int64_t deadline_ns,
+			    struct bw_stream *ret, bool *ret_existed, char *why, size_t why_len)
+{
 	struct bw_io io = {.store = store, .deadline_ns = deadline_ns};
+	struct bw_probe_result probed = {.large_unconditional = false};
 	bw_auto_blob struct bw_blob *there = NULL;
 	struct bw_stream s;
 	bool raced = false;
@@ -155,7 +166,7 @@ int bw_stream_create(struct bw_store *store, const struct bw_stream_options *opt
 
 	if (err)
 		return err;
-	err = bw_io_get(&io, BW_STREAM_KEY, BW_STREAM_JSON_MAX, &there);
+	err = bw_io_first(&io, BW_STREAM_KEY, BW_STREAM_JSON_MAX, &there);
 	if (!err)
 		return take_existing(&io, options, ret, ret_existed, why, why_len);
 	if (err != -ENOENT) {
@@ -165,10 +176,10 @@ int bw_stream_create(struct bw_store *store, const struct bw_stream_options *opt
 	/* In this order: a place that is refused is left as it was. */
 	err = check_empty(&io, why, why_len);
 	if (!err)
-		err = bw_stream_probe(store, deadline_ns, why, why_len);
+		err = bw_stream_probe(store, probe, deadline_ns, &probed, why, why_len);
 	if (err)
 		return err;
-	stream_new(options, &s);
+	stream_new(options, &probed, &s);
 	err = put_stream(&io, &s, &raced, why, why_len);
 	if (err)
 		return err;

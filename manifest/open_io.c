@@ -32,6 +32,17 @@ int bw_io_get(struct bw_io *io, const char *key, uint64_t max, struct bw_blob **
 	return err;
 }
 
+int bw_io_first(struct bw_io *io, const char *key, uint64_t max, struct bw_blob **ret)
+{
+	int64_t deadline_ns = io->deadline_ns, first_ns = bw_now() + BW_FIRST_ANSWER_NS;
+
+	io->deadline_ns = first_ns < deadline_ns ? first_ns : deadline_ns;
+	int err = bw_io_get(io, key, max, ret);
+
+	io->deadline_ns = deadline_ns;
+	return err;
+}
+
 int bw_io_put(struct bw_io *io, const char *key, const void *bytes, size_t len, bool if_absent)
 {
 	struct bw_bytes_body body;
@@ -70,7 +81,9 @@ int bw_io_make(struct bw_io *io, const char *key, const void *bytes, size_t len,
 void bw_io_why(const struct bw_io *io, int err, const char *what, char *why, size_t why_len)
 {
 	char buf[96];
-	const char *text = bw_err_text(err, buf, sizeof(buf));
+	/* The deadline has ended it. */
+	const char *text = err == -ECANCELED || err == -ETIMEDOUT ? "the store did not answer in time" :
+								  bw_err_text(err, buf, sizeof(buf));
 
 	if (io->detail[0])
 		snprintf(why, why_len, "%s: %s (%s)", what, text, io->detail);

@@ -6,7 +6,7 @@
 #ifndef BW_MANIFEST_OPEN_IO_H
 #define BW_MANIFEST_OPEN_IO_H
 
-#include "manifest/root.h"
+#include "manifest/open.h"
 #include "store/store.h"
 
 /* A root's stored bytes are never longer than this. */
@@ -20,6 +20,8 @@ struct bw_io {
 
 /* 0 with *ret owned by the caller, -ENOENT, or what bw_op_err() says. */
 int bw_io_get(struct bw_io *io, const char *key, uint64_t max, struct bw_blob **ret) bw_must_check;
+/* The same as the first request to a store: waits BW_FIRST_ANSWER_NS at most. */
+int bw_io_first(struct bw_io *io, const char *key, uint64_t max, struct bw_blob **ret) bw_must_check;
 /* 0, -EEXIST (if_absent), or what bw_op_err() says; -BW_E_UNKNOWN is not resolved. */
 int bw_io_put(struct bw_io *io, const char *key, const void *bytes, size_t len, bool if_absent)
 	bw_must_check;

@@ -12,9 +12,12 @@
 
 #define ZSTD_LEVEL_DEFAULT 3
 #define ZSTD_LEVEL_MAX 19
+/* Absent where it would be true, as it is in nearly all streams. */
+#define LARGE_UNCONDITIONAL ",\"large_if_absent\":false"
 
 static const char *const members[] = {"format",	  "id",	  "created_ms", "ranks",   "block_size", "compress",
-				      "keep",	  "margin", "grace_s",	"max_ahead", "checksum",   NULL};
+				      "keep",	  "margin", "grace_s",	"max_ahead", "large_if_absent",
+				      "checksum", NULL};
 
 void bw_stream_options_default(struct bw_stream_options *o)
 {
@@ -94,6 +97,8 @@ static void put_compact(struct bw_buf *b, const struct bw_stream *s)
 	bw_json_put_dec(b, o->grace_s);
 	bw_buf_str(b, ",\"max_ahead\":");
 	bw_json_put_dec(b, o->max_ahead);
+	if (s->large_unconditional)
+		bw_buf_str(b, LARGE_UNCONDITIONAL);
 	bw_buf_str(b, "}");
 }
 
@@ -195,6 +200,7 @@ static void get_members(struct bw_json *j, struct bw_stream *s)
 	o->grace_s = bw_json_dec(j, BW_COUNTER_MAX - 1);
 	bw_json_expect(j, ",\"max_ahead\":");
 	o->max_ahead = bw_json_dec(j, BW_COUNTER_MAX - 1);
+	s->large_unconditional = bw_json_try(j, LARGE_UNCONDITIONAL);
 }
 
 static int decode_compact(char *text, size_t len, struct bw_stream *ret)

@@ -31,6 +31,8 @@ struct bw_stream {
 	uint32_t format;
 	uint32_t block_size;
 	int64_t created_ms;		/* information */
+	/* The store cannot put objects above BW_LARGE_OBJECT if absent, as the probe found out. */
+	bool large_unconditional;
 	struct bw_stream_options options;
 };
 

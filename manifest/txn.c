@@ -353,6 +353,9 @@ static int encode(struct bw_txn *t, struct bw_root *draft)
 	bool tombstone;
 	int err = bw_root_encode(draft, &t->bytes);
 
+	/* The one put that must be refused where something is already. */
+	if (!err && t->stream->large_unconditional && t->bytes.len > BW_LARGE_OBJECT)
+		err = -BW_E_LIMIT;
 	if (!err)
 		err = bw_root_decode(t->stream, draft->version, t->bytes.bytes, t->bytes.len,
 				     &decoded, &tombstone);

@@ -336,6 +336,53 @@ Test(batch, a_name_that_was_taken_before_the_first_try_is_a_contradiction)
 	teardown(s);
 }
 
+/* Counts the puts below folder that ask for absence, and those that do not. */
+struct conditions {
+	struct bw_fault_plan plan;
+	unsigned with, without;
+};
+
+static enum bw_fault count_conditions(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
+{
+	struct conditions *c = plan->ctx;
+
+	(void)nth;
+	if (op->kind == BW_OP_PUT)
+		++*(op->if_absent ? &c->with : &c->without);
+	return BW_FAULT_NONE;
+}
+
+/* What the store was found not to know is not asked of it, and all else still is. */
+Test(batch, large_objects_go_without_a_condition_where_the_store_knows_none)
+{
+	static const struct {
+		bool unconditional;
+		size_t state_len;
+		unsigned without;
+	} cases[] = {
+		{false, BW_LARGE_OBJECT + 1, 0}, {true, BW_LARGE_OBJECT, 0}, {true, BW_LARGE_OBJECT + 1, 1},
+	};
+	uint8_t *state = calloc(1, BW_LARGE_OBJECT + 1);
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct setup *s = setup(false);
+		struct conditions c = {.plan = {.decide = count_conditions}};
+
+		c.plan.ctx = &c;
+		s->sample.stream.large_unconditional = cases[i].unconditional;
+		build(s);
+		cr_assert_eq(bw_filter_fault_new(s->store, &c.plan, &s->store), 0);
+		cr_assert_eq(bw_batch_set_state(s->batch, state, cases[i].state_len, false), 0);
+		for (int again = 0; again < 2; again++)
+			cr_assert_eq(bw_batch_upload_sync(s->batch, s->store, BW_NEVER), 0);
+		cr_assert_eq(c.without, 2 * cases[i].without, "%zu", i);
+		cr_assert_eq(c.with, 2 * (2 - cases[i].without), "%zu", i);
+		check_stored(s);
+		teardown(s);
+	}
+	free(state);
+}
+
 static int fail_read(struct bw_body *body, uint64_t off, void *buf, size_t len)
 {
 	(void)body, (void)off, (void)buf, (void)len;

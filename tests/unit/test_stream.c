@@ -117,6 +117,33 @@ Test(stream, a_torn_or_edited_file_is_noticed)
 	}
 }
 
+/* Written only where it is false: streams of before stay as they are. */
+Test(stream, large_objects_without_a_condition)
+{
+	bw_auto_buf struct bw_buf text, again;
+	struct bw_stream s = sample(), d;
+
+	bw_buf_init(&text, BW_STREAM_JSON_MAX);
+	bw_buf_init(&again, BW_STREAM_JSON_MAX);
+	cr_assert_eq(bw_stream_encode(&s, &text), 0);
+	cr_assert_null(strstr(bw_buf_text(&text), "large"));
+	cr_assert_eq(bw_stream_decode(text.bytes, text.len, &d), 0);
+	cr_assert_not(d.large_unconditional);
+	bw_buf_done(&text);
+	bw_buf_init(&text, BW_STREAM_JSON_MAX);
+	s.large_unconditional = true;
+	cr_assert_eq(bw_stream_encode(&s, &text), 0);
+	cr_assert_not_null(strstr(bw_buf_text(&text), "\n  \"large_if_absent\": false,\n  \"checksum\""));
+	cr_assert_eq(bw_stream_decode(text.bytes, text.len, &d), 0);
+	cr_assert(d.large_unconditional);
+	cr_assert_eq(bw_stream_encode(&d, &again), 0);
+	cr_assert_str_eq(bw_buf_text(&again), bw_buf_text(&text));
+	char *bad = edited(&text, "\"large_if_absent\": false", "\"large_if_absent\": true");
+
+	cr_assert_eq(decode(bad), -BW_E_CORRUPT);
+	free(bad);
+}
+
 Test(stream, S8_a_newer_format_is_refused_before_anything_else_is_looked_at)
 {
 	cr_assert_eq(decode("{\"format\": 2, \"id\": [1e5, {}], \"whatever\""), -BW_E_FORMAT_NEWER);
