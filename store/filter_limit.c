@@ -2,23 +2,34 @@
 /*
  * An op that may not go down yet waits here, in the list of its priority.  The first op of the
  * highest priority is never overtaken, so a large one cannot be starved by small ones.
+ *
+ * Reads that somebody waits for go first, in a line of their own, and a share of the places and bytes
+ * is theirs: however many large bodies are on their way, a read goes down at once.  A smaller share
+ * of the places is for all the others, so that readers without end cannot starve a commit.
  */
 #include "store/layer.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
+#define READS_SHARE 4	/* one in so many places, and as much of the bytes, is for reads */
+#define OTHERS_SHARE 8	/* one in so many places is for others */
+
+/* Those who share a line, and what they may take up. */
+struct class {
+	struct bw_line line;
+	unsigned n, max_n;
+	uint64_t bytes, max_bytes;
+};
+
 /* The place of an op that was lent to what is below. */
 struct lent {
 	struct bw_frame frame;
 	struct limit *l;
 	struct bw_op *op;	/* NULL: unused */
+	struct class *class;
 	uint64_t bytes;
 	struct lent *next;	/* in the list of unused ones */
-};
-
-struct waiting {
-	struct bw_task *head, **tail;
 };
 
 struct limit {
@@ -28,15 +39,24 @@ struct limit {
 	struct bw_mutex lock;	/* all of the rest */
 	uint64_t max_bytes, bytes;
 	struct lent *unused;	/* none left: max_ops are lent */
-	struct waiting waiting[BW_PRIO_IDLE + 1];
-	struct bw_task timer;	/* looks for ops that waited past their deadline */
-	int64_t timer_ns;	/* when it is due; BW_NEVER: not queued */
+	struct class reads, others;
+	struct bw_alarm alarm;	/* at the first deadline of those who wait */
 	unsigned places_n;
 	struct lent places[];
 };
 
-/* An op larger than all that may be lent goes when nothing else is. */
-static uint64_t bytes_of(const struct limit *l, const struct bw_op *op)
+static bool is_read(const struct bw_op *op)
+{
+	return op->prio == BW_PRIO_DEMAND && (op->kind == BW_OP_GET || op->kind == BW_OP_LIST);
+}
+
+static struct class *class_of(struct limit *l, const struct bw_op *op)
+{
+	return is_read(op) ? &l->reads : &l->others;
+}
+
+/* An op larger than all that its class may take up goes when nothing else of the class does. */
+static uint64_t bytes_of(const struct class *c, const struct bw_op *op)
 {
 	uint64_t bytes = 0;
 
@@ -44,52 +64,47 @@ static uint64_t bytes_of(const struct limit *l, const struct bw_op *op)
 		bytes = op->length == BW_TO_END ? op->max : op->length;
 	else if (op->kind == BW_OP_PUT)
 		bytes = op->body->size;
-	return bytes < l->max_bytes ? bytes : l->max_bytes;
-}
-
-static void wait_push_locked(struct limit *l, struct bw_op *op)
-{
-	struct waiting *w = &l->waiting[op->prio];
-
-	op->task.next = NULL;
-	*w->tail = &op->task;
-	w->tail = &op->task.next;
-}
-
-static void wait_remove_locked(struct waiting *w, struct bw_task **at)
-{
-	struct bw_task *t = *at;
-
-	*at = t->next;
-	if (!*at)
-		w->tail = at;
+	return bytes < c->max_bytes ? bytes : c->max_bytes;
 }
 
 static void done(struct bw_op *op);
 
+static void lend_locked(struct limit *l, struct class *c, struct bw_op *op, uint64_t bytes)
+{
+	struct lent *place = l->unused;
+
+	bw_line_remove(&c->line, op);
+	l->unused = place->next;
+	l->bytes += bytes;
+	c->bytes += bytes;
+	c->n++;
+	place->op = op;
+	place->class = c;
+	place->bytes = bytes;
+	bw_frame_push(op, &place->frame, done);
+}
+
 /* The next op that may go down, with its place taken; NULL: none. */
 static struct bw_op *take(struct limit *l)
 {
-	struct waiting *w = l->waiting;
+	struct class *const classes[] = {&l->reads, &l->others};
 
 	BW_LOCK_SCOPE(&l->lock);
-	while (w <= &l->waiting[BW_PRIO_IDLE] && !w->head)
-		w++;
-	if (w > &l->waiting[BW_PRIO_IDLE] || !l->unused)
-		return NULL;
-	struct bw_op *op = bw_op_of(w->head);
-	uint64_t bytes = bytes_of(l, op);
-
-	if (bytes > l->max_bytes - l->bytes)
-		return NULL;
-	wait_remove_locked(w, &w->head);
-	struct lent *place = l->unused;
-	l->unused = place->next;
-	l->bytes += bytes;
-	place->op = op;
-	place->bytes = bytes;
-	bw_frame_push(op, &place->frame, done);
-	return op;
+	for (int i = 0; i < 2; i++) {
+		struct class *c = classes[i];
+		struct bw_op *op = bw_line_first(&c->line);
+		if (!op)
+			continue;
+		uint64_t bytes = bytes_of(c, op);
+		/* Nobody overtakes it for room; but the share of a class is no business of another. */
+		if (!l->unused || bytes > l->max_bytes - l->bytes)
+			return NULL;
+		if (c->n == c->max_n || bytes > c->max_bytes - c->bytes)
+			continue;
+		lend_locked(l, c, op, bytes);
+		return op;
+	}
+	return NULL;
 }
 
 static void pump(struct limit *l)
@@ -107,6 +122,8 @@ static void done(struct bw_op *op)
 
 	bw_lock(&l->lock);
 	l->bytes -= place->bytes;
+	place->class->bytes -= place->bytes;
+	place->class->n--;
 	place->op = NULL;
 	place->next = l->unused;
 	l->unused = place;
@@ -125,46 +142,28 @@ static void end(struct limit *l, struct bw_op *op)
 	bw_gate_leave(&l->gate);
 }
 
-static void arm_locked(struct limit *l, int64_t due_ns)
+static struct bw_op *take_late(struct limit *l)
 {
-	if (due_ns >= l->timer_ns)
-		return;
-	/* A timer that is about to run will see this op itself. */
-	if (l->timer_ns != BW_NEVER && !bw_workq_cancel(l->q, &l->timer))
-		return;
-	l->timer_ns = due_ns;
-	bw_workq_push_at(l->q, &l->timer, due_ns);
+	int64_t now_ns = bw_now(), reads_ns, others_ns;
+
+	BW_LOCK_SCOPE(&l->lock);
+	bw_alarm_clear(&l->alarm);
+	struct bw_op *op = bw_line_take_late(&l->reads.line, now_ns, &reads_ns);
+
+	if (!op)
+		op = bw_line_take_late(&l->others.line, now_ns, &others_ns);
+	if (!op)
+		bw_alarm_set(&l->alarm, l->q, reads_ns < others_ns ? reads_ns : others_ns);
+	return op;
 }
 
-static void run_timer(struct bw_task *task)
+static void run_alarm(struct bw_task *task)
 {
-	struct limit *l = (struct limit *)((char *)task - offsetof(struct limit, timer));
-	struct bw_task *late = NULL;
-	int64_t now_ns = bw_now(), due_ns = BW_NEVER;
+	struct limit *l = (struct limit *)((char *)task - offsetof(struct limit, alarm.task));
+	struct bw_op *op;
 
-	bw_lock(&l->lock);
-	for (struct waiting *w = l->waiting; w <= &l->waiting[BW_PRIO_IDLE]; w++) {
-		for (struct bw_task **at = &w->head; *at;) {
-			struct bw_task *t = *at;
-			int64_t deadline_ns = bw_op_of(t)->deadline_ns;
-			if (deadline_ns <= now_ns) {
-				wait_remove_locked(w, at);
-				t->next = late;
-				late = t;
-				continue;
-			}
-			due_ns = deadline_ns < due_ns ? deadline_ns : due_ns;
-			at = &t->next;
-		}
-	}
-	l->timer_ns = BW_NEVER;
-	arm_locked(l, due_ns);
-	bw_unlock(&l->lock);
-	while (late) {
-		struct bw_op *op = bw_op_of(late);
-		late = late->next;
+	while ((op = take_late(l)))
 		end(l, op);
-	}
 	pump(l);
 }
 
@@ -177,16 +176,8 @@ static void run_cancelled(struct bw_task *task)
 
 static bool stop_waiting(struct limit *l, struct bw_op *op)
 {
-	struct waiting *w = &l->waiting[op->prio];
-
 	BW_LOCK_SCOPE(&l->lock);
-	for (struct bw_task **at = &w->head; *at; at = &(*at)->next) {
-		if (*at == &op->task) {
-			wait_remove_locked(w, at);
-			return true;
-		}
-	}
-	return false;
+	return bw_line_remove(&class_of(l, op)->line, op);
 }
 
 static bool is_lent(struct limit *l, const struct bw_op *op)
@@ -219,8 +210,8 @@ static void submit(struct bw_store *s, struct bw_op *op)
 
 	bw_gate_enter(&l->gate);
 	bw_lock(&l->lock);
-	wait_push_locked(l, op);
-	arm_locked(l, op->deadline_ns);
+	bw_line_push(&class_of(l, op)->line, op);
+	bw_alarm_set(&l->alarm, l->q, op->deadline_ns);
 	bw_unlock(&l->lock);
 	pump(l);
 }
@@ -254,15 +245,18 @@ int bw_filter_limit_new(struct bw_store *below, unsigned max_ops, uint64_t max_b
 	l->store = (struct bw_store){.ops = &ops, .next = below};
 	l->max_bytes = max_bytes;
 	l->places_n = max_ops;
-	l->timer_ns = BW_NEVER;
-	l->timer = (struct bw_task){.run = run_timer, .prio = BW_PRIO_DEMAND};
+	bw_alarm_init(&l->alarm, run_alarm);
+	bw_line_init(&l->reads.line);
+	bw_line_init(&l->others.line);
+	l->reads.max_n = max_ops - max_ops / OTHERS_SHARE;
+	l->others.max_n = max_ops - max_ops / READS_SHARE;
+	l->reads.max_bytes = max_bytes;
+	l->others.max_bytes = max_ops < READS_SHARE ? max_bytes : max_bytes - max_bytes / READS_SHARE;
 	for (unsigned i = 0; i < max_ops; i++) {
 		l->places[i].l = l;
 		l->places[i].next = l->unused;
 		l->unused = &l->places[i];
 	}
-	for (int p = 0; p <= BW_PRIO_IDLE; p++)
-		l->waiting[p].tail = &l->waiting[p].head;
 	bw_mutex_init(&l->lock, BW_RANK_FILTER);
 	bw_gate_init(&l->gate);
 	int err = bw_workq_new("bw-limit", 1, &l->q);

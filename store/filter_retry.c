@@ -2,18 +2,26 @@
 /*
  * Each op is sent down as a child of its own, again and again, and ends once with what is known
  * after all of its attempts: an attempt that proves "nothing was applied" proves it of itself only.
+ *
+ * Between two attempts a child sleeps, then waits in line for a token (see struct bw_retry_config).
  */
 #include "store/layer.h"
 
 #include "store/base/rand.h"
+#include "store/stats.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* Tokens are counted in shares: what a fresh request earns is one, what a repeat costs is so many. */
+#define COST BW_RETRY_EARN
+#define REWARD (2 * COST)
 
 /* What an attempt ended with. */
 struct answer {
 	enum bw_outcome outcome;
 	int err;
+	int64_t retry_after_ns;
 	char detail[sizeof(((struct bw_op *)0)->detail)];
 };
 
@@ -25,7 +33,7 @@ struct child {
 	struct answer last;	/* of the one before, when attempts > 0 */
 	bool in_doubt;		/* an attempt ended UNKNOWN */
 	/* Under r->lock: */
-	bool asleep, cancelled;
+	bool asleep, waits, cancelled;
 	struct child *prev, *next;
 };
 
@@ -37,6 +45,10 @@ struct retry {
 	struct bw_mutex lock;	/* all of the rest */
 	struct bw_rng rng;
 	struct child *children;
+	struct bw_line line;	/* of those who slept enough: for a token */
+	struct bw_alarm alarm;	/* at the next token of the floor, and at deadlines */
+	uint64_t shares, max_shares;
+	int64_t floor_ns;	/* when the floor gives its next token */
 	bool stopping;
 };
 
@@ -65,6 +77,7 @@ static void answer_take(struct answer *a, const struct bw_op *op)
 {
 	a->outcome = op->outcome;
 	a->err = op->err;
+	a->retry_after_ns = op->retry_after_ns;
 	memcpy(a->detail, op->detail, sizeof(a->detail));
 }
 
@@ -72,6 +85,7 @@ static void answer_give(const struct answer *a, struct bw_op *op)
 {
 	op->outcome = a->outcome;
 	op->err = a->err;
+	op->retry_after_ns = a->retry_after_ns;
 	memcpy(op->detail, a->detail, sizeof(op->detail));
 }
 
@@ -142,6 +156,12 @@ static bool may_repeat(const struct child *c)
 	return op->deadline_ns != BW_NEVER || c->attempts < c->r->config.tries;
 }
 
+/* The store answered: it is neither away nor asking for less. */
+static bool is_answer(const struct bw_op *op)
+{
+	return op->outcome == BW_OK || op->outcome == BW_EXISTS || op->outcome == BW_NOT_FOUND;
+}
+
 static int64_t draw_locked(struct retry *r, unsigned attempts)
 {
 	int64_t ceiling_ns = r->config.base_ns;
@@ -153,19 +173,96 @@ static int64_t draw_locked(struct retry *r, unsigned attempts)
 	return (int64_t)(bw_rng_unit(&r->rng) * (double)ceiling_ns);
 }
 
-static void run_again(struct bw_task *task)
+/* ---- Tokens --------------------------------------------------------------------------------- */
+
+static void earn_locked(struct retry *r, uint64_t shares)
 {
-	struct child *c = (struct child *)bw_op_of(task);
+	r->shares += shares;
+	if (r->shares > r->max_shares)
+		r->shares = r->max_shares;
+}
+
+static bool pay_locked(struct retry *r, int64_t now_ns)
+{
+	if (r->shares >= COST) {
+		r->shares -= COST;
+		return true;
+	}
+	if (now_ns < r->floor_ns)
+		return false;
+	r->floor_ns = now_ns + r->config.floor_ns;
+	return true;
+}
+
+/* Takes the next child out of the line; it is to end when *ret_late, else it has its token. */
+static struct child *take(struct retry *r, bool *ret_late)
+{
+	int64_t now_ns = bw_now(), due_ns;
+
+	BW_LOCK_SCOPE(&r->lock);
+	struct bw_op *op = bw_line_take_late(&r->line, now_ns, &due_ns);
+
+	*ret_late = op != NULL;
+	if (!op) {
+		op = bw_line_first(&r->line);
+		if (!op)
+			return NULL;
+		if (!pay_locked(r, now_ns)) {
+			bw_alarm_set(&r->alarm, r->q, due_ns < r->floor_ns ? due_ns : r->floor_ns);
+			return NULL;
+		}
+		bw_line_remove(&r->line, op);
+	}
+	struct child *c = op->ctx;
+
+	c->waits = false;
+	return c;
+}
+
+static void feed(struct retry *r)
+{
+	struct child *c;
+	bool late;
+
+	while ((c = take(r, &late))) {
+		if (late) {
+			finish(c);
+			continue;
+		}
+		if (r->config.stats)
+			atomic_fetch_add(&r->config.stats->repeats, 1);
+		send(c);
+	}
+}
+
+static void run_alarm(struct bw_task *task)
+{
+	struct retry *r = (struct retry *)((char *)task - offsetof(struct retry, alarm.task));
+
+	bw_lock(&r->lock);
+	bw_alarm_clear(&r->alarm);
+	bw_unlock(&r->lock);
+	feed(r);
+}
+
+/* ---- Between two attempts ------------------------------------------------------------------- */
+
+static void run_awake(struct bw_task *task)
+{
+	struct child *c = bw_op_of(task)->ctx;
 	struct retry *r = c->r;
 
 	bw_lock(&r->lock);
 	bool stop = r->stopping || c->cancelled;
 	c->asleep = false;
+	c->waits = !stop;
+	if (!stop)
+		bw_line_push(&r->line, &c->op);
 	bw_unlock(&r->lock);
 	if (stop)
 		finish(c);
 	else
-		send(c);
+		feed(r);
 }
 
 /* False: no time is left, or nobody waits for it any more. */
@@ -174,18 +271,23 @@ static bool sleep_on_it(struct child *c)
 	struct retry *r = c->r;
 
 	BW_LOCK_SCOPE(&r->lock);
-	int64_t due_ns = bw_now() + draw_locked(r, c->attempts);
+	int64_t wait_ns = draw_locked(r, c->attempts);
 
-	if (r->stopping || c->cancelled || due_ns >= c->op.deadline_ns)
+	if (wait_ns < c->op.retry_after_ns)
+		wait_ns = c->op.retry_after_ns;
+	int64_t now_ns = bw_now();
+
+	if (r->stopping || c->cancelled || wait_ns >= c->op.deadline_ns - now_ns)
 		return false;
 	c->asleep = true;
-	bw_op_queue(&c->op, r->q, run_again, due_ns);
+	bw_op_queue(&c->op, r->q, run_awake, now_ns + wait_ns);
 	return true;
 }
 
 static void done(struct bw_op *op)
 {
 	struct child *c = op->ctx;
+	struct retry *r = c->r;
 
 	c->attempts++;
 	c->in_doubt |= op->outcome == BW_UNKNOWN;
@@ -193,14 +295,25 @@ static void done(struct bw_op *op)
 		answer_take(&c->last, op);
 		if (sleep_on_it(c))
 			return;
+	} else if (c->attempts > 1 && is_answer(op)) {
+		bw_lock(&r->lock);
+		earn_locked(r, REWARD);
+		bw_unlock(&r->lock);
+		feed(r);	/* c is still lent, and so is r */
 	}
 	finish(c);
 }
 
+/* Ends a child that is not under way, on our own thread. */
 static void wake_locked(struct child *c)
 {
-	if (c->asleep && bw_workq_cancel(c->r->q, &c->op.task))
-		bw_op_queue(&c->op, c->r->q, run_again, 0);
+	if (c->waits)
+		bw_line_remove(&c->r->line, &c->op);
+	else if (!c->asleep || !bw_workq_cancel(c->r->q, &c->op.task))
+		return;
+	c->waits = false;
+	c->asleep = true;
+	bw_op_queue(&c->op, c->r->q, run_awake, 0);
 }
 
 static void run_short_of_memory(struct bw_task *task)
@@ -232,7 +345,9 @@ static void submit(struct bw_store *s, struct bw_op *op)
 	if (c->next)
 		c->next->prev = c;
 	r->children = c;
+	earn_locked(r, 1);
 	bw_unlock(&r->lock);
+	feed(r);
 	send(c);
 }
 
@@ -282,6 +397,11 @@ int bw_filter_retry_new(struct bw_store *below, const struct bw_retry_config *co
 	}
 	r->store = (struct bw_store){.ops = &ops, .next = below};
 	r->config = *config;
+	if (!config->floor_ns)
+		r->config.floor_ns = BW_RETRY_FLOOR_NS;
+	r->max_shares = r->shares = COST * (uint64_t)(config->budget ? config->budget : BW_RETRY_BUDGET);
+	bw_line_init(&r->line);
+	bw_alarm_init(&r->alarm, run_alarm);
 	bw_mutex_init(&r->lock, BW_RANK_FILTER);
 	bw_rng_init(&r->rng, config->seed);
 	bw_gate_init(&r->gate);

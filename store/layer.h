@@ -52,4 +52,34 @@ void bw_gate_enter(struct bw_gate *g);
 void bw_gate_leave(struct bw_gate *g);	/* after the caller's done() has returned */
 void bw_gate_wait(struct bw_gate *g);
 
+/*
+ * Ops that wait in a filter, by priority and then order of arrival, linked through their tasks.  The
+ * filter's lock guards it; whoever queues an op that stands in a line takes it out first.
+ */
+struct bw_line {
+	struct {
+		struct bw_task *head, **tail;
+	} at[BW_PRIO_IDLE + 1];
+};
+void bw_line_init(struct bw_line *l);
+void bw_line_push(struct bw_line *l, struct bw_op *op);
+struct bw_op *bw_line_first(const struct bw_line *l);	/* NULL: nobody waits */
+/* False: it does not wait here.  Touches nothing of op but its priority and address. */
+bool bw_line_remove(struct bw_line *l, struct bw_op *op);
+/* Takes out one op whose deadline has passed, or NULL and when the next one's passes (BW_NEVER: none). */
+struct bw_op *bw_line_take_late(struct bw_line *l, int64_t now_ns, int64_t *ret_due_ns);
+
+/* Wakes a filter at the earliest of the times it was set to: run() begins by clearing it, under the
+ * filter's lock, which guards it, and sets it again. */
+struct bw_alarm {
+	struct bw_task task;
+	int64_t due_ns;		/* BW_NEVER: not set */
+};
+void bw_alarm_init(struct bw_alarm *a, void (*run)(struct bw_task *task));
+void bw_alarm_set(struct bw_alarm *a, struct bw_workq *q, int64_t due_ns);
+static inline void bw_alarm_clear(struct bw_alarm *a)
+{
+	a->due_ns = BW_NEVER;
+}
+
 #endif

@@ -2,6 +2,7 @@
 #include "store/store.h"
 
 #include "store/base/rand.h"
+#include "store/stats.h"
 
 #include <stdio.h>
 
@@ -39,6 +40,9 @@ static int add_filters(struct bw_store **s, const struct bw_store_config *config
 	int err = config->fault ? bw_filter_fault_new(*s, config->fault, s) : 0;
 
 	bw_random(&retry.seed, sizeof(retry.seed));
+	retry.stats = config->stats ? &config->stats->send : NULL;
+	if (!err)
+		err = bw_filter_pace_new(*s, retry.stats, s);
 	if (!err)
 		err = bw_filter_retry_new(*s, &retry, s);
 	if (!err)

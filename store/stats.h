@@ -13,12 +13,22 @@
 #define BW_STATS_BUCKETS {0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30}
 #define BW_STATS_BUCKETS_N 10
 
+/* What the filters below filter_stats do to send a request; it counts once above, whatever they do. */
+struct bw_send_stats {
+	atomic_uint_fast64_t repeats;	/* attempts after the first of a request */
+	atomic_uint_fast64_t hedges;	/* gets sent a second time while the first was under way */
+	atomic_uint_fast64_t hedges_won;	/* of them, those that were answered first */
+	atomic_uint_fast64_t throttled;	/* answers that asked for fewer requests */
+	atomic_uint_fast64_t rate;	/* requests per second that may be sent now; 0: no limit */
+};
+
 struct bw_store_stats {
 	atomic_uint_fast64_t requests[BW_STATS_KINDS][BW_STATS_OUTCOMES];
 	atomic_uint_fast64_t bytes_in;	/* answers of gets that were OK */
 	atomic_uint_fast64_t bytes_out;	/* bodies that were sent: puts that ended OK, EXISTS, UNKNOWN */
 	atomic_uint_fast64_t nanoseconds[BW_STATS_KINDS];
 	atomic_uint_fast64_t buckets[BW_STATS_KINDS][BW_STATS_BUCKETS_N + 1];
+	struct bw_send_stats send;
 };
 
 /* Requests of one kind, whatever their outcome; for tests that count. */

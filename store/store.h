@@ -190,24 +190,60 @@ struct bw_store_stats;
 int bw_filter_stats_new(struct bw_store *below, struct bw_store_stats *stats, struct bw_store **ret)
 	bw_must_check;
 
-/* At most max_ops lent to what is below and max_bytes of bodies and answers in them; the rest waits
- * by priority. */
+/*
+ * At most max_ops lent to what is below and max_bytes of bodies and answers in them; the rest waits
+ * by priority.  A quarter of both is kept for gets and lists of DEMAND priority, an eighth of max_ops for all
+ * the others, so neither waits for many of the other.
+ */
 int bw_filter_limit_new(struct bw_store *below, unsigned max_ops, uint64_t max_bytes,
 			struct bw_store **ret) bw_must_check;
 
 /*
  * Repeats gets, lists, deletes and unconditional puts that ended THROTTLED, UNREACHABLE or UNKNOWN,
  * and if_absent puts only when nothing can have been applied (THROTTLED, UNREACHABLE), with full
- * jitter from base_ns doubling to max_ns, until the op's deadline.  An op without a deadline is
- * tried at most tries times.
+ * jitter from base_ns doubling to max_ns, not before the store's retry_after_ns, until the op's
+ * deadline.  An op without a deadline is tried at most tries times.
+ *
+ * A retry storm is impossible: each repeat costs a token, of which there are budget at first and at
+ * most; a fresh request earns a fifth of one, a repeat that got an answer (OK, EXISTS, NOT_FOUND) two, and
+ * when there are none one comes every floor_ns.  Whoever has none waits in line, by priority.  So of F
+ * fresh requests over a time T, S of which a repeat answered, repeats are at most
+ *
+ *	budget + F / 5 + 2 S + T / floor_ns + 1
+ *
+ * and while the store is away (S = 0) they come to a trickle; once it is back, answers feed repeats.
  */
+struct bw_send_stats;
 struct bw_retry_config {
 	int64_t base_ns, max_ns;
 	unsigned tries;
 	uint64_t seed;
+	unsigned budget;	/* 0: BW_RETRY_BUDGET */
+	int64_t floor_ns;	/* 0: BW_RETRY_FLOOR_NS */
+	struct bw_send_stats *stats;	/* outlives the store; NULL: counts nowhere */
 };
+#define BW_RETRY_BUDGET 100u
+#define BW_RETRY_EARN 5u	/* fresh requests that earn a token */
+#define BW_RETRY_FLOOR_NS (200 * BW_MS)
 int bw_filter_retry_new(struct bw_store *below, const struct bw_retry_config *config,
 			struct bw_store **ret) bw_must_check;
+
+/*
+ * Sends as fast as the store takes it.  Until the store throttles there is no limit and nothing
+ * waits.  A THROTTLED answer halves the rate of sending and the number of requests under way, but not
+ * if its request was sent before the last cut, nor within BW_PACE_CUT_NS of it.  Answers raise both
+ * again, by a fifth per second of what they were before the cut; at twice that there is no limit any more,
+ * so ten seconds without throttling end it.  Never below BW_PACE_MIN requests per second and one under way.
+ * retry_after_ns of a THROTTLED or UNREACHABLE answer pauses all sending for so long
+ * (BW_PACE_PAUSE_MAX_NS at most).  Whoever waits does so by priority; past its deadline it ends
+ * CANCELLED.
+ */
+#define BW_PACE_CUT_NS (100 * BW_MS)
+#define BW_PACE_MIN 10.0
+#define BW_PACE_PAUSE_MAX_NS (30 * BW_SEC)
+/* stats outlives the store; NULL: counts nowhere. */
+int bw_filter_pace_new(struct bw_store *below, struct bw_send_stats *stats, struct bw_store **ret)
+	bw_must_check;
 
 /* Adds latency to every op: base_ns plus U(0, jitter_ns). */
 int bw_filter_delay_new(struct bw_store *below, int64_t base_ns, int64_t jitter_ns, uint64_t seed,

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum stack { BARE, STATS, LIMIT, RETRY, DELAY, FAULT, CHAIN };
+enum stack { BARE, STATS, LIMIT, RETRY, PACE, DELAY, FAULT, CHAIN };
 
 static const struct bw_retry_config retry = {
 	.base_ns = BW_MS / 10, .max_ns = BW_MS, .tries = 3, .seed = 1};
@@ -32,6 +32,8 @@ static int wrap_chain(struct bw_test_store *t)
 	int err = bw_filter_fault_new(t->s, &t->plan, &t->s);
 
 	if (!err)
+		err = bw_filter_pace_new(t->s, &t->stats.send, &t->s);
+	if (!err)
 		err = bw_filter_retry_new(t->s, &retry, &t->s);
 	if (!err)
 		err = bw_filter_limit_new(t->s, 4, 8 << 20, &t->s);
@@ -47,6 +49,8 @@ static int wrap(struct bw_test_store *t, enum stack stack)
 		return bw_filter_limit_new(t->s, 3, 1 << 20, &t->s);
 	case RETRY:
 		return bw_filter_retry_new(t->s, &retry, &t->s);
+	case PACE:
+		return bw_filter_pace_new(t->s, &t->stats.send, &t->s);
 	case DELAY:
 		return bw_filter_delay_new(t->s, BW_MS / 20, BW_MS / 5, 1, &t->s);
 	case FAULT:
@@ -62,7 +66,7 @@ static int wrap(struct bw_test_store *t, enum stack stack)
 void bw_test_store_open(unsigned number, struct bw_test_store *t)
 {
 	static const char *const stacks[] = {"nothing", "stats", "limit", "retry",
-					     "delay",   "fault", "the production chain"};
+					     "pace",    "delay", "fault", "the production chain"};
 	bool is_file = number >= BW_TEST_STACKS;
 	enum stack stack = (enum stack)(number % BW_TEST_STACKS);
 	int err;

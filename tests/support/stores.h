@@ -13,7 +13,7 @@
 #include "tests/support/tmpdir.h"
 
 #define BW_TEST_BACKENDS 2
-#define BW_TEST_STACKS 7
+#define BW_TEST_STACKS 8
 #define BW_TEST_STORES (BW_TEST_BACKENDS * BW_TEST_STACKS)
 
 struct bw_test_store {

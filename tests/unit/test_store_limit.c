@@ -1,111 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* filter_limit over a store that answers when the test says so. */
-#include "store/base/sync.h"
-#include "tests/support/stores.h"
+#include "tests/support/holder.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define HELD_MAX 64
-
-/* Keeps what it is given, in order of arrival, until it is told to let go. */
-struct holder {
-	struct bw_store store;
-	struct bw_workq *q;
-	struct bw_mutex lock;
-	struct bw_op *held[HELD_MAX];
-	unsigned n;
-	unsigned most;		/* held at once */
-	uint64_t most_bytes;
-	unsigned cancels;	/* that came down */
-};
-
-static uint64_t size_of(const struct bw_op *op)
-{
-	return op->kind == BW_OP_GET ? op->length == BW_TO_END ? op->max : op->length
-	       : op->kind == BW_OP_PUT ? op->body->size
-				       : 0;
-}
-
-static void hold(struct bw_store *s, struct bw_op *op)
-{
-	struct holder *h = (struct holder *)s;
-	uint64_t bytes = 0;
-
-	BW_LOCK_SCOPE(&h->lock);
-	h->held[h->n++] = op;
-	for (unsigned i = 0; i < h->n; i++)
-		bytes += size_of(h->held[i]);
-	h->most = h->n > h->most ? h->n : h->most;
-	h->most_bytes = bytes > h->most_bytes ? bytes : h->most_bytes;
-}
-
-static void note_cancel(struct bw_store *s, struct bw_op *op)
-{
-	(void)op;
-	((struct holder *)s)->cancels++;
-}
-
-static void run_ok(struct bw_task *task)
-{
-	struct bw_op *op = (struct bw_op *)((char *)task - offsetof(struct bw_op, task));
-
-	op->outcome = BW_NOT_FOUND;
-	op->done(op);
-}
-
-static void holder_free(struct bw_store *s)
-{
-	struct holder *h = (struct holder *)s;
-
-	bw_workq_free(h->q);
-	bw_mutex_done(&h->lock);
-	free(h);
-}
-
-static struct holder *holder_new(void)
-{
-	static const struct bw_store_ops ops = {
-		.name = "holder", .submit = hold, .cancel = note_cancel, .free = holder_free};
-	struct holder *h = calloc(1, sizeof(*h));
-
-	h->store.ops = &ops;
-	bw_mutex_init(&h->lock, BW_RANK_STORE);
-	cr_assert_eq(bw_workq_new("holder", 1, &h->q), 0);
-	return h;
-}
-
-static unsigned held(struct holder *h)
-{
-	BW_LOCK_SCOPE(&h->lock);
-	return h->n;
-}
-
-static void wait_held(struct holder *h, unsigned n)
-{
-	while (held(h) != n)
-		bw_sleep(BW_MS / 10);
-}
-
-/* Answers the one that came first. */
-static void let_go(struct holder *h)
-{
-	bw_lock(&h->lock);
-	struct bw_op *op = h->held[0];
-	memmove(h->held, h->held + 1, --h->n * sizeof(h->held[0]));
-	bw_unlock(&h->lock);
-	op->task.run = run_ok;
-	bw_workq_push(h->q, &op->task);
-}
+#define OPS_MAX 64
 
 /* ---- Ops that tell when they are done ------------------------------------------------------- */
 
 struct ops {
 	struct bw_store *s;
-	struct holder *h;
-	struct bw_op op[HELD_MAX];
+	struct bw_holder *h;
+	struct bw_op op[OPS_MAX];
 	unsigned n;
 	atomic_uint done;
 };
@@ -120,8 +29,18 @@ static void count_done(struct bw_op *op)
 static void setup(struct ops *o, unsigned max_ops, uint64_t max_bytes)
 {
 	memset(o, 0, sizeof(*o));
-	o->h = holder_new();
+	o->h = bw_holder_new();
 	cr_assert_eq(bw_filter_limit_new(&o->h->store, max_ops, max_bytes, &o->s), 0);
+}
+
+static struct bw_op *submit(struct ops *o, struct bw_op *op, enum bw_prio prio, int64_t deadline_ns)
+{
+	op->prio = prio;
+	op->deadline_ns = deadline_ns;
+	op->done = count_done;
+	op->ctx = o;
+	bw_store_submit(o->s, op);
+	return op;
 }
 
 static struct bw_op *get(struct ops *o, const char *key, uint64_t bytes, enum bw_prio prio,
@@ -130,12 +49,15 @@ static struct bw_op *get(struct ops *o, const char *key, uint64_t bytes, enum bw
 	struct bw_op *op = &o->op[o->n++];
 
 	bw_op_get(op, key, 0, bytes);
-	op->prio = prio;
-	op->deadline_ns = deadline_ns;
-	op->done = count_done;
-	op->ctx = o;
-	bw_store_submit(o->s, op);
-	return op;
+	return submit(o, op, prio, deadline_ns);
+}
+
+static void put(struct ops *o, const char *key, struct bw_bytes_body *body)
+{
+	struct bw_op *op = &o->op[o->n++];
+
+	bw_op_put(op, key, &body->body, false);
+	submit(o, op, BW_PRIO_COMMIT, BW_NEVER);
 }
 
 static void wait_done(struct ops *o, unsigned n)
@@ -146,16 +68,14 @@ static void wait_done(struct ops *o, unsigned n)
 
 static void assert_held(struct ops *o, unsigned at, const char *key)
 {
-	BW_LOCK_SCOPE(&o->h->lock);
-	cr_assert_lt(at, o->h->n, "%s is not held", key);
-	cr_assert_str_eq(o->h->held[at]->key, key);
+	cr_assert(bw_holder_holds(o->h, at, key), "%s is not held in place %u", key, at);
 }
 
 static void teardown(struct ops *o)
 {
 	while (atomic_load(&o->done) < o->n)
-		if (held(o->h))
-			let_go(o->h);
+		if (bw_holder_n(o->h))
+			bw_holder_let_go(o->h);
 	bw_store_free(o->s);
 }
 
@@ -169,8 +89,8 @@ Test(limit, never_more_ops_than_allowed, .timeout = 60)
 	for (int i = 0; i < 20; i++)
 		get(&o, "k", 1, (enum bw_prio)(i % 4), BW_NEVER);
 	for (unsigned i = 1; i <= 20; i++) {
-		wait_held(o.h, 21 - i < 3 ? 21 - i : 3);
-		let_go(o.h);
+		bw_holder_wait(o.h, 21 - i < 3 ? 21 - i : 3);
+		bw_holder_let_go(o.h);
 		wait_done(&o, i);
 	}
 	cr_assert_eq(o.h->most, 3);
@@ -185,18 +105,18 @@ Test(limit, never_more_bytes_than_allowed, .timeout = 60)
 	setup(&o, 10, 100);
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
 		get(&o, "k", sizes[i], BW_PRIO_DEMAND, BW_NEVER);
-	wait_held(o.h, 2);
-	let_go(o.h);
-	wait_held(o.h, 2);	/* 40 and 1 */
-	let_go(o.h);
-	let_go(o.h);
-	wait_held(o.h, 1);	/* 100 alone */
-	let_go(o.h);
-	wait_held(o.h, 4);	/* 30, 30, 40, 0 */
+	bw_holder_wait(o.h, 2);
+	bw_holder_let_go(o.h);
+	bw_holder_wait(o.h, 2);	/* 40 and 1 */
+	bw_holder_let_go(o.h);
+	bw_holder_let_go(o.h);
+	bw_holder_wait(o.h, 1);	/* 100 alone */
+	bw_holder_let_go(o.h);
+	bw_holder_wait(o.h, 4);	/* 30, 30, 40, 0 */
 	for (unsigned i = 5; i <= 10; i++) {
-		while (!held(o.h))
+		while (!bw_holder_n(o.h))
 			bw_sleep(BW_MS / 10);
-		let_go(o.h);
+		bw_holder_let_go(o.h);
 		wait_done(&o, i);
 	}
 	cr_assert_leq(o.h->most_bytes, 100);
@@ -214,13 +134,13 @@ Test(limit, an_op_above_the_limit_goes_alone, .timeout = 60)
 	(void)huge;
 	get(&o, "large", 101, BW_PRIO_DEMAND, BW_NEVER);
 	get(&o, "small2", 1, BW_PRIO_DEMAND, BW_NEVER);
-	wait_held(o.h, 2);	/* small, and huge whose max is 0 */
-	let_go(o.h);
-	let_go(o.h);
-	wait_held(o.h, 1);
+	bw_holder_wait(o.h, 2);	/* small, and huge whose max is 0 */
+	bw_holder_let_go(o.h);
+	bw_holder_let_go(o.h);
+	bw_holder_wait(o.h, 1);
 	assert_held(&o, 0, "large");
-	let_go(o.h);
-	wait_held(o.h, 1);
+	bw_holder_let_go(o.h);
+	bw_holder_wait(o.h, 1);
 	assert_held(&o, 0, "small2");
 	teardown(&o);
 }
@@ -240,12 +160,12 @@ Test(limit, demand_first_then_order_of_arrival, .timeout = 60)
 	get(&o, "idle2", 1, BW_PRIO_IDLE, BW_NEVER);
 	get(&o, "commit2", 1, BW_PRIO_COMMIT, BW_NEVER);
 	get(&o, "demand2", 1, BW_PRIO_DEMAND, BW_NEVER);
-	wait_held(o.h, 1);
+	bw_holder_wait(o.h, 1);
 	assert_held(&o, 0, "first");
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
-		let_go(o.h);
+		bw_holder_let_go(o.h);
 		wait_done(&o, (unsigned)i + 1);
-		wait_held(o.h, 1);
+		bw_holder_wait(o.h, 1);
 		assert_held(&o, 0, order[i]);
 	}
 	teardown(&o);
@@ -260,10 +180,10 @@ Test(limit, a_large_op_is_not_starved_by_small_ones, .timeout = 60)
 	get(&o, "large", 80, BW_PRIO_DEMAND, BW_NEVER);
 	get(&o, "small2", 10, BW_PRIO_DEMAND, BW_NEVER);
 	get(&o, "small3", 10, BW_PRIO_IDLE, BW_NEVER);
-	wait_held(o.h, 1);
+	bw_holder_wait(o.h, 1);
 	assert_held(&o, 0, "small1");
-	let_go(o.h);
-	wait_held(o.h, 3);
+	bw_holder_let_go(o.h);
+	bw_holder_wait(o.h, 3);
 	assert_held(&o, 0, "large");
 	assert_held(&o, 1, "small2");
 	teardown(&o);
@@ -284,11 +204,11 @@ Test(limit, an_op_that_waits_ends_at_its_deadline, .timeout = 60)
 	cr_assert_eq(soon->outcome, BW_CANCELLED);
 	cr_assert_eq(past->outcome, BW_CANCELLED);
 	cr_assert_geq(bw_now(), later->deadline_ns);
-	cr_assert_eq(held(o.h), 1, "an op that had ended was sent");
-	let_go(o.h);
-	wait_held(o.h, 1);
+	cr_assert_eq(bw_holder_n(o.h), 1, "an op that had ended was sent");
+	bw_holder_let_go(o.h);
+	bw_holder_wait(o.h, 1);
 	assert_held(&o, 0, "never");
-	let_go(o.h);
+	bw_holder_let_go(o.h);
 	wait_done(&o, 5);
 	cr_assert_eq(never->outcome, BW_NOT_FOUND);
 	teardown(&o);
@@ -303,12 +223,12 @@ Test(limit, the_next_goes_when_the_first_in_line_ends, .timeout = 60)
 	get(&o, "first", 60, BW_PRIO_DEMAND, BW_NEVER);
 	get(&o, "large", 80, BW_PRIO_DEMAND, bw_now() + 10 * BW_MS);
 	get(&o, "small", 10, BW_PRIO_IDLE, BW_NEVER);
-	wait_held(o.h, 2);
+	bw_holder_wait(o.h, 2);
 	assert_held(&o, 1, "small");
 	struct bw_op *large = get(&o, "large", 80, BW_PRIO_DEMAND, BW_NEVER);
 	get(&o, "small2", 10, BW_PRIO_IDLE, BW_NEVER);
 	bw_store_cancel(o.s, large);
-	wait_held(o.h, 3);
+	bw_holder_wait(o.h, 3);
 	assert_held(&o, 2, "small2");
 	wait_done(&o, 2);
 	cr_assert_eq(large->outcome, BW_CANCELLED);
@@ -331,8 +251,72 @@ Test(limit, cancel_reaches_an_op_wherever_it_is, .timeout = 60)
 	bw_store_cancel(o.s, lent);
 	cr_assert_eq(o.h->cancels, 1);
 	cr_assert_eq(atomic_load(&o.done), 1);
-	let_go(o.h);
-	wait_held(o.h, 1);
+	bw_holder_let_go(o.h);
+	bw_holder_wait(o.h, 1);
 	assert_held(&o, 0, "last");
+	teardown(&o);
+}
+
+/* ---- Reads and all the others --------------------------------------------------------------- */
+
+Test(limit, reads_do_not_wait_for_bodies, .timeout = 60)
+{
+	static const uint8_t bytes[1000];
+	struct bw_bytes_body small, large;
+	struct ops o;
+
+	bw_bytes_body_init(&small, bytes, 1);
+	bw_bytes_body_init(&large, bytes, sizeof(bytes));
+	setup(&o, 8, 1000);
+	for (int i = 0; i < 20; i++)
+		put(&o, "put", &small);
+	bw_holder_wait(o.h, 6);
+	get(&o, "read1", 1, BW_PRIO_DEMAND, BW_NEVER);
+	get(&o, "ahead", 1, BW_PRIO_PREFETCH, BW_NEVER);
+	get(&o, "read2", 1, BW_PRIO_DEMAND, BW_NEVER);
+	bw_holder_wait(o.h, 8);
+	assert_held(&o, 6, "read1");
+	assert_held(&o, 7, "read2");
+	teardown(&o);
+	cr_assert_eq(o.h->most, 8);
+}
+
+Test(limit, reads_have_bytes_of_their_own, .timeout = 60)
+{
+	static const uint8_t bytes[1000];
+	struct bw_bytes_body body;
+	struct ops o;
+
+	bw_bytes_body_init(&body, bytes, sizeof(bytes));
+	setup(&o, 8, 1000);
+	put(&o, "put1", &body);	/* counted as all that puts may take up */
+	put(&o, "put2", &body);
+	get(&o, "ahead", 1, BW_PRIO_PREFETCH, BW_NEVER);
+	get(&o, "read1", 250, BW_PRIO_DEMAND, BW_NEVER);
+	get(&o, "read2", 1, BW_PRIO_DEMAND, BW_NEVER);
+	bw_holder_wait(o.h, 2);
+	assert_held(&o, 0, "put1");
+	assert_held(&o, 1, "read1");
+	bw_holder_let_go(o.h);
+	wait_done(&o, 1);
+	bw_holder_wait(o.h, 2);
+	assert_held(&o, 1, "read2");
+	teardown(&o);
+}
+
+Test(limit, a_commit_does_not_wait_for_readers_without_end, .timeout = 60)
+{
+	static const uint8_t bytes[1];
+	struct bw_bytes_body body;
+	struct ops o;
+
+	bw_bytes_body_init(&body, bytes, sizeof(bytes));
+	setup(&o, 8, 1000);
+	for (int i = 0; i < 20; i++)
+		get(&o, "read", 1, BW_PRIO_DEMAND, BW_NEVER);
+	bw_holder_wait(o.h, 7);
+	put(&o, "put", &body);
+	bw_holder_wait(o.h, 8);
+	assert_held(&o, 7, "put");
 	teardown(&o);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What filter_retry repeats, what it must not, and what it may conclude. */
+#include "tests/support/holder.h"
 #include "tests/support/stores.h"
 
 #include <criterion/criterion.h>
@@ -307,4 +308,191 @@ Test(retry, cancel_ends_a_sleeper, .timeout = 60)
 	cr_assert_eq(bw_stats_all(&f.below), SLEEPERS, "a cancelled op was sent again");
 	bw_store_free(f.s);
 	cr_assert_eq(atomic_load(&done), SLEEPERS);
+}
+
+/* ---- Not before the store said -------------------------------------------------------------- */
+
+Test(retry, a_repeat_waits_as_long_as_the_store_asks, .timeout = 60)
+{
+	struct bw_retry_config config = {.base_ns = 1, .max_ns = 1, .tries = TRIES, .seed = 1};
+	static const enum bw_outcome asks[] = {BW_THROTTLED, BW_UNREACHABLE};
+	struct bw_holder *h = bw_holder_new();
+	atomic_uint done = 0;
+	struct bw_store *s;
+	struct bw_op op;
+
+	cr_assert_eq(bw_filter_retry_new(&h->store, &config, &s), 0);
+	bw_op_get_all(&op, "k", 5);
+	op.done = count_done;
+	op.ctx = &done;
+	bw_store_submit(s, &op);
+	for (unsigned i = 0; i < 2; i++) {
+		int64_t start_ns = bw_now();
+		bw_holder_wait(h, 1);
+		bw_holder_answer(h, 0, asks[i], 60 * BW_MS);
+		bw_holder_wait_sent(h, i + 2);
+		cr_assert_geq(bw_now() - start_ns, 60 * BW_MS);
+	}
+	bw_holder_let_go(h);
+	while (!atomic_load(&done))
+		bw_sleep(BW_MS);
+	expect(op.outcome, BW_NOT_FOUND);
+	cr_assert_eq(op.retry_after_ns, 0);
+	bw_store_free(s);
+}
+
+Test(retry, nobody_waits_for_what_comes_too_late, .timeout = 60)
+{
+	struct bw_retry_config config = {.base_ns = 1, .max_ns = 1, .tries = TRIES, .seed = 1};
+	struct bw_holder *h = bw_holder_new();
+	atomic_uint done = 0;
+	struct bw_store *s;
+	struct bw_op op;
+
+	cr_assert_eq(bw_filter_retry_new(&h->store, &config, &s), 0);
+	bw_op_get_all(&op, "k", 5);
+	op.deadline_ns = bw_now() + 3600 * BW_SEC;
+	op.done = count_done;
+	op.ctx = &done;
+	bw_store_submit(s, &op);
+	bw_holder_answer(h, 0, BW_THROTTLED, 3601 * BW_SEC);
+	while (!atomic_load(&done))
+		bw_sleep(BW_MS);
+	expect(op.outcome, BW_THROTTLED);
+	cr_assert_eq(op.retry_after_ns, 3601 * BW_SEC, "the caller is not told");
+	cr_assert_eq(bw_holder_sent(h), 1);
+	bw_store_free(s);
+}
+
+/* ---- The budget ----------------------------------------------------------------------------- */
+
+#define CROWD 1000
+#define BUDGET 100
+#define FLOOR_NS (4 * BW_MS)
+
+/* retry over faults over mem; the first outage requests that arrive fail. */
+struct crowd {
+	struct bw_store *s;
+	struct bw_fault_plan plan;
+	struct bw_send_stats stats;
+	unsigned outage;
+	int64_t start_ns;
+	atomic_uint fresh, done, excess;
+	struct bw_op op[CROWD];
+};
+
+static enum bw_fault decide_outage(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
+{
+	struct crowd *c = plan->ctx;
+	uint64_t floor = (uint64_t)((bw_now() - c->start_ns) / FLOOR_NS);
+	uint64_t bound = BUDGET + atomic_load(&c->fresh) / BW_RETRY_EARN + floor + 1;
+
+	(void)op;
+	if (nth >= c->outage)
+		return BW_FAULT_NONE;
+	if (atomic_load(&c->stats.repeats) > bound)
+		atomic_fetch_add(&c->excess, 1);
+	return nth % 3 ? BW_FAULT_BEFORE : BW_FAULT_LOST_REPLY;
+}
+
+static void crowd_new(struct crowd *c, unsigned outage, int64_t floor_ns)
+{
+	struct bw_retry_config config = {.base_ns = BW_MS / 10, .max_ns = BW_MS, .tries = TRIES,
+					 .budget = BUDGET, .floor_ns = floor_ns, .seed = 1,
+					 .stats = &c->stats};
+
+	memset(c, 0, sizeof(*c));
+	c->outage = outage;
+	c->plan = (struct bw_fault_plan){.decide = decide_outage, .ctx = c};
+	c->start_ns = bw_now();
+	cr_assert_eq(bw_store_mem_new(&c->s), 0);
+	expect(bw_test_put(c->s, "k", "bytes", 5, true), BW_OK);
+	cr_assert_eq(bw_filter_fault_new(c->s, &c->plan, &c->s), 0);
+	cr_assert_eq(bw_filter_retry_new(c->s, &config, &c->s), 0);
+}
+
+static void crowd_send(struct crowd *c, unsigned i, int64_t deadline_ns)
+{
+	struct bw_op *op = &c->op[i];
+
+	bw_op_get_all(op, "k", 5);
+	op->prio = (enum bw_prio)(i % 4);
+	op->deadline_ns = deadline_ns;
+	op->done = count_done;
+	op->ctx = &c->done;
+	atomic_fetch_add(&c->fresh, 1);
+	bw_store_submit(c->s, op);
+}
+
+static void crowd_wait(struct crowd *c, unsigned n)
+{
+	while (atomic_load(&c->done) < n)
+		bw_sleep(BW_MS);
+}
+
+static void crowd_end(struct crowd *c)
+{
+	for (unsigned i = 0; i < atomic_load(&c->fresh); i++)
+		bw_op_done(&c->op[i]);
+	bw_store_free(c->s);
+}
+
+Test(retry, a_crowd_in_an_outage_cannot_storm, .timeout = 120)
+{
+	static struct crowd c;
+
+	/* All of the budget, all that the fresh ones may earn, and a part that the floor must pay. */
+	crowd_new(&c, CROWD + BUDGET + CROWD / BW_RETRY_EARN + 50, FLOOR_NS);
+	for (unsigned i = 0; i < CROWD; i++)
+		crowd_send(&c, i, bw_now() + 3600 * BW_SEC);
+	crowd_wait(&c, CROWD);
+	for (unsigned i = 0; i < CROWD; i++)
+		expect(c.op[i].outcome, BW_OK);
+	cr_assert_eq(c.excess, 0, "%u requests above the bound", c.excess);
+	uint64_t floor = (uint64_t)((bw_now() - c.start_ns) / FLOOR_NS);
+	cr_assert_leq(c.stats.repeats, BUDGET + CROWD / BW_RETRY_EARN + 2 * CROWD + floor + 1);
+	cr_assert_gt(c.stats.repeats, CROWD);
+	crowd_end(&c);
+}
+
+/* The floor lets one through; from then on answers pay for repeats. */
+Test(retry, answers_feed_those_who_wait_once_the_store_is_back, .timeout = 120)
+{
+	static struct crowd c;
+
+	crowd_new(&c, CROWD + BUDGET, 3600 * BW_SEC);
+	for (unsigned i = 0; i < CROWD; i++)
+		crowd_send(&c, i, bw_now() + 3600 * BW_SEC);
+	crowd_wait(&c, CROWD);
+	for (unsigned i = 0; i < CROWD; i++)
+		expect(c.op[i].outcome, BW_OK);
+	crowd_end(&c);
+}
+
+/* All tokens are gone, and there is none for an hour. */
+static void crowd_starve(struct crowd *c)
+{
+	crowd_new(c, UINT32_MAX, 3600 * BW_SEC);
+	for (unsigned i = 0; i < CROWD; i++)
+		crowd_send(c, i, bw_now() + (i == 7 ? 2 : 7200) * BW_SEC);
+	while (atomic_load(&c->stats.repeats) <= BUDGET)
+		bw_sleep(BW_MS);
+}
+
+Test(retry, those_in_line_end_by_deadline_cancel_and_free, .timeout = 120)
+{
+	static struct crowd c;
+
+	crowd_starve(&c);
+	crowd_wait(&c, 1);
+	expect(c.op[7].outcome, BW_UNREACHABLE);
+	bw_store_cancel(c.s, &c.op[8]);
+	bw_store_cancel(c.s, &c.op[9]);
+	crowd_wait(&c, 3);
+	expect(c.op[8].outcome, BW_UNREACHABLE);
+	expect(c.op[9].outcome, BW_UNREACHABLE);
+	cr_assert_eq(c.done, 3);
+	bw_store_free(c.s);
+	cr_assert_eq(c.done, CROWD);
+	cr_assert_leq(c.stats.repeats, BUDGET + CROWD / BW_RETRY_EARN + 1);
 }
