@@ -100,8 +100,7 @@ static bool is_late(struct bw_op *op)
 {
 	if (bw_now() < op->deadline_ns)
 		return false;
-	op->outcome = BW_CANCELLED;
-	op->err = 0;
+	bw_op_fail(op, BW_CANCELLED, 0);
 	return true;
 }
 

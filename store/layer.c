@@ -52,6 +52,8 @@ void bw_op_fail(struct bw_op *op, enum bw_outcome outcome, int err)
 {
 	op->outcome = outcome;
 	op->err = err;
+	for (size_t i = 0; op->kind == BW_OP_DELETE_MANY && i < op->items_n; i++)
+		op->items[i].outcome = outcome;
 }
 
 /* How much a caller has to hear of an outcome: the worst of a batch is the batch's. */
@@ -67,21 +69,29 @@ static unsigned weight(enum bw_outcome outcome)
 	}
 }
 
-void bw_op_delete_each(struct bw_op *op, void (*one)(void *ctx, struct bw_op *op), void *ctx)
+enum bw_outcome bw_delete_worst(const struct bw_delete_item *items, size_t n)
 {
 	enum bw_outcome worst = BW_OK;
 
+	for (size_t i = 0; i < n; i++)
+		if (weight(items[i].outcome) > weight(worst))
+			worst = items[i].outcome;
+	return worst;
+}
+
+void bw_op_delete_each(struct bw_op *op, void (*one)(void *ctx, struct bw_op *op), void *ctx)
+{
+	op->kind = BW_OP_DELETE;	/* for the time of each: its failure is not that of all */
 	for (size_t i = 0; i < op->items_n; i++) {
 		struct bw_delete_item *item = &op->items[i];
 
 		snprintf(op->key, sizeof(op->key), "%s", item->key);
 		one(ctx, op);
 		item->outcome = op->outcome == BW_NOT_FOUND ? BW_OK : op->outcome;
-		if (weight(item->outcome) > weight(worst))
-			worst = item->outcome;
 	}
+	op->kind = BW_OP_DELETE_MANY;
 	op->key[0] = 0;
-	op->outcome = worst;
+	op->outcome = bw_delete_worst(op->items, op->items_n);
 }
 
 void bw_gate_init(struct bw_gate *g)

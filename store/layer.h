@@ -38,6 +38,10 @@ void bw_op_cancel_on(struct bw_op *op, struct bw_workq *q);
 /* DELETE_MANY for a backend that has none: one() deletes op->key and sets op->outcome, for each item. */
 void bw_op_delete_each(struct bw_op *op, void (*one)(void *ctx, struct bw_op *op), void *ctx);
 
+/* The outcome of a DELETE_MANY by those of its items: the one a caller has to hear of most. */
+enum bw_outcome bw_delete_worst(const struct bw_delete_item *items, size_t n);
+
+/* The items of a DELETE_MANY end as it does. */
 void bw_op_fail(struct bw_op *op, enum bw_outcome outcome, int err);
 
 /* Counts the ops lent to a filter, so that its free() can wait for the last. */

@@ -202,7 +202,7 @@ static void run(struct bw_task *task)
 	struct mem *m = (struct mem *)op->at;
 
 	if (bw_now() >= op->deadline_ns) {
-		op->outcome = BW_CANCELLED;
+		bw_op_fail(op, BW_CANCELLED, 0);
 	} else {
 		switch (op->kind) {
 		case BW_OP_GET:
