@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "store/store.h"
+#include "store/s3.h"
 
 #include "store/base/rand.h"
 #include "store/stats.h"
@@ -52,19 +52,32 @@ static int add_filters(struct bw_store **s, const struct bw_store_config *config
 	return err;
 }
 
+/* Connections of a store in a bucket are its threads: more requests would only wait for one. */
+static int open_s3(const struct bw_url *url, const struct bw_s3_config *given, unsigned *ret_threads,
+		   struct bw_store **ret, char *why, size_t why_len)
+{
+	struct bw_s3_config config;
+
+	if (given)
+		config = *given;
+	else
+		bw_s3_config_from_env(&config);
+	*ret_threads = config.connections ? config.connections : BW_S3_CONNECTIONS;
+	return bw_store_s3_new(url, &config, ret, why, why_len);
+}
+
 int bw_store_open(const struct bw_url *url, const struct bw_store_config *config,
 		  struct bw_store **ret, char *why, size_t why_len)
 {
 	unsigned threads = config->threads ? config->threads : FILE_THREADS;
 	struct bw_store *s;
 	char text[80];
+	int err;
 
-	if (url->scheme != BW_URL_FILE) {
-		snprintf(why, why_len, "this release serves file:// stores only; "
-				       "use a URL like file:///data/run1");
-		return -EOPNOTSUPP;
-	}
-	int err = open_file(url, config->create, threads, &s, why, why_len);
+	if (url->scheme == BW_URL_S3)
+		err = open_s3(url, config->s3, &threads, &s, why, why_len);
+	else
+		err = open_file(url, config->create, threads, &s, why, why_len);
 	if (err)
 		return err;
 	err = add_filters(&s, config, threads);

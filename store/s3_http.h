@@ -25,9 +25,14 @@ enum bw_http_end {
 	BW_HTTP_NO_MEMORY,
 };
 
-/* A body that makes less than 64 KiB in 5 s (a put: its own bytes count too) is cut and may be asked for again. */
+/*
+ * A transfer that makes less than 64 KiB in 5 s (a put: its own bytes count too) is cut and may be asked for
+ * again.  A store that has the whole request may think before the first byte of its answer: 5 s over a GET,
+ * 30 s over what changes something.
+ */
 #define BW_HTTP_SLOW_BYTES (64u << 10)
 #define BW_HTTP_SLOW_NS (5 * BW_SEC)
+#define BW_HTTP_THINK_NS (30 * BW_SEC)
 #define BW_HTTP_CONNECT_NS (3 * BW_SEC)
 #define BW_HTTP_ERROR_MAX (16u << 10)	/* bytes kept of an error's body */
 
@@ -53,17 +58,25 @@ struct bw_http_request {
 	struct bw_blob *blob;	/* body of a 2xx answer: the caller's */
 	struct bw_blob *error;	/* body of any other, cut off at BW_HTTP_ERROR_MAX: the caller's */
 	/* Header fields; "" or -1 when absent. */
-	int64_t content_length, range_total, retry_after_ns, date_s, modified_s;
+	int64_t content_length, range_first, range_total, retry_after_ns, date_s, modified_s;
 	char etag[128], request_id[80], region[64], location[1024];
 
-	struct bw_http_private *priv;	/* the loop's while it is lent */
+	/* The loop's while it is lent. */
+	enum bw_http_state { BW_HTTP_AT_REST, BW_HTTP_WAITING, BW_HTTP_RUNNING } state;
+	bool cancelled;
+	struct bw_http_request *next;
 };
 
 struct bw_http;
+/* Starts its thread.  -EINVAL and a sentence when the CA file cannot be read. */
 int bw_http_new(const struct bw_s3_config *config, struct bw_http **ret, char *why, size_t why_len)
 	bw_must_check;
 void bw_http_submit(struct bw_http *h, struct bw_http_request *r);
-void bw_http_cancel(struct bw_http *h, struct bw_http_request *r);	/* lent; done() runs soon, never inside */
+/*
+ * A hint: done() runs soon, never inside, with CANCELLED or, when it was sent, LATE.  Nothing happens to a request
+ * whose done() has begun; the caller sees to it that it exists.
+ */
+void bw_http_cancel(struct bw_http *h, struct bw_http_request *r);
 void bw_http_request_done(struct bw_http_request *r);	/* drops blobs; url and headers stay the caller's */
 /* Ends what is lent (CANCELLED, or LATE when it was sent), joins, frees.  NULL is fine. */
 void bw_http_free(struct bw_http *h);

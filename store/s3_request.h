@@ -51,11 +51,20 @@ enum bw_s3_remedy {
 
 /*
  * The outcome of r for an op of this kind, by what is known about the state of the store: a request that may
- * have been applied is UNKNOWN, never guessed from a status.  *a is corrected when the remedy says so.  error is
- * for detail.
+ * have been applied is UNKNOWN, never guessed from a status.  *a is corrected when the remedy says so.  *error is
+ * filled in from the answer's body.
+ *
+ * EXISTS says that the key is taken, not by whom: a put may have been sent twice, by curl over a connection that
+ * turned out dead or by a network that delivers twice, and then it is our own first one that refuses the second.
+ * The commit protocol reads what is there.
  */
 enum bw_outcome bw_s3_classify(enum bw_op_kind kind, bool if_absent, const struct bw_http_request *r,
 			       int64_t wall_s, struct bw_s3_address *a, struct bw_s3_error *error,
 			       enum bw_s3_remedy *ret_remedy);
+
+/* -errno that goes with the outcome, or 0. */
+int bw_s3_errno(enum bw_outcome outcome, const struct bw_http_request *r, const struct bw_s3_error *error);
+/* For the log: status, code, request id, or why there is no answer.  Never a secret. */
+void bw_s3_detail(const struct bw_http_request *r, const struct bw_s3_error *error, char *ret, size_t ret_len);
 
 #endif

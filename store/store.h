@@ -37,7 +37,7 @@
 enum bw_outcome {
 	BW_OK,
 	BW_EXISTS,		/* put if_absent: the key is taken; nothing was changed */
-	BW_NOT_FOUND,		/* get, delete: there is no such object */
+	BW_NOT_FOUND,		/* get: there is no such object; delete: the same, but a store may say OK */
 	BW_THROTTLED,		/* nothing was applied; ask again more slowly */
 	BW_DENIED,		/* nothing was applied; permissions or credentials */
 	BW_FULL,		/* nothing was applied; out of space or quota */

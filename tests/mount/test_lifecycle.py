@@ -112,12 +112,6 @@ class Command(bw.TestCase):
         self.assertEqual(self.run_mount(stream.url).returncode, 1)
         self.assertFalse(os.path.ismount(mnt))
 
-    def test_s4_a_scheme_of_another_release(self):
-        done = self.run_mount("s3://bucket/prefix", self.folder("mnt"))
-        self.assertIn(done.returncode, (1, 32))
-        self.assertIn("file://", done.stderr)
-        self.assertEqual(done.stderr.count("\n"), 1)
-
     def test_s4_no_stream(self):
         """S4: exit 32 for a store that is not there, is empty, or is something else."""
         mnt, empty = self.folder("mnt"), self.folder("empty")

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "store/s3.h"
 #include "tests/support/stores.h"
 
 #include <criterion/criterion.h>
@@ -72,8 +73,16 @@ Test(open, says_in_a_sentence_what_is_wrong)
 	char dir[BW_TMPDIR_MAX], text[512], why[256];
 	struct bw_store *s = NULL;
 
-	cr_assert_eq(open_url("s3://bucket/prefix", &config, &s, why), -EOPNOTSUPP);
-	cr_assert_not_null(strstr(why, "file://"), "%s", why);
+	struct bw_s3_config s3 = {.endpoint = "http://127.0.0.1:1", .ca = "/no/such/file"};
+
+	cr_assert_eq(open_url("s3://-b/prefix", &config, &s, why), -EINVAL);
+	cr_assert_not_null(strstr(why, "bucket"), "%s", why);
+	config.s3 = &s3;
+	cr_assert_eq(open_url("s3://bucket", &config, &s, why), -EINVAL);
+	cr_assert_not_null(strstr(why, "/no/such/file"), "%s", why);
+	s3.endpoint[0] = 'x';
+	cr_assert_eq(open_url("s3://bucket", &config, &s, why), -EINVAL);
+	cr_assert_not_null(strstr(why, "endpoint"), "%s", why);
 	bw_test_tmpdir(dir);
 	snprintf(text, sizeof(text), "file://%s/missing", dir);
 	cr_assert_eq(open_url(text, &config, &s, why), -ENOENT);

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One request and its answer.  It moves between threads (who starts it, a worker that reads and hashes
+ * the body, the credentials' thread, the HTTP loop) but is on one of them at a time; only its state and the mark
+ * of cancel() are shared, under the store's lock.
+ */
+#include "store/s3_priv.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HASH_HERE_MAX (16u << 10)	/* longer bodies are hashed by a worker */
+
+static void ask_credentials(struct bw_s3_exchange *x);
+
+static struct bw_s3_exchange *exchange_of(struct bw_task *task)
+{
+	return (struct bw_s3_exchange *)((char *)task - offsetof(struct bw_s3_exchange, task));
+}
+
+/* ---- The end ---------------------------------------------------------------------------------- */
+
+static bool set_state(struct bw_s3_exchange *x, enum bw_s3_exchange_state state)
+{
+	BW_LOCK_SCOPE(&x->s->lock);
+	x->state = state;
+	return x->cancelled;
+}
+
+static void finish(struct bw_s3_exchange *x)
+{
+	bool was_cancelled = set_state(x, BW_S3_AT_REST);
+
+	/* A read that nobody waits for changed nothing, however far it came. */
+	if (was_cancelled && x->outcome == BW_UNREACHABLE)
+		x->outcome = BW_CANCELLED;
+	x->done(x);
+}
+
+static void run_finish(struct bw_task *task)
+{
+	finish(exchange_of(task));
+}
+
+/* Ends it before anything was sent; on another thread, for this one may still be inside start. */
+static void fail_later(struct bw_s3_exchange *x, enum bw_outcome outcome, int err)
+{
+	x->outcome = outcome;
+	x->err = err;
+	x->task.run = run_finish;
+	x->task.prio = x->prio;
+	bw_workq_push(x->s->workers, &x->task);
+}
+
+/* ---- Sending and hearing ---------------------------------------------------------------------- */
+
+static void on_answer(struct bw_http_request *r);
+
+static void send_signed(struct bw_s3_exchange *x)
+{
+	struct bw_http_request *r = &x->http;
+
+	r->body = x->from ? x->buf : x->bytes;
+	r->body_len = x->bytes_len;
+	r->expect = x->expect;
+	r->max = x->max;
+	r->prio = x->prio;
+	r->deadline_ns = x->deadline_ns;
+	r->done = on_answer;
+	r->ctx = x;
+	bw_lock(&x->s->lock);
+	bool is_cancelled = x->cancelled;
+
+	if (!is_cancelled) {
+		/* Under the lock, so that a cancel() finds it either not sent or in the loop's hands. */
+		x->state = BW_S3_LENT;
+		bw_http_submit(x->s->http, r);
+	}
+	bw_unlock(&x->s->lock);
+	if (is_cancelled)
+		fail_later(x, BW_CANCELLED, 0);
+}
+
+static void sign_and_send(struct bw_s3_exchange *x)
+{
+	struct bw_s3 *s = x->s;
+
+	bw_lock(&s->lock);
+	x->address = s->address;
+	bw_unlock(&s->lock);
+	x->call.headers = x->headers;
+	x->call.headers_n = x->headers_n;
+	x->call.payload_sha256 = x->sha256;
+	bw_s3_request_clear(&x->http);
+	int err = bw_s3_request_make(&x->address, x->creds, bw_wall_ms() / 1000, &x->call, &x->http);
+
+	if (err)
+		fail_later(x, BW_UNREACHABLE, err);
+	else
+		send_signed(x);
+}
+
+static void learn(struct bw_s3 *s, enum bw_s3_remedy remedy, const struct bw_s3_address *a)
+{
+	bw_lock(&s->lock);
+	if (remedy == BW_S3_MOVED) {
+		memcpy(s->address.host, a->host, sizeof(a->host));
+		memcpy(s->address.bucket_path, a->bucket_path, sizeof(a->bucket_path));
+		memcpy(s->address.region, a->region, sizeof(a->region));
+	} else {
+		s->address.skew_s = a->skew_s;
+	}
+	bw_unlock(&s->lock);
+	if (remedy == BW_S3_MOVED)
+		bw_log(s->log, BW_LOG_WARN, "store_moved", "host=%s region=%s", a->host, a->region);
+	else
+		bw_log(s->log, BW_LOG_WARN, "clock_skew", "seconds=%lld", (long long)a->skew_s);
+}
+
+/* True when it was sent again. */
+static bool remedied(struct bw_s3_exchange *x, enum bw_s3_remedy remedy, const struct bw_s3_address *a)
+{
+	struct bw_creds *creds = x->creds;
+
+	if (remedy == BW_S3_NONE || (x->remedies & 1u << remedy))
+		return false;
+	x->remedies |= 1u << remedy;
+	bw_http_request_done(&x->http);
+	if (remedy == BW_S3_EXPIRED) {
+		bw_cred_chain_refused(x->s->creds, creds);
+		x->creds = NULL;
+		bw_creds_unref(creds);
+		ask_credentials(x);
+	} else {
+		learn(x->s, remedy, a);
+		sign_and_send(x);
+	}
+	return true;
+}
+
+static void on_answer(struct bw_http_request *r)
+{
+	struct bw_s3_exchange *x = r->ctx;
+	struct bw_s3_address a = x->address;
+	enum bw_s3_remedy remedy;
+	bool was_cancelled = set_state(x, BW_S3_PREPARING);
+
+	bw_s3_request_clear(r);
+	x->outcome = bw_s3_classify(x->kind, x->if_absent, r, bw_wall_ms() / 1000, &a, &x->error,
+				    &remedy);
+	x->err = bw_s3_errno(x->outcome, r, &x->error);
+	bw_s3_detail(r, &x->error, x->detail, sizeof(x->detail));
+	if (was_cancelled || !remedied(x, remedy, &a))
+		finish(x);
+}
+
+/* ---- Credentials and body --------------------------------------------------------------------- */
+
+static void on_credentials(struct bw_cred_wait *w, int err, struct bw_creds *creds, const char *why)
+{
+	struct bw_s3_exchange *x =
+		(struct bw_s3_exchange *)((char *)w - offsetof(struct bw_s3_exchange, wait));
+
+	if (err) {
+		snprintf(x->detail, sizeof(x->detail), "%s", why);
+		fail_later(x, err == -BW_E_STOPPING ? BW_CANCELLED : BW_DENIED, 0);
+		return;
+	}
+	x->creds = creds;
+	sign_and_send(x);
+}
+
+static void ask_credentials(struct bw_s3_exchange *x)
+{
+	x->wait.done = on_credentials;
+	if (bw_cred_chain_get(x->s->creds, &x->wait, &x->creds))
+		sign_and_send(x);
+}
+
+static int read_body(struct bw_s3_exchange *x)
+{
+	if (!x->from)
+		return 0;
+	x->buf = malloc(x->bytes_len ? x->bytes_len : 1);
+	if (!x->buf)
+		return -ENOMEM;
+	return x->from->read(x->from, x->from_off, x->buf, x->bytes_len);
+}
+
+static void run_prepare(struct bw_task *task)
+{
+	struct bw_s3_exchange *x = exchange_of(task);
+	int err;
+
+	if (set_state(x, BW_S3_PREPARING) || bw_now() >= x->deadline_ns) {
+		x->outcome = BW_CANCELLED;
+		finish(x);
+		return;
+	}
+	err = read_body(x);
+	if (err) {
+		x->outcome = BW_UNREACHABLE;
+		x->err = err;
+		snprintf(x->detail, sizeof(x->detail), "the body cannot be read");
+		finish(x);
+		return;
+	}
+	bw_sha256_hex(x->from ? x->buf : x->bytes, x->bytes_len, x->sha256);
+	ask_credentials(x);
+}
+
+/* ---- For the owner ---------------------------------------------------------------------------- */
+
+void bw_s3_exchange_start(struct bw_s3_exchange *x)
+{
+	bw_lock(&x->s->lock);
+	x->state = BW_S3_PREPARING;
+	x->cancelled = false;
+	bw_unlock(&x->s->lock);
+	x->remedies = 0;
+	x->err = 0;
+	x->detail[0] = 0;
+	x->http.retry_after_ns = 0;
+	memset(&x->error, 0, sizeof(x->error));
+	if (x->from || x->bytes_len > HASH_HERE_MAX) {
+		x->task.run = run_prepare;
+		x->task.prio = x->prio;
+		bw_workq_push(x->s->workers, &x->task);
+		return;
+	}
+	bw_sha256_hex(x->bytes, x->bytes_len, x->sha256);
+	ask_credentials(x);
+}
+
+void bw_s3_exchange_cancel_locked(struct bw_s3_exchange *x)
+{
+	if (x->state == BW_S3_AT_REST)
+		return;
+	x->cancelled = true;
+	if (x->state == BW_S3_LENT)
+		bw_http_cancel(x->s->http, &x->http);
+}
+
+void bw_s3_exchange_clear(struct bw_s3_exchange *x)
+{
+	bw_http_request_done(&x->http);
+	bw_s3_request_clear(&x->http);
+	bw_creds_unref(x->creds);
+	x->creds = NULL;
+	free(x->buf);
+	x->buf = NULL;
+}
+
+void bw_s3_exchange_to_op(const struct bw_s3_exchange *x, struct bw_op *op)
+{
+	op->outcome = x->outcome;
+	op->err = x->err;
+	op->retry_after_ns = x->http.retry_after_ns > 0 ? x->http.retry_after_ns : 0;
+	snprintf(op->detail, sizeof(op->detail), "%s", x->detail);
+}

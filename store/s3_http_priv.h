@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One transfer of the HTTP loop: an easy handle and what its callbacks gather.  Private to store/s3_http*.c.
+ * Touched by the loop's thread only.
+ */
+#ifndef BW_STORE_S3_HTTP_PRIV_H
+#define BW_STORE_S3_HTTP_PRIV_H
+
+#include "store/base/buf.h"
+#include "store/s3_http.h"
+
+#define BW_HTTP_WORDS 256	/* CURL_ERROR_SIZE */
+
+struct curl_slist;
+
+struct bw_transfer {
+	void *easy;			/* CURL */
+	struct bw_http_request *r;	/* NULL: idle */
+	struct curl_slist *headers;
+	struct bw_transfer *next;	/* in the list of idle ones */
+	size_t sent;			/* of the body, as curl took it */
+	bool connected;			/* the request began to leave */
+	bool answering;			/* the first byte of a final answer was seen */
+	bool failed;			/* by a callback, as r->end says */
+	uint64_t moved, mark;		/* bytes both ways; as it was at since_ns */
+	int64_t since_ns;
+	size_t got;			/* bytes of the answer's body in place */
+	struct bw_buf unsized;		/* a body whose length was not told */
+	char words[BW_HTTP_WORDS];
+};
+
+/* What is the same for all of them; false: no memory. */
+bool bw_transfer_begin(struct bw_transfer *t, const struct bw_s3_config *config,
+		       struct bw_http_request *r, int64_t now);
+/* Bytes came too slowly for too long. */
+bool bw_transfer_is_slow(struct bw_transfer *t, int64_t now);
+/* Whether anything of the request left. */
+bool bw_transfer_was_sent(const struct bw_transfer *t);
+/* Fills in the result of t->r by a CURLcode; t is idle then and may begin again.  Does not call done(). */
+void bw_transfer_end(struct bw_transfer *t, int code);
+/* The same for one the loop cut short. */
+void bw_transfer_cut(struct bw_transfer *t, enum bw_http_end end, const char *words);
+
+/* A header field, without its line end, into the fields of r. */
+void bw_http_header(struct bw_http_request *r, const char *line, size_t len);
+
+#endif

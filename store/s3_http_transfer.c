@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/s3_http_priv.h"
+
+#include <curl/curl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RECEIVE_BUFFER (512L << 10)
+#define SEND_BUFFER (512L << 10)
+#define IDLE_S 60L		/* stores close idle connections after about as long */
+
+_Static_assert(BW_HTTP_WORDS >= CURL_ERROR_SIZE, "curl writes that much");
+
+static void fail(struct bw_transfer *t, enum bw_http_end end)
+{
+	t->failed = true;
+	t->r->end = end;
+}
+
+static void forget_answer(struct bw_transfer *t)
+{
+	struct bw_http_request *r = t->r;
+
+	r->status = 0;
+	r->content_length = r->range_first = r->range_total = r->date_s = r->modified_s = -1;
+	r->retry_after_ns = -1;
+	r->etag[0] = r->request_id[0] = r->region[0] = r->location[0] = 0;
+}
+
+/* ---- What curl calls -------------------------------------------------------------------------- */
+
+static int on_connected(void *ctx, char *ip, char *local_ip, int port, int local_port)
+{
+	struct bw_transfer *t = ctx;
+
+	(void)ip, (void)local_ip, (void)port, (void)local_port;
+	t->connected = true;
+	t->since_ns = bw_now();
+	return CURL_PREREQFUNC_OK;
+}
+
+static size_t on_read(char *to, size_t size, size_t n, void *ctx)
+{
+	struct bw_transfer *t = ctx;
+	size_t left = t->r->body_len - t->sent;
+	size_t take = size * n < left ? size * n : left;
+
+	if (take)
+		memcpy(to, t->r->body + t->sent, take);
+	t->sent += take;
+	t->moved += take;
+	if (t->sent == t->r->body_len)
+		t->since_ns = bw_now();	/* from here on the store thinks */
+	return take;
+}
+
+/* curl found a kept connection dead before anything came back over it, and sends again. */
+static int on_seek(void *ctx, curl_off_t off, int whence)
+{
+	struct bw_transfer *t = ctx;
+
+	if (whence != SEEK_SET || off < 0 || (size_t)off > t->r->body_len)
+		return CURL_SEEKFUNC_FAIL;
+	t->sent = (size_t)off;
+	return CURL_SEEKFUNC_OK;
+}
+
+static size_t on_header(char *line, size_t size, size_t n, void *ctx)
+{
+	struct bw_transfer *t = ctx;
+	size_t len = size * n;
+	int status;
+
+	t->moved += len;
+	while (len && (line[len - 1] == '\n' || line[len - 1] == '\r'))
+		len--;
+	if (len > 5 && memcmp(line, "HTTP/", 5) == 0) {
+		/* The line is not NUL-terminated by promise. */
+		char copy[32];
+		snprintf(copy, sizeof(copy), "%.*s", (int)(len < 31 ? len : 31), line);
+		forget_answer(t);
+		if (sscanf(copy, "HTTP/%*s %d", &status) == 1)
+			t->r->status = status;
+		if (!t->answering && t->r->status >= 200) {
+			t->answering = true;
+			t->since_ns = bw_now();
+			t->mark = t->moved;
+		}
+	} else if (len) {
+		bw_http_header(t->r, line, len);
+	}
+	return size * n;
+}
+
+/* Room for the body of a good answer, once its status and length are known. */
+static bool make_room(struct bw_transfer *t)
+{
+	struct bw_http_request *r = t->r;
+	bool is_known = r->content_length >= 0 || r->expect != SIZE_MAX;
+	size_t len = r->content_length >= 0 ? (size_t)r->content_length : r->expect;
+
+	if (!is_known)
+		return true;
+	if (len > r->max) {
+		fail(t, BW_HTTP_TOO_LONG);
+		return false;
+	}
+	r->blob = bw_blob_new(len);
+	if (!r->blob)
+		fail(t, BW_HTTP_NO_MEMORY);
+	return r->blob != NULL;
+}
+
+static bool add_good(struct bw_transfer *t, const void *bytes, size_t len)
+{
+	struct bw_http_request *r = t->r;
+
+	if (!t->got && !make_room(t))
+		return false;
+	if (r->blob) {
+		if (len > r->blob->len - t->got) {
+			fail(t, BW_HTTP_TOO_LONG);
+			return false;
+		}
+		memcpy(r->blob->bytes + t->got, bytes, len);
+		return true;
+	}
+	bw_buf_add(&t->unsized, bytes, len);
+	if (bw_buf_err(&t->unsized))
+		fail(t, bw_buf_err(&t->unsized) == -ENOSPC ? BW_HTTP_TOO_LONG : BW_HTTP_NO_MEMORY);
+	return !t->failed;
+}
+
+/* What is beyond the limit is read and dropped: the status counts, and the connection is kept. */
+static void add_error(struct bw_transfer *t, const void *bytes, size_t len)
+{
+	size_t room = t->got < BW_HTTP_ERROR_MAX ? BW_HTTP_ERROR_MAX - t->got : 0;
+
+	t->unsized.max = BW_HTTP_ERROR_MAX;
+	bw_buf_add(&t->unsized, bytes, len < room ? len : room);
+}
+
+static size_t on_write(char *bytes, size_t size, size_t n, void *ctx)
+{
+	struct bw_transfer *t = ctx;
+	size_t len = size * n;
+
+	t->moved += len;
+	if (t->r->status < 200 || t->r->status > 299)
+		add_error(t, bytes, len);
+	else if (len && !add_good(t, bytes, len))
+		return CURL_WRITEFUNC_ERROR;
+	t->got += len;
+	return len;
+}
+
+/* ---- Begin ------------------------------------------------------------------------------------ */
+
+/* True when one of the options could not be set: memory is short. */
+static bool set_connection(CURL *easy, const struct bw_s3_config *config, const char *url)
+{
+	CURLcode bad = CURLE_OK;
+
+	/* Each connection asks for addresses anew and shuffles them, so they spread over all. */
+	bad |= curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, 0L);
+	curl_easy_setopt(easy, CURLOPT_DNS_SHUFFLE_ADDRESSES, 1L);
+	bad |= curl_easy_setopt(easy, CURLOPT_URL, url);
+	bad |= curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);	/* as it was signed */
+	bad |= curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR,
+				strncmp(url, "http://", 7) == 0 ? "http" : "https");
+	bad |= curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	bad |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	bad |= curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
+	bad |= curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+	bad |= curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 15L);
+	bad |= curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 5L);
+	bad |= curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
+	bad |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(BW_HTTP_CONNECT_NS / BW_MS));
+	bad |= curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, IDLE_S);
+	bad |= curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	bad |= curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	if (config->ca[0])
+		bad |= curl_easy_setopt(easy, CURLOPT_CAINFO, config->ca);
+	if (config->no_verify_tls) {
+		bad |= curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
+		bad |= curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
+	}
+	return bad != CURLE_OK;
+}
+
+static bool set_method(CURL *easy, const struct bw_http_request *r)
+{
+	CURLcode bad = CURLE_OK;
+
+	if (strcmp(r->method, "PUT") == 0) {
+		bad |= curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
+		bad |= curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
+		bad |= curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)r->body_len);
+	} else if (strcmp(r->method, "POST") == 0) {
+		bad |= curl_easy_setopt(easy, CURLOPT_POST, 1L);
+		bad |= curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body_len);
+	} else if (strcmp(r->method, "HEAD") == 0) {
+		bad |= curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+	} else if (strcmp(r->method, "GET") != 0) {
+		bad |= curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, r->method);
+	}
+	return bad != CURLE_OK;
+}
+
+static bool set_callbacks(struct bw_transfer *t)
+{
+	CURL *easy = t->easy;
+	CURLcode bad = CURLE_OK;
+
+	bad |= curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
+	bad |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->words);
+	bad |= curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_connected);
+	bad |= curl_easy_setopt(easy, CURLOPT_PREREQDATA, t);
+	bad |= curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+	bad |= curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
+	bad |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_write);
+	bad |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
+	bad |= curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
+	bad |= curl_easy_setopt(easy, CURLOPT_READDATA, t);
+	bad |= curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
+	bad |= curl_easy_setopt(easy, CURLOPT_SEEKDATA, t);
+	return bad != CURLE_OK;
+}
+
+static bool add_header(struct bw_transfer *t, const char *line)
+{
+	struct curl_slist *all = curl_slist_append(t->headers, line);
+
+	if (all)
+		t->headers = all;
+	return all != NULL;
+}
+
+static bool set_headers(struct bw_transfer *t)
+{
+	const struct bw_http_request *r = t->r;
+	bool has_type = false;
+
+	for (size_t i = 0; i < r->headers_n; i++) {
+		has_type |= strncasecmp(r->headers[i], "Content-Type:", 13) == 0;
+		if (!add_header(t, r->headers[i]))
+			return true;
+	}
+	/* Nothing that curl would add of its own: a 100-continue costs a round trip. */
+	if (!add_header(t, "Expect:") || !add_header(t, "Accept:"))
+		return true;
+	if (!has_type && !add_header(t, "Content-Type:"))
+		return true;
+	return curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers) != CURLE_OK;
+}
+
+bool bw_transfer_begin(struct bw_transfer *t, const struct bw_s3_config *config,
+		       struct bw_http_request *r, int64_t now)
+{
+	t->r = r;
+	t->sent = t->got = 0;
+	t->connected = t->answering = t->failed = false;
+	t->moved = t->mark = 0;
+	t->since_ns = now;
+	t->words[0] = 0;
+	bw_buf_init(&t->unsized, r->max);
+	forget_answer(t);
+	curl_easy_reset(t->easy);
+	return !set_connection(t->easy, config, r->url) && !set_method(t->easy, r) &&
+	       !set_callbacks(t) && !set_headers(t);
+}
+
+/* ---- Progress and end ------------------------------------------------------------------------- */
+
+bool bw_transfer_is_slow(struct bw_transfer *t, int64_t now)
+{
+	const char *method = t->r->method;
+	bool is_read = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
+	bool thinks = t->connected && !t->answering && t->sent == t->r->body_len;
+	int64_t limit = thinks && !is_read ? BW_HTTP_THINK_NS : BW_HTTP_SLOW_NS;
+
+	if (t->moved - t->mark >= BW_HTTP_SLOW_BYTES) {
+		t->mark = t->moved;
+		t->since_ns = now;
+	}
+	return now - t->since_ns >= limit;
+}
+
+bool bw_transfer_was_sent(const struct bw_transfer *t)
+{
+	long bytes = 0;
+
+	return t->connected &&
+	       (curl_easy_getinfo(t->easy, CURLINFO_REQUEST_SIZE, &bytes) != CURLE_OK || bytes > 0);
+}
+
+/* The body of a whole answer, to where its reader looks for it. */
+static void settle_body(struct bw_transfer *t)
+{
+	struct bw_http_request *r = t->r;
+	bool is_good = r->status >= 200 && r->status <= 299;
+	struct bw_blob **to = is_good ? &r->blob : &r->error;
+	size_t len;
+
+	if (*to) {
+		/* A length that was told only by who asked. */
+		if (t->got < (*to)->len)
+			(*to)->len = t->got;
+		return;
+	}
+	void *bytes = bw_buf_take(&t->unsized, &len);
+
+	*to = bytes ? bw_blob_take(bytes, len) : bw_blob_new(0);
+	if (!*to && is_good)
+		r->end = BW_HTTP_NO_MEMORY;
+}
+
+static void go_idle(struct bw_transfer *t)
+{
+	curl_slist_free_all(t->headers);
+	t->headers = NULL;
+	bw_buf_done(&t->unsized);
+	t->r = NULL;
+}
+
+void bw_transfer_cut(struct bw_transfer *t, enum bw_http_end end, const char *words)
+{
+	struct bw_http_request *r = t->r;
+
+	r->end = end;
+	snprintf(r->detail, sizeof(r->detail), "%s", words);
+	bw_blob_unref(r->blob);
+	r->blob = NULL;
+	go_idle(t);
+}
+
+void bw_transfer_end(struct bw_transfer *t, int code)
+{
+	struct bw_http_request *r = t->r;
+
+	if (code == CURLE_OK && r->status >= 200) {
+		r->end = BW_HTTP_ANSWERED;
+		r->detail[0] = 0;
+		settle_body(t);
+		go_idle(t);
+	} else if (t->failed) {
+		bw_transfer_cut(t, r->end, r->end == BW_HTTP_TOO_LONG ? "the answer is too long"
+								      : "no memory for the answer");
+	} else {
+		bw_transfer_cut(t, bw_transfer_was_sent(t) ? BW_HTTP_LOST : BW_HTTP_NOT_SENT,
+				t->words[0] ? t->words : curl_easy_strerror((CURLcode)code));
+	}
+}
