@@ -35,6 +35,7 @@ struct child {
 	/* Under r->lock: */
 	bool asleep, waits, cancelled;
 	struct child *prev, *next;
+	struct bw_delete_item items[];	/* DELETE_MANY: those of this attempt */
 };
 
 struct retry {
@@ -54,6 +55,67 @@ struct retry {
 
 static void done(struct bw_op *op);
 
+/* ---- Items of a DELETE_MANY: each is repeated, and concluded, by itself --------------------- */
+
+static bool is_open(const struct bw_delete_item *item)
+{
+	return item->outcome == BW_THROTTLED || item->outcome == BW_UNREACHABLE ||
+	       item->outcome == BW_UNKNOWN;
+}
+
+static void items_begin(struct bw_op *p)
+{
+	for (size_t i = 0; p->kind == BW_OP_DELETE_MANY && i < p->items_n; i++)
+		p->items[i].outcome = BW_UNREACHABLE;
+}
+
+static void items_pick(struct child *c)
+{
+	const struct bw_op *p = c->parent;
+
+	c->op.items = c->items;
+	c->op.items_n = 0;
+	for (size_t i = 0; i < p->items_n; i++)
+		if (is_open(&p->items[i]))
+			c->items[c->op.items_n++] = p->items[i];
+}
+
+static enum bw_outcome item_concluded(const struct child *c, enum bw_outcome before,
+				      enum bw_outcome now)
+{
+	switch (now) {
+	case BW_CANCELLED:
+		return c->attempts > 1 ? before : now;
+	case BW_THROTTLED:
+	case BW_DENIED:
+	case BW_FULL:
+	case BW_UNREACHABLE:
+		return before == BW_UNKNOWN ? before : now;
+	default:
+		return now;
+	}
+}
+
+/* The outcome of the attempt becomes one that calls for another as long as an item does. */
+static void items_settle(struct child *c)
+{
+	struct bw_op *p = c->parent;
+	const struct bw_delete_item *from = c->items;
+
+	for (size_t i = 0; i < p->items_n; i++)
+		if (is_open(&p->items[i]))
+			p->items[i].outcome =
+				item_concluded(c, p->items[i].outcome, (from++)->outcome);
+	if (c->op.outcome == BW_CANCELLED)
+		return;		/* no time is left, whatever calls for more of it */
+	c->op.outcome = bw_delete_worst(p->items, p->items_n);
+	for (size_t i = 0; i < p->items_n; i++)
+		if (is_open(&p->items[i]))
+			c->op.outcome = p->items[i].outcome;
+}
+
+/* ---- Attempts ------------------------------------------------------------------------------- */
+
 static void send(struct child *c)
 {
 	const struct bw_op *p = c->parent;
@@ -66,8 +128,8 @@ static void send(struct child *c)
 	c->op.offset = p->offset;
 	c->op.length = p->length;
 	c->op.max = p->max;
-	c->op.items = p->items;
-	c->op.items_n = p->items_n;
+	if (p->kind == BW_OP_DELETE_MANY)
+		items_pick(c);
 	c->op.done = done;
 	c->op.ctx = c;
 	bw_store_submit(c->r->store.next, &c->op);
@@ -121,6 +183,8 @@ static void finish(struct child *c)
 	conclude(c);
 	answer_take(&a, &c->op);
 	answer_give(&a, p);
+	if (p->kind == BW_OP_DELETE_MANY)
+		p->outcome = bw_delete_worst(p->items, p->items_n);
 	p->blob = c->op.blob;
 	p->listing = c->op.listing;
 	p->object_size = c->op.object_size;
@@ -290,7 +354,10 @@ static void done(struct bw_op *op)
 	struct retry *r = c->r;
 
 	c->attempts++;
-	c->in_doubt |= op->outcome == BW_UNKNOWN;
+	if (op->kind == BW_OP_DELETE_MANY)
+		items_settle(c);
+	else
+		c->in_doubt |= op->outcome == BW_UNKNOWN;
 	if (may_repeat(c)) {
 		answer_take(&c->last, op);
 		if (sleep_on_it(c))
@@ -328,9 +395,11 @@ static void run_short_of_memory(struct bw_task *task)
 static void submit(struct bw_store *s, struct bw_op *op)
 {
 	struct retry *r = (struct retry *)s;
-	struct child *c = calloc(1, sizeof(*c));
+	size_t items_n = op->kind == BW_OP_DELETE_MANY ? op->items_n : 0;
+	struct child *c = calloc(1, sizeof(*c) + items_n * sizeof(c->items[0]));
 
 	bw_gate_enter(&r->gate);
+	items_begin(op);
 	if (!c) {
 		bw_op_fail(op, BW_UNREACHABLE, -ENOMEM);
 		bw_op_queue(op, r->q, run_short_of_memory, 0);

@@ -548,3 +548,49 @@ EACH_STORE(delete_many)
 	}
 	cr_assert(bw_test_holds(s, "kept", "x", 1));
 }
+
+EACH_STORE(delete_many_of_one_and_of_all)
+{
+	enum { N = 300 };
+	static struct bw_delete_item items[BW_DELETE_MANY_MAX];
+	static char keys[BW_DELETE_MANY_MAX][24];
+	struct bw_op op;
+
+	for (int i = 0; i < BW_DELETE_MANY_MAX; i++) {
+		snprintf(keys[i], sizeof(keys[i]), "many/%04d", i);
+		items[i] = (struct bw_delete_item){.key = keys[i], .outcome = BW_CORRUPT};
+	}
+	for (int i = 0; i < N; i++)
+		expect(t, bw_test_put(s, keys[i], "x", 1, true), BW_OK);
+	bw_op_delete_many(&op, items, 1);
+	expect(t, bw_store_sync(s, &op), BW_OK);
+	expect(t, items[1].outcome, BW_CORRUPT);
+	bw_op_list(&op, "many/", "", 1000);
+	expect(t, bw_store_sync(s, &op), BW_OK);
+	cr_assert_eq(op.listing->n, N - 1);
+	bw_op_done(&op);
+	bw_op_delete_many(&op, items, BW_DELETE_MANY_MAX);
+	expect(t, bw_store_sync(s, &op), BW_OK);
+	for (int i = 0; i < BW_DELETE_MANY_MAX; i++)
+		expect(t, items[i].outcome, BW_OK);
+	bw_op_list(&op, "", "", 1000);
+	expect(t, bw_store_sync(s, &op), BW_OK);
+	cr_assert_eq(op.listing->n, 0);
+	bw_op_done(&op);
+}
+
+EACH_STORE(delete_many_past_its_deadline_deletes_nothing)
+{
+	struct bw_delete_item items[3] = {{.key = "a/1"}, {.key = "a/none"}, {.key = "b"}};
+	struct bw_op op;
+
+	expect(t, bw_test_put(s, "a/1", "x", 1, true), BW_OK);
+	expect(t, bw_test_put(s, "b", "x", 1, true), BW_OK);
+	bw_op_delete_many(&op, items, 3);
+	op.deadline_ns = bw_now() - 1;
+	expect(t, bw_store_sync(s, &op), BW_CANCELLED);
+	for (size_t i = 0; i < 3; i++)
+		expect(t, items[i].outcome, BW_CANCELLED);
+	cr_assert(bw_test_holds(s, "a/1", "x", 1));
+	cr_assert(bw_test_holds(s, "b", "x", 1));
+}
