@@ -24,6 +24,19 @@
 #define INIT_LIMIT_NS (30 * BW_SEC)
 #define READ_AHEAD_KB 1024
 
+/*
+ * What a thread did before it replied has happened before the next request of the caller: the kernel
+ * orders them, which ThreadSanitizer cannot see.
+ */
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#define SEND_ORDER(session) __tsan_release(session)
+#define RECEIVE_ORDER(session) __tsan_acquire(session)
+#else
+#define SEND_ORDER(session) ((void)(session))
+#define RECEIVE_ORDER(session) ((void)(session))
+#endif
+
 static void woken(int sig)
 {
 	(void)sig;
@@ -67,8 +80,11 @@ static void *serve(void *arg)
 
 static ssize_t pass_read(int fd, void *buf, size_t len, void *userdata)
 {
-	(void)userdata;
-	return read(fd, buf, len);
+	struct bw_fs *fs = userdata;
+	ssize_t n = read(fd, buf, len);
+
+	RECEIVE_ORDER(fs->session);
+	return n;
 }
 
 static ssize_t pass_writev(int fd, struct iovec *iov, int count, void *userdata)
@@ -83,6 +99,7 @@ static ssize_t pass_writev(int fd, struct iovec *iov, int count, void *userdata)
 		flags |= PARALLEL_DIROPS;
 		memcpy(at, &flags, sizeof(flags));
 	}
+	SEND_ORDER(fs->session);
 	/* Not writev(): sanitizers look at the bytes once more after the call, and by then the caller may
 	 * have read them and closed its file, which frees them. */
 	return syscall(SYS_writev, fd, iov, count);
