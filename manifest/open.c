@@ -4,6 +4,7 @@
 #include "manifest/open_io.h"
 #include "manifest/open_search.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 /* A damaged answer is fetched again: it may have been damaged on the way. */
@@ -31,6 +32,8 @@ static int get_version(struct bw_versions *from, uint64_t version, struct bw_roo
 		if (!rc)
 			rc = bw_version_decode(s->stream, version, blob, ret);
 	}
+	if (rc == -BW_E_CORRUPT || rc == -BW_E_FORMAT_NEWER)
+		snprintf(s->io->detail, sizeof(s->io->detail), "version %" PRIu64, version);
 	return rc;
 }
 
