@@ -50,7 +50,8 @@ struct bw_cred_source {
 	/* 1: *out is filled in (its source is not); 0: not configured; -BW_E_DENIED with why; -BW_E_STOPPING; -ENOMEM. */
 	int (*fetch)(struct bw_cred_job *job, struct bw_creds *out);
 };
-extern const struct bw_cred_source bw_cred_environment;
+extern const struct bw_cred_source bw_cred_environment, bw_cred_web_identity, bw_cred_files, bw_cred_container,
+	bw_cred_instance;
 
 /* Sets why; answers -BW_E_DENIED.  Never with a secret among the arguments. */
 int bw_cred_fail(struct bw_cred_job *job, const char *fmt, ...) bw_printf_like(2, 3);

@@ -24,7 +24,7 @@ static const struct bw_cred_times usual_times = {
 };
 
 static const struct bw_cred_source *const sources[] = {
-	&bw_cred_environment,
+	&bw_cred_environment, &bw_cred_web_identity, &bw_cred_files, &bw_cred_container, &bw_cred_instance,
 };
 #define SOURCES (sizeof(sources) / sizeof(sources[0]))
 
