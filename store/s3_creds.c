@@ -247,7 +247,7 @@ static int64_t wake_locked(const struct bw_cred_chain *c, int64_t now, int64_t d
 	return expiring && due > now + WALL_NS ? now + WALL_NS : due;
 }
 
-/* True: the files that the credentials came from have changed. */
+/* True: the files that the credentials came from have changed.  The lock was open: anything else may have too. */
 static bool look_locked(struct bw_cred_chain *c)
 {
 	bw_unlock(&c->lock);
@@ -267,10 +267,12 @@ static void *run(void *arg)
 	while (!c->stopping) {
 		int64_t now = bw_now(), due = due_locked(c);
 
-		if (due <= now || (c->look && look_locked(c)))
+		if (due <= now)
 			round_locked(c);
-		else
+		else if (!c->look)
 			bw_cond_wait_until(&c->cond, &c->lock, wake_locked(c, now, due));
+		else if (look_locked(c))
+			round_locked(c);
 	}
 	while (c->waits) {
 		struct bw_cred_wait *waits = take_waits_locked(c);

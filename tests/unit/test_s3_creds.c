@@ -60,3 +60,31 @@ Test(s3_creds, nothing_configured_names_the_sources)
 			"container", "instance");
 	bw_test_rmtree(dir);
 }
+
+/* A look at the files is taken without the lock: what happens meanwhile must not be slept over. */
+Test(s3_creds, what_happens_while_it_looks)
+{
+	char dir[BW_TMPDIR_MAX], path[512], why[BW_CRED_WHY];
+
+	cred_world(dir);
+	snprintf(path, sizeof(path), "%s/credentials", dir);
+	FILE *f = fopen(path, "w");
+	cr_assert(f && fputs("[default]\naws_access_key_id = A\naws_secret_access_key = s\n", f) >= 0 &&
+		  fclose(f) == 0);
+	setenv("AWS_SHARED_CREDENTIALS_FILE", path, 1);
+	for (int i = 0; i < 1000; i++) {
+		struct bw_cred_chain *c = cred_chain("", NULL);
+		struct bw_creds *creds;
+
+		for (int k = 0; k < 4; k++) {
+			cr_assert_eq(cred_get(c, &creds, why), 0);
+			for (int64_t until = bw_now() + i % 100 * 1000; bw_now() < until;)
+				;	/* too short for sleeping: the look may be at any place */
+			if (k)
+				bw_cred_chain_refused(c, creds);
+			bw_creds_unref(creds);
+		}
+		bw_cred_chain_free(c);
+	}
+	bw_test_rmtree(dir);
+}

@@ -118,7 +118,7 @@ static void until(struct bw_cred_chain *c, const char *key_id)
 	bw_creds_unref(creds);
 }
 
-Test(s3_creds_files, rotation_on_disk, .fini = end, .timeout = 60)
+Test(s3_creds_files, rotation_on_disk, .fini = end)
 {
 	cred_world(home);
 	put("credentials", "[default]\naws_access_key_id = A\naws_secret_access_key = a\n");
@@ -139,7 +139,7 @@ Test(s3_creds_files, rotation_on_disk, .fini = end, .timeout = 60)
 }
 
 /* Looks take place only every so often, but after a refusal at once. */
-Test(s3_creds_files, refused_ones_are_read_again, .fini = end, .timeout = 60)
+Test(s3_creds_files, refused_ones_are_read_again, .fini = end)
 {
 	struct bw_cred_times times = cred_quick;
 	struct bw_cred_config config = {.profile = ""};
@@ -292,7 +292,7 @@ Test(s3_creds_files, stderr_of_a_process, .fini = end)
 }
 
 /* What a process leaves in the background may keep its output open; its end is its end. */
-Test(s3_creds_files, process_with_a_child_in_the_background, .fini = end, .timeout = 50)
+Test(s3_creds_files, process_with_a_child_in_the_background, .fini = end)
 {
 	cred_world(home);
 	put_process("sleep 55 & echo '{\"Version\":1,\"AccessKeyId\":\"Q\",\"SecretAccessKey\":\"q\"}'");
@@ -300,7 +300,7 @@ Test(s3_creds_files, process_with_a_child_in_the_background, .fini = end, .timeo
 }
 
 /* Freeing the chain kills a process that hangs, and its children; whoever waits is told. */
-Test(s3_creds_files, free_while_a_process_hangs, .fini = end, .timeout = 50)
+Test(s3_creds_files, free_while_a_process_hangs, .fini = end)
 {
 	struct cred_asker a;
 	char path[512];

@@ -61,7 +61,7 @@ static void until(struct bw_cred_chain *c, const char *key_id)
 }
 
 /* Half-way to their end, short-lived ones are renewed though nobody asks, and old ones serve meanwhile. */
-Test(s3_creds_renewal, before_they_expire, .fini = end, .timeout = 60)
+Test(s3_creds_renewal, before_they_expire, .fini = end)
 {
 	char a[256], b[256];
 	struct bw_script *s = world((struct bw_script_rule){.status = 200, .body = body(a, "A", 8000)});
@@ -96,7 +96,7 @@ Test(s3_creds_renewal, long_lived_ones_are_left_alone, .fini = end)
 }
 
 /* A source that fails to renew is asked again; the old ones serve until they expire; then the reason is told. */
-Test(s3_creds_renewal, that_fails, .fini = end, .timeout = 60)
+Test(s3_creds_renewal, that_fails, .fini = end)
 {
 	char a[256], b[256], why[BW_CRED_WHY];
 	struct bw_script *s = world((struct bw_script_rule){.status = 200, .body = body(a, "A", 3000)});
@@ -124,7 +124,7 @@ Test(s3_creds_renewal, that_fails, .fini = end, .timeout = 60)
 }
 
 /* A source with nothing newer is not asked faster and faster as the end comes near. */
-Test(s3_creds_renewal, with_nothing_newer, .fini = end, .timeout = 60)
+Test(s3_creds_renewal, with_nothing_newer, .fini = end)
 {
 	struct bw_cred_times times = cred_quick;
 	struct bw_cred_config config = {.profile = ""};
@@ -178,7 +178,7 @@ Test(s3_creds_renewal, refused, .fini = end)
 }
 
 /* A source that keeps failing is not asked by each of those who wait, one by one, as fast as they come. */
-Test(s3_creds_renewal, failures_are_paced, .fini = end, .timeout = 60)
+Test(s3_creds_renewal, failures_are_paced, .fini = end)
 {
 	struct bw_cred_times times = cred_quick;
 	struct bw_cred_config config = {.profile = ""};
@@ -216,7 +216,7 @@ static void *ask(void *arg)
 }
 
 /* Many who wait at once get the answer of one question. */
-Test(s3_creds_renewal, single_flight, .fini = end, .timeout = 60)
+Test(s3_creds_renewal, single_flight, .fini = end)
 {
 	char a[256];
 	struct bw_script *s = world((struct bw_script_rule){.status = 200, .body = body(a, "A", 3600 * 1000)});
@@ -244,7 +244,7 @@ Test(s3_creds_renewal, single_flight, .fini = end, .timeout = 60)
 }
 
 /* A source that hangs does not hold up whoever frees the chain: the server would hang for as long as we do. */
-Test(s3_creds_renewal, free_while_a_source_hangs, .fini = end, .timeout = 60)
+Test(s3_creds_renewal, free_while_a_source_hangs, .fini = end)
 {
 	struct bw_script *s = world((struct bw_script_rule){.hangs = true});
 	struct bw_cred_chain *c = cred_chain("", NULL);
