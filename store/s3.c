@@ -316,7 +316,11 @@ static void submit(struct bw_store *store, struct bw_op *op)
 
 	bw_gate_enter(&s->gate);
 	if (op->kind == BW_OP_DELETE_MANY) {
-		bw_s3_op_fail_later(s, op, BW_UNREACHABLE, -ENOTSUP);
+		bw_s3_delete_many(s, op);
+		return;
+	}
+	if (op->kind == BW_OP_PUT && op->body->size > s->part_size + s->part_size / 2) {
+		bw_s3_multipart_put(s, op);
 		return;
 	}
 	if (op->kind == BW_OP_GET && is_beyond(op)) {
