@@ -14,7 +14,8 @@
  * Outcomes.  Until the completion is sent nothing can have been applied, so whatever fails before it is
  * never UNKNOWN; after it only an answer that says what became of it counts.  A completion that finds no such
  * upload is UNKNOWN: the first copy of it may have succeeded and its answer been lost.  An upload of known
- * failure is aborted behind the op's back, for at most ABORT_NS; after UNKNOWN it is left alone, because an
+ * failure is aborted behind the op's back, for at most ABORT_NS, and once more when a part was cut off on its way:
+ * stores let one that arrives behind the abort bring the upload back.  After UNKNOWN it is left alone, because an
  * abort that races with a completion takes parts from under an object in some stores; a lifecycle rule finds it.
  *
  * Repetition.  Only filter_retry repeats requests, with one exception that is here: a part is sent at most
@@ -40,6 +41,7 @@
 #define TRIES 3u
 #define PAUSE_NS (100 * BW_MS)			/* before the second try; doubled before the third */
 #define ABORT_NS (5 * BW_SEC)
+#define ABORT_AGAIN_NS (500 * BW_MS)
 #define ANSWER_MAX (1u << 20)
 #define LIST_MAX (16u << 20)
 #define ID_MAX 1024
@@ -59,6 +61,8 @@ struct bw_s3_upload {
 	struct bw_s3_job job;
 	struct bw_s3 *s;
 	struct bw_op *op;	/* NULL once it was given back: during an abort */
+	enum bw_prio prio;
+	int64_t deadline_ns;
 	char key[BW_KEY_MAX + 1];
 	char query[3 * ID_MAX + 64];	/* "uploadId=..."; "" before there is one */
 	uint64_t part_size;
@@ -71,6 +75,7 @@ struct bw_s3_upload {
 	/* Under s->lock: */
 	bool failed;		/* op has the outcome */
 	bool completing;	/* from here on x says what became of it */
+	bool cut;		/* a part that was sent has no answer: it may arrive yet */
 	uint32_t next;		/* part to begin */
 	unsigned busy;
 	struct slot slots[SLOTS];
@@ -114,6 +119,31 @@ static void upload_free(struct bw_s3_upload *u)
 	free(u);
 }
 
+static void exchange_init(struct bw_s3_upload *u, struct bw_s3_exchange *x, enum bw_op_kind kind,
+			  const char *method, const char *query)
+{
+	*x = (struct bw_s3_exchange){.s = u->s,
+				     .kind = kind,
+				     .prio = u->prio,
+				     .deadline_ns = u->deadline_ns,
+				     .call = {.method = method, .key = u->key, .query = query},
+				     .expect = SIZE_MAX,
+				     .max = ANSWER_MAX,
+				     .ctx = u};
+}
+
+static void on_aborted(struct bw_s3_exchange *x);
+
+static void run_abort(struct bw_task *task)
+{
+	struct bw_s3_upload *u = (struct bw_s3_upload *)((char *)task - offsetof(struct bw_s3_upload, task));
+
+	exchange_init(u, &u->x, BW_OP_DELETE, "DELETE", u->query);
+	u->x.deadline_ns = bw_now() + ABORT_NS;
+	u->x.done = on_aborted;
+	bw_s3_exchange_start(&u->x);
+}
+
 static void on_aborted(struct bw_s3_exchange *x)
 {
 	struct bw_s3_upload *u = x->ctx;
@@ -122,21 +152,13 @@ static void on_aborted(struct bw_s3_exchange *x)
 	if (x->outcome != BW_OK && x->outcome != BW_NOT_FOUND)
 		bw_log(s->log, BW_LOG_DEBUG, "upload_left", "key=%s why=\"%s\"", u->key, x->detail);
 	bw_s3_exchange_clear(x);
+	if (u->cut) {
+		u->cut = false;
+		bw_workq_push_at(s->workers, &u->task, bw_now() + ABORT_AGAIN_NS);
+		return;
+	}
 	upload_free(u);
 	bw_gate_leave(&s->gate);
-}
-
-static void exchange_init(struct bw_s3_upload *u, struct bw_s3_exchange *x, enum bw_op_kind kind,
-			  const char *method, const char *query)
-{
-	*x = (struct bw_s3_exchange){.s = u->s,
-				     .kind = kind,
-				     .prio = u->op->prio,
-				     .deadline_ns = u->op->deadline_ns,
-				     .call = {.method = method, .key = u->key, .query = query},
-				     .expect = SIZE_MAX,
-				     .max = ANSWER_MAX,
-				     .ctx = u};
 }
 
 /* Gives the op back as it is; then, when there is something to abort, aborts it. */
@@ -148,12 +170,10 @@ static void finish(struct bw_s3_upload *u)
 
 	bw_s3_job_end(s, &u->job);
 	if (abort) {
-		exchange_init(u, &u->x, BW_OP_DELETE, "DELETE", u->query);
-		u->x.deadline_ns = bw_now() + ABORT_NS;
-		u->x.done = on_aborted;
 		u->op = NULL;
 		bw_gate_enter(&s->gate);
-		bw_s3_exchange_start(&u->x);
+		u->task = (struct bw_task){.run = run_abort, .prio = u->prio};
+		bw_workq_push(s->workers, &u->task);
 	} else {
 		upload_free(u);
 	}
@@ -234,10 +254,11 @@ static void cancel_locked(struct bw_s3_job *job)
 {
 	struct bw_s3_upload *u = (struct bw_s3_upload *)job;
 
-	if (!u->completing)
+	/* A beginning is heard out: it is short, and without the id there is nothing to abort. */
+	if (u->completing)
+		bw_s3_exchange_cancel_locked(&u->x);
+	else
 		fail_locked(u, BW_CANCELLED, 0);
-	bw_s3_exchange_cancel_locked(&u->x);
-	wake_locked(u->s->workers, &u->task);
 }
 
 /* ---- Memory --------------------------------------------------------------------------------- */
@@ -248,7 +269,7 @@ static void run_waited(struct bw_task *task)
 
 	bw_lock(&u->s->lock);
 	u->waits = false;
-	if (bw_now() >= u->op->deadline_ns)
+	if (bw_now() >= u->deadline_ns)
 		fail_locked(u, BW_CANCELLED, 0);
 	bw_unlock(&u->s->lock);
 	advance(u);
@@ -268,8 +289,8 @@ static void wait_locked(struct bw_s3_upload *u)
 	}
 	u->waits = true;
 	u->busy++;
-	u->task = (struct bw_task){.run = run_waited, .prio = u->op->prio};
-	bw_workq_push_at(u->s->workers, &u->task, u->op->deadline_ns);
+	u->task = (struct bw_task){.run = run_waited, .prio = u->prio};
+	bw_workq_push_at(u->s->workers, &u->task, u->deadline_ns);
 }
 
 /* A part larger than all there is goes when no other is there. */
@@ -329,7 +350,7 @@ static int64_t again_at(struct bw_s3_upload *u, const struct bw_s3_exchange *x, 
 	if (x->http.retry_after_ns > ns)
 		ns = x->http.retry_after_ns;
 	ns += bw_now();
-	return ns < u->op->deadline_ns ? ns : BW_NEVER;
+	return ns < u->deadline_ns ? ns : BW_NEVER;
 }
 
 /* When the part is to be sent again; BW_NEVER: it is done, or the upload has failed. */
@@ -365,12 +386,13 @@ static void on_part(struct bw_s3_exchange *x)
 
 	bw_lock(&u->s->lock);
 	int64_t due_ns = settle_part_locked(slot);
+	u->cut |= x->http.end == BW_HTTP_LOST || x->http.end == BW_HTTP_SLOW || x->http.end == BW_HTTP_LATE;
 	bw_unlock(&u->s->lock);
 	bw_s3_exchange_clear(x);	/* the bytes are gone before others may have their memory */
 	bw_lock(&u->s->lock);
 	bool again = due_ns != BW_NEVER && !u->failed;
 	if (again) {
-		slot->again = (struct bw_task){.run = run_part, .prio = u->op->prio};
+		slot->again = (struct bw_task){.run = run_part, .prio = u->prio};
 		bw_workq_push_at(u->s->workers, &slot->again, due_ns);
 	} else {
 		free_slot_locked(slot);
@@ -448,11 +470,15 @@ static enum bw_outcome judge(const struct bw_s3_upload *u, const struct bw_s3_ex
 {
 	/* The parts are not what they were: another upload may work. */
 	static const char *const anew[] = {"InvalidPart", "InvalidPartOrder", NULL};
+	/* Another change of the key came between, and the store gave this one up for it. */
+	static const char *const lost_race[] = {"ConditionalRequestConflict", "OperationAborted", NULL};
 
 	if (!strcmp(error->code, "NoSuchUpload"))
 		return BW_UNKNOWN;
 	if (is_one_of(error->code, anew))
 		return BW_UNREACHABLE;
+	if (is_one_of(error->code, lost_race))
+		return BW_THROTTLED;
 	if (!strcmp(error->code, "PreconditionFailed") && u->op->if_absent)
 		return BW_EXISTS;
 	if (x->outcome == BW_OK)	/* a failure that came behind the status */
@@ -487,7 +513,7 @@ static bool repeat_completion(struct bw_s3_upload *u, enum bw_outcome outcome)
 	bw_s3_exchange_clear(x);
 	BW_LOCK_SCOPE(&u->s->lock);
 	u->completing = false;
-	u->task = (struct bw_task){.run = run_complete, .prio = u->op->prio};
+	u->task = (struct bw_task){.run = run_complete, .prio = u->prio};
 	bw_workq_push_at(u->s->workers, &u->task, due_ns);
 	return true;
 }
@@ -567,7 +593,7 @@ static void advance(struct bw_s3_upload *u)
 		stop_locked(u);		/* what was just being started has not heard of it */
 	if (--u->busy == 0) {
 		/* Every part has arrived, or it failed and nothing is under way any more. */
-		u->task = (struct bw_task){.run = run_complete, .prio = u->op->prio};
+		u->task = (struct bw_task){.run = run_complete, .prio = u->prio};
 		bw_workq_push(s->workers, &u->task);
 	}
 	bw_unlock(&s->lock);
@@ -615,6 +641,8 @@ static int upload_new(struct bw_s3 *s, struct bw_op *op, struct bw_s3_upload **r
 		return part_size ? -ENOMEM : -EFBIG;
 	u->s = s;
 	u->op = op;
+	u->prio = op->prio;
+	u->deadline_ns = op->deadline_ns;
 	u->part_size = part_size;
 	u->parts_n = (uint32_t)((size + part_size - 1) / part_size);
 	u->next = 1;
