@@ -46,8 +46,10 @@ static int open_stream(struct bw_fs *fs, struct bw_root **ret_root, char *why, s
 
 	if (bw_url_parse(fs->url_text, &fs->url, why, why_len))
 		return BW_FS_USAGE;
-	if (bw_store_open(&fs->url, &config, &fs->store, why, why_len))
-		return BW_FS_MOUNT_FAILED;
+	int err = bw_store_open(&fs->url, &config, &fs->store, why, why_len);
+
+	if (err)
+		return err == -EINVAL ? BW_FS_USAGE : BW_FS_MOUNT_FAILED;
 	int64_t deadline = bw_now() + fs->o.io_timeout_ns;
 
 	if (bw_stream_open(fs->store, deadline, &fs->stream, ret_root, why, why_len))

@@ -2,6 +2,7 @@
 #include "manifest/open_io.h"
 
 #include "manifest/open_search.h"
+#include "store/s3.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -85,7 +86,11 @@ void bw_io_why(const struct bw_io *io, int err, const char *what, char *why, siz
 	const char *text = err == -ECANCELED || err == -ETIMEDOUT ? "the store did not answer in time" :
 								  bw_err_text(err, buf, sizeof(buf));
 
-	if (io->detail[0])
+	const char *advice = bw_s3_advice(io->detail);
+
+	if (advice)
+		snprintf(why, why_len, "%s: %s (%s)", what, advice, io->detail);
+	else if (io->detail[0])
 		snprintf(why, why_len, "%s: %s (%s)", what, text, io->detail);
 	else
 		snprintf(why, why_len, "%s: %s", what, text);

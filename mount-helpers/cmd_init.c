@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "mount-helpers/progress.h"
 #include "mount-helpers/session.h"
+#include "mount-helpers/ways.h"
 
 #include "store/base/parse.h"
 #include "store/base/rand.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
+
+/* Two parts of the shortest kind. */
+#define LARGE (8u << 20)
 
 enum { RANKS = 1, KEEP, MARGIN, GRACE, AHEAD, COMPRESS };
 
@@ -81,18 +87,47 @@ static int parse_option(const struct bw_command *c, int option, const char *text
 	}
 }
 
-static int create(const struct bw_command *c, const char *url, const struct bw_store_options *how,
+static void count_step(void *ctx)
+{
+	bw_progress_add(ctx, 1);
+}
+
+/* 0 or a negative error with its sentence in why. */
+static int create_in(struct bw_store *store, const char *url, const struct bw_store_options *how,
+		     const struct bw_stream_options *o, struct bw_stream *ret, bool *ret_existed,
+		     char *why, size_t why_len)
+{
+	struct bw_progress progress;
+	struct bw_ways ways;
+	int r = bw_ways_open(&ways, url, &how->s3, why, why_len);
+
+	bw_progress_init(&progress, "probing", "checks", BW_PROBE_STEPS, true);
+	struct bw_probe_config probe = {
+		.ways = ways.stores, .ways_n = ways.n, .step = count_step, .ctx = &progress,
+		.large = strncmp(url, "s3://", 5) == 0 ? LARGE : 0,
+	};
+	if (r == 0)
+		r = bw_stream_create_probed(store, &probe, o, bw_session_deadline(), ret, ret_existed, why,
+					    why_len);
+	bw_progress_done(&progress);
+	bw_ways_done(&ways);
+	return r;
+}
+
+static int create(const struct bw_command *c, const char *url, struct bw_store_options *how,
 		  const struct bw_stream_options *o)
 {
 	struct bw_store *store = NULL;
 	struct bw_stream stream;
 	bool existed = false;
 	char why[512] = "", id[33];
+
+	how->s3.part_size = BW_LARGE_OBJECT;
 	int code = bw_session_store(c, url, how, true, &store);
 
 	if (code)
 		return code;
-	int r = bw_stream_create(store, o, bw_session_deadline(), &stream, &existed, why, sizeof(why));
+	int r = create_in(store, url, how, o, &stream, &existed, why, sizeof(why));
 
 	bw_store_free(store);
 	if (r < 0)

@@ -11,6 +11,8 @@
 
 #include "store/store.h"
 
+#define BW_S3_ADDRESS_MAX 64
+
 enum bw_s3_style { BW_S3_STYLE_AUTO, BW_S3_STYLE_PATH, BW_S3_STYLE_VIRTUAL };
 
 struct bw_s3_config {
@@ -22,7 +24,7 @@ struct bw_s3_config {
 	bool no_verify_tls;
 	unsigned connections;	/* 0: BW_S3_CONNECTIONS */
 	uint64_t part_size;	/* bodies longer than one and a half of it go in parts; 0: BW_S3_PART */
-	char address[64];	/* connect to this IP address whatever the host resolves to; "": resolve it */
+	char address[BW_S3_ADDRESS_MAX];	/* connect to this IP address whatever the host resolves to; "": resolve it */
 	struct bw_log *log;	/* borrowed; NULL: silent */
 };
 
@@ -48,6 +50,19 @@ int bw_s3_config_set(struct bw_s3_config *c, const char *name, const char *value
  * an endpoint is shown in logs and command lines.
  */
 bool bw_s3_endpoint_valid(const char *text);
+
+/* What to do about the detail of an op that ended badly; static.  NULL: nothing is known. */
+const char *bw_s3_advice(const char *detail);
+
+/*
+ * The IP addresses (as config.address takes them) behind a "host[:port]" that accept a connection within two
+ * seconds; at most max.  0 of them when the name does not resolve: a request will say why.  Blocks.
+ */
+unsigned bw_s3_resolve(const char *host, const char *default_port, char (*ret)[BW_S3_ADDRESS_MAX],
+		       unsigned max);
+/* Of the host that requests for url go to. */
+unsigned bw_s3_addresses(const struct bw_url *url, const struct bw_s3_config *config,
+			 char (*ret)[BW_S3_ADDRESS_MAX], unsigned max);
 
 /*
  * url is an s3:// one.  Starts threads, so call it after the last fork; sends nothing yet: what is wrong with

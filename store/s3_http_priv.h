@@ -16,7 +16,7 @@ struct curl_slist;
 struct bw_transfer {
 	void *easy;			/* CURL */
 	struct bw_http_request *r;	/* NULL: idle */
-	struct curl_slist *headers;
+	struct curl_slist *headers, *connect_to;
 	struct bw_transfer *next;	/* in the list of idle ones */
 	size_t sent;			/* of the body, as curl took it */
 	bool connected;			/* the request began to leave */

@@ -189,6 +189,22 @@ static bool set_connection(CURL *easy, const struct bw_s3_config *config, const 
 	return bad != CURLE_OK;
 }
 
+/* Name, certificate and signature stay those of the host; only where it connects to is given. */
+static bool set_address(struct bw_transfer *t, const char *address)
+{
+	char entry[BW_S3_ADDRESS_MAX + 8];
+	CURLcode bad;
+
+	if (!*address)
+		return false;
+	snprintf(entry, sizeof(entry), strchr(address, ':') ? "::[%s]:" : "::%s:", address);
+	t->connect_to = curl_slist_append(NULL, entry);
+	bad = t->connect_to ? curl_easy_setopt(t->easy, CURLOPT_CONNECT_TO, t->connect_to) :
+			      CURLE_OUT_OF_MEMORY;
+	bad |= curl_easy_setopt(t->easy, CURLOPT_PROXY, "");
+	return bad != CURLE_OK;
+}
+
 static bool set_method(CURL *easy, const struct bw_http_request *r)
 {
 	CURLcode bad = CURLE_OK;
@@ -267,8 +283,8 @@ bool bw_transfer_begin(struct bw_transfer *t, const struct bw_s3_config *config,
 	bw_buf_init(&t->unsized, r->max);
 	forget_answer(t);
 	curl_easy_reset(t->easy);
-	return !set_connection(t->easy, config, r->url) && !set_method(t->easy, r) &&
-	       !set_callbacks(t) && !set_headers(t);
+	return !set_connection(t->easy, config, r->url) && !set_address(t, config->address) &&
+	       !set_method(t->easy, r) && !set_callbacks(t) && !set_headers(t);
 }
 
 /* ---- Progress and end ------------------------------------------------------------------------- */
@@ -319,7 +335,8 @@ static void settle_body(struct bw_transfer *t)
 static void go_idle(struct bw_transfer *t)
 {
 	curl_slist_free_all(t->headers);
-	t->headers = NULL;
+	curl_slist_free_all(t->connect_to);
+	t->headers = t->connect_to = NULL;
 	bw_buf_done(&t->unsized);
 	t->r = NULL;
 }

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small S3 server in memory that can break one rule: for tests of what refuses such stores.
+
+    with BrokenS3("no-condition") as s3: ... s3.endpoint ...
+
+It speaks what BatchWeave needs (put, get, head, range, list, delete, delete of many, multipart) in path style,
+and takes any signature.  What it can break is in RULES.
+"""
+import hashlib
+import http.server
+import re
+import threading
+import urllib.parse
+import xml.sax.saxutils
+
+RULES = {
+    "": "nothing: it is a good store",
+    "no-condition": "If-None-Match is ignored",
+    "no-condition-in-parts": "If-None-Match is ignored when parts are put together",
+    "condition-in-parts-refused": "If-None-Match is answered 501 when parts are put together",
+    "no-range": "Range is ignored",
+    "unordered": "lists in falling order",
+    "no-pages": "start-after and the continuation token are ignored",
+    "stale": "a new object is not seen by the next read of it",
+    "denied": "everything is answered 403",
+    "read-only": "puts and deletes are answered 403",
+    "no-bucket": "everything is answered 404 NoSuchBucket",
+    "silent": "no answer, ever",
+    "errors": "everything is answered 500",
+}
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    # ---- answers ----
+
+    def answer(self, status, body=b"", **headers):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("x-amz-request-id", "tx0001")
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def error(self, status, code):
+        self.answer(status, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode())
+
+    def xml(self, name, inside, **headers):
+        self.answer(200, f'<?xml version="1.0"?><{name} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{inside}'
+                         f"</{name}>".encode(), **headers)
+
+    # ---- requests ----
+
+    def begin(self):
+        """Reads the request whole; what every request breaks ends here.  True: go on."""
+        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        url = urllib.parse.urlsplit(self.path)
+        self.query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
+        parts = urllib.parse.unquote(url.path).lstrip("/").split("/", 1)
+        self.key = parts[1] if len(parts) > 1 else ""
+        s3, rule = self.server.s3, self.server.s3.rule
+        with s3.lock:
+            s3.requests.append((self.command, self.path))
+        if rule == "silent":
+            s3.over.wait()
+            self.close_connection = True
+            return False
+        if rule == "denied" or (rule == "read-only" and self.command in ("PUT", "POST", "DELETE")):
+            self.error(403, "AccessDenied")
+        elif rule == "no-bucket":
+            self.error(404, "NoSuchBucket")
+        elif rule == "errors":
+            self.error(500, "InternalError")
+        else:
+            return True
+        return False
+
+    def do_PUT(self):
+        s3 = self.server.s3
+        if not self.begin():
+            return
+        if "partNumber" in self.query:
+            tag = hashlib.md5(self.body).hexdigest()
+            with s3.lock:
+                s3.uploads[self.query["uploadId"]][int(self.query["partNumber"])] = self.body
+            self.answer(200, ETag=f'"{tag}"')
+            return
+        self.store(self.body, s3.rule == "no-condition")
+
+    def store(self, body, ignore):
+        """Puts the object, or says that it is there.  True: it was put."""
+        s3 = self.server.s3
+        wants = self.headers.get("If-None-Match") == "*" and not ignore
+        with s3.lock:
+            taken = wants and self.key in s3.objects
+            if not taken:
+                s3.objects[self.key] = body
+                s3.fresh.add(self.key)
+        if taken:
+            self.error(412, "PreconditionFailed")
+        elif self.command == "PUT":
+            self.answer(200, ETag='"tag"')
+        return not taken
+
+    def do_POST(self):
+        s3 = self.server.s3
+        if not self.begin():
+            return
+        if "uploads" in self.query:
+            with s3.lock:
+                upload = f"upload-{len(s3.requests)}"
+                s3.uploads[upload] = {}
+            self.xml("InitiateMultipartUploadResult", f"<UploadId>{upload}</UploadId>")
+        elif "uploadId" in self.query:
+            if self.headers.get("If-None-Match") and s3.rule == "condition-in-parts-refused":
+                self.error(501, "NotImplemented")
+                return
+            with s3.lock:
+                parts = s3.uploads[self.query["uploadId"]]
+            whole = b"".join(parts[n] for n in sorted(parts))
+            if self.store(whole, s3.rule in ("no-condition", "no-condition-in-parts")):
+                with s3.lock:
+                    s3.uploads.pop(self.query["uploadId"])
+                self.xml("CompleteMultipartUploadResult", '<ETag>"tag-1"</ETag>')
+        elif "delete" in self.query:
+            for key in re.findall(rb"<Key>([^<]*)</Key>", self.body):
+                with s3.lock:
+                    s3.objects.pop(xml.sax.saxutils.unescape(key.decode()), None)
+            self.xml("DeleteResult", "")
+        else:
+            self.error(400, "InvalidRequest")
+
+    def do_DELETE(self):
+        s3 = self.server.s3
+        if not self.begin():
+            return
+        with s3.lock:
+            if "uploadId" in self.query:
+                s3.uploads.pop(self.query["uploadId"], None)
+            else:
+                s3.objects.pop(self.key, None)
+        self.answer(204)
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        s3 = self.server.s3
+        if not self.begin():
+            return
+        if not self.key:
+            self.list()
+            return
+        with s3.lock:
+            data = s3.objects.get(self.key)
+            if s3.rule == "stale" and self.key in s3.fresh:
+                s3.fresh.discard(self.key)
+                data = None
+        if data is None:
+            self.error(404, "NoSuchKey")
+            return
+        span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+        if not span or s3.rule == "no-range":
+            self.answer(200, data, ETag='"tag"')
+            return
+        first = int(span.group(1))
+        last = min(int(span.group(2) or len(data)), len(data) - 1)
+        if first >= len(data):
+            self.error(416, "InvalidRange")
+            return
+        self.answer(206, data[first:last + 1], ETag='"tag"',
+                    Content_Range=f"bytes {first}-{last}/{len(data)}")
+
+    def list(self):
+        s3 = self.server.s3
+        prefix = self.query.get("prefix", "")
+        after = self.query.get("continuation-token") or self.query.get("start-after") or self.query.get("marker", "")
+        limit = int(self.query.get("max-keys", 1000))
+        with s3.lock:
+            keys = sorted((k for k in s3.objects if k.startswith(prefix)), key=str.encode)
+        if s3.rule != "no-pages":
+            keys = [k for k in keys if k > after]
+        if s3.rule == "unordered":
+            keys.reverse()
+        page, more = keys[:limit], len(keys) > limit
+        encode = urllib.parse.quote if self.query.get("encoding-type") == "url" else xml.sax.saxutils.escape
+        inside = "".join(f"<Contents><Key>{encode(k)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+                         f"<Size>{len(s3.objects.get(k, b''))}</Size></Contents>" for k in page)
+        token = f"<NextContinuationToken>{encode(page[-1])}</NextContinuationToken>" if more else ""
+        self.xml("ListBucketResult",
+                 f"<Name>b</Name><Prefix>{encode(prefix)}</Prefix><KeyCount>{len(page)}</KeyCount>"
+                 f"<MaxKeys>{limit}</MaxKeys><IsTruncated>{str(more).lower()}</IsTruncated>{token}{inside}")
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+
+class BrokenS3:
+    def __init__(self, rule="", host="127.0.0.1", port=0, share=None):
+        if rule not in RULES:
+            raise ValueError(rule)
+        self.rule = rule
+        self.lock = share.lock if share else threading.Lock()
+        self.objects = share.objects if share else {}
+        self.uploads = share.uploads if share else {}
+        self.fresh = share.fresh if share else set()
+        self.requests = []
+        self.over = threading.Event()
+        self.server = Server((host, port), Handler)
+        self.server.s3 = self
+        self.port = self.server.server_address[1]
+        self.endpoint = f"http://{host}:{self.port}"
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(self, *args):
+        self.over.set()
+        self.server.shutdown()
+        self.server.server_close()

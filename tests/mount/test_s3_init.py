@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""batchweave init and its kin against S3 servers that break one rule each (I14), and against none.
+
+What a store is refused for is named; what keeps us from asking is one sentence with the right exit code.
+"""
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import unittest
+
+import bw
+from broken_s3 import BrokenS3
+
+SECRET = "hush-hush-hush-hush"
+NET = 40  # seconds; below the minute that a command gives its requests: who is not there is told earlier
+MIB = 1 << 20
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="bw-s3-")
+        self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+        self.env |= {"HOME": self.dir, "AWS_EC2_METADATA_DISABLED": "true",
+                     "AWS_CONFIG_FILE": self.dir + "/none", "AWS_SHARED_CREDENTIALS_FILE": self.dir + "/none",
+                     "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
+        self.url = "s3://bucket/run/7"
+        self.prefix = []  # a program that runs the command
+
+    def server(self, rule="", **kwargs):
+        s3 = BrokenS3(rule, **kwargs)
+        s3.__enter__()
+        self.addCleanup(s3.__exit__)
+        return s3
+
+    def with_two_addresses(self, port):
+        """An endpoint whose name means 127.0.0.1 and 127.0.0.2 to the commands that follow."""
+        hosts = os.path.join(self.dir, "hosts")
+        bw.write(hosts, "127.0.0.1 two.test\n127.0.0.2 two.test\n")
+        self.prefix = ["unshare", "--mount", "sh", "-c", f'mount --bind {hosts} /etc/hosts && exec "$0" "$@"']
+        if subprocess.run([*self.prefix, "true"], capture_output=True, check=False).returncode:
+            self.skipTest("only root can give a name two addresses")
+        return f"http://two.test:{port}"
+
+    def bw(self, *args, program=bw.BATCHWEAVE):
+        done = subprocess.run([*self.prefix, program, *map(str, args)], capture_output=True, check=False, env=self.env,
+                              timeout=NET, stdin=subprocess.DEVNULL)
+        self.assertNotIn(SECRET.encode(), done.stdout + done.stderr)
+        return done
+
+    def good(self, *args):
+        done = self.bw(*args)
+        self.assertEqual((done.returncode, done.stderr), (0, b""), args)
+        return done.stdout
+
+    def bad(self, code, says, *args, **kwargs):
+        done = self.bw(*args, **kwargs)
+        text = done.stderr.decode()
+        self.assertEqual(done.returncode, code, (args, text))
+        self.assertEqual(text.count("\n"), 1, text)
+        self.assertRegex(text, says)
+
+    def init(self, s3, *args):
+        return ("init", self.url, "--ranks", 2, "--endpoint", s3.endpoint, *args)
+
+    def stream(self, s3):
+        return json.loads(s3.objects["run/7/stream.json"])
+
+
+class Good(Case):
+    def test_a_good_store(self):
+        s3 = self.server()
+        self.assertRegex(self.good(*self.init(s3)), rb"^created stream [0-9a-f]{32} at s3://bucket/run/7: 2 ranks\n$")
+        self.assertRegex(self.good(*self.init(s3)), rb"^found the same stream")
+        self.assertEqual([k for k in s3.objects if "probe-" in k], [])
+        self.assertEqual(len(s3.objects), 2)
+        self.assertEqual(s3.uploads, {}, "nothing is left half put together")
+        self.assertNotIn("large_if_absent", self.stream(s3))
+        for command, path in s3.requests:
+            self.assertNotIn(SECRET, path)
+            self.assertTrue(path.startswith("/bucket"), (command, path))
+
+    def test_put_and_read(self):
+        s3 = self.server()
+        self.env["AWS_ENDPOINT_URL_S3"] = s3.endpoint
+        self.good("init", self.url, "--ranks", 1)
+        for size in (1, 3 * MIB + 7, 14 * MIB):
+            data = os.urandom(size)
+            path = os.path.join(self.dir, "slice")
+            with open(path, "wb") as f:
+                f.write(data)
+            step = int(self.good("put", self.url, "p", path))
+            self.assertEqual(self.good("cat", self.url, step, 0), data)
+        self.assertEqual(json.loads(self.good("status", self.url, "--json"))["head"], 3)
+        self.assertEqual(len(self.good("ls", self.url).splitlines()), 3)
+
+    def test_two_addresses_of_one_store(self):
+        one = self.server()
+        two = self.server(host="127.0.0.2", port=one.port, share=one)
+        self.good(*self.init(one, "--endpoint", self.with_two_addresses(one.port)))
+        self.assertTrue(one.requests and two.requests, "both were asked")
+
+    def test_an_address_where_nobody_is(self):
+        one = self.server()
+        self.good(*self.init(one, "--endpoint", self.with_two_addresses(one.port)))
+
+
+class Refused(Case):
+    def test_I14_each_broken_rule_is_named(self):
+        rules = {
+            "no-condition": "a second put-if-absent of one name succeeds",
+            "no-range": "a read of a range brings other bytes|cannot read a range",
+            "unordered": "a listing is not in the order of its keys|cannot list the store",
+            "no-pages": "a listing is not in the order of its keys",
+            "stale": "what was written cannot be read at once",
+        }
+        for rule, sentence in rules.items():
+            with self.subTest(rule):
+                s3 = self.server(rule)
+                self.bad(1, sentence, *self.init(s3))
+                self.assertEqual([k for k in s3.objects if "/stream.json" in k or "/probe-" in k], [])
+
+    def test_I14_two_addresses_of_two_stores(self):
+        one = self.server()
+        self.server(host="127.0.0.2", port=one.port)
+        self.bad(1, "this store cannot hold a stream",
+                 *self.init(one, "--endpoint", self.with_two_addresses(one.port)))
+
+
+class NotReached(Case):
+    def each(self, endpoint, code, says):
+        """init, another command and a mount say the same."""
+        self.bad(code, says, "init", self.url, "--ranks", 2, "--endpoint", endpoint)
+        self.bad(code, says, "status", self.url, "--endpoint", endpoint)
+        self.mount(endpoint, says)
+
+    def mount(self, endpoint, says):
+        self.bad(32, says, self.url, self.dir, "-o", "endpoint=" + endpoint, program=bw.MOUNT)
+
+    def test_nobody_listens(self):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        self.bad(3, "cannot be reached|did not answer", "init", self.url, "--ranks", 2, "--endpoint",
+                 f"http://127.0.0.1:{port}")
+
+    def test_nobody_answers(self):
+        self.mount(self.server("silent").endpoint, "cannot be reached|did not answer")
+
+    def test_no_such_host(self):
+        self.bad(3, "cannot be reached|did not answer", "status", self.url, "--endpoint",
+                 "http://no-such-host.invalid")
+
+    def test_only_errors(self):
+        self.bad(3, "cannot be reached|did not answer", "status", self.url, "--endpoint",
+                 self.server("errors").endpoint)
+
+    def test_no_such_bucket(self):
+        self.each(self.server("no-bucket").endpoint, 3, "there is no such bucket")
+
+    def test_no_permission(self):
+        self.each(self.server("denied").endpoint, 3, "these credentials lack a permission")
+        s3 = self.server("read-only")
+        self.bad(3, "cannot write to the store: these credentials lack a permission", *self.init(s3))
+        self.assertEqual(s3.objects, {})
+
+    def test_no_credentials(self):
+        s3 = self.server()
+        del self.env["AWS_ACCESS_KEY_ID"], self.env["AWS_SECRET_ACCESS_KEY"]
+        self.each(s3.endpoint, 3, r"credentials")
+        self.assertEqual(s3.requests, [])
+
+    def test_no_stream(self):
+        s3 = self.server()
+        self.bad(1, "there is no stream at s3://bucket/run/7; create one with batchweave init", "ls", self.url,
+                 "--endpoint", s3.endpoint)
+        self.bad(32, "no stream", self.url, self.dir, "-o", "endpoint=" + s3.endpoint, program=bw.MOUNT)
+
+    def test_wrong_words(self):
+        self.bad(2, "bucket name", "ls", "s3://b", "--endpoint", "http://127.0.0.1:1")
+        self.bad(2, r"\w", "ls", self.url, "--endpoint", "http://127.0.0.1:1", "--ca", self.dir + "/none.pem")
+        self.bad(1, "endpoint takes http", self.url, self.dir, "-o", "endpoint=127.0.0.1:1", program=bw.MOUNT)
+        self.env["AWS_ENDPOINT_URL_S3"] = f"http://key:{SECRET}@127.0.0.1:1"
+        self.bad(2, "endpoint", "ls", self.url)
+        self.bad(1, "endpoint", self.url, self.dir, program=bw.MOUNT)
+
+
+if __name__ == "__main__":
+    unittest.main()
