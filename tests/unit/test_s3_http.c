@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the store makes of answers that are none: each connection gets the same bytes and is closed. */
+#include "store/s3.h"
+
+#include "store/base/sync.h"
+
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct server {
+	int fd;
+	unsigned port;
+	const char *bytes;	/* NULL: says nothing and keeps the connection */
+	int kept[16];
+	unsigned kept_n;
+	pthread_t thread;
+};
+
+static void *serve(void *arg)
+{
+	struct server *s = arg;
+	char request[65536];
+	int c;
+
+	while ((c = accept(s->fd, NULL, NULL)) >= 0) {
+		if (!s->bytes && s->kept_n < 16) {
+			s->kept[s->kept_n++] = c;
+			continue;
+		}
+		ssize_t n = recv(c, request, sizeof(request), 0);
+		if (n > 0)
+			n = send(c, s->bytes, strlen(s->bytes), MSG_NOSIGNAL);
+		/* The rest is read: a reset would take our answer with it. */
+		shutdown(c, SHUT_WR);
+		while (n > 0)
+			n = recv(c, request, sizeof(request), 0);
+		close(c);
+	}
+	return NULL;
+}
+
+static void server_open(struct server *s, const char *bytes)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(at);
+
+	memset(s, 0, sizeof(*s));
+	s->bytes = bytes;
+	s->fd = socket(AF_INET, SOCK_STREAM, 0);
+	cr_assert_eq(bind(s->fd, (struct sockaddr *)&at, len), 0);
+	cr_assert_eq(listen(s->fd, 16), 0);
+	cr_assert_eq(getsockname(s->fd, (struct sockaddr *)&at, &len), 0);
+	s->port = ntohs(at.sin_port);
+	cr_assert_eq(bw_thread_start(&s->thread, "server", serve, s), 0);
+}
+
+static void server_close(struct server *s)
+{
+	shutdown(s->fd, SHUT_RDWR);
+	pthread_join(s->thread, NULL);
+	for (unsigned i = 0; i < s->kept_n; i++)
+		close(s->kept[i]);
+	close(s->fd);
+}
+
+static struct bw_store *store_at(unsigned port)
+{
+	struct bw_url url = {.scheme = BW_URL_S3, .path = "bucket/p"};
+	struct bw_s3_config config = {0};
+	struct bw_store *s;
+	char why[256];
+
+	setenv("AWS_ACCESS_KEY_ID", "K", 1);
+	setenv("AWS_SECRET_ACCESS_KEY", "S", 1);
+	snprintf(config.endpoint, sizeof(config.endpoint), "http://127.0.0.1:%u", port);
+	cr_assert_eq(bw_store_s3_new(&url, &config, &s, why, sizeof(why)), 0, "%s", why);
+	return s;
+}
+
+static enum bw_outcome get(struct bw_store *s, uint64_t off, uint64_t len)
+{
+	struct bw_op op;
+
+	bw_op_get(&op, "key", off, len);
+	enum bw_outcome o = bw_store_sync(s, &op);
+
+	cr_assert_eq(o == BW_OK, op.blob != NULL);
+	bw_op_done(&op);
+	return o;
+}
+
+static enum bw_outcome put(struct bw_store *s)
+{
+	struct bw_bytes_body body;
+	struct bw_op op;
+
+	bw_bytes_body_init(&body, "bytes", 5);
+	bw_op_put(&op, "key", &body.body, true);
+	return bw_store_sync(s, &op);
+}
+
+Test(s3_http, answers_that_are_none, .timeout = 60)
+{
+	static const struct {
+		const char *bytes;
+		enum bw_outcome get, put;
+	} cases[] = {
+		{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nshor", BW_UNREACHABLE, BW_UNKNOWN},
+		{"HTTP/1.1 206 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nshort", BW_UNREACHABLE,
+		 BW_UNKNOWN},
+		{"", BW_UNREACHABLE, BW_UNKNOWN},
+		{"HTTP/1.1 20", BW_UNREACHABLE, BW_UNKNOWN},
+		{"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", BW_UNREACHABLE, BW_UNKNOWN},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nlonger", BW_CORRUPT, BW_OK},
+		{"HTTP/1.1 200 OK\r\n\r\nlonger", BW_CORRUPT, BW_OK},
+		{"HTTP/1.1 200 OK\r\n\r\nless", BW_CORRUPT, BW_OK},
+		{"HTTP/1.1 206 OK\r\nContent-Length: 5\r\nContent-Range: bytes 3-7/9\r\n\r\nother",
+		 BW_CORRUPT, BW_OK},
+		{"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nbytes", BW_OK,
+		 BW_OK},
+		{"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+		 BW_DENIED, BW_DENIED},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct server server;
+		server_open(&server, cases[i].bytes);
+		struct bw_store *s = store_at(server.port);
+		enum bw_outcome got = get(s, 0, 5), done = put(s);
+		cr_assert_eq(got, cases[i].get, "case %zu: get %s", i, bw_outcome_name(got));
+		cr_assert_eq(done, cases[i].put, "case %zu: put %s", i, bw_outcome_name(done));
+		bw_store_free(s);
+		server_close(&server);
+	}
+}
+
+/* A whole object for a range that does not begin at its front holds other bytes, if as many. */
+Test(s3_http, a_store_that_ignores_ranges, .timeout = 60)
+{
+	struct server server;
+
+	server_open(&server, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nbytes");
+	struct bw_store *s = store_at(server.port);
+
+	cr_assert_eq(get(s, 3, 5), BW_CORRUPT);
+	bw_store_free(s);
+	server_close(&server);
+}
+
+Test(s3_http, what_was_not_sent_was_not_applied, .timeout = 60)
+{
+	struct server server;
+
+	server_open(&server, "");
+	server_close(&server);	/* nobody listens there now */
+	struct bw_store *s = store_at(server.port);
+
+	cr_assert_eq(put(s), BW_UNREACHABLE);
+	cr_assert_eq(get(s, 0, 5), BW_UNREACHABLE);
+	bw_store_free(s);
+}
+
+struct wait {
+	struct bw_mutex lock;
+	struct bw_cond cond;
+	unsigned left;
+};
+
+static void one_less(struct bw_op *op)
+{
+	struct wait *w = op->ctx;
+
+	BW_LOCK_SCOPE(&w->lock);
+	w->left--;
+	bw_cond_signal(&w->cond);
+}
+
+/* A store that says nothing: deadlines and cancel() end what waits for it, each once. */
+Test(s3_http, deadlines_and_cancelling, .timeout = 60)
+{
+	enum { N = 8 };
+	struct bw_bytes_body body;
+	struct server server;
+	struct bw_op ops[N];
+	struct wait w = {.left = N};
+
+	server_open(&server, NULL);
+	struct bw_store *s = store_at(server.port);
+
+	bw_mutex_init(&w.lock, BW_RANK_LEAF);
+	bw_cond_init(&w.cond);
+	bw_bytes_body_init(&body, "bytes", 5);
+	for (int i = 0; i < N; i++) {
+		if (i % 2)
+			bw_op_put(&ops[i], "key", &body.body, true);
+		else
+			bw_op_get(&ops[i], "key", 0, 5);
+		if (i < 4)
+			ops[i].deadline_ns = bw_now() + 300 * BW_MS;
+		ops[i].done = one_less;
+		ops[i].ctx = &w;
+		bw_store_submit(s, &ops[i]);
+	}
+	bw_lock(&w.lock);
+	while (w.left > N / 2)
+		bw_cond_wait(&w.cond, &w.lock);
+	bw_unlock(&w.lock);
+	for (int i = 4; i < N; i++)
+		bw_store_cancel(s, &ops[i]);
+	bw_store_free(s);
+	cr_assert_eq(w.left, 0);
+	/* On a slow machine a request may have been ended before it left. */
+	for (int i = 0; i < N; i++) {
+		enum bw_outcome sent = i % 2 ? BW_UNKNOWN : i < 4 ? BW_UNREACHABLE : BW_CANCELLED;
+		cr_assert(ops[i].outcome == sent || ops[i].outcome == BW_CANCELLED, "%d: %s", i,
+			  bw_outcome_name(ops[i].outcome));
+	}
+	server_close(&server);
+}
