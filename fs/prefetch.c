@@ -27,6 +27,10 @@ void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct 
 	atomic_init(&p->walks, 0);
 	atomic_init(&p->window, BW_PREFETCH_BLOCKS);
 	atomic_init(&p->calm, 0);
+	for (unsigned i = 0; i < BW_PREFETCH_RANKS; i++) {
+		atomic_init(&p->last[i].step_rank, 0);
+		atomic_init(&p->last[i].in_order, false);
+	}
 }
 
 /* Readers that meet here may lose a step of each other's: the next one makes up for it. */
@@ -181,6 +185,27 @@ static void walk_start(struct bw_prefetch *p, const struct bw_block_want *at, ui
 	walk_on(w);
 }
 
+/* Whether the rank is read step after step; at is where its reader is now. */
+static bool is_in_order(struct bw_prefetch *p, const struct bw_block_want *at)
+{
+	struct bw_prefetch_last *last = &p->last[at->rank % BW_PREFETCH_RANKS];
+	uint64_t step = at->entry->step, now = 1 + step * BW_RANKS_MAX + at->rank;
+	uint64_t before = atomic_exchange(&last->step_rank, now);
+
+	if (before == now)
+		return atomic_load(&last->in_order);
+	bool jumped = false;
+
+	if (before && (before - 1) % BW_RANKS_MAX == at->rank) {
+		uint64_t from = (before - 1) / BW_RANKS_MAX;
+		jumped = step < from || step - from > p->steps + 1;
+	}
+	bool in_order = !jumped;
+
+	atomic_store(&last->in_order, in_order);
+	return in_order;
+}
+
 void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at)
 {
 	struct bw_block_want next = *at;
@@ -192,6 +217,6 @@ void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at)
 	bool room = fetch_blocks(p, &next, window, &n);
 
 	adapt(p, room);
-	if (room && n < window)
+	if (is_in_order(p, at) && room && n < window)
 		walk_start(p, at, window - n);
 }

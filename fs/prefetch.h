@@ -8,6 +8,9 @@
  * part goes on by itself as index nodes and footers arrive.  Where memory has no room the window ends;
  * the next block entered opens it again.
  *
+ * Other steps are fetched for a rank that is read step after step: it is the first that is read of it, or
+ * the one before was at most one more than `steps` behind.  Who jumps about gets what is asked for and no more.
+ *
  * Memory that is short goes to all: a window that had no room makes everybody's smaller by a block, or
  * the first readers would keep all of it; many that had room make them larger again.
  *
@@ -19,6 +22,7 @@
 #include "fs/tgbs.h"
 
 #define BW_PREFETCH_BLOCKS 8
+#define BW_PREFETCH_RANKS 1024u		/* whose last step is remembered; two that meet forget each other's */
 
 struct bw_prefetch {
 	struct bw_fetcher *fetcher;	/* all borrowed */
@@ -28,6 +32,10 @@ struct bw_prefetch {
 	atomic_uint walks;		/* windows that are looking for the next steps */
 	atomic_uint window;		/* blocks, 1 to BW_PREFETCH_BLOCKS */
 	atomic_uint calm;		/* windows since it changed that found room */
+	struct bw_prefetch_last {
+		atomic_uint_fast64_t step_rank;	/* 1 + step * BW_RANKS_MAX + rank; 0: none */
+		atomic_bool in_order;
+	} last[BW_PREFETCH_RANKS];
 };
 
 void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct bw_cache *blocks,

@@ -64,20 +64,23 @@ def read_file(path, offset, length, buffer):
 
 
 def read_all(pieces):
-    """pieces: for each reader its own list of (path, offset, length).  Seconds, and those of each piece."""
+    """pieces: for each reader its own list of (path, offset, length).  Seconds in all, and of each piece."""
     def one(mine):
         buffer = bytearray(MIB)
         return [read_file(*piece, buffer) for piece in mine]
 
     begin = time.monotonic()
-    with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
+    with concurrent.futures.ThreadPoolExecutor(len(pieces)) as pool:
         times = [t for part in pool.map(one, pieces) for t in part]
     return time.monotonic() - begin, times
 
 
-def deal(items):
-    """Every reader takes ranks of its own, step after step."""
-    return [items[reader::READERS] for reader in range(READERS)]
+def deal(items, readers, piece):
+    """Every reader keeps to ranks of its own, as a trainer does."""
+    hands = [[] for _ in range(readers)]
+    for item in items:
+        hands[item[1] % readers].append(piece(item))
+    return hands
 
 
 class Shape:
@@ -105,7 +108,7 @@ class Shape:
 
 
 class Mounted:
-    def __init__(self, command, where, ready, server, cpu_scale=1):
+    def __init__(self, command, where, ready, server):
         self.dir, self.server = where, server
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         end = time.monotonic() + 30
@@ -171,11 +174,11 @@ class Bench:
             "cpu": cpu_used / useful * 1e9,
         }
 
-    def by_load(self, who, shape, items):
+    def by_load(self, who, shape, items, readers):
         lines = "".join(f"{key} {offset} {length}\n" for _, _, key, offset, length in items)
 
         def call():
-            out = json.loads(run(self.load, who, "get", shape.url, str(READERS), input=lines.encode()))
+            out = json.loads(run(self.load, who, "get", shape.url, str(readers), input=lines.encode()))
             self.last = out
             return out["seconds"], [out["p50_ms"] / 1e3, out["p99_ms"] / 1e3], out["cpu_s"]
 
@@ -183,15 +186,15 @@ class Bench:
         result["p50"], result["p99"] = self.last["p50_ms"], self.last["p99_ms"]
         return result
 
-    def by_mount(self, shape, items):
+    def by_mount(self, shape, items, readers):
         with self.mount(shape) as m:
-            pieces = deal([(f"{m.dir}/step/{step}/rank/{rank}", 0, shape.slice) for step, rank, *_ in items])
+            pieces = deal(items, readers, lambda i: (f"{m.dir}/step/{i[0]}/rank/{i[1]}", 0, shape.slice))
             return self.measured(lambda: (*read_all(pieces), 0), len(items) * shape.slice, len(items),
                                  lambda: cpu_seconds(m.process.pid))
 
-    def by_peer(self, peer, shape, items):
+    def by_peer(self, peer, shape, items, readers):
         with getattr(self, peer)(shape) as m:
-            pieces = deal([(f"{m.dir}/{key}", offset, length) for _, _, key, offset, length in items])
+            pieces = deal(items, readers, lambda i: (f"{m.dir}/{i[2]}", i[3], i[4]))
             return self.measured(lambda: (*read_all(pieces), 0), sum(i[4] for i in items), len(items),
                                  lambda: cpu_seconds(m.process.pid))
 
@@ -200,7 +203,7 @@ class Bench:
         sizes = {}
         for _, _, key, _, length in shape.items:
             sizes[key] = sizes.get(key, 0) + length
-        return [(0, 0, key, 0, size) for key, size in sizes.items()]
+        return [(0, at, key, 0, size) for at, (key, size) in enumerate(sizes.items())]
 
 
 def median_of(results, key):
@@ -228,23 +231,25 @@ def report(title, order, results):
 
 def reads(bench, shape, rounds, peers):
     everything = shape.items
-    sample = random.Random(1).sample(everything, min(len(everything), 48))
+    jumps = [i for i in everything if i[1] < READERS]
+    random.Random(1).shuffle(jumps)
     whole = bench.whole(shape)
-    contests = {
-        "all slices, step after step": (everything, ["raw", "layer", "mount"]),
-        "48 slices in random order": (sample, ["raw", "layer", "mount"] + peers),
-        "all bytes; peers read whole objects": (everything, ["raw", "mount"] + peers),
-    }
-    for title, (items, who) in contests.items():
+    contests = [
+        ("all slices, step after step, 4 readers", everything, READERS, ["raw", "layer", "mount"]),
+        (f"{len(jumps)} slices, steps in random order, 4 readers", jumps, READERS, ["raw", "layer", "mount"] + peers),
+        (f"{len(jumps) // 2} slices, steps in random order, 1 reader", jumps[::2], 1, ["raw", "mount"] + peers),
+        ("all bytes, 4 readers; s3fs and rclone read whole objects", everything, READERS, ["raw", "mount"] + peers),
+    ]
+    for title, items, readers, who in contests:
         results = {w: [] for w in who}
         for _ in range(rounds):
             for w in who:
                 if w in ("raw", "layer"):
-                    results[w].append(bench.by_load(w, shape, items))
+                    results[w].append(bench.by_load(w, shape, items, readers))
                 elif w == "mount":
-                    results[w].append(bench.by_mount(shape, items))
+                    results[w].append(bench.by_mount(shape, items, readers))
                 else:
-                    results[w].append(bench.by_peer(w, shape, whole if "whole" in title else items))
+                    results[w].append(bench.by_peer(w, shape, whole if items is everything else items, readers))
         report(f"{shape.ranks} slices of {shape.slice >> 10} KiB: {title}", who, results)
 
 
@@ -287,7 +292,7 @@ def main():
     missing = {"s3fs", "rclone"} - set(peers)
     if missing and not args.quick:
         print(f"not installed, left out: {', '.join(sorted(missing))}", file=sys.stderr)
-    shapes = [(MIB, 64, 6)] if args.quick else [(64 << 10, 64, 24), (MIB, 64, 6), (8 * MIB, 8, 6)]
+    shapes = [(MIB, 64, 8)] if args.quick else [(64 << 10, 64, 24), (MIB, 64, 8), (8 * MIB, 8, 8)]
     work = tempfile.mkdtemp(prefix="batchweave-bench-")
     try:
         make_bucket(args.bucket)

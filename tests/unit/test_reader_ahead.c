@@ -74,6 +74,29 @@ Test(ahead, past_the_end_of_the_slice_into_the_next_steps)
 	world_done(&w);
 }
 
+Test(ahead, who_jumps_about_gets_no_other_steps)
+{
+	struct world_options o = options(1, 1);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 12, BLOCK);
+	/* The first step of a rank brings the next, with its footer. */
+	cr_assert_eq(world_read(&w, 0, 0, 0, 4096, false), 0);
+	world_until_gets(&w, 1 + 2);
+	/* Far ahead, far ahead again, and back: a block each. */
+	cr_assert_eq(world_read(&w, 5, 0, 0, 4096, false), 0);
+	cr_assert_eq(world_read(&w, 10, 0, 0, 4096, false), 0);
+	cr_assert_eq(world_read(&w, 3, 0, 0, 4096, false), 0);
+	cr_assert_eq(w.counters.prefetched, BLOCK);
+	/* From there on step after step; the next one's block is there already, but for its footer. */
+	cr_assert_eq(world_read(&w, 4, 0, 0, 4096, false), 0);
+	world_until_gets(&w, 3 + 3 + 1 + 1);
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 8);
+	world_done(&w);
+}
+
 Test(ahead, no_more_blocks_than_the_window_has)
 {
 	struct world_options o = options(1, 4);
