@@ -7,6 +7,7 @@
 #include "store/base/rand.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char *const names[BW_STATUS_FILES] = {
@@ -75,11 +76,30 @@ static void print_jobs_json(const struct bw_fs *fs, const struct bw_root *r, str
 	bw_buf_str(out, "}");
 }
 
+/* What is wrong with the store now, "" when it answers. */
+static void store_trouble(struct bw_fs *fs, char *text, size_t len)
+{
+	int64_t since_ms;
+	char since[32];
+	enum bw_outcome trouble = bw_stats_trouble(&fs->stats, &since_ms);
+
+	bw_wall_text(since_ms, since, sizeof(since));
+	text[0] = 0;
+	if (bw_head_poisoned(fs->head))
+		snprintf(text, len, "contradicts what it said before");
+	else if (trouble == BW_DENIED)
+		snprintf(text, len, "refuses access since %s", since);
+	else if (trouble == BW_THROTTLED)
+		snprintf(text, len, "asks to slow down since %s", since);
+	else if (trouble != BW_OK)
+		snprintf(text, len, "unreachable since %s", since);
+}
+
 static void print_json(struct bw_fs *fs, const struct bw_root *r, struct bw_buf *out)
 {
-	char id[33], since[32], last[400];
-	int poisoned = bw_head_poisoned(fs->head);
+	char id[33], since[32], last[400], trouble[80];
 
+	store_trouble(fs, trouble, sizeof(trouble));
 	id_text(fs, id);
 	bw_wall_text(fs->started_ms, since, sizeof(since));
 	bw_errors_last(&fs->errors, last, sizeof(last));
@@ -92,8 +112,9 @@ static void print_json(struct bw_fs *fs, const struct bw_root *r, struct bw_buf 
 	print_jobs_json(fs, r, out);
 	bw_buf_str(out, ",\"store\":{\"url\":");
 	json_string(out, fs->url_text);
-	bw_buf_fmt(out, ",\"ok\":%s,\"last_error\":", poisoned || last[0] ? "false" : "true");
-	json_string(out, last);
+	/* The store's own trouble, else the last error of a caller, which may be long ago. */
+	bw_buf_fmt(out, ",\"ok\":%s,\"last_error\":", trouble[0] ? "false" : "true");
+	json_string(out, trouble[0] ? trouble : last);
 	bw_buf_fmt(out, "},\"memory\":{\"limit\":%" PRIu64 ",\"used\":%" PRIu64 "},\"since\":\"%s\"}\n",
 		   fs->o.memory, bw_budget_used(&fs->budget), since);
 }
@@ -114,7 +135,7 @@ static uint64_t staged_batches(struct bw_fs *fs)
 
 static void print_status(struct bw_fs *fs, const struct bw_root *r, struct bw_buf *out)
 {
-	char id[33], since[32], last[400], commit[32];
+	char id[33], since[32], last[400], commit[32], trouble[80];
 	uint64_t waiters = 0;
 
 	id_text(fs, id);
@@ -124,6 +145,8 @@ static void print_status(struct bw_fs *fs, const struct bw_root *r, struct bw_bu
 	for (int i = 0; i < BW_WAIT_REASONS; i++)
 		waiters += atomic_load(&fs->counters.waiters[i]);
 	bw_buf_fmt(out, "stream     %s at %s\n", id, fs->url_text);
+	store_trouble(fs, trouble, sizeof(trouble));
+	bw_buf_fmt(out, "store      %s\n", trouble[0] ? trouble : "answers");
 	bw_buf_fmt(out, "ranks      %" PRIu32 "\n", fs->stream.options.ranks);
 	bw_buf_fmt(out, "steps      first %" PRIu64 ", head %" PRIu64 "%s\n", r->first, r->head,
 		   r->sealed ? ", sealed" : "");

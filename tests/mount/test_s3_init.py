@@ -130,6 +130,23 @@ class Refused(Case):
         self.bad(1, "this store cannot hold a stream",
                  *self.init(one, "--endpoint", self.with_two_addresses(one.port)))
 
+    def test_no_condition_for_parts_is_written_down(self):
+        for rule in ("no-condition-in-parts", "condition-in-parts-refused"):
+            with self.subTest(rule):
+                s3 = self.server(rule)
+                self.good(*self.init(s3))
+                self.assertIs(self.stream(s3)["large_if_absent"], False)
+                self.assertEqual([k for k in s3.objects if "probe-" in k], [])
+                paths = []
+                for rank in range(2):
+                    paths.append(os.path.join(self.dir, f"slice{rank}"))
+                    with open(paths[-1], "wb") as f:
+                        f.write(os.urandom(7 * MIB))
+                self.good("put", self.url, "p", *paths, "--endpoint", s3.endpoint)
+                for rank, path in enumerate(paths):
+                    self.assertEqual(self.good("cat", self.url, 0, rank, "--endpoint", s3.endpoint),
+                                     bw.read(path, "rb"))
+
 
 class NotReached(Case):
     def each(self, endpoint, code, says):

@@ -103,6 +103,51 @@ Test(stats, requests_by_kind_and_outcome)
 	bw_store_free(s);
 }
 
+static enum bw_fault as_told(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
+{
+	(void)op;
+	(void)nth;
+	return *(const enum bw_fault *)plan->ctx;
+}
+
+/* The first failure of a row says since when; any answer ends the row. */
+Test(stats, trouble_lasts_until_the_store_answers)
+{
+	static const struct {
+		enum bw_fault fault;
+		enum bw_outcome trouble;
+	} rows[] = {
+		{BW_FAULT_BEFORE, BW_UNREACHABLE}, {BW_FAULT_LOST_REPLY, BW_UNKNOWN},
+		{BW_FAULT_THROTTLED, BW_THROTTLED}, {BW_FAULT_DENIED, BW_DENIED},
+	};
+	enum bw_fault fault = BW_FAULT_NONE;
+	struct bw_fault_plan plan = {.decide = as_told, .ctx = &fault};
+	struct bw_store_stats stats = {0};
+	int64_t since, again, before = bw_wall_ms();
+	struct bw_store *s;
+
+	cr_assert_eq(bw_store_mem_new(&s), 0);
+	cr_assert_eq(bw_filter_fault_new(s, &plan, &s), 0);
+	cr_assert_eq(bw_filter_stats_new(s, &stats, &s), 0);
+	expect(bw_stats_trouble(&stats, &since), BW_OK);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		fault = rows[i].fault;
+		bw_test_put(s, "k", "1", 1, false);
+		expect(bw_stats_trouble(&stats, &since), rows[i].trouble);
+		cr_assert(since >= before && since <= bw_wall_ms());
+		fault = BW_FAULT_DENIED;
+		bw_test_put(s, "k", "1", 1, false);
+		expect(bw_stats_trouble(&stats, &again), rows[i].trouble);
+		cr_assert_eq(again, since);
+		fault = BW_FAULT_NONE;
+		struct bw_blob *blob;
+
+		expect(bw_test_get(s, "other", &blob), BW_NOT_FOUND);
+		expect(bw_stats_trouble(&stats, &since), BW_OK);
+	}
+	bw_store_free(s);
+}
+
 Test(stats, time_goes_to_its_bucket)
 {
 	struct bw_store_stats stats = {0};
