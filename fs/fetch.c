@@ -173,8 +173,8 @@ static int verdict(struct bw_fetch *f, char *why, size_t why_len)
 /* Whether what went wrong may go better: then f is under way again. */
 static bool try_again(struct bw_fetch *f, int err)
 {
-	if (err == -BW_E_CORRUPT && !f->again) {
-		f->again = true;
+	if (err == -BW_E_CORRUPT && f->again < BW_FETCH_AGAIN) {
+		f->again++;
 	} else if (err == -BW_E_UNREACHABLE && f->prio == BW_PRIO_PREFETCH &&
 		   atomic_load(&f->demanded)) {
 		f->prio = BW_PRIO_DEMAND;

@@ -3,7 +3,8 @@
  * One verified get of a part of a data object: what blocks and footers have in common.
  *
  * The one idea: bytes arrive on a thread of the store and are judged on the pool, and bad news is told
- * only when it is certain.  Bytes that fail their check are fetched again, once (V5).  An object that
+ * only when it is certain.  Bytes that fail their check are fetched again,
+ * BW_FETCH_AGAIN times at most (V5).  An object that
  * is not there means nothing before the newest root has been read: its step may have been reclaimed.
  *
  * Thread-safe.
@@ -42,6 +43,8 @@ void bw_fetcher_leave(struct bw_fetcher *by);
 void bw_fetcher_stop(struct bw_fetcher *by);
 bool bw_fetcher_stopping(struct bw_fetcher *by);
 
+#define BW_FETCH_AGAIN 3u
+
 /* Embedded in what it fetches for; zeroed, filled in, lent from bw_fetch_start() to done(). */
 struct bw_fetch {
 	struct bw_fetcher *by;
@@ -62,7 +65,7 @@ struct bw_fetch {
 	struct bw_ask ask;
 	int ask_err;
 	int64_t deadline_ns;
-	bool again;
+	unsigned again;	/* times it was sent again because of its bytes */
 };
 
 /* done never runs inside the call. */

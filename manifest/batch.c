@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REPEATS 3	/* of an ambiguous put, at once */
+#define REPEATS 6	/* of an ambiguous put, at once */
 
 /* One object of the batch on its way into the store. */
 struct part {
@@ -17,7 +17,6 @@ struct part {
 	struct bw_op op;
 	struct bw_body *body;
 	char key[BW_KEY_MAX + 1];
-	bool maybe_there;	/* a put of ours may have been applied: EXISTS is ours */
 	unsigned repeats;
 	int err;
 };
@@ -202,6 +201,14 @@ void bw_batch_free(struct bw_batch *b)
 
 static void submit(struct part *p);
 
+static bool submit_again(struct part *p)
+{
+	if (p->repeats++ == REPEATS || bw_now() >= p->batch->deadline_ns)
+		return false;
+	submit(p);
+	return true;
+}
+
 /* The last part to settle tells; nothing of the batch is touched afterwards. */
 static void settle(struct part *p, int err)
 {
@@ -217,6 +224,40 @@ static void settle(struct part *p, int err)
 	b->done(b->ctx, told->err, told->err ? detail : "");
 }
 
+static void looked(struct bw_op *op)
+{
+	struct part *p = op->ctx;
+	int err = bw_op_err(op);
+
+	bw_op_done(op);
+	if (op->outcome == BW_OK && op->object_size && op->object_size != p->body->size)
+		err = -BW_E_CONTRADICTION;
+	else if (op->outcome == BW_CORRUPT)
+		err = -BW_E_CONTRADICTION;
+	else if (op->outcome == BW_NOT_FOUND) {
+		if (submit_again(p))
+			return;
+		err = -BW_E_CONTRADICTION;
+	}
+	settle(p, err);
+}
+
+/*
+ * EXISTS: the name carries a nonce of ours, so an earlier try of this put made it, even one that the
+ * network repeated behind our back.  A commit rests on it, so its last byte must be there.
+ */
+static void look(struct part *p)
+{
+	uint64_t size = p->body->size;
+
+	bw_op_get(&p->op, p->key, size ? size - 1 : 0, size ? 1 : 0);
+	p->op.prio = BW_PRIO_COMMIT;
+	p->op.deadline_ns = p->batch->deadline_ns;
+	p->op.done = looked;
+	p->op.ctx = p;
+	bw_store_submit(p->batch->store, &p->op);
+}
+
 static void part_done(struct bw_op *op)
 {
 	struct part *p = op->ctx;
@@ -225,18 +266,13 @@ static void part_done(struct bw_op *op)
 	bw_op_done(op);
 	switch (op->outcome) {
 	case BW_OK:
-		p->maybe_there = true;
 		break;
 	case BW_EXISTS:
-		/* The name carries a nonce of ours: who but an earlier try of this put made it? */
-		err = p->maybe_there ? 0 : -BW_E_CONTRADICTION;
-		break;
+		look(p);
+		return;
 	case BW_UNKNOWN:
-		p->maybe_there = true;
-		if (p->repeats++ < REPEATS && bw_now() < p->batch->deadline_ns) {
-			submit(p);
+		if (submit_again(p))
 			return;
-		}
 		break;
 	default:
 		break;

@@ -74,6 +74,16 @@ static enum bw_outcome run_op(struct bw_committer *c)
 	return c->op.outcome;
 }
 
+/* False: what was said to exist does not, so nothing is known. */
+static bool is_there(struct bw_committer *c, const char *key)
+{
+	bw_op_get(&c->op, key, 0, 1);
+	enum bw_outcome outcome = run_op(c);
+
+	bw_op_done(&c->op);
+	return outcome != BW_NOT_FOUND;
+}
+
 static void request_put(struct bw_committer *c, const struct bw_txn_request *r,
 			struct bw_txn_answer *a)
 {
@@ -82,6 +92,8 @@ static void request_put(struct bw_committer *c, const struct bw_txn_request *r,
 	bw_bytes_body_init(&body, r->bytes, r->len);
 	bw_op_put(&c->op, r->key, &body.body, true);
 	a->outcome = run_op(c);
+	if (a->outcome == BW_EXISTS && r->look && !is_there(c, r->key))
+		a->outcome = BW_UNKNOWN;
 	if (a->outcome != BW_OK && a->outcome != BW_EXISTS)
 		bw_log(c->log, BW_LOG_DEBUG, "commit_put", "key=%s outcome=%s detail=\"%s\"",
 		       r->key, bw_outcome_name(a->outcome), c->op.detail);

@@ -604,11 +604,13 @@ static enum bw_txn_want ask_put(struct bw_txn *t, struct bw_txn_request *ret)
 			    ret->key);
 		ret->bytes = n->bytes.bytes;
 		ret->len = n->bytes.len;
+		ret->look = true;
 		return BW_TXN_PUT;
 	}
 	bw_key_root(t->stream, t->made->version, ret->key);
 	ret->bytes = t->bytes.bytes;
 	ret->len = t->bytes.len;
+	ret->look = false;
 	t->in_doubt = true;
 	return BW_TXN_PUT;
 }

@@ -57,6 +57,8 @@ struct bw_txn_request {
 	char key[BW_KEY_MAX + 1];
 	const void *bytes;	/* PUT: borrowed from the txn until the next step */
 	size_t len;
+	bool look;		/* PUT: nobody reads it before the commit, so EXISTS is looked into: not there
+				 * is UNKNOWN */
 	uint64_t max;		/* GET: longest object to accept */
 	uint64_t step;		/* FIND */
 	unsigned conflicts;	/* SLEEP: lost this many slots in a row (0: an ambiguous answer) */

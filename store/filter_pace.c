@@ -12,6 +12,7 @@
 #define BURST_NS (20 * BW_MS)	/* what was not sent so long ago may still be */
 #define GROW_PER_SEC 0.2	/* of what was before the cut */
 #define GROW_MAX_NS BW_SEC	/* an answer after a silence counts for no more */
+#define DEMANDS 2		/* that go before one that is none */
 #define FROM_MIN (5 * BW_PACE_MIN)
 
 /* Something that is cut by half and grows back. */
@@ -44,6 +45,7 @@ struct pace {
 	struct dial rate;	/* requests per second */
 	struct dial window;	/* requests under way */
 	unsigned lent;
+	unsigned demands;	/* that went out of the line since another did */
 	int64_t next_ns;	/* when the rate lets the next one go */
 	int64_t pause_ns;	/* until when nothing is sent */
 	int64_t cut_ns, grown_ns;
@@ -222,8 +224,10 @@ static struct bw_op *take(struct pace *p)
 	int64_t now_ns = bw_now();
 
 	BW_LOCK_SCOPE(&p->lock);
-	struct bw_op *op = bw_line_first(&p->line);
+	struct bw_op *op = p->demands < DEMANDS ? NULL : bw_line_first_below(&p->line, BW_PRIO_COMMIT);
 
+	if (!op)
+		op = bw_line_first(&p->line);
 	if (!op)
 		return NULL;
 	int64_t at_ns = open_at_locked(p, now_ns);
@@ -233,6 +237,7 @@ static struct bw_op *take(struct pace *p)
 		return NULL;
 	}
 	bw_line_remove(&p->line, op);
+	p->demands = op->prio == BW_PRIO_DEMAND ? p->demands + 1 : 0;
 	send_locked(find_locked(p, op), now_ns);
 	return op;
 }

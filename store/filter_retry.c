@@ -34,6 +34,7 @@ struct child {
 	bool in_doubt;		/* an attempt ended UNKNOWN */
 	/* Under r->lock: */
 	bool asleep, waits, cancelled;
+	bool held, ended;	/* a cancel is on its way down to the attempt; it has ended meanwhile */
 	struct child *prev, *next;
 	struct bw_delete_item items[];	/* DELETE_MANY: those of this attempt */
 };
@@ -348,9 +349,31 @@ static bool sleep_on_it(struct child *c)
 	return true;
 }
 
+static bool is_held(struct child *c)
+{
+	BW_LOCK_SCOPE(&c->r->lock);
+	c->ended = c->held;
+	return c->held;
+}
+
+static void attempt_done(struct child *c);
+
+static void run_attempt_done(struct bw_task *task)
+{
+	attempt_done(bw_op_of(task)->ctx);
+}
+
 static void done(struct bw_op *op)
 {
 	struct child *c = op->ctx;
+
+	if (!is_held(c))
+		attempt_done(c);
+}
+
+static void attempt_done(struct child *c)
+{
+	struct bw_op *op = &c->op;
 	struct retry *r = c->r;
 
 	c->attempts++;
@@ -420,18 +443,38 @@ static void submit(struct bw_store *s, struct bw_op *op)
 	send(c);
 }
 
-/* An attempt under way is left to end; there is none after it. */
+/* The child to cancel below, held; NULL: none is under way. */
+static struct child *hold(struct retry *r, struct bw_op *op)
+{
+	BW_LOCK_SCOPE(&r->lock);
+	struct child *c = r->children;
+
+	while (c && c->parent != op)
+		c = c->next;
+	if (!c || c->held)
+		return NULL;
+	c->cancelled = true;
+	if (c->waits || c->asleep) {
+		wake_locked(c);
+		return NULL;
+	}
+	c->held = true;
+	return c;
+}
+
+/* There is no attempt after this one, which may still be waiting below. */
 static void cancel(struct bw_store *s, struct bw_op *op)
 {
 	struct retry *r = (struct retry *)s;
+	struct child *c = hold(r, op);
 
+	if (!c)
+		return;
+	bw_store_cancel(s->next, &c->op);
 	BW_LOCK_SCOPE(&r->lock);
-	for (struct child *c = r->children; c; c = c->next) {
-		if (c->parent != op)
-			continue;
-		c->cancelled = true;
-		wake_locked(c);
-	}
+	c->held = false;
+	if (c->ended)
+		bw_op_queue(&c->op, r->q, run_attempt_done, 0);
 }
 
 static void retry_free(struct bw_store *s)

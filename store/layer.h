@@ -68,6 +68,7 @@ struct bw_line {
 void bw_line_init(struct bw_line *l);
 void bw_line_push(struct bw_line *l, struct bw_op *op);
 struct bw_op *bw_line_first(const struct bw_line *l);	/* NULL: nobody waits */
+struct bw_op *bw_line_first_below(const struct bw_line *l, enum bw_prio prio);	/* of prio, or behind it */
 /* False: it does not wait here.  Touches nothing of op but its priority and address. */
 bool bw_line_remove(struct bw_line *l, struct bw_op *op);
 /* Takes out one op whose deadline has passed, or NULL and when the next one's passes (BW_NEVER: none). */

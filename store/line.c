@@ -16,12 +16,17 @@ void bw_line_push(struct bw_line *l, struct bw_op *op)
 	l->at[op->prio].tail = &op->task.next;
 }
 
-struct bw_op *bw_line_first(const struct bw_line *l)
+struct bw_op *bw_line_first_below(const struct bw_line *l, enum bw_prio prio)
 {
-	for (int p = 0; p <= BW_PRIO_IDLE; p++)
+	for (int p = (int)prio; p <= BW_PRIO_IDLE; p++)
 		if (l->at[p].head)
 			return bw_op_of(l->at[p].head);
 	return NULL;
+}
+
+struct bw_op *bw_line_first(const struct bw_line *l)
+{
+	return bw_line_first_below(l, BW_PRIO_DEMAND);
 }
 
 static struct bw_op *take(struct bw_line *l, int prio, struct bw_task **at)

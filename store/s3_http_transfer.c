@@ -55,15 +55,16 @@ static size_t on_read(char *to, size_t size, size_t n, void *ctx)
 	return take;
 }
 
-/* curl found a kept connection dead before anything came back over it, and sends again. */
+/*
+ * curl found a kept connection dead before anything came back over it, and wants to send again.  But
+ * bytes of the body are on their way, and so the request may have been applied: that is for others to
+ * hear, not for curl to hide.
+ */
 static int on_seek(void *ctx, curl_off_t off, int whence)
 {
 	struct bw_transfer *t = ctx;
 
-	if (whence != SEEK_SET || off < 0 || (size_t)off > t->r->body_len)
-		return CURL_SEEKFUNC_FAIL;
-	t->sent = (size_t)off;
-	return CURL_SEEKFUNC_OK;
+	return off == 0 && whence == SEEK_SET && t->sent == 0 ? CURL_SEEKFUNC_OK : CURL_SEEKFUNC_FAIL;
 }
 
 static size_t on_header(char *line, size_t size, size_t n, void *ctx)

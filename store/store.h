@@ -235,11 +235,12 @@ int bw_filter_retry_new(struct bw_store *below, const struct bw_retry_config *co
  * again, by a fifth per second of what they were before the cut; at twice that there is no limit any more,
  * so ten seconds without throttling end it.  Never below BW_PACE_MIN requests per second and one under way.
  * retry_after_ns of a THROTTLED or UNREACHABLE answer pauses all sending for so long
- * (BW_PACE_PAUSE_MAX_NS at most).  Whoever waits does so by priority; past its deadline it ends
+ * (BW_PACE_PAUSE_MAX_NS at most).  Whoever waits does so by priority, but each third that goes is
+ * no demand if any other waits, so that readers cannot starve a commit; past its deadline it ends
  * CANCELLED.
  */
 #define BW_PACE_CUT_NS (100 * BW_MS)
-#define BW_PACE_MIN 10.0
+#define BW_PACE_MIN 20.0
 #define BW_PACE_PAUSE_MAX_NS (30 * BW_SEC)
 /* stats outlives the store; NULL: counts nowhere. */
 int bw_filter_pace_new(struct bw_store *below, struct bw_send_stats *stats, struct bw_store **ret)

@@ -15,6 +15,7 @@ Only requests that a kind can befall are counted among those it is drawn for; se
 import argparse
 import collections
 import contextlib
+import os
 import random
 import select
 import signal
@@ -360,6 +361,7 @@ class Proxy:
         self.closing = threading.Event()
         self.connections = {}  # thread: socket
         self.server = socket.create_server(listen, backlog=256)
+        os.register_at_fork(after_in_child=self.forget)
         self.endpoint = "http://%s:%d" % self.server.getsockname()[:2]
         self.thread = threading.Thread(target=self.accept, daemon=True)
         self.thread.start()
@@ -392,6 +394,13 @@ class Proxy:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 sock.shutdown(socket.SHUT_RDWR)
+
+    def forget(self):
+        """In a forked child: a connection ends when the proxy says so, not when the child does."""
+        for sock in [self.server, *list(self.connections.values())]:
+            if sock.fileno() >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(sock.fileno())
 
     def close(self):
         self.closing.set()

@@ -260,17 +260,19 @@ static int upload_with(struct setup *s, const enum bw_fault *faults, unsigned n,
 /* S3: an ambiguous put is resolved by putting the same bytes under the same name. */
 Test(batch, S3_a_lost_reply_is_resolved)
 {
-	static const enum bw_fault lost[] = {BW_FAULT_LOST_REPLY, BW_FAULT_LOST_REPLY,
-					     BW_FAULT_LOST_REPLY, BW_FAULT_LOST_REPLY};
+	enum { ONCE_AND_REPEATS = 7 };
+	enum bw_fault lost[ONCE_AND_REPEATS];
 	struct setup *s = setup(false);
 	unsigned puts;
 
+	for (int i = 0; i < ONCE_AND_REPEATS; i++)
+		lost[i] = BW_FAULT_LOST_REPLY;
 	cr_assert_eq(upload_with(s, lost, 1, &puts), 0);
 	cr_assert_eq(puts, 2);
 	teardown(s);
 	s = setup(true);
-	cr_assert_eq(upload_with(s, lost, 4, &puts), -BW_E_UNKNOWN);
-	cr_assert_eq(puts, 4);
+	cr_assert_eq(upload_with(s, lost, ONCE_AND_REPEATS, &puts), -BW_E_UNKNOWN);
+	cr_assert_eq(puts, ONCE_AND_REPEATS);
 	teardown(s);
 }
 

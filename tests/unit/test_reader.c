@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a reader hands out, and what it does when the store answers badly. */
+#include "fs/fetch.h"
 #include "tests/support/seed.h"
 #include "tests/unit/reader_world.h"
 
@@ -30,6 +31,8 @@ static void random_reads(const struct world_options *options, unsigned reads)
 	cr_assert_eq(w.counters.read_cache + w.counters.read_store, w.counters.useful);
 	world_done(&w);
 }
+
+#define FETCHES (1 + BW_FETCH_AGAIN)	/* of bytes that are damaged for good */
 
 Test(reader, V5_random_ranges_of_uneven_slices)
 {
@@ -296,18 +299,18 @@ Test(reader, V5_damage_that_persists_is_an_error_and_named)
 
 	world_init(&w, &plain);
 	world_commit_even(&w, 1, 40 * KIB);
-	world_spoil(&w, BW_FAULT_FLIP, 16 * KIB, 17 * KIB, 2);
+	world_spoil(&w, BW_FAULT_FLIP, 16 * KIB, 17 * KIB, FETCHES);
 	cr_assert_eq(world_read(&w, 0, 0, 20 * KIB, 100, false), -BW_E_CORRUPT);
 	cr_assert_eq(bw_err_errno(-BW_E_CORRUPT), EIO);
-	cr_assert_eq(w.counters.checksum_failures, 2);
-	cr_assert_eq(world_gets(&w), 2);
+	cr_assert_eq(w.counters.checksum_failures, FETCHES);
+	cr_assert_eq(world_gets(&w), FETCHES);
 	key_of(&w, 0, key);
 	snprintf(sum, sizeof(sum), "wanted=%016" PRIx64, w.tgbs[0]->blocks[1].xxh3);
 	cr_assert(world_logged(&w, key, "rank=0 block=1 got=", sum));
 	cr_assert_eq(world_log_lines(&w, "checksum"), 1);
 	/* Forgotten: the next read asks the store, and the other blocks were never in doubt. */
 	cr_assert_eq(world_read(&w, 0, 0, 0, 40 * KIB, false), 0);
-	cr_assert_eq(world_gets(&w), 5);
+	cr_assert_eq(world_gets(&w), FETCHES + 3);
 	world_done(&w);
 }
 
@@ -320,14 +323,14 @@ Test(reader, V5_damage_fails_everybody_who_waits_for_the_block)
 	o.delay_ns = 3 * BW_MS;
 	world_init(&w, &o);
 	world_commit_even(&w, 1, 40 * KIB);
-	world_spoil(&w, BW_FAULT_FLIP, 16 * KIB, 17 * KIB, 2);
+	world_spoil(&w, BW_FAULT_FLIP, 16 * KIB, 17 * KIB, FETCHES);
 	for (int i = 0; i < 4; i++)
 		world_start(&w, &reads[i], 0, 0, 15 * KIB, 2 * KIB, false);
 	world_start(&w, &reads[4], 0, 0, 15 * KIB, 100, false);
 	for (int i = 0; i < 4; i++)
 		cr_assert_eq(world_wait(&reads[i]), -BW_E_CORRUPT);
 	cr_assert_eq(world_wait(&reads[4]), 0);
-	cr_assert_eq(world_gets(&w), 3);
+	cr_assert_eq(world_gets(&w), FETCHES + 1);
 	world_done(&w);
 }
 
@@ -362,10 +365,10 @@ Test(reader, V5_damage_of_compressed_blocks_is_found_before_they_are_unpacked)
 	world_init(&w, &o);
 	world_commit_even(&w, 1, 40 * KIB);
 	cr_assert_lt(w.tgbs[0]->blocks[0].stored, 16 * KIB);
-	world_spoil(&w, BW_FAULT_FLIP, 0, 1, 3);
+	world_spoil(&w, BW_FAULT_FLIP, 0, 1, FETCHES + 1);
 	cr_assert_eq(world_read(&w, 0, 0, 0, 100, false), -BW_E_CORRUPT);
 	cr_assert_eq(world_read(&w, 0, 0, 0, 100, false), 0);
-	cr_assert_eq(w.counters.checksum_failures, 3);
+	cr_assert_eq(w.counters.checksum_failures, FETCHES + 1);
 	/* S6: the stored bytes were needed for a moment only. */
 	cr_assert_geq(w.counters.cache_bytes, 16 * KIB);
 	cr_assert_leq(w.counters.cache_bytes, 16 * KIB + 256);

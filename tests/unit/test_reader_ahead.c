@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is fetched before it is asked for; and many readers, little memory, sudden ends. */
+#include "fs/fetch.h"
 #include "tests/support/seed.h"
 #include "tests/unit/reader_world.h"
 
@@ -23,6 +24,8 @@ static int read_slice(struct world *w, uint64_t step, uint32_t rank, size_t by)
 }
 
 /* ---- The window ------------------------------------------------------------------------------- */
+
+#define FETCHES (1 + BW_FETCH_AGAIN)	/* of bytes that are damaged for good */
 
 Test(ahead, eight_blocks_before_a_sequential_reader)
 {
@@ -348,13 +351,13 @@ Test(ahead, V5_a_prefetch_that_fails_is_forgotten)
 	world_spoil(&w, BW_FAULT_FLIP, 0, UINT64_MAX, UINT32_MAX);
 	cr_assert_eq(world_read(&w, 0, 1, 0, 4096, false), 0);
 	/* Five blocks and a footer, each fetched twice; what lies behind the footer stays unknown. */
-	world_until_gets(&w, 1 + 2 * (5 + 1));
-	while (w.counters.checksum_failures < 2 * (5 + 1))
+	world_until_gets(&w, 1 + FETCHES * (5 + 1));
+	while (w.counters.checksum_failures < FETCHES * (5 + 1))
 		bw_sleep(BW_MS);
 	world_spoil(&w, BW_FAULT_NONE, 0, 0, 0);
 	for (uint64_t step = 0; step < 4; step++)
 		cr_assert_eq(read_slice(&w, step, 1, 8192), 0);
-	cr_assert_eq(w.counters.checksum_failures, 2 * (5 + 1));
+	cr_assert_eq(w.counters.checksum_failures, FETCHES * (5 + 1));
 	world_done(&w);
 }
 

@@ -159,7 +159,8 @@ Test(pace, requests_under_way_are_halved_too, .timeout = 60)
 
 Test(pace, demand_before_prefetch_before_idle, .timeout = 60)
 {
-	static const char *const order[] = {"demand1", "demand2", "commit", "prefetch", "idle"};
+	static const char *const order[] = {"demand1", "demand2", "commit", "demand3",
+					    "prefetch", "idle"};
 	static struct fixture f;
 
 	setup_throttled(&f, 2);	/* one more is under way, and no other may be */
@@ -168,6 +169,7 @@ Test(pace, demand_before_prefetch_before_idle, .timeout = 60)
 	get(&f, "demand1", BW_PRIO_DEMAND, BW_NEVER);
 	get(&f, "commit", BW_PRIO_COMMIT, BW_NEVER);
 	get(&f, "demand2", BW_PRIO_DEMAND, BW_NEVER);
+	get(&f, "demand3", BW_PRIO_DEMAND, BW_NEVER);
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
 		answer(&f, BW_UNREACHABLE, 0);
 		bw_holder_wait(f.h, 1);
