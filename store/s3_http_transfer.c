@@ -30,11 +30,25 @@ static void forget_answer(struct bw_transfer *t)
 
 /* ---- What curl calls -------------------------------------------------------------------------- */
 
+static bool is_read(const struct bw_http_request *r)
+{
+	return strcmp(r->method, "GET") == 0 || strcmp(r->method, "HEAD") == 0;
+}
+
+/*
+ * curl sends once more what left over a kept connection that turned out dead before anything came back.  The first
+ * one may have been applied, and its second would be told so as if by somebody else: what changes something
+ * leaves once, and its end is LOST.
+ */
 static int on_connected(void *ctx, char *ip, char *local_ip, int port, int local_port)
 {
 	struct bw_transfer *t = ctx;
 
 	(void)ip, (void)local_ip, (void)port, (void)local_port;
+	if (t->connected && !is_read(t->r)) {
+		fail(t, bw_transfer_was_sent(t) ? BW_HTTP_LOST : BW_HTTP_NOT_SENT);
+		return CURL_PREREQFUNC_ABORT;
+	}
 	t->connected = true;
 	t->since_ns = bw_now();
 	return CURL_PREREQFUNC_OK;
@@ -166,6 +180,8 @@ static bool set_connection(CURL *easy, const struct bw_s3_config *config, const 
 	/* Each connection asks for addresses anew and shuffles them, so they spread over all. */
 	bad |= curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, 0L);
 	curl_easy_setopt(easy, CURLOPT_DNS_SHUFFLE_ADDRESSES, 1L);
+	/* One that is cut while its name is looked up must not hold up the loop until there is an answer. */
+	bad |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 	bad |= curl_easy_setopt(easy, CURLOPT_URL, url);
 	bad |= curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);	/* as it was signed */
 	bad |= curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR,
@@ -292,10 +308,8 @@ bool bw_transfer_begin(struct bw_transfer *t, const struct bw_s3_config *config,
 
 bool bw_transfer_is_slow(struct bw_transfer *t, int64_t now)
 {
-	const char *method = t->r->method;
-	bool is_read = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
 	bool thinks = t->connected && !t->answering && t->sent == t->r->body_len;
-	int64_t limit = thinks && !is_read ? BW_HTTP_THINK_NS : BW_HTTP_SLOW_NS;
+	int64_t limit = thinks && !is_read(t->r) ? BW_HTTP_THINK_NS : BW_HTTP_SLOW_NS;
 
 	if (t->moved - t->mark >= BW_HTTP_SLOW_BYTES) {
 		t->mark = t->moved;
@@ -353,6 +367,20 @@ void bw_transfer_cut(struct bw_transfer *t, enum bw_http_end end, const char *wo
 	go_idle(t);
 }
 
+/* What a callback failed it for. */
+static const char *words_of(enum bw_http_end end)
+{
+	switch (end) {
+	case BW_HTTP_TOO_LONG:
+		return "the answer is too long";
+	case BW_HTTP_LOST:
+	case BW_HTTP_NOT_SENT:
+		return "the connection was closed before an answer";
+	default:
+		return "no memory for the answer";
+	}
+}
+
 void bw_transfer_end(struct bw_transfer *t, int code)
 {
 	struct bw_http_request *r = t->r;
@@ -363,8 +391,7 @@ void bw_transfer_end(struct bw_transfer *t, int code)
 		settle_body(t);
 		go_idle(t);
 	} else if (t->failed) {
-		bw_transfer_cut(t, r->end, r->end == BW_HTTP_TOO_LONG ? "the answer is too long"
-								      : "no memory for the answer");
+		bw_transfer_cut(t, r->end, words_of(r->end));
 	} else {
 		bw_transfer_cut(t, bw_transfer_was_sent(t) ? BW_HTTP_LOST : BW_HTTP_NOT_SENT,
 				t->words[0] ? t->words : curl_easy_strerror((CURLcode)code));

@@ -54,9 +54,8 @@ enum bw_s3_remedy {
  * have been applied is UNKNOWN, never guessed from a status.  *a is corrected when the remedy says so.  *error is
  * filled in from the answer's body.
  *
- * EXISTS says that the key is taken, not by whom: a put may have been sent twice, by curl over a connection that
- * turned out dead or by a network that delivers twice, and then it is our own first one that refuses the second.
- * The commit protocol reads what is there.
+ * EXISTS says that the key is taken, not by whom: s3_http.h lets a put leave once, but a proxy or network may
+ * deliver it twice, and then it is our own first one that refuses the second.  Who cares reads what is there.
  */
 enum bw_outcome bw_s3_classify(enum bw_op_kind kind, bool if_absent, const struct bw_http_request *r,
 			       int64_t wall_s, struct bw_s3_address *a, struct bw_s3_error *error,

@@ -338,6 +338,49 @@ Test(batch, a_name_that_was_taken_before_the_first_try_is_a_contradiction)
 	teardown(s);
 }
 
+/* A store behind a proxy that delivers everything twice: the second delivery is the one that is answered. */
+struct twice {
+	struct bw_store store;
+	unsigned puts;
+};
+
+static void twice_submit(struct bw_store *store, struct bw_op *op)
+{
+	struct twice *t = (struct twice *)store;
+
+	if (op->kind == BW_OP_PUT) {
+		struct bw_op first;
+
+		t->puts++;
+		bw_op_put(&first, op->key, op->body, op->if_absent);
+		cr_assert_eq(bw_store_sync(store->next, &first), BW_OK);
+	}
+	bw_store_submit(store->next, op);
+}
+
+static void twice_free(struct bw_store *store)
+{
+	bw_store_free(store->next);
+	free(store);
+}
+
+Test(batch, S3_a_put_that_was_delivered_twice_is_ours)
+{
+	static const struct bw_store_ops ops = {.name = "twice", .submit = twice_submit, .free = twice_free};
+	uint8_t state[BW_STATE_INLINE_MAX + 1] = {1};
+	struct twice *t = calloc(1, sizeof(*t));
+	struct setup *s = setup(false);
+
+	build(s);
+	cr_assert_eq(bw_batch_set_state(s->batch, state, sizeof(state), true), 0);
+	t->store = (struct bw_store){.ops = &ops, .next = s->store};
+	s->store = &t->store;
+	cr_assert_eq(bw_batch_upload_sync(s->batch, s->store, BW_NEVER), 0);
+	cr_assert_eq(t->puts, 2);
+	check_stored(s);
+	teardown(s);
+}
+
 /* Counts the puts below folder that ask for absence, and those that do not. */
 struct conditions {
 	struct bw_fault_plan plan;

@@ -6,6 +6,8 @@
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <netdb.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,18 +46,24 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-static void server_open(struct server *s, const char *bytes)
+static int listening(unsigned *ret_port)
 {
 	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(at);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
+	cr_assert_eq(bind(fd, (struct sockaddr *)&at, len), 0);
+	cr_assert_eq(listen(fd, 16), 0);
+	cr_assert_eq(getsockname(fd, (struct sockaddr *)&at, &len), 0);
+	*ret_port = ntohs(at.sin_port);
+	return fd;
+}
+
+static void server_open(struct server *s, const char *bytes)
+{
 	memset(s, 0, sizeof(*s));
 	s->bytes = bytes;
-	s->fd = socket(AF_INET, SOCK_STREAM, 0);
-	cr_assert_eq(bind(s->fd, (struct sockaddr *)&at, len), 0);
-	cr_assert_eq(listen(s->fd, 16), 0);
-	cr_assert_eq(getsockname(s->fd, (struct sockaddr *)&at, &len), 0);
-	s->port = ntohs(at.sin_port);
+	s->fd = listening(&s->port);
 	cr_assert_eq(bw_thread_start(&s->thread, "server", serve, s), 0);
 }
 
@@ -163,6 +171,101 @@ Test(s3_http, what_was_not_sent_was_not_applied, .timeout = 60)
 	cr_assert_eq(put(s), BW_UNREACHABLE);
 	cr_assert_eq(get(s, 0, 5), BW_UNREACHABLE);
 	bw_store_free(s);
+}
+
+/* Takes two requests over one connection, answers the first and closes on the second; counts what is sent anew. */
+struct stale {
+	int fd;
+	unsigned port;
+	atomic_uint connections, requests;
+	pthread_t thread;
+};
+
+static void *serve_stale(void *arg)
+{
+	static const char good[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+	static const char taken[] = "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n";
+	struct stale *s = arg;
+	char request[65536];
+	int c;
+
+	while ((c = accept(s->fd, NULL, NULL)) >= 0) {
+		bool is_first = s->connections++ == 0;
+
+		while (recv(c, request, sizeof(request), 0) > 0 && ++s->requests) {
+			const char *answer = is_first ? good : taken;
+			if (is_first && s->requests == 2)
+				break;
+			if (send(c, answer, strlen(answer), MSG_NOSIGNAL) < 0)
+				break;
+		}
+		shutdown(c, SHUT_WR);
+		close(c);
+	}
+	return NULL;
+}
+
+/*
+ * curl sends again what a kept connection took and did not answer.  A put that was applied would then hear that
+ * its key is taken.
+ */
+Test(s3_http, S3_a_put_leaves_once_even_over_a_connection_that_dies, .timeout = 60)
+{
+	struct stale server = {0};
+	struct bw_bytes_body body;
+	struct bw_op op;
+
+	server.fd = listening(&server.port);
+	cr_assert_eq(bw_thread_start(&server.thread, "stale", serve_stale, &server), 0);
+	struct bw_store *s = store_at(server.port);
+
+	bw_bytes_body_init(&body, NULL, 0);
+	bw_op_put(&op, "key", &body.body, true);
+	cr_assert_eq(bw_store_sync(s, &op), BW_OK);
+	bw_op_put(&op, "key2", &body.body, true);
+	cr_assert_eq(bw_store_sync(s, &op), BW_UNKNOWN, "%s", bw_outcome_name(op.outcome));
+	cr_assert_eq(server.requests, 2);
+	bw_store_free(s);
+	shutdown(server.fd, SHUT_RDWR);
+	pthread_join(server.thread, NULL);
+	close(server.fd);
+}
+
+/* Stands before the C library's: a name server that does not answer until it is told to. */
+static atomic_bool names_hang;
+static atomic_uint names_asked;
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **ret)
+{
+	(void)node, (void)service, (void)hints, (void)ret;
+	names_asked++;
+	while (names_hang)
+		bw_sleep(BW_MS);
+	names_asked--;
+	return EAI_AGAIN;
+}
+
+/* The thread that moves everybody's bytes does not wait for a name that nobody waits for any more. */
+Test(s3_http, S5_a_name_server_that_hangs_holds_up_nothing, .timeout = 60)
+{
+	struct bw_url url = {.scheme = BW_URL_S3, .path = "bucket/p"};
+	struct bw_s3_config config = {.endpoint = "http://store.test:1"};
+	struct bw_store *s;
+	struct bw_op op;
+	char why[256];
+
+	setenv("AWS_ACCESS_KEY_ID", "K", 1);
+	setenv("AWS_SECRET_ACCESS_KEY", "S", 1);
+	names_hang = true;
+	cr_assert_eq(bw_store_s3_new(&url, &config, &s, why, sizeof(why)), 0, "%s", why);
+	bw_op_get(&op, "key", 0, 5);
+	op.deadline_ns = bw_now() + 300 * BW_MS;
+	cr_assert_eq(bw_store_sync(s, &op), BW_CANCELLED);
+	cr_assert_gt(names_asked, 0);
+	bw_store_free(s);
+	names_hang = false;
+	while (names_asked)
+		bw_sleep(BW_MS);
 }
 
 struct wait {
