@@ -174,7 +174,8 @@ static int ask_list(struct single *g, const struct bw_op *op)
 	err = bw_percent_encode(prefix, false, q);
 	if (!err)
 		err = bw_percent_encode(op->key, false, q);
-	if (!err && op->after[0]) {
+	/* An object named like the prefix, the mark that consoles make of a folder, is not one of ours. */
+	if (!err && (op->after[0] || *prefix)) {
 		bw_buf_str(q, "&start-after=");
 		err = bw_percent_encode(prefix, false, q);
 		if (!err)

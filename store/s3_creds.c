@@ -75,6 +75,20 @@ bool bw_cred_chain_get(struct bw_cred_chain *c, struct bw_cred_wait *w, struct b
 	return false;
 }
 
+bool bw_cred_chain_forget(struct bw_cred_chain *c, struct bw_cred_wait *w)
+{
+	BW_LOCK_SCOPE(&c->lock);
+	for (struct bw_cred_wait **at = &c->waits; *at; at = &(*at)->next) {
+		if (*at != w)
+			continue;
+		*at = w->next;
+		if (!*at)
+			c->waits_end = at;
+		return true;
+	}
+	return false;
+}
+
 void bw_cred_chain_refused(struct bw_cred_chain *c, const struct bw_creds *creds)
 {
 	struct bw_creds *gone = NULL;

@@ -55,6 +55,8 @@ struct bw_cred_wait {
  * serve; a source that fails to renew is asked again every 10 s, and the old ones are used until they expire.
  */
 bool bw_cred_chain_get(struct bw_cred_chain *c, struct bw_cred_wait *w, struct bw_creds **ret);
+/* True: w was waiting, and its done() will not run.  False: it has begun or will soon.  Only w's address is looked at. */
+bool bw_cred_chain_forget(struct bw_cred_chain *c, struct bw_cred_wait *w);
 /* The store says these have expired or are unknown: they are not given out again unless the source insists. */
 void bw_cred_chain_refused(struct bw_cred_chain *c, const struct bw_creds *creds);
 

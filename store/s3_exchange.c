@@ -87,7 +87,8 @@ static void sign_and_send(struct bw_s3_exchange *x)
 	struct bw_s3 *s = x->s;
 
 	bw_lock(&s->lock);
-	x->address = s->address;
+	if (!x->elsewhere)
+		x->address = s->address;
 	bw_unlock(&s->lock);
 	x->call.headers = x->headers;
 	x->call.headers_n = x->headers_n;
@@ -122,6 +123,8 @@ static void learn(struct bw_s3 *s, enum bw_s3_remedy remedy, const struct bw_s3_
 static bool remedied(struct bw_s3_exchange *x, enum bw_s3_remedy remedy, const struct bw_s3_address *a)
 {
 	struct bw_creds *creds = x->creds;
+	/* A store that spreads its keys over hosts sends each request to another: none is the place for all. */
+	bool is_temporary = remedy == BW_S3_MOVED && x->http.status == 307;
 
 	if (remedy == BW_S3_NONE || (x->remedies & 1u << remedy))
 		return false;
@@ -133,7 +136,10 @@ static bool remedied(struct bw_s3_exchange *x, enum bw_s3_remedy remedy, const s
 		bw_creds_unref(creds);
 		ask_credentials(x);
 	} else {
-		learn(x->s, remedy, a);
+		x->elsewhere |= is_temporary;
+		x->address = *a;
+		if (!is_temporary)
+			learn(x->s, remedy, a);
 		sign_and_send(x);
 	}
 	return true;
@@ -157,24 +163,73 @@ static void on_answer(struct bw_http_request *r)
 
 /* ---- Credentials and body --------------------------------------------------------------------- */
 
+/* The answer is there: x->creds, or why not in x->detail. */
+static void go_on(struct bw_s3_exchange *x)
+{
+	if (set_state(x, BW_S3_PREPARING))
+		fail_later(x, BW_CANCELLED, 0);
+	else if (x->asked_err)
+		fail_later(x, x->asked_err == -BW_E_STOPPING ? BW_CANCELLED : BW_DENIED, 0);
+	else
+		sign_and_send(x);
+}
+
 static void on_credentials(struct bw_cred_wait *w, int err, struct bw_creds *creds, const char *why)
 {
 	struct bw_s3_exchange *x =
 		(struct bw_s3_exchange *)((char *)w - offsetof(struct bw_s3_exchange, wait));
+	struct bw_s3 *s = x->s;
 
-	if (err) {
+	bw_lock(&s->lock);
+	x->asked_err = err;
+	if (err)
 		snprintf(x->detail, sizeof(x->detail), "%s", why);
-		fail_later(x, err == -BW_E_STOPPING ? BW_CANCELLED : BW_DENIED, 0);
-		return;
+	else
+		x->creds = creds;
+	x->asked_answered = true;
+	bool is_mine = x->asked_alarmed || bw_workq_cancel(s->workers, &x->task);
+	bw_unlock(&s->lock);
+	if (is_mine)
+		go_on(x);
+}
+
+/* Nobody waits any more, by the deadline or by a cancel(). */
+static void run_asking_alarm(struct bw_task *task)
+{
+	struct bw_s3_exchange *x = exchange_of(task);
+	struct bw_s3 *s = x->s;
+
+	bw_lock(&s->lock);
+	bool is_answered = x->asked_answered;
+	bool is_forgotten = !is_answered && bw_cred_chain_forget(s->creds, &x->wait);
+	x->asked_alarmed = true;
+	bw_unlock(&s->lock);
+	if (is_answered) {
+		go_on(x);
+	} else if (is_forgotten) {
+		x->outcome = BW_CANCELLED;
+		snprintf(x->detail, sizeof(x->detail), "no credentials in time");
+		finish(x);
 	}
-	x->creds = creds;
-	sign_and_send(x);
 }
 
 static void ask_credentials(struct bw_s3_exchange *x)
 {
+	struct bw_s3 *s = x->s;
+
 	x->wait.done = on_credentials;
-	if (bw_cred_chain_get(x->s->creds, &x->wait, &x->creds))
+	x->asked_answered = x->asked_alarmed = false;
+	bw_lock(&s->lock);
+	bool is_there = bw_cred_chain_get(s->creds, &x->wait, &x->creds);
+
+	if (!is_there) {
+		x->state = BW_S3_ASKING;
+		x->task.run = run_asking_alarm;
+		x->task.prio = x->prio;
+		bw_workq_push_at(s->workers, &x->task, x->cancelled ? 0 : x->deadline_ns);
+	}
+	bw_unlock(&s->lock);
+	if (is_there)
 		sign_and_send(x);
 }
 
@@ -219,6 +274,7 @@ void bw_s3_exchange_start(struct bw_s3_exchange *x)
 	x->cancelled = false;
 	bw_unlock(&x->s->lock);
 	x->remedies = 0;
+	x->elsewhere = false;
 	x->err = 0;
 	x->detail[0] = 0;
 	x->http.retry_after_ns = 0;
@@ -240,6 +296,8 @@ void bw_s3_exchange_cancel_locked(struct bw_s3_exchange *x)
 	x->cancelled = true;
 	if (x->state == BW_S3_LENT)
 		bw_http_cancel(x->s->http, &x->http);
+	else if (x->state == BW_S3_ASKING && bw_workq_cancel(x->s->workers, &x->task))
+		bw_workq_push(x->s->workers, &x->task);
 }
 
 void bw_s3_exchange_clear(struct bw_s3_exchange *x)

@@ -55,7 +55,12 @@ void bw_s3_op_fail_later(struct bw_s3 *s, struct bw_op *op, enum bw_outcome outc
 
 #define BW_S3_HEADERS_MAX 6
 
-enum bw_s3_exchange_state { BW_S3_AT_REST, BW_S3_PREPARING, BW_S3_LENT };
+enum bw_s3_exchange_state {
+	BW_S3_AT_REST,
+	BW_S3_PREPARING,
+	BW_S3_ASKING,		/* for credentials; task is its alarm */
+	BW_S3_LENT,
+};
 
 /* Zeroed and filled in by its owner, who keeps it where it is from start to done(). */
 struct bw_s3_exchange {
@@ -88,11 +93,15 @@ struct bw_s3_exchange {
 	enum bw_s3_exchange_state state;
 	bool cancelled;
 	unsigned remedies;		/* one bit each: applied already */
+	bool elsewhere;			/* sent away for this time: address is its own */
 	char sha256[BW_SHA256_HEX + 1];
 	uint8_t *buf;			/* what was read of from */
 	struct bw_s3_address address;	/* as the request in flight was signed for */
 	struct bw_creds *creds;
 	struct bw_cred_wait wait;
+	/* ASKING, under s->lock: of answer and alarm, whoever is second goes on, and the first leaves it alone. */
+	bool asked_answered, asked_alarmed;
+	int asked_err;
 	struct bw_task task;
 };
 

@@ -20,6 +20,7 @@ struct server {
 	const char *bytes;	/* NULL: says nothing and keeps the connection */
 	int kept[16];
 	unsigned kept_n;
+	atomic_uint asked;
 	pthread_t thread;
 };
 
@@ -35,6 +36,7 @@ static void *serve(void *arg)
 			continue;
 		}
 		ssize_t n = recv(c, request, sizeof(request), 0);
+		s->asked += n > 0;
 		if (n > 0)
 			n = send(c, s->bytes, strlen(s->bytes), MSG_NOSIGNAL);
 		/* The rest is read: a reset would take our answer with it. */
@@ -158,6 +160,30 @@ Test(s3_http, a_store_that_ignores_ranges, .timeout = 60)
 	cr_assert_eq(get(s, 3, 5), BW_CORRUPT);
 	bw_store_free(s);
 	server_close(&server);
+}
+
+/* Where all requests are to go is remembered; where one is to go for this time is not. */
+Test(s3_http, for_good_and_for_this_time, .timeout = 60)
+{
+	static const char good[] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nbytes";
+	static const int statuses[] = {301, 307, 308};
+
+	for (int i = 0; i < 3; i++) {
+		struct server first, second;
+		char moved[256];
+		server_open(&second, good);
+		snprintf(moved, sizeof(moved), "HTTP/1.1 %d Moved\r\nContent-Length: 0\r\nLocation: "
+			 "http://127.0.0.1:%u/bucket/p/key\r\n\r\n", statuses[i], second.port);
+		server_open(&first, moved);
+		struct bw_store *s = store_at(first.port);
+		for (int n = 0; n < 3; n++)
+			cr_assert_eq(get(s, 0, 5), BW_OK);
+		cr_assert_eq(second.asked, 3);
+		cr_assert_eq(first.asked, statuses[i] == 307 ? 3 : 1, "%d: %u", statuses[i], first.asked);
+		bw_store_free(s);
+		server_close(&first);
+		server_close(&second);
+	}
 }
 
 Test(s3_http, what_was_not_sent_was_not_applied, .timeout = 60)

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What surrounds a request: waiting for credentials, and what is asked of the store. */
+#include "tests/support/http_script.h"
+#include "tests/unit/cred_world.h"
+
+#include "store/s3.h"
+
+static char home[BW_TMPDIR_MAX];
+
+static void end(void)
+{
+	bw_test_rmtree(home);
+}
+
+static struct bw_store *store_at(const struct bw_script *script)
+{
+	struct bw_url url = {.scheme = BW_URL_S3, .path = "bucket/p"};
+	struct bw_s3_config config = {0};
+	struct bw_store *s;
+	char why[256];
+
+	snprintf(config.endpoint, sizeof(config.endpoint), "%s", bw_script_url(script));
+	cr_assert_eq(bw_store_s3_new(&url, &config, &s, why, sizeof(why)), 0, "%s", why);
+	return s;
+}
+
+struct told {
+	struct bw_mutex lock;
+	struct bw_cond cond;
+	unsigned n;
+};
+
+static void tell(struct bw_op *op)
+{
+	struct told *t = op->ctx;
+
+	BW_LOCK_SCOPE(&t->lock);
+	t->n++;
+	bw_cond_signal(&t->cond);
+}
+
+static void wait_for(struct told *t, unsigned n)
+{
+	BW_LOCK_SCOPE(&t->lock);
+	while (t->n < n)
+		bw_cond_wait(&t->cond, &t->lock);
+}
+
+/*
+ * A source of credentials that says nothing holds up a request no longer than its deadline, or until nobody
+ * wants it.  The source would be asked again before it gave up: that was not waited for.
+ */
+Test(s3_exchange, V3_waiting_for_credentials_ends_by_itself, .fini = end, .timeout = 60)
+{
+	struct bw_script_rule rule = {.method = "GET", .target = "/c", .hangs = true};
+	struct bw_script *script = bw_script_new(&rule, 1);
+	struct told told = {0};
+	struct bw_op ops[6];
+	char url[256];
+
+	cred_world(home);
+	snprintf(url, sizeof(url), "%s/c", bw_script_url(script));
+	setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url, 1);
+	struct bw_store *s = store_at(script);
+
+	bw_mutex_init(&told.lock, BW_RANK_LEAF);
+	bw_cond_init(&told.cond);
+	for (int i = 0; i < 6; i++) {
+		bw_op_get(&ops[i], "key", 0, 5);
+		ops[i].deadline_ns = i < 3 ? bw_now() + (i + 1) * 100 * BW_MS : BW_NEVER;
+		ops[i].done = tell;
+		ops[i].ctx = &told;
+		bw_store_submit(s, &ops[i]);
+	}
+	wait_for(&told, 3);
+	for (int i = 3; i < 6; i++)
+		bw_store_cancel(s, &ops[i]);
+	wait_for(&told, 6);
+	cr_assert_leq(bw_script_hits(script, 0), 1);
+	for (int i = 0; i < 6; i++)
+		cr_assert_eq(ops[i].outcome, BW_CANCELLED, "%d: %s", i, bw_outcome_name(ops[i].outcome));
+	bw_store_free(s);
+	bw_script_free(script);
+}
+
+/* An object named like the prefix would be a page of nothing, and more of it. */
+Test(s3_exchange, a_listing_begins_behind_the_prefix, .fini = end, .timeout = 60)
+{
+	static const struct bw_script_rule rule = {
+		.method = "GET",
+		.target = "/bucket/?encoding-type=url&list-type=2&max-keys=1&prefix=p%2F&start-after=p%2F",
+		.status = 200,
+		.body = "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>p/a</Key>"
+			"<LastModified>2026-01-02T03:04:05.678Z</LastModified>"
+			"<Size>1</Size></Contents></ListBucketResult>",
+	};
+	struct bw_script *script = bw_script_new(&rule, 1);
+	struct bw_op op;
+
+	cred_world(home);
+	setenv("AWS_ACCESS_KEY_ID", "K", 1);
+	setenv("AWS_SECRET_ACCESS_KEY", "S", 1);
+	struct bw_store *s = store_at(script);
+
+	bw_op_list(&op, "", "", 1);
+	cr_assert_eq(bw_store_sync(s, &op), BW_OK, "%s", op.detail);
+	cr_assert_eq(op.listing->n, 1);
+	cr_assert_str_eq(op.listing->items[0].key, "a");
+	bw_op_done(&op);
+	bw_store_free(s);
+	bw_script_free(script);
+}
