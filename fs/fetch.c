@@ -6,12 +6,14 @@
 
 /* A fetch ahead that takes longer is of no use, and must not hold up the end of the mount. */
 #define PREFETCH_TIMEOUT_NS (10 * BW_SEC)
+#define CANCEL_AGAIN_NS (100 * BW_MS)
 
 void bw_fetcher_init(struct bw_fetcher *by)
 {
 	bw_mutex_init(&by->lock, BW_RANK_LEAF);
 	bw_cond_init(&by->idle);
 	by->busy = 0;
+	by->sent = NULL;
 	by->stopping = false;
 }
 
@@ -32,14 +34,6 @@ void bw_fetcher_leave(struct bw_fetcher *by)
 	BW_LOCK_SCOPE(&by->lock);
 	if (--by->busy == 0)
 		bw_cond_broadcast(&by->idle);
-}
-
-void bw_fetcher_stop(struct bw_fetcher *by)
-{
-	BW_LOCK_SCOPE(&by->lock);
-	by->stopping = true;
-	while (by->busy)
-		bw_cond_wait(&by->idle, &by->lock);
 }
 
 bool bw_fetcher_stopping(struct bw_fetcher *by)
@@ -71,9 +65,25 @@ static void finish(struct bw_fetch *f, int err)
 
 static void judge(struct bw_task *task);
 
+static void unlink_locked(struct bw_fetch *f)
+{
+	*(f->prev ? &f->prev->next : &f->by->sent) = f->next;
+	if (f->next)
+		f->next->prev = f->prev;
+}
+
 static void arrived(struct bw_op *op)
 {
-	judge_later(op->ctx, judge);
+	struct bw_fetch *f = op->ctx;
+
+	bw_lock(&f->by->lock);
+	bool held = f->held;
+	f->has_arrived = true;
+	if (!held)
+		unlink_locked(f);
+	bw_unlock(&f->by->lock);
+	if (!held)
+		judge_later(f, judge);
 }
 
 static void set_deadline(struct bw_fetch *f)
@@ -96,6 +106,17 @@ static void send(struct bw_fetch *f)
 	f->op.deadline_ns = f->deadline_ns;
 	f->op.done = arrived;
 	f->op.ctx = f;
+	bw_lock(&f->by->lock);
+	f->has_arrived = false;
+	f->cancels = 0;
+	f->prev = NULL;
+	f->next = f->by->sent;
+	if (f->next)
+		f->next->prev = f;
+	f->by->sent = f;
+	if (f->by->stopping)
+		f->op.deadline_ns = 0;
+	bw_unlock(&f->by->lock);
 	bw_store_submit(f->by->store, &f->op);
 }
 
@@ -173,6 +194,8 @@ static int verdict(struct bw_fetch *f, char *why, size_t why_len)
 /* Whether what went wrong may go better: then f is under way again. */
 static bool try_again(struct bw_fetch *f, int err)
 {
+	if (bw_fetcher_stopping(f->by))
+		return false;
 	if (err == -BW_E_CORRUPT && f->again < BW_FETCH_AGAIN) {
 		f->again++;
 	} else if (err == -BW_E_UNREACHABLE && f->prio == BW_PRIO_PREFETCH &&
@@ -217,4 +240,54 @@ static void judge(struct bw_task *task)
 	if (err)
 		tell(f, err, why);
 	finish(f, err);
+}
+
+/* ---- The end ---------------------------------------------------------------------------------- */
+
+static struct bw_fetch *hold_next(struct bw_fetcher *by, unsigned round)
+{
+	BW_LOCK_SCOPE(&by->lock);
+	struct bw_fetch *f = by->sent;
+
+	while (f && f->cancels >= round)
+		f = f->next;
+	if (f) {
+		f->cancels = round;
+		f->held = true;
+	}
+	return f;
+}
+
+static void let_go(struct bw_fetch *f)
+{
+	bw_lock(&f->by->lock);
+	bool has_arrived = f->has_arrived;
+	f->held = false;
+	if (has_arrived)
+		unlink_locked(f);
+	bw_unlock(&f->by->lock);
+	if (has_arrived)
+		judge_later(f, judge);
+}
+
+/* One that was just being handed to the store does not hear of it: hence by rounds. */
+void bw_fetcher_stop(struct bw_fetcher *by)
+{
+	struct bw_fetch *f;
+	bool busy = true;
+
+	bw_lock(&by->lock);
+	by->stopping = true;
+	bw_unlock(&by->lock);
+	for (unsigned round = 1; busy; round++) {
+		while ((f = hold_next(by, round))) {
+			bw_store_cancel(by->store, &f->op);
+			let_go(f);
+		}
+		int64_t until_ns = bw_now() + CANCEL_AGAIN_NS;
+		BW_LOCK_SCOPE(&by->lock);
+		while (by->busy && bw_cond_wait_until(&by->idle, &by->lock, until_ns))
+			;
+		busy = by->busy;
+	}
 }

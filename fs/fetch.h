@@ -32,6 +32,7 @@ struct bw_fetcher {
 	struct bw_cond idle;
 	unsigned busy;
 	bool stopping;
+	struct bw_fetch *sent;			/* lent to the store */
 };
 
 void bw_fetcher_init(struct bw_fetcher *by);
@@ -39,7 +40,7 @@ void bw_fetcher_done(struct bw_fetcher *by);
 /* Counts something that goes on in the background in and out. */
 void bw_fetcher_enter(struct bw_fetcher *by);
 void bw_fetcher_leave(struct bw_fetcher *by);
-/* Says that nothing new should begin, and waits until nothing goes on. */
+/* Says that nothing new should begin, cancels what the store has not answered, and waits until nothing goes on. */
 void bw_fetcher_stop(struct bw_fetcher *by);
 bool bw_fetcher_stopping(struct bw_fetcher *by);
 
@@ -66,6 +67,9 @@ struct bw_fetch {
 	int ask_err;
 	int64_t deadline_ns;
 	unsigned again;	/* times it was sent again because of its bytes */
+	struct bw_fetch *prev, *next;	/* under by->lock, with what follows */
+	bool held, has_arrived;	/* a cancel is on its way to the store; it has answered meanwhile */
+	unsigned cancels;
 };
 
 /* done never runs inside the call. */

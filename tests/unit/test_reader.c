@@ -494,3 +494,80 @@ Test(reader, V6_what_is_missing_while_the_newest_root_cannot_be_read)
 	cr_assert_eq(world_log_lines(&w, "object_missing"), 0);
 	world_done(&w);
 }
+
+/* ---- The end ---------------------------------------------------------------------------------- */
+
+/* A store that takes gets and answers none of its own accord, nor the first cancel() of one. */
+struct hole {
+	struct bw_store store;
+	struct bw_workq *q;
+	struct bw_mutex lock;
+	struct bw_op *ops[8];
+	unsigned n, cancels;
+};
+
+static void hole_submit(struct bw_store *s, struct bw_op *op)
+{
+	struct hole *h = (struct hole *)s;
+
+	BW_LOCK_SCOPE(&h->lock);
+	cr_assert_lt(h->n, 8);
+	h->ops[h->n++] = op;
+}
+
+static void hole_end(struct bw_task *task)
+{
+	struct bw_op *op = (struct bw_op *)((char *)task - offsetof(struct bw_op, task));
+
+	op->outcome = BW_CANCELLED;
+	op->done(op);
+}
+
+static void hole_cancel(struct bw_store *s, struct bw_op *op)
+{
+	struct hole *h = (struct hole *)s;
+
+	BW_LOCK_SCOPE(&h->lock);
+	if (++h->cancels <= h->n)
+		return;
+	for (unsigned i = 0; i < h->n; i++) {
+		if (h->ops[i] != op)
+			continue;
+		h->ops[i] = NULL;
+		op->task = (struct bw_task){.run = hole_end};
+		bw_workq_push(h->q, &op->task);
+	}
+}
+
+/* Nobody waits for the bytes any more, so the end does not wait for the store, whose time is an hour. */
+Test(reader, S5_the_end_waits_for_no_store, .timeout = 60)
+{
+	static const struct bw_store_ops ops = {.name = "hole", .submit = hole_submit, .cancel = hole_cancel};
+	struct world_options options = plain;
+	struct hole hole = {.store = {.ops = &ops}};
+	struct world_read reads[3];
+	struct world w;
+
+	options.io_timeout_ns = 3600 * BW_SEC;
+	world_init(&w, &options);
+	for (int step = 0; step < 3; step++)
+		world_commit_even(&w, 1, 40 * KIB);
+	world_stop(&w);
+	bw_mutex_init(&hole.lock, BW_RANK_STORE);
+	cr_assert_eq(bw_workq_new("hole", 1, &hole.q), 0);
+	struct bw_store *store = w.store;
+
+	w.store = &hole.store;
+	world_reader(&w, &options);
+	for (int i = 0; i < 3; i++) {
+		reads[i].bytes = NULL;
+		world_start(&w, &reads[i], (uint64_t)i, 0, 0, 100, false);
+	}
+	world_stop(&w);
+	for (int i = 0; i < 3; i++)
+		cr_assert_eq(world_wait(&reads[i]), -BW_E_UNREACHABLE);
+	bw_workq_free(hole.q);
+	bw_mutex_done(&hole.lock);
+	w.store = store;
+	world_done(&w);
+}
