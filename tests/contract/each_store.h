@@ -11,10 +11,12 @@
 static struct criterion_test_params numbers(void)
 {
 	static unsigned n[BW_TEST_STORES];
+	unsigned first, count;
 
-	for (unsigned i = 0; i < BW_TEST_STORES; i++)
-		n[i] = i;
-	return cr_make_param_array(unsigned, n, BW_TEST_STORES);
+	bw_test_stores(&first, &count);
+	for (unsigned i = 0; i < count; i++)
+		n[i] = first + i;
+	return cr_make_param_array(unsigned, n, count);
 }
 
 /* A test that is run with every store, opened as t. */

@@ -179,9 +179,11 @@ static void load(unsigned number, uint64_t seed)
 int main(void)
 {
 	uint64_t seed = bw_test_seed();
+	unsigned first, n;
 
+	bw_test_stores(&first, &n);
 	printf("BW_SEED=%lu\n", (unsigned long)seed);
-	for (unsigned number = 0; number < BW_TEST_STORES; number++)
+	for (unsigned number = first; number < first + n; number++)
 		load(number, seed);
 	return 0;
 }

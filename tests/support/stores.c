@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/stores.h"
 
+#include "store/base/rand.h"
+#include "store/s3.h"
+
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+enum backend { MEM, FILES, RGW, VERSITY };
+static const char *const backends[] = {"mem", "file", "rgw", "versity"};
 enum stack { BARE, STATS, LIMIT, RETRY, PACE, DELAY, FAULT, CHAIN };
 
 static const struct bw_retry_config retry = {
@@ -16,14 +22,54 @@ static enum bw_fault no_fault(struct bw_fault_plan *plan, const struct bw_op *op
 	return BW_FAULT_NONE;
 }
 
-static int open_chain(struct bw_test_store *t)
+/*
+ * A prefix that nobody else has, in the bucket of an engine.  tests/run tells where that is and with
+ * which keys in BW_TEST_RGW and BW_TEST_VERSITY.
+ */
+static void address_s3(enum backend backend, struct bw_url *url, struct bw_s3_config *config)
 {
-	struct bw_store_config config = {.stats = &t->stats, .fault = &t->plan, .threads = 4};
-	struct bw_url url = {.scheme = BW_URL_FILE};
-	char why[256];
+	const char *engine = getenv(backend == RGW ? "BW_TEST_RGW" : "BW_TEST_VERSITY");
+	char key[128], secret[128];
+	uint64_t unique;
 
-	snprintf(url.path, sizeof(url.path), "%s", t->dir);
-	return bw_store_open(&url, &config, &t->s, why, sizeof(why));
+	bw_s3_config_from_env(config);
+	if (!engine || sscanf(engine, "%511s %127s %127s", config->endpoint, key, secret) != 3) {
+		fprintf(stderr, "no %s is running; tests/run starts it\n", backends[backend]);
+		abort();
+	}
+	setenv("AWS_ACCESS_KEY_ID", key, 1);
+	setenv("AWS_SECRET_ACCESS_KEY", secret, 1);
+	bw_random(&unique, sizeof(unique));
+	url->scheme = BW_URL_S3;
+	snprintf(url->path, sizeof(url->path), "batchweave/contract/%016" PRIx64, unique);
+}
+
+static int open_backend(struct bw_test_store *t, enum backend backend, bool in_chain)
+{
+	struct bw_s3_config s3;
+	struct bw_store_config config = {
+		.stats = &t->stats, .fault = &t->plan, .threads = 4, .s3 = &s3};
+	struct bw_url url = {.scheme = BW_URL_FILE};
+	char why[256] = "";
+	int err;
+
+	if (backend == MEM)
+		return bw_store_mem_new(&t->s);
+	if (backend == FILES) {
+		bw_test_tmpdir(t->dir);
+		snprintf(url.path, sizeof(url.path), "%s", t->dir);
+	} else {
+		address_s3(backend, &url, &s3);
+	}
+	if (in_chain)
+		err = bw_store_open(&url, &config, &t->s, why, sizeof(why));
+	else if (backend == FILES)
+		err = bw_store_file_new(t->dir, false, 0, &t->s);
+	else
+		err = bw_store_s3_new(&url, &s3, &t->s, why, sizeof(why));
+	if (err)
+		fprintf(stderr, "%s\n", why);
+	return err;
 }
 
 /* The production chain, but around memory. */
@@ -63,27 +109,40 @@ static int wrap(struct bw_test_store *t, enum stack stack)
 	return 0;
 }
 
+void bw_test_stores(unsigned *ret_first, unsigned *ret_n)
+{
+	const char *name = getenv("BW_STORE");
+
+	*ret_first = 0;
+	*ret_n = 2 * BW_TEST_STACKS;
+	for (unsigned i = 0; name && *name && i < BW_TEST_BACKENDS; i++) {
+		if (strcmp(name, backends[i]) == 0) {
+			*ret_first = i * BW_TEST_STACKS;
+			*ret_n = BW_TEST_STACKS;
+			return;
+		}
+	}
+	if (name && *name) {
+		fprintf(stderr, "BW_STORE=%s: mem, file, rgw or versity\n", name);
+		abort();
+	}
+}
+
 void bw_test_store_open(unsigned number, struct bw_test_store *t)
 {
 	static const char *const stacks[] = {"nothing", "stats", "limit", "retry",
 					     "pace",    "delay", "fault", "the production chain"};
-	bool is_file = number >= BW_TEST_STACKS;
+	enum backend backend = (enum backend)(number / BW_TEST_STACKS);
 	enum stack stack = (enum stack)(number % BW_TEST_STACKS);
+	bool in_chain = stack == CHAIN && backend != MEM;
 	int err;
 
 	memset(t, 0, sizeof(*t));
 	t->plan.decide = no_fault;
-	snprintf(t->name, sizeof(t->name), "%s under %s", is_file ? "file" : "mem", stacks[stack]);
-	if (is_file)
-		bw_test_tmpdir(t->dir);
-	if (is_file && stack == CHAIN) {
-		err = open_chain(t);
-	} else {
-		err = is_file ? bw_store_file_new(t->dir, false, 0, &t->s)
-			      : bw_store_mem_new(&t->s);
-		if (!err)
-			err = wrap(t, stack);
-	}
+	snprintf(t->name, sizeof(t->name), "%s under %s", backends[backend], stacks[stack]);
+	err = open_backend(t, backend, in_chain);
+	if (!err && !in_chain)
+		err = wrap(t, stack);
 	if (err) {
 		fprintf(stderr, "%s: cannot be opened: %d\n", t->name, err);
 		abort();

@@ -3,7 +3,8 @@
  * Stores to hold to the contract, by number, and requests that wait for their answer.
  *
  * The numbers run over every backend under every stack of filters, so a parameterised test takes
- * them as its index.
+ * them as its index.  BW_STORE (mem, file, rgw, versity) chooses one backend; without it they are those
+ * that need nothing but this machine's memory and disk.
  */
 #ifndef BW_TESTS_STORES_H
 #define BW_TESTS_STORES_H
@@ -12,17 +13,20 @@
 #include "store/store.h"
 #include "tests/support/tmpdir.h"
 
-#define BW_TEST_BACKENDS 2
+#define BW_TEST_BACKENDS 4
 #define BW_TEST_STACKS 8
-#define BW_TEST_STORES (BW_TEST_BACKENDS * BW_TEST_STACKS)
+#define BW_TEST_STORES (BW_TEST_BACKENDS * BW_TEST_STACKS)	/* at most */
 
 struct bw_test_store {
 	struct bw_store *s;
-	char name[32];			/* "file under retry" */
+	char name[48];			/* "file under retry" */
 	char dir[BW_TMPDIR_MAX];	/* "" when the backend has none */
 	struct bw_store_stats stats;	/* counts when the stack holds that filter */
 	struct bw_fault_plan plan;
 };
+
+/* The numbers of the stores to test. */
+void bw_test_stores(unsigned *ret_first, unsigned *ret_n);
 
 /* Ends the program when it fails; starts threads. */
 void bw_test_store_open(unsigned number, struct bw_test_store *t);
