@@ -82,8 +82,7 @@ class Ends(bw.TestCase):
         self.assertEqual(b.head(), 6)
         self.trim_below(3)
         for step, said in ((0, "ESTALE"), (4, "EIO")):
-            os.unlink(os.path.join(self.made.dir, self.a.meta(step)["object"]) if step == 4
-                      else self.object_of(0))
+            self.made.store.remove(self.a.meta(step)["object"] if step == 4 else self.object_of(0))
             self.assert_errno(said, lambda at=step: open(b.step(at, 0), "rb").read())
 
     def object_of(self, seq):

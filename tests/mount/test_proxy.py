@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ctest: once
 """The fault proxy does what it says, before anything else is judged through it."""
 import collections
 import contextlib

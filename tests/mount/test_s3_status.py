@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ctest: once
 """What a mount of an S3 store says when the store is down, and what it never says."""
 import glob
 import json

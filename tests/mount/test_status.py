@@ -300,6 +300,7 @@ class Options(bw.TestCase):
             line = [x for x in f if ro.dir in x][0]
         self.assertRegex(line.split()[3], r"\bro\b")
 
+    @bw.file_only("a read-only disk below the store")
     def test_ro_needs_no_permission_to_write(self):
         """S9: a store on a read-only file system can be mounted ro."""
         disk = self.disk("16m")
