@@ -20,30 +20,30 @@ static void add(atomic_uint_fast64_t *counter, uint64_t n)
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
-static void note_trouble(struct bw_store_stats *c, const struct bw_op *op)
+void bw_stats_note(struct bw_send_stats *s, enum bw_outcome outcome)
 {
 	uint_fast64_t none = 0;
 
-	switch (op->outcome) {
+	switch (outcome) {
 	case BW_UNREACHABLE:
 	case BW_UNKNOWN:
 	case BW_THROTTLED:
 	case BW_DENIED:
 		/* The first of a row says since when. */
-		atomic_compare_exchange_strong(&c->trouble, &none,
-					       (uint64_t)bw_wall_ms() << 4 | (unsigned)op->outcome);
+		atomic_compare_exchange_strong(&s->trouble, &none,
+					       (uint64_t)bw_wall_ms() << 4 | (unsigned)outcome);
 		break;
 	case BW_CANCELLED:
 		break;
 	default:
-		atomic_store(&c->trouble, 0);
+		atomic_store(&s->trouble, 0);
 		break;
 	}
 }
 
 enum bw_outcome bw_stats_trouble(const struct bw_store_stats *s, int64_t *ret_since_ms)
 {
-	uint64_t trouble = atomic_load(&s->trouble);
+	uint64_t trouble = atomic_load(&s->send.trouble);
 
 	*ret_since_ms = (int64_t)(trouble >> 4);
 	return trouble ? (enum bw_outcome)(trouble & 15) : BW_OK;
@@ -72,7 +72,7 @@ static void done(struct bw_op *op)
 	struct timed *t = (struct timed *)bw_frame_pop(op);
 
 	count(t->counts, op, bw_now() - t->start_ns);
-	note_trouble(t->counts, op);
+	bw_stats_note(&t->counts->send, op->outcome);
 	free(t);
 	op->done(op);
 }

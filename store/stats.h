@@ -20,6 +20,7 @@ struct bw_send_stats {
 	atomic_uint_fast64_t hedges_won;	/* of them, those that were answered first */
 	atomic_uint_fast64_t throttled;	/* answers that asked for fewer requests */
 	atomic_uint_fast64_t rate;	/* requests per second that may be sent now; 0: no limit */
+	atomic_uint_fast64_t trouble;	/* see bw_stats_trouble(); wall ms times 16 plus the outcome */
 };
 
 struct bw_store_stats {
@@ -29,15 +30,18 @@ struct bw_store_stats {
 	atomic_uint_fast64_t nanoseconds[BW_STATS_KINDS];
 	atomic_uint_fast64_t buckets[BW_STATS_KINDS][BW_STATS_BUCKETS_N + 1];
 	struct bw_send_stats send;
-	atomic_uint_fast64_t trouble;	/* see bw_stats_trouble(); wall ms times 16 plus the outcome */
 };
 
 /*
  * How the store is doing, by the last answer to anybody: BW_OK, or BW_UNREACHABLE, BW_UNKNOWN,
- * BW_THROTTLED or BW_DENIED and since when (wall clock) nothing else has come.  Retries are below:
- * it takes until the first op gives up to see that a store has gone.
+ * BW_THROTTLED or BW_DENIED and since when (wall clock) nothing else has come.  That a store has gone is seen when
+ * an op gives up or has failed BW_STATS_TROUBLE_TRIES times, whichever is first: a commit is repeated for minutes.
  */
+#define BW_STATS_TROUBLE_TRIES 3u
 enum bw_outcome bw_stats_trouble(const struct bw_store_stats *s, int64_t *ret_since_ms);
+
+/* What an op, or an attempt of it, has ended with. */
+void bw_stats_note(struct bw_send_stats *s, enum bw_outcome outcome);
 
 /* Requests of one kind, whatever their outcome; for tests that count. */
 uint64_t bw_stats_requests(const struct bw_store_stats *s, enum bw_op_kind kind);

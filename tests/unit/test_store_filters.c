@@ -148,6 +148,46 @@ Test(stats, trouble_lasts_until_the_store_answers)
 	bw_store_free(s);
 }
 
+struct attempts {
+	struct bw_store_stats stats;
+	enum bw_outcome seen[8];	/* before each attempt */
+	unsigned n;
+};
+
+static enum bw_fault six_times(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
+{
+	struct attempts *a = plan->ctx;
+	int64_t since;
+
+	(void)op;
+	(void)nth;
+	cr_assert_lt(a->n, 8);
+	a->seen[a->n] = bw_stats_trouble(&a->stats, &since);
+	return a->n++ < 6 ? BW_FAULT_BEFORE : BW_FAULT_NONE;
+}
+
+/* A commit is repeated for minutes: that its store is away is known long before it gives up. */
+Test(stats, trouble_is_seen_at_the_third_attempt)
+{
+	struct attempts a = {0};
+	struct bw_fault_plan plan = {.decide = six_times, .ctx = &a};
+	struct bw_retry_config retry = {
+		.base_ns = BW_MS / 10, .max_ns = BW_MS, .tries = 8, .seed = 1, .stats = &a.stats.send};
+	int64_t since;
+	struct bw_store *s;
+
+	cr_assert_eq(bw_store_mem_new(&s), 0);
+	cr_assert_eq(bw_filter_fault_new(s, &plan, &s), 0);
+	cr_assert_eq(bw_filter_retry_new(s, &retry, &s), 0);
+	cr_assert_eq(bw_filter_stats_new(s, &a.stats, &s), 0);
+	expect(bw_test_put(s, "k", "1", 1, false), BW_OK);
+	cr_assert_eq(a.n, 7);
+	for (unsigned i = 0; i < a.n; i++)
+		expect(a.seen[i], i < BW_STATS_TROUBLE_TRIES ? BW_OK : BW_UNREACHABLE);
+	expect(bw_stats_trouble(&a.stats, &since), BW_OK);
+	bw_store_free(s);
+}
+
 Test(stats, time_goes_to_its_bucket)
 {
 	struct bw_store_stats stats = {0};
