@@ -401,6 +401,9 @@ int bw_store_s3_new(const struct bw_url *url, const struct bw_s3_config *config,
 		s3_free(&s->store);
 		return err;
 	}
+	if (config->no_verify_tls && strcmp(s->address.scheme, "https") == 0)
+		bw_log(s->log, BW_LOG_WARN, "tls_not_verified",
+		       "host=%s why=\"no_verify_tls: whoever answers there is believed\"", s->address.host);
 	*ret = &s->store;
 	return 0;
 }

@@ -20,6 +20,18 @@ const char *bw_s3_advice(const char *detail)
 		{"AccessDenied", "these credentials lack a permission; docs/object-stores.md lists what is needed"},
 		{"InvalidBucketName", "the store does not take this bucket name"},
 		{"NotImplemented", "the store does not have what is needed"},
+		{"UserSuspended", "the user of these credentials is suspended"},
+		/* Words of curl and OpenSSL.  What is not about the signature of the certificate goes first. */
+		{"certificate subject name", "the certificate is for another host: use the name it was made for as"
+					     " endpoint"},
+		{"certificate has expired", "the certificate of the store has expired: renew it, or set the clock of"
+					    " this machine"},
+		{"certificate is not yet valid", "set the clock of this machine"},
+		{"SSL certificate problem", "the certificate of the store is not signed by a CA that is trusted here:"
+					    " name the file of its CA with ca=FILE or AWS_CA_BUNDLE"},
+		{"error setting certificate", "the CA file holds no certificate in PEM"},
+		{"wrong version number", "what answers there does not speak TLS: check the port of the endpoint, which"
+					 " has to begin with http:// for a store without"},
 	};
 
 	/* A status alone, without a code of S3. */
