@@ -145,14 +145,18 @@ static bool is_skewed(const struct bw_http_request *r, const struct bw_s3_error 
 static enum bw_s3_remedy remedy_of(const struct bw_http_request *r, const struct bw_s3_error *error,
 				   int64_t wall_s, struct bw_s3_address *a)
 {
+	/* A signature that does not match: the secret of the same key may have been replaced. */
 	static const char *const expired[] = {"ExpiredToken", "ExpiredTokenException", "InvalidToken",
-					      "TokenRefreshRequired", "InvalidAccessKeyId", NULL};
+					      "TokenRefreshRequired", "InvalidAccessKeyId",
+					      "SignatureDoesNotMatch", NULL};
 
 	if (is_moved(r, error, a))
 		return BW_S3_MOVED;
 	if (is_skewed(r, error, wall_s, a))
 		return BW_S3_SKEWED;
-	return is_one_of(error->code, expired) ? BW_S3_EXPIRED : BW_S3_NONE;
+	if (is_one_of(error->code, expired))
+		return BW_S3_EXPIRED;
+	return strcmp(error->code, "AccessDenied") == 0 ? BW_S3_DOUBTED : BW_S3_NONE;
 }
 
 /* ---- A whole answer --------------------------------------------------------------------------- */

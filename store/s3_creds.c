@@ -45,6 +45,7 @@ struct bw_cred_chain {
 	int64_t looked_ns;		/* when the files were looked at */
 	bool look;			/* somebody asked since, and it is time to look again */
 	struct bw_cred_wait *waits, **waits_end;
+	struct bw_cred_wait *doubts;	/* what they wait for is a look at the files */
 
 	/* The thread's own. */
 	struct bw_cred_job job;
@@ -57,6 +58,14 @@ static bool serves(const struct bw_creds *c)
 
 /* ---- For those who need credentials ------------------------------------------------------------- */
 
+static void wait_locked(struct bw_cred_chain *c, struct bw_cred_wait *w)
+{
+	w->next = NULL;
+	*c->waits_end = w;
+	c->waits_end = &w->next;
+	bw_cond_signal(&c->cond);
+}
+
 bool bw_cred_chain_get(struct bw_cred_chain *c, struct bw_cred_wait *w, struct bw_creds **ret)
 {
 	BW_LOCK_SCOPE(&c->lock);
@@ -68,9 +77,25 @@ bool bw_cred_chain_get(struct bw_cred_chain *c, struct bw_cred_wait *w, struct b
 		*ret = bw_creds_ref(c->current);
 		return true;
 	}
-	w->next = NULL;
-	*c->waits_end = w;
-	c->waits_end = &w->next;
+	wait_locked(c, w);
+	return false;
+}
+
+bool bw_cred_chain_doubted(struct bw_cred_chain *c, struct bw_cred_wait *w, const struct bw_creds *creds,
+			   struct bw_creds **ret)
+{
+	BW_LOCK_SCOPE(&c->lock);
+	if (!serves(c->current) || c->stopping) {
+		wait_locked(c, w);
+		return false;
+	}
+	if (c->current != creds) {
+		*ret = bw_creds_ref(c->current);
+		return true;
+	}
+	w->next = c->doubts;
+	c->doubts = w;
+	c->look = true;
 	bw_cond_signal(&c->cond);
 	return false;
 }
@@ -78,6 +103,12 @@ bool bw_cred_chain_get(struct bw_cred_chain *c, struct bw_cred_wait *w, struct b
 bool bw_cred_chain_forget(struct bw_cred_chain *c, struct bw_cred_wait *w)
 {
 	BW_LOCK_SCOPE(&c->lock);
+	for (struct bw_cred_wait **at = &c->doubts; *at; at = &(*at)->next) {
+		if (*at != w)
+			continue;
+		*at = w->next;
+		return true;
+	}
 	for (struct bw_cred_wait **at = &c->waits; *at; at = &(*at)->next) {
 		if (*at != w)
 			continue;
@@ -122,6 +153,26 @@ static struct bw_cred_wait *take_waits_locked(struct bw_cred_chain *c)
 	c->waits = NULL;
 	c->waits_end = &c->waits;
 	return waits;
+}
+
+/* Those who doubted get what is current, or wait for it like everybody. */
+static void settle_doubts_locked(struct bw_cred_chain *c)
+{
+	struct bw_cred_wait *doubts = c->doubts, *next;
+	struct bw_creds *current = serves(c->current) ? bw_creds_ref(c->current) : NULL;
+
+	c->doubts = NULL;
+	if (current) {
+		bw_unlock(&c->lock);
+		answer(doubts, 0, current, "");
+		bw_creds_unref(current);
+		bw_lock(&c->lock);
+		return;
+	}
+	for (; doubts; doubts = next) {
+		next = doubts->next;
+		wait_locked(c, doubts);
+	}
 }
 
 /* ---- Asking the sources ------------------------------------------------------------------------- */
@@ -235,6 +286,7 @@ static void round_locked(struct bw_cred_chain *c)
 	bw_creds_unref(given);
 	bw_creds_unref(old);
 	bw_lock(&c->lock);
+	settle_doubts_locked(c);
 }
 
 /* ---- The thread --------------------------------------------------------------------------------- */
@@ -287,8 +339,10 @@ static void *run(void *arg)
 			bw_cond_wait_until(&c->cond, &c->lock, wake_locked(c, now, due));
 		else if (look_locked(c))
 			round_locked(c);
+		else
+			settle_doubts_locked(c);
 	}
-	while (c->waits) {
+	for (settle_doubts_locked(c); c->waits; settle_doubts_locked(c)) {
 		struct bw_cred_wait *waits = take_waits_locked(c);
 
 		bw_unlock(&c->lock);

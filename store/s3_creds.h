@@ -55,6 +55,13 @@ struct bw_cred_wait {
  * serve; a source that fails to renew is asked again every 10 s, and the old ones are used until they expire.
  */
 bool bw_cred_chain_get(struct bw_cred_chain *c, struct bw_cred_wait *w, struct bw_creds **ret);
+/*
+ * The store refuses in words that do not tell credentials that have ended from a permission that lacks: a Ceph RGW
+ * says AccessDenied of a key that was removed a moment ago.  As bw_cred_chain_get(), but when nothing newer is
+ * current the source is asked again only if its files have changed; else *ret is creds once more.
+ */
+bool bw_cred_chain_doubted(struct bw_cred_chain *c, struct bw_cred_wait *w, const struct bw_creds *creds,
+			   struct bw_creds **ret);
 /* True: w was waiting, and its done() will not run.  False: it has begun or will soon.  Only w's address is looked at. */
 bool bw_cred_chain_forget(struct bw_cred_chain *c, struct bw_cred_wait *w);
 /* The store says these have expired or are unknown: they are not given out again unless the source insists. */

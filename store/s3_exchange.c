@@ -135,6 +135,10 @@ static bool remedied(struct bw_s3_exchange *x, enum bw_s3_remedy remedy, const s
 		x->creds = NULL;
 		bw_creds_unref(creds);
 		ask_credentials(x);
+	} else if (remedy == BW_S3_DOUBTED) {
+		x->doubted = creds;
+		x->creds = NULL;
+		ask_credentials(x);
 	} else {
 		x->elsewhere |= is_temporary;
 		x->address = *a;
@@ -163,15 +167,21 @@ static void on_answer(struct bw_http_request *r)
 
 /* ---- Credentials and body --------------------------------------------------------------------- */
 
-/* The answer is there: x->creds, or why not in x->detail. */
+/* The answer is there: x->creds, or why not in x->detail.  Without others, what the store said stands. */
 static void go_on(struct bw_s3_exchange *x)
 {
+	struct bw_creds *doubted = x->doubted;
+
+	x->doubted = NULL;
 	if (set_state(x, BW_S3_PREPARING))
 		fail_later(x, BW_CANCELLED, 0);
 	else if (x->asked_err)
 		fail_later(x, x->asked_err == -BW_E_STOPPING ? BW_CANCELLED : BW_DENIED, 0);
+	else if (doubted && doubted == x->creds)
+		fail_later(x, x->outcome, x->err);
 	else
 		sign_and_send(x);
+	bw_creds_unref(doubted);
 }
 
 static void on_credentials(struct bw_cred_wait *w, int err, struct bw_creds *creds, const char *why)
@@ -207,6 +217,8 @@ static void run_asking_alarm(struct bw_task *task)
 	if (is_answered) {
 		go_on(x);
 	} else if (is_forgotten) {
+		bw_creds_unref(x->doubted);
+		x->doubted = NULL;
 		x->outcome = BW_CANCELLED;
 		snprintf(x->detail, sizeof(x->detail), "no credentials in time");
 		finish(x);
@@ -219,8 +231,10 @@ static void ask_credentials(struct bw_s3_exchange *x)
 
 	x->wait.done = on_credentials;
 	x->asked_answered = x->asked_alarmed = false;
+	x->asked_err = 0;
 	bw_lock(&s->lock);
-	bool is_there = bw_cred_chain_get(s->creds, &x->wait, &x->creds);
+	bool is_there = x->doubted ? bw_cred_chain_doubted(s->creds, &x->wait, x->doubted, &x->creds)
+				   : bw_cred_chain_get(s->creds, &x->wait, &x->creds);
 
 	if (!is_there) {
 		x->state = BW_S3_ASKING;
@@ -230,7 +244,7 @@ static void ask_credentials(struct bw_s3_exchange *x)
 	}
 	bw_unlock(&s->lock);
 	if (is_there)
-		sign_and_send(x);
+		go_on(x);
 }
 
 static int read_body(struct bw_s3_exchange *x)

@@ -98,6 +98,7 @@ struct bw_s3_exchange {
 	uint8_t *buf;			/* what was read of from */
 	struct bw_s3_address address;	/* as the request in flight was signed for */
 	struct bw_creds *creds;
+	struct bw_creds *doubted;	/* while others are asked for; owned */
 	struct bw_cred_wait wait;
 	/* ASKING, under s->lock: of answer and alarm, whoever is second goes on, and the first leaves it alone. */
 	bool asked_answered, asked_alarmed;

@@ -47,6 +47,7 @@ enum bw_s3_remedy {
 	BW_S3_MOVED,		/* address changed (redirect, region): sign and send again, once */
 	BW_S3_SKEWED,		/* skew_s changed: sign and send again, once */
 	BW_S3_EXPIRED,		/* credentials: ask the chain for others and send again, once */
+	BW_S3_DOUBTED,		/* the same if their files have changed; else the outcome stands */
 };
 
 /*

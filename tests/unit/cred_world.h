@@ -71,6 +71,21 @@ static inline void cred_asker_wait(struct cred_asker *a)
 		bw_cond_wait(&a->cond, &a->lock);
 }
 
+/* Asks for others than creds, and waits; they come, the same or others. */
+static inline struct bw_creds *cred_doubt(struct bw_cred_chain *c, const struct bw_creds *creds)
+{
+	struct cred_asker a;
+
+	cred_asker_init(&a);
+	if (!bw_cred_chain_doubted(c, &a.wait, creds, &a.creds))
+		cred_asker_wait(&a);
+	cr_assert_eq(a.err, 0, "%s", a.why);
+	struct bw_creds *got = bw_creds_ref(a.creds);
+
+	cred_asker_done(&a);
+	return got;
+}
+
 /* Asks and waits.  0 and *ret, or the error and why. */
 static inline int cred_get(struct bw_cred_chain *c, struct bw_creds **ret, char why[BW_CRED_WHY])
 {

@@ -80,7 +80,9 @@ Test(s3_creds, what_happens_while_it_looks)
 			cr_assert_eq(cred_get(c, &creds, why), 0);
 			for (int64_t until = bw_now() + i % 100 * 1000; bw_now() < until;)
 				;	/* too short for sleeping: the look may be at any place */
-			if (k)
+			if (k == 2)
+				bw_creds_unref(cred_doubt(c, creds));
+			else if (k)
 				bw_cred_chain_refused(c, creds);
 			bw_creds_unref(creds);
 		}

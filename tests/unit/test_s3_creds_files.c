@@ -169,6 +169,59 @@ Test(s3_creds_files, refused_ones_are_read_again, .fini = end)
 	bw_cred_chain_free(c);
 }
 
+/* What may be a permission that lacks is a reason to look at the files, and none to ask the source. */
+Test(s3_creds_files, doubted_ones_are_looked_after, .fini = end)
+{
+	struct bw_cred_times times = cred_quick;
+	struct bw_cred_config config = {.profile = ""};
+	struct bw_creds *creds, *again, *other;
+	struct bw_cred_chain *c;
+	char why[BW_CRED_WHY];
+
+	cred_world(home);
+	times.look_ns = BW_NEVER;
+	put("credentials", "[default]\naws_access_key_id = A\naws_secret_access_key = a\n");
+	cr_assert_eq(bw_cred_chain_new_timed(&config, &times, &c), 0);
+	cr_assert_eq(cred_get(c, &creds, why), 0);
+	again = cred_doubt(c, creds);
+	cr_assert_eq(again, creds);
+	bw_creds_unref(again);
+	put("credentials", "[default]\naws_access_key_id = B\naws_secret_access_key = b\n");
+	other = cred_doubt(c, creds);
+	cr_assert_str_eq(other->key_id, "B");
+	/* Late, and then with a file that makes no sense. */
+	again = cred_doubt(c, creds);
+	cr_assert_eq(again, other);
+	bw_creds_unref(again);
+	put("credentials", "[default]\naws_access_key_id\n");
+	again = cred_doubt(c, other);
+	cr_assert_eq(again, other);
+	bw_creds_unref(again);
+	bw_creds_unref(other);
+	bw_creds_unref(creds);
+	bw_cred_chain_free(c);
+}
+
+/* Those who doubt what has been refused wait for what comes next. */
+Test(s3_creds_files, doubted_ones_that_were_refused, .fini = end)
+{
+	struct bw_creds *creds, *other;
+	char why[BW_CRED_WHY];
+
+	cred_world(home);
+	put("credentials", "[default]\naws_access_key_id = A\naws_secret_access_key = a\n");
+	struct bw_cred_chain *c = cred_chain("", NULL);
+
+	cr_assert_eq(cred_get(c, &creds, why), 0);
+	put("credentials", "[default]\naws_access_key_id = B\naws_secret_access_key = b\n");
+	bw_cred_chain_refused(c, creds);
+	other = cred_doubt(c, creds);
+	cr_assert_str_eq(other->key_id, "B");
+	bw_creds_unref(other);
+	bw_creds_unref(creds);
+	bw_cred_chain_free(c);
+}
+
 /* ---- credential_process ------------------------------------------------------------------------- */
 
 static void put_process(const char *command)

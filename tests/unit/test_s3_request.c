@@ -182,8 +182,6 @@ static const struct row rows[] = {
 	{409, "ConditionalRequestConflict", 0, DARK, 0},
 	{408, "", 0, DARK, 0},
 	{416, "InvalidRange", 0, BW_CORRUPT, BW_UNREACHABLE, BW_UNKNOWN, BW_UNKNOWN, BW_UNKNOWN, 0},
-	{403, "AccessDenied", 0, SAME(BW_DENIED), 0},
-	{403, "SignatureDoesNotMatch", 0, SAME(BW_DENIED), 0},
 	{403, "", 0, SAME(BW_DENIED), 0},
 	{403, "QuotaExceeded", 0, SAME(BW_FULL), -EDQUOT},
 	{405, "MethodNotAllowed", 0, SAME(BW_DENIED), 0},
@@ -387,13 +385,24 @@ Test(s3_remedy, another_clock)
 	cr_assert_eq(remedy_for(&r, &a), BW_S3_NONE);
 }
 
+/* A permission that lacks, or a key that a Ceph RGW has just forgotten. */
+Test(s3_remedy, doubtful_credentials)
+{
+	struct bw_s3_address a = aws;
+	struct bw_http_request r;
+
+	answer(&r, 403, "AccessDenied", "");
+	cr_assert_eq(remedy_for(&r, &a), BW_S3_DOUBTED);
+}
+
 Test(s3_remedy, other_credentials)
 {
 	static const struct {
 		int status;
 		const char *code;
 	} cases[] = {{400, "ExpiredToken"}, {403, "ExpiredToken"}, {400, "TokenRefreshRequired"},
-		     {403, "InvalidAccessKeyId"}, {400, "InvalidToken"}};
+		     {403, "InvalidAccessKeyId"}, {400, "InvalidToken"},
+		     {403, "SignatureDoesNotMatch"}};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct bw_s3_address a = aws;
