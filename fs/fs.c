@@ -116,6 +116,17 @@ static int start_parts(struct bw_fs *fs, struct bw_root *root)
 	return err;
 }
 
+/* S6: what a store in a bucket keeps of bodies on their way comes out of the same memory=. */
+static uint64_t set_transfers(struct bw_mount_options *o, const char *url)
+{
+	uint64_t bytes = o->memory / 4;
+
+	if (o->ro || strncmp(url, "s3://", 5) != 0)
+		return 0;
+	o->s3.parts_memory = bytes < BW_S3_PARTS_MEMORY ? bytes : BW_S3_PARTS_MEMORY;
+	return o->s3.parts_memory;
+}
+
 static int make(const char *url, const char *dir, const struct bw_mount_options *options,
 		struct bw_log *log, struct bw_fs **ret)
 {
@@ -129,7 +140,7 @@ static int make(const char *url, const char *dir, const struct bw_mount_options 
 	fs->started_ms = bw_wall_ms();
 	if (!fs->o.memory)
 		fs->o.memory = bw_memory_default();
-	bw_budget_init(&fs->budget, fs->o.memory);
+	bw_budget_init(&fs->budget, fs->o.memory - set_transfers(&fs->o, url));
 	bw_errors_init(&fs->errors);
 	bw_waiting_init(&fs->waiting, &fs->counters);
 	bw_mutex_init(&fs->lock, BW_RANK_FS);

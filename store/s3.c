@@ -389,6 +389,7 @@ int bw_store_s3_new(const struct bw_url *url, const struct bw_s3_config *config,
 	s->part_size = config->part_size ? config->part_size : BW_S3_PART;
 	if (s->part_size < PART_MIN)
 		s->part_size = PART_MIN;
+	s->parts_memory = config->parts_memory ? config->parts_memory : BW_S3_PARTS_MEMORY;
 	s->connections = config->connections ? config->connections : BW_S3_CONNECTIONS;
 	s->log = config->log;
 	bw_mutex_init(&s->lock, BW_RANK_STORE);

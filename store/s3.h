@@ -24,12 +24,14 @@ struct bw_s3_config {
 	bool no_verify_tls;
 	unsigned connections;	/* 0: BW_S3_CONNECTIONS */
 	uint64_t part_size;	/* bodies longer than one and a half of it go in parts; 0: BW_S3_PART */
+	uint64_t parts_memory;	/* bytes of parts of all uploads at a time, but one part goes always; 0: BW_S3_PARTS_MEMORY */
 	char address[BW_S3_ADDRESS_MAX];	/* connect to this IP address whatever the host resolves to; "": resolve it */
 	struct bw_log *log;	/* borrowed; NULL: silent */
 };
 
 #define BW_S3_CONNECTIONS 32u
 #define BW_S3_PART (UINT64_C(8) << 20)
+#define BW_S3_PARTS_MEMORY (UINT64_C(128) << 20)
 
 /*
  * What AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_REGION, AWS_DEFAULT_REGION, AWS_PROFILE and

@@ -299,7 +299,7 @@ static bool take_bytes_locked(struct bw_s3_upload *u, uint64_t len)
 	struct bw_s3 *s = u->s;
 	bool is_first = !s->uploads_waiting || s->uploads_waiting == u;
 
-	if (!is_first || (s->part_bytes && s->part_bytes + len > BW_S3_PARTS_MEMORY)) {
+	if (!is_first || (s->part_bytes && s->part_bytes + len > s->parts_memory)) {
 		wait_locked(u);
 		return false;
 	}

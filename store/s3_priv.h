@@ -33,13 +33,11 @@ struct bw_s3 {
 	struct bw_mutex lock;		/* BW_RANK_STORE: all of the rest, and the state of every exchange */
 	struct bw_s3_address address;	/* copied out by whoever signs, replaced as a whole */
 	struct bw_s3_job *jobs;
+	uint64_t parts_memory;		/* constant: the most of the next */
 	uint64_t part_bytes;		/* of parts of uploads that are on their way */
 	struct bw_s3_upload *uploads_waiting;	/* for memory, by order of arrival */
 	bool no_delete_many;		/* the store has said that it does not know it */
 };
-
-/* Bytes of parts of all uploads in memory at a time; one part goes always. */
-#define BW_S3_PARTS_MEMORY (UINT64_C(128) << 20)
 
 /* The op is lent to job; s3.c has entered the gate for it already. */
 void bw_s3_job_begin(struct bw_s3 *s, struct bw_s3_job *job, struct bw_op *op,

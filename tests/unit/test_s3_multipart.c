@@ -294,6 +294,7 @@ static void world_init(struct world *w, uint64_t size, bool if_absent)
 	bw_gate_init(&w->s3.gate);
 	bw_mutex_init(&w->s3.lock, BW_RANK_STORE);
 	w->s3.part_size = 8 * MIB;
+	w->s3.parts_memory = BW_S3_PARTS_MEMORY;
 	bw_mutex_init(&w->lock, BW_RANK_FILTER);
 	bw_cond_init(&w->changed);
 	w->body = (struct bw_body){.size = size, .read = read_body};
@@ -810,13 +811,14 @@ static void on_done_of_many(struct bw_op *op)
 	bw_cond_broadcast(&w->changed);
 }
 
-Test(s3_multipart, uploads_share_the_memory)
+static void share(uint64_t memory)
 {
 	struct bw_op ops[MANY];
 	struct world w;
 
 	world_init(&w, 96 * MIB, true);
 	w.s3.part_size = 24 * MIB;
+	w.s3.parts_memory = memory;
 	for (int i = 0; i < MANY; i++) {
 		ops[i] = w.op;
 		ops[i].done = on_done_of_many;
@@ -829,7 +831,14 @@ Test(s3_multipart, uploads_share_the_memory)
 	bw_unlock(&w.lock);
 	for (int i = 0; i < MANY; i++)
 		cr_assert_eq(ops[i].outcome, BW_OK);
-	cr_assert_leq(w.bytes_most, BW_S3_PARTS_MEMORY);
+	cr_assert_leq(w.bytes_most, memory < 24 * MIB ? 24 * MIB : memory);
 	cr_assert_eq(w.asked[PART], 4 * MANY);
 	world_done(&w);
+}
+
+Test(s3_multipart, S6_uploads_share_the_memory)
+{
+	share(BW_S3_PARTS_MEMORY);
+	share(50 * MIB);
+	share(1);	/* one at a time */
 }
