@@ -123,6 +123,7 @@ static void send(struct child *c)
 
 	c->op.kind = p->kind;
 	c->op.prio = p->prio;
+	c->op.attempts = c->attempts;
 	c->op.deadline_ns = p->deadline_ns;
 	c->op.if_absent = p->if_absent;
 	c->op.body = p->body;

@@ -252,6 +252,7 @@ static int single_new(struct bw_s3 *s, struct bw_op *op, struct single **ret)
 	x->kind = op->kind;
 	x->prio = op->prio;
 	x->deadline_ns = op->deadline_ns;
+	x->attempts = op->attempts;
 	x->call.method = "GET";
 	x->call.key = op->key;
 	x->call.query = "";

@@ -57,6 +57,16 @@ static void fail_later(struct bw_s3_exchange *x, enum bw_outcome outcome, int er
 
 static void on_answer(struct bw_http_request *r);
 
+static int64_t think_ns(const struct bw_s3_exchange *x)
+{
+	bool is_read = x->kind == BW_OP_GET || x->kind == BW_OP_LIST;
+	int64_t ns = BW_HTTP_SLOW_NS;
+
+	for (unsigned i = 0; i < x->attempts && ns < BW_HTTP_THINK_NS; i++)
+		ns *= 2;
+	return is_read && ns < BW_HTTP_THINK_NS ? ns : BW_HTTP_THINK_NS;
+}
+
 static void send_signed(struct bw_s3_exchange *x)
 {
 	struct bw_http_request *r = &x->http;
@@ -67,6 +77,7 @@ static void send_signed(struct bw_s3_exchange *x)
 	r->max = x->max;
 	r->prio = x->prio;
 	r->deadline_ns = x->deadline_ns;
+	r->think_ns = think_ns(x);
 	r->done = on_answer;
 	r->ctx = x;
 	bw_lock(&x->s->lock);

@@ -27,7 +27,8 @@ enum bw_http_end {
 
 /*
  * A transfer that makes less than 64 KiB in 5 s (a put: its own bytes count too) is cut and may be asked for
- * again.  A store that has the whole request may think before the first byte of its answer: 5 s over a GET,
+ * again.  A store that has the whole request may think before the first byte of its answer: 5 s over a GET, and
+ * twice as long over each repeat of it, for a store that is slow with everybody must not be asked for ever anew;
  * 30 s over what changes something.
  */
 #define BW_HTTP_SLOW_BYTES (64u << 10)
@@ -48,6 +49,7 @@ struct bw_http_request {
 	size_t max;		/* a longer good answer ends TOO_LONG */
 	enum bw_prio prio;
 	int64_t deadline_ns;	/* bw_now() time, BW_NEVER */
+	int64_t think_ns;	/* how long the store may think */
 	void (*done)(struct bw_http_request *r);	/* on the loop's thread; may submit; must not block */
 	void *ctx;
 

@@ -309,7 +309,7 @@ bool bw_transfer_begin(struct bw_transfer *t, const struct bw_s3_config *config,
 bool bw_transfer_is_slow(struct bw_transfer *t, int64_t now)
 {
 	bool thinks = t->connected && !t->answering && t->sent == t->r->body_len;
-	int64_t limit = thinks && !is_read(t->r) ? BW_HTTP_THINK_NS : BW_HTTP_SLOW_NS;
+	int64_t limit = thinks ? t->r->think_ns : BW_HTTP_SLOW_NS;
 
 	if (t->moved - t->mark >= BW_HTTP_SLOW_BYTES) {
 		t->mark = t->moved;

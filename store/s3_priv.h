@@ -67,6 +67,7 @@ struct bw_s3_exchange {
 	bool if_absent;
 	enum bw_prio prio;
 	int64_t deadline_ns;
+	unsigned attempts;		/* that ended before: a read is given more time to think */
 	struct bw_s3_call call;		/* headers and payload_sha256 are filled in by start: use the next two */
 	struct bw_sign_header headers[BW_S3_HEADERS_MAX];	/* sorted by name; values outlive done() */
 	size_t headers_n;

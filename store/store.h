@@ -93,6 +93,7 @@ struct bw_op {
 	enum bw_op_kind kind;
 	enum bw_prio prio;
 	int64_t deadline_ns;	/* bw_now() time; BW_NEVER.  Past it the op ends, soon, by itself */
+	unsigned attempts;	/* filter_retry: that have ended; a backend is more patient with each */
 	char key[BW_KEY_MAX + 1];	/* LIST: the prefix */
 	bool if_absent;		/* PUT */
 	struct bw_body *body;	/* PUT: borrowed until done */

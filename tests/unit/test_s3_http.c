@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the store makes of answers that are none: each connection gets the same bytes and is closed. */
-#include "store/s3.h"
+#include "store/s3_http.h"
 
 #include "store/base/sync.h"
 
@@ -21,6 +21,7 @@ struct server {
 	int kept[16];
 	unsigned kept_n;
 	atomic_uint asked;
+	int64_t thinks_ns;
 	pthread_t thread;
 };
 
@@ -37,6 +38,8 @@ static void *serve(void *arg)
 		}
 		ssize_t n = recv(c, request, sizeof(request), 0);
 		s->asked += n > 0;
+		if (n > 0)
+			bw_sleep(s->thinks_ns);
 		if (n > 0)
 			n = send(c, s->bytes, strlen(s->bytes), MSG_NOSIGNAL);
 		/* The rest is read: a reset would take our answer with it. */
@@ -255,6 +258,23 @@ Test(s3_http, S3_a_put_leaves_once_even_over_a_connection_that_dies, .timeout = 
 	shutdown(server.fd, SHUT_RDWR);
 	pthread_join(server.thread, NULL);
 	close(server.fd);
+}
+
+/* A store that is slow with everybody is given more time by each repeat: else nothing would ever be read of it. */
+Test(s3_http, V3_a_repeat_is_more_patient, .timeout = 100)
+{
+	struct bw_retry_config config = {.base_ns = BW_MS, .max_ns = BW_MS, .tries = 3};
+	struct server server;
+
+	server_open(&server, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nbytes");
+	server.thinks_ns = BW_HTTP_SLOW_NS + BW_SEC;
+	struct bw_store *s = store_at(server.port);
+
+	cr_assert_eq(bw_filter_retry_new(s, &config, &s), 0);
+	cr_assert_eq(get(s, 0, 5), BW_OK);
+	cr_assert_geq(server.asked, 1);
+	bw_store_free(s);
+	server_close(&server);
 }
 
 /* Stands before the C library's: a name server that does not answer until it is told to. */
