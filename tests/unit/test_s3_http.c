@@ -261,7 +261,7 @@ Test(s3_http, S3_a_put_leaves_once_even_over_a_connection_that_dies, .timeout = 
 }
 
 /* A store that is slow with everybody is given more time by each repeat: else nothing would ever be read of it. */
-Test(s3_http, V3_a_repeat_is_more_patient, .timeout = 100)
+Test(s3_http, V3_a_repeat_is_more_patient, .timeout = 60)
 {
 	struct bw_retry_config config = {.base_ns = BW_MS, .max_ns = BW_MS, .tries = 3};
 	struct server server;
