@@ -33,7 +33,8 @@ static int open_file(const struct bw_url *url, bool create, unsigned threads, st
  * As many ops go down as there are threads: the rest waits in the limit filter, where priority and
  * deadline count.
  */
-static int add_filters(struct bw_store **s, const struct bw_store_config *config, unsigned threads)
+static int add_filters(struct bw_store **s, const struct bw_store_config *config, bool is_s3,
+		       unsigned threads)
 {
 	struct bw_retry_config retry = {
 		.base_ns = RETRY_BASE, .max_ns = RETRY_MAX, .tries = RETRY_TRIES};
@@ -43,6 +44,8 @@ static int add_filters(struct bw_store **s, const struct bw_store_config *config
 	retry.stats = config->stats ? &config->stats->send : NULL;
 	if (!err)
 		err = bw_filter_pace_new(*s, retry.stats, s);
+	if (!err && is_s3)
+		err = bw_filter_hedge_new(*s, BW_HEDGE_MIN_NS, retry.stats, s);
 	if (!err)
 		err = bw_filter_retry_new(*s, &retry, s);
 	if (!err)
@@ -80,7 +83,7 @@ int bw_store_open(const struct bw_url *url, const struct bw_store_config *config
 		err = open_file(url, config->create, threads, &s, why, why_len);
 	if (err)
 		return err;
-	err = add_filters(&s, config, threads);
+	err = add_filters(&s, config, url->scheme == BW_URL_S3, threads);
 	if (err) {
 		snprintf(why, why_len, "cannot start the store: %s",
 			 bw_err_text(err, text, sizeof(text)));

@@ -2,7 +2,7 @@
 /*
  * The store contract: what BatchWeave needs of an object store, and nothing more.
  *
- * A store is a chain: filters (retry, limit, stats, fault, delay) around one backend (file, mem,
+ * A store is a chain: filters (retry, limit, stats, hedge, pace, fault, delay) around one backend (file, mem,
  * s3).  All of them are a struct bw_store; a filter owns what is below it.
  *
  * A request is a struct bw_op, owned by the caller and lent to the store from bw_store_submit()
@@ -16,7 +16,7 @@
  *  - read-after-write: a get, list or if_absent put sent after a put was OK sees that put.
  *  - a get returns all the bytes asked for, or an outcome other than OK.
  *  - a backend classifies what happened and never repeats a request; only filter_retry repeats
- *    requests; only the commit protocol repeats commits.
+ *    requests, and filter_hedge gets; only the commit protocol repeats commits.
  *
  * Outcomes are decided by what is known about the state of the store, not by status codes:
  * UNKNOWN is the honest answer whenever a put or delete may or may not have been applied.
@@ -247,6 +247,25 @@ int bw_filter_retry_new(struct bw_store *below, const struct bw_retry_config *co
 int bw_filter_pace_new(struct bw_store *below, struct bw_send_stats *stats, struct bw_store **ret)
 	bw_must_check;
 
+/*
+ * Sends a get once more that is not answered in four times as long as gets of its size lately took, at least
+ * min_ns.  The first good answer (OK, NOT_FOUND) is the answer and the other request is cancelled; a bad one
+ * waits for the other.  So a connection that has stalled costs a get that much and no more.
+ *
+ * A store that is slow with all of them is not asked twice as much: each get earns a twentieth of a second request
+ * (so of N gets at most BW_HEDGE_BURST + N / BW_HEDGE_EARN are sent twice), and none is sent while filter_pace
+ * below holds requests back.  Second requests take up at most BW_HEDGE_BYTES_MAX together, beyond what
+ * filter_limit above knows of; a get that may be longer is not sent twice.
+ *
+ * Anything but a get passes through.  stats, which are those of filter_pace, outlive the store; NULL: counts nowhere.
+ */
+#define BW_HEDGE_MIN_NS (200 * BW_MS)
+#define BW_HEDGE_EARN 20u
+#define BW_HEDGE_BURST 8u
+#define BW_HEDGE_BYTES_MAX (UINT64_C(64) << 20)
+int bw_filter_hedge_new(struct bw_store *below, int64_t min_ns, struct bw_send_stats *stats,
+			struct bw_store **ret) bw_must_check;
+
 /* Adds latency to every op: base_ns plus U(0, jitter_ns). */
 int bw_filter_delay_new(struct bw_store *below, int64_t base_ns, int64_t jitter_ns, uint64_t seed,
 			struct bw_store **ret) bw_must_check;
@@ -290,7 +309,7 @@ struct bw_url {
 int bw_url_parse(const char *text, struct bw_url *ret, char *why, size_t why_len) bw_must_check;
 
 struct bw_s3_config;
-/* The production chain stats -> limit -> retry -> pace -> backend. */
+/* The production chain stats -> limit -> retry -> hedge (s3) -> pace -> backend. */
 struct bw_store_config {
 	bool create;		/* file: make the directory */
 	unsigned threads;	/* file: 0 = default */

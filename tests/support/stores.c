@@ -11,7 +11,7 @@
 
 enum backend { MEM, FILES, RGW, VERSITY };
 static const char *const backends[] = {"mem", "file", "rgw", "versity"};
-enum stack { BARE, STATS, LIMIT, RETRY, PACE, DELAY, FAULT, CHAIN };
+enum stack { BARE, STATS, LIMIT, RETRY, HEDGE, PACE, DELAY, FAULT, CHAIN };
 
 static const struct bw_retry_config retry = {
 	.base_ns = BW_MS / 10, .max_ns = BW_MS, .tries = 3, .seed = 1};
@@ -80,6 +80,8 @@ static int wrap_chain(struct bw_test_store *t)
 	if (!err)
 		err = bw_filter_pace_new(t->s, &t->stats.send, &t->s);
 	if (!err)
+		err = bw_filter_hedge_new(t->s, 1, &t->stats.send, &t->s);
+	if (!err)
 		err = bw_filter_retry_new(t->s, &retry, &t->s);
 	if (!err)
 		err = bw_filter_limit_new(t->s, 4, 8 << 20, &t->s);
@@ -95,6 +97,8 @@ static int wrap(struct bw_test_store *t, enum stack stack)
 		return bw_filter_limit_new(t->s, 3, 1 << 20, &t->s);
 	case RETRY:
 		return bw_filter_retry_new(t->s, &retry, &t->s);
+	case HEDGE:
+		return bw_filter_hedge_new(t->s, 1, &t->stats.send, &t->s);
 	case PACE:
 		return bw_filter_pace_new(t->s, &t->stats.send, &t->s);
 	case DELAY:
@@ -130,7 +134,7 @@ void bw_test_stores(unsigned *ret_first, unsigned *ret_n)
 
 void bw_test_store_open(unsigned number, struct bw_test_store *t)
 {
-	static const char *const stacks[] = {"nothing", "stats", "limit", "retry",
+	static const char *const stacks[] = {"nothing", "stats", "limit", "retry", "hedge",
 					     "pace",    "delay", "fault", "the production chain"};
 	enum backend backend = (enum backend)(number / BW_TEST_STACKS);
 	enum stack stack = (enum stack)(number % BW_TEST_STACKS);

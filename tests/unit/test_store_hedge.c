@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* filter_hedge over a store that answers when the test says so, and over one that is slow by chance. */
+#include "store/stats.h"
+#include "tests/support/holder.h"
+#include "tests/support/stores.h"
+
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#define OPS_MAX 1024
+#define MIB (UINT64_C(1) << 20)
+#define NEVER_LATE (3600 * BW_SEC)
+
+#define expect(outcome, wanted)                                                                    \
+	do {                                                                                       \
+		enum bw_outcome expect_o = (outcome);                                              \
+		cr_assert_eq(expect_o, wanted, "%s, not %s", bw_outcome_name(expect_o),            \
+			     bw_outcome_name(wanted));                                             \
+	} while (0)
+
+struct fixture {
+	struct bw_store *s;
+	struct bw_holder *h;
+	struct bw_send_stats stats;
+	struct bw_op op[OPS_MAX];
+	unsigned n;
+	atomic_uint done;
+	char thread[16];	/* that the last done() ran on */
+};
+
+static void count_done(struct bw_op *op)
+{
+	struct fixture *f = op->ctx;
+
+	if (op->outcome == BW_OK && (op->blob->len != 5 || memcmp(op->blob->bytes, "bytes", 5) != 0))
+		abort();
+	bw_op_done(op);
+	pthread_getname_np(pthread_self(), f->thread, sizeof(f->thread));
+	atomic_fetch_add(&f->done, 1);
+}
+
+static void setup(struct fixture *f, int64_t min_ns)
+{
+	memset(f, 0, sizeof(*f));
+	f->h = bw_holder_new();
+	cr_assert_eq(bw_filter_hedge_new(&f->h->store, min_ns, &f->stats, &f->s), 0);
+}
+
+static struct bw_op *submit(struct fixture *f)
+{
+	struct bw_op *op = &f->op[f->n++];
+
+	op->done = count_done;
+	op->ctx = f;
+	bw_store_submit(f->s, op);
+	return op;
+}
+
+static struct bw_op *get_size(struct fixture *f, const char *key, uint64_t size)
+{
+	if (size == BW_TO_END)
+		bw_op_get_all(&f->op[f->n], key, MIB);
+	else
+		bw_op_get(&f->op[f->n], key, 0, size);
+	return submit(f);
+}
+
+static struct bw_op *get(struct fixture *f, const char *key)
+{
+	return get_size(f, key, 5);
+}
+
+static unsigned hedges(struct fixture *f)
+{
+	return (unsigned)atomic_load(&f->stats.hedges);
+}
+
+static void wait_hedges(struct fixture *f, unsigned n)
+{
+	while (hedges(f) < n)
+		bw_sleep(BW_MS / 10);
+	bw_holder_wait_sent(f->h, n);
+}
+
+static void wait_done(struct fixture *f, unsigned n)
+{
+	while (atomic_load(&f->done) < n)
+		bw_sleep(BW_MS / 10);
+	cr_assert_eq(atomic_load(&f->done), n);
+}
+
+/* A get of which there are two now: held at 0 and 1. */
+static struct bw_op *get_twice(struct fixture *f)
+{
+	struct bw_op *op = get(f, "k");
+
+	bw_holder_wait(f->h, 2);
+	cr_assert(bw_holder_holds(f->h, 0, "k") && bw_holder_holds(f->h, 1, "k"));
+	return op;
+}
+
+/*
+ * Until those who were late before have been looked at: one more get has been sent twice.  Answers both,
+ * and fails when any more came meanwhile.
+ */
+static void pass_time(struct fixture *f)
+{
+	unsigned held = bw_holder_n(f->h), done = atomic_load(&f->done);
+
+	get(f, "time");
+	while (!bw_holder_holds(f->h, held + 1, "time")) {
+		cr_assert_leq(bw_holder_n(f->h), held + 1, "somebody else was sent twice");
+		bw_sleep(BW_MS / 10);
+	}
+	cr_assert_eq(bw_holder_n(f->h), held + 2);
+	bw_holder_answer(f->h, held, BW_OK, 0);
+	bw_holder_answer(f->h, held, BW_OK, 0);
+	wait_done(f, done + 1);
+}
+
+static void teardown(struct fixture *f)
+{
+	while (atomic_load(&f->done) < f->n || bw_holder_n(f->h))
+		if (bw_holder_n(f->h))
+			bw_holder_answer(f->h, 0, BW_OK, 0);
+	bw_store_free(f->s);
+	cr_assert_eq(atomic_load(&f->done), f->n, "a done() ran twice");
+}
+
+/* ---- When ----------------------------------------------------------------------------------- */
+
+Test(hedge, what_is_not_late_is_sent_once, .timeout = 60)
+{
+	struct fixture f;
+
+	setup(&f, NEVER_LATE);
+	for (unsigned i = 1; i <= 100; i++) {
+		struct bw_op *op = get(&f, "k");
+		bw_holder_answer(f.h, 0, i % 2 ? BW_OK : BW_UNREACHABLE, 0);
+		wait_done(&f, i);
+		expect(op->outcome, i % 2 ? BW_OK : BW_UNREACHABLE);
+		cr_assert_str_eq(f.thread, "holder", "the answer went over a thread of the filter");
+	}
+	cr_assert_eq(bw_holder_sent(f.h), 100);
+	cr_assert_eq(f.h->cancels, 0);
+	teardown(&f);
+}
+
+Test(hedge, what_is_late_is_sent_once_more_and_no_more, .timeout = 60)
+{
+	struct fixture f;
+
+	setup(&f, BW_MS);
+	get_twice(&f);
+	pass_time(&f);
+	cr_assert_eq(bw_holder_n(f.h), 2);
+	cr_assert_eq(hedges(&f), 2);
+	teardown(&f);
+}
+
+Test(hedge, only_gets_are_sent_twice, .timeout = 60)
+{
+	struct bw_bytes_body body;
+	struct bw_delete_item item = {.key = "k"};
+	struct fixture f;
+
+	setup(&f, BW_MS);
+	bw_bytes_body_init(&body, "bytes", 5);
+	bw_op_put(&f.op[0], "k", &body.body, true);
+	bw_op_delete(&f.op[1], "k");
+	bw_op_list(&f.op[2], "", "", 5);
+	bw_op_delete_many(&f.op[3], &item, 1);
+	for (int i = 0; i < 4; i++)
+		submit(&f);
+	pass_time(&f);
+	cr_assert_eq(bw_holder_n(f.h), 4);
+	for (int i = 0; i < 4; i++)
+		bw_store_cancel(f.s, &f.op[i]);
+	cr_assert_eq(f.h->cancels, 4 + 1, "a cancel does not pass");
+	for (int i = 0; i < 4; i++)
+		bw_holder_let_go(f.h);
+	teardown(&f);
+}
+
+/* One that is late for its size is not for another. */
+Test(hedge, gets_are_compared_with_gets_of_their_size, .timeout = 60)
+{
+	static const uint64_t sizes[][2] = {{64 << 10, (64 << 10) + 1},
+					    {MIB, MIB + 1},
+					    {5, BW_TO_END},
+					    {(64 << 10) + 1, 64 << 10}};
+
+	for (int i = 0; i < 4; i++) {
+		struct fixture f;
+		setup(&f, BW_MS);
+		get_size(&f, "slow", sizes[i][0]);
+		bw_holder_wait(f.h, 2);
+		bw_sleep(200 * BW_MS);
+		bw_holder_answer(f.h, 0, BW_OK, 0);
+		wait_done(&f, 1);
+		bw_holder_answer(f.h, 0, BW_OK, 0);
+
+		get_size(&f, "slow", sizes[i][0]);
+		get_size(&f, "other", sizes[i][1]);
+		bw_holder_wait(f.h, 3);
+		cr_assert(bw_holder_holds(f.h, 2, "other"), "of %d", i);
+		bw_holder_wait(f.h, 4);
+		cr_assert(bw_holder_holds(f.h, 3, "slow"), "of %d", i);
+		teardown(&f);
+	}
+}
+
+/* ---- Which answer --------------------------------------------------------------------------- */
+
+Test(hedge, the_first_good_answer_wins, .timeout = 60)
+{
+	static const enum bw_outcome good[] = {BW_OK, BW_NOT_FOUND};
+
+	for (unsigned i = 0; i < 4; i++) {
+		struct fixture f;
+		setup(&f, BW_MS);
+		struct bw_op *op = get_twice(&f);
+		bw_holder_answer(f.h, i / 2, good[i % 2], 0);
+		wait_done(&f, 1);
+		expect(op->outcome, good[i % 2]);
+		cr_assert_eq(f.h->cancels, 1, "the other is not cancelled");
+		cr_assert_eq(f.stats.hedges_won, i / 2);
+		/* The other, which has not heard of it, answers all the same. */
+		bw_holder_answer(f.h, 0, BW_OK, 0);
+		teardown(&f);
+	}
+}
+
+Test(hedge, a_bad_answer_waits_for_the_other, .timeout = 60)
+{
+	static const enum bw_outcome bad[] = {BW_UNREACHABLE, BW_THROTTLED, BW_CORRUPT, BW_DENIED,
+					      BW_CANCELLED};
+
+	for (unsigned i = 0; i < 10; i++) {
+		struct fixture f;
+		setup(&f, BW_MS);
+		struct bw_op *op = get_twice(&f);
+		bw_holder_answer(f.h, i % 2, bad[i / 2], 0);
+		bw_sleep(2 * BW_MS);
+		cr_assert_eq(atomic_load(&f.done), 0, "%s won", bw_outcome_name(bad[i / 2]));
+		bw_holder_answer(f.h, 0, BW_OK, 0);
+		wait_done(&f, 1);
+		expect(op->outcome, BW_OK);
+		cr_assert_eq(f.h->cancels, 0);
+		cr_assert_eq(f.stats.hedges_won, 1 - i % 2);
+		teardown(&f);
+	}
+}
+
+Test(hedge, of_two_bad_answers_the_one_that_says_more, .timeout = 60)
+{
+	static const enum bw_outcome pairs[][3] = {
+		{BW_UNREACHABLE, BW_DENIED, BW_DENIED},
+		{BW_THROTTLED, BW_CANCELLED, BW_THROTTLED},
+		{BW_CANCELLED, BW_UNREACHABLE, BW_UNREACHABLE},
+		{BW_CANCELLED, BW_CANCELLED, BW_CANCELLED},
+	};
+
+	for (int i = 0; i < 4; i++) {
+		struct fixture f;
+		setup(&f, BW_MS);
+		struct bw_op *op = get_twice(&f);
+		bw_holder_answer(f.h, 0, pairs[i][0], 7);
+		bw_holder_answer(f.h, 0, pairs[i][1], 7);
+		wait_done(&f, 1);
+		expect(op->outcome, pairs[i][2]);
+		cr_assert_eq(op->retry_after_ns, 7);
+		cr_assert_null(op->blob);
+		cr_assert_eq(f.stats.hedges_won, 0);
+		teardown(&f);
+	}
+}
+
+/* ---- Cancel, deadline, free ----------------------------------------------------------------- */
+
+Test(hedge, cancel_goes_to_both_and_none_is_sent_afterwards, .timeout = 60)
+{
+	struct fixture f;
+
+	setup(&f, BW_MS);
+	struct bw_op *op = get_twice(&f);
+
+	bw_store_cancel(f.s, op);
+	cr_assert_eq(f.h->cancels, 2);
+	bw_holder_answer(f.h, 0, BW_CANCELLED, 0);
+	bw_holder_answer(f.h, 0, BW_CANCELLED, 0);
+	wait_done(&f, 1);
+	expect(op->outcome, BW_CANCELLED);
+	teardown(&f);
+
+	setup(&f, 50 * BW_MS);
+	op = get(&f, "k");
+	bw_store_cancel(f.s, op);
+	cr_assert_eq(f.h->cancels, 1);
+	pass_time(&f);
+	cr_assert_eq(bw_holder_n(f.h), 1, "sent again though nobody wants it");
+	teardown(&f);
+}
+
+Test(hedge, the_deadline_goes_to_both_and_none_is_sent_past_it, .timeout = 60)
+{
+	struct fixture f;
+
+	setup(&f, BW_MS);
+	bw_op_get(&f.op[0], "k", 3, 5);
+	f.op[0].deadline_ns = bw_now() + 3600 * BW_SEC;
+	f.op[0].prio = BW_PRIO_PREFETCH;
+	submit(&f);
+	bw_holder_wait(f.h, 2);
+	for (int i = 0; i < 2; i++) {
+		cr_assert_eq(f.h->held[i]->deadline_ns, f.op[0].deadline_ns);
+		cr_assert_eq(f.h->held[i]->prio, BW_PRIO_PREFETCH);
+		cr_assert_eq(f.h->held[i]->offset, 3);
+		cr_assert_eq(f.h->held[i]->length, 5);
+	}
+	bw_op_get(&f.op[1], "late", 0, 5);
+	f.op[1].deadline_ns = bw_now();
+	submit(&f);
+	pass_time(&f);
+	cr_assert_eq(bw_holder_n(f.h), 3);
+	teardown(&f);
+}
+
+struct freeing {
+	struct bw_store *s;
+	atomic_bool over;
+};
+
+static void *free_store(void *arg)
+{
+	struct freeing *f = arg;
+
+	bw_store_free(f->s);
+	atomic_store(&f->over, true);
+	return NULL;
+}
+
+Test(hedge, free_waits_for_the_one_that_lost, .timeout = 60)
+{
+	struct fixture f;
+	pthread_t thread;
+
+	setup(&f, BW_MS);
+	get_twice(&f);
+	bw_holder_answer(f.h, 1, BW_OK, 0);
+	wait_done(&f, 1);
+	struct freeing freeing = {.s = f.s};
+
+	cr_assert_eq(pthread_create(&thread, NULL, free_store, &freeing), 0);
+	bw_sleep(20 * BW_MS);
+	cr_assert_not(atomic_load(&freeing.over));
+	bw_holder_answer(f.h, 0, BW_OK, 0);
+	pthread_join(thread, NULL);
+	cr_assert_eq(f.done, 1);
+}
+
+/* ---- How many ------------------------------------------------------------------------------- */
+
+Test(hedge, a_twentieth_and_a_burst_of_gets_are_sent_twice, .timeout = 60)
+{
+	static struct fixture f;
+
+	setup(&f, 1);
+	for (int i = 0; i < 10; i++)
+		get(&f, "k");
+	wait_hedges(&f, BW_HEDGE_BURST);
+	bw_sleep(120 * BW_MS);
+	cr_assert_eq(hedges(&f), BW_HEDGE_BURST, "%u, and no more were earned", hedges(&f));
+	for (unsigned i = 0; i < BW_HEDGE_EARN; i++)
+		get(&f, "k");
+	wait_hedges(&f, BW_HEDGE_BURST + 1);
+	for (int i = 0; i < 900; i++)
+		get(&f, "k");
+	wait_hedges(&f, BW_HEDGE_BURST + 2);
+	while (atomic_load(&f.done) < f.n)
+		if (bw_holder_n(f.h))
+			bw_holder_let_go(f.h);
+	cr_assert_leq(hedges(&f), BW_HEDGE_BURST + f.n / BW_HEDGE_EARN);
+	cr_assert_eq(bw_holder_sent(f.h), f.n + hedges(&f));
+	teardown(&f);
+}
+
+/* However long nothing is late, what is saved up is a burst. */
+Test(hedge, a_quiet_time_saves_no_more_than_a_burst, .timeout = 60)
+{
+	static struct fixture f;
+
+	setup(&f, 100 * BW_MS);
+	for (unsigned i = 1; i <= 600; i++) {
+		get(&f, "k");
+		bw_holder_let_go(f.h);
+		wait_done(&f, i);
+	}
+	unsigned before = hedges(&f);
+
+	for (int i = 0; i < 19; i++)
+		get(&f, "k");
+	wait_hedges(&f, before + BW_HEDGE_BURST);
+	bw_sleep(120 * BW_MS);
+	cr_assert_leq(hedges(&f), before + BW_HEDGE_BURST);
+	teardown(&f);
+}
+
+Test(hedge, second_requests_take_up_so_many_bytes, .timeout = 60)
+{
+	struct fixture f;
+
+	setup(&f, BW_MS);
+	get_size(&f, "whole", BW_HEDGE_BYTES_MAX + 1);
+	get_size(&f, "a", 30 * MIB);
+	bw_holder_wait(f.h, 3);
+	get_size(&f, "b", 30 * MIB);
+	bw_holder_wait(f.h, 5);
+	get_size(&f, "c", 30 * MIB);
+	pass_time(&f);
+	cr_assert_eq(bw_holder_n(f.h), 6);
+	/* whole, a, a, b, b, c: one a is answered, and the other may still hold what it has. */
+	bw_holder_answer(f.h, 1, BW_OK, 0);
+	wait_done(&f, 2);
+	pass_time(&f);
+	cr_assert_eq(bw_holder_n(f.h), 5);
+	bw_holder_answer(f.h, 1, BW_UNREACHABLE, 0);
+	bw_holder_wait(f.h, 5);
+	cr_assert(bw_holder_holds(f.h, 4, "c"));
+	teardown(&f);
+}
+
+Test(hedge, a_store_that_asks_for_less_is_not_asked_twice, .timeout = 60)
+{
+	struct fixture f;
+
+	setup(&f, 1);
+	f.stats.rate = 100;
+	get(&f, "k");
+	bw_sleep(120 * BW_MS);
+	cr_assert_eq(bw_holder_n(f.h), 1);
+	f.stats.rate = 0;
+	bw_holder_wait(f.h, 2);
+	teardown(&f);
+}
+
+/* ---- By chance ------------------------------------------------------------------------------ */
+
+#define CROWD 4000
+#define UNDER_WAY 64
+
+struct crowd {
+	struct bw_store *s;
+	struct bw_send_stats stats;
+	struct bw_fault_plan plan;
+	struct bw_op op[CROWD];
+	atomic_uchar done[CROWD];
+	atomic_uint sent_off, ok, bad;
+	atomic_bool wrong;
+};
+
+static enum bw_fault decide(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
+{
+	static const enum bw_fault faults[] = {BW_FAULT_BEFORE, BW_FAULT_LOST_REPLY, BW_FAULT_THROTTLED,
+					       BW_FAULT_SHORT, BW_FAULT_DUPLICATE};
+
+	(void)plan, (void)op;
+	return nth % 4 ? BW_FAULT_NONE : faults[nth / 4 % 5];
+}
+
+static void crowd_done(struct bw_op *op)
+{
+	struct crowd *c = op->ctx;
+
+	atomic_fetch_add(&c->done[op - c->op], 1);
+	if (op->outcome == BW_OK && (op->blob->len != 5 || memcmp(op->blob->bytes, "bytes", 5) != 0))
+		atomic_store(&c->wrong, true);
+	if (op->outcome != BW_OK && op->blob)
+		atomic_store(&c->wrong, true);
+	atomic_fetch_add(op->outcome == BW_OK ? &c->ok : &c->bad, 1);
+	bw_op_done(op);
+}
+
+static unsigned crowd_ended(struct crowd *c)
+{
+	return atomic_load(&c->ok) + atomic_load(&c->bad);
+}
+
+Test(hedge, each_get_is_answered_once_whatever_happens_to_it, .timeout = 120)
+{
+	static struct crowd c = {.plan = {.decide = decide}};
+
+	cr_assert_eq(bw_store_mem_new(&c.s), 0);
+	expect(bw_test_put(c.s, "k", "bytes", 5, true), BW_OK);
+	cr_assert_eq(bw_filter_fault_new(c.s, &c.plan, &c.s), 0);
+	cr_assert_eq(bw_filter_delay_new(c.s, 0, 2 * BW_MS, 1, &c.s), 0);
+	cr_assert_eq(bw_filter_hedge_new(c.s, BW_MS / 10, &c.stats, &c.s), 0);
+	for (unsigned i = 0; i < CROWD; i++) {
+		while (i - crowd_ended(&c) >= UNDER_WAY)
+			bw_sleep(BW_MS / 10);
+		bw_op_get_all(&c.op[i], "k", 5);
+		c.op[i].done = crowd_done;
+		c.op[i].ctx = &c;
+		bw_store_submit(c.s, &c.op[i]);
+		/* Of one that may have been answered meanwhile: its op is still there. */
+		if (i % 5 == 0)
+			bw_store_cancel(c.s, &c.op[i]);
+	}
+	bw_store_free(c.s);
+	for (unsigned i = 0; i < CROWD; i++)
+		cr_assert_eq(c.done[i], 1, "%u: %u times", i, c.done[i]);
+	cr_assert_not(c.wrong);
+	cr_assert_gt(c.ok, CROWD / 2);
+	cr_assert_gt(c.stats.hedges, BW_HEDGE_BURST);
+	cr_assert_leq(c.stats.hedges, BW_HEDGE_BURST + CROWD / BW_HEDGE_EARN);
+	cr_assert_gt(c.stats.hedges_won, 0);
+}
