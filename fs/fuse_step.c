@@ -159,7 +159,7 @@ static void reply(struct step_req *q, struct bw_tgb *t)
 
 /* ---- The way of a question -------------------------------------------------------------------- */
 
-static void log_failure(const struct step_req *q, int err)
+static void log_failure(struct bw_fs *fs, uint64_t step, uint32_t rank, int err)
 {
 	char text[128];
 
@@ -167,18 +167,18 @@ static void log_failure(const struct step_req *q, int err)
 	if (err == -BW_E_NOT_COMMITTED || err == -BW_E_PAST_END || err == -EINTR || err == -ETIMEDOUT ||
 	    err == -BW_E_STOPPING)
 		return;
-	bw_log(q->fs->log, err == -BW_E_RECLAIMED ? BW_LOG_INFO : BW_LOG_ERROR, "step_failed",
-	       "step=%" PRIu64 " rank=%" PRIu32 " errno=%d reason=\"%s\"", q->resolve.step, q->rank,
-	       bw_err_errno(err), bw_err_text(err, text, sizeof(text)));
+	bw_log(fs->log, err == -BW_E_RECLAIMED ? BW_LOG_INFO : BW_LOG_ERROR, "step_failed",
+	       "step=%" PRIu64 " rank=%" PRIu32 " errno=%d reason=\"%s\"", step, rank, bw_err_errno(err),
+	       bw_err_text(err, text, sizeof(text)));
 	if (err != -BW_E_RECLAIMED)
-		bw_errors_add(&q->fs->errors, "step=%" PRIu64 " errno=%d reason=\"%s\"", q->resolve.step,
+		bw_errors_add(&fs->errors, "step=%" PRIu64 " errno=%d reason=\"%s\"", step,
 			      bw_err_errno(err), bw_err_text(err, text, sizeof(text)));
 }
 
 static void end(struct step_req *q, int err, struct bw_tgb *t)
 {
 	if (err) {
-		log_failure(q, err);
+		log_failure(q->fs, q->resolve.step, q->rank, err);
 		bw_reply_err(q->req, err);
 	} else {
 		reply(q, t);
@@ -422,6 +422,8 @@ static void read_done(struct bw_read *read, int err)
 	struct iovec iov[BW_READ_PIECES];
 
 	if (err) {
+		/* After the reply the handle may be closed, and the entry is the handle's. */
+		log_failure(bw_req_fs(s->req), read->entry->step, read->rank, err);
 		bw_reply_err(s->req, err);
 		free(s);
 		return;

@@ -80,6 +80,23 @@ static void print_store(struct bw_fs *fs, struct bw_buf *out)
 		   (uint64_t)atomic_load(&s->bytes_out));
 }
 
+/* What it took to get the answers that print_store() counts once each. */
+static void print_sending(struct bw_fs *fs, struct bw_buf *out)
+{
+	struct bw_send_stats *s = &fs->stats.send;
+
+	one(out, "store_retries_total", "counter", "Requests sent again because they failed.",
+	    atomic_load(&s->repeats));
+	one(out, "store_hedged_total", "counter", "Gets sent a second time because no answer came.",
+	    atomic_load(&s->hedges));
+	one(out, "store_hedges_won_total", "counter", "Second gets that were answered before the first.",
+	    atomic_load(&s->hedges_won));
+	one(out, "store_throttled_total", "counter", "Answers that asked for fewer requests.",
+	    atomic_load(&s->throttled));
+	one(out, "store_send_rate", "gauge", "Requests per second that may be sent now; 0: no limit.",
+	    atomic_load(&s->rate));
+}
+
 static void print_reads(struct bw_fs *fs, struct bw_buf *out)
 {
 	struct bw_counters *c = &fs->counters;
@@ -134,6 +151,7 @@ void bw_metrics_print(struct bw_fs *fs, struct bw_buf *out)
 	bw_root_unref(r);
 	print_commits(fs, out);
 	print_store(fs, out);
+	print_sending(fs, out);
 	print_reads(fs, out);
 	print_waits(fs, out);
 	one(out, "cache_bytes", "gauge", "Bytes of blocks and footers in memory.",

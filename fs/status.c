@@ -95,14 +95,50 @@ static void store_trouble(struct bw_fs *fs, char *text, size_t len)
 		snprintf(text, len, "unreachable since %s", since);
 }
 
-static void print_json(struct bw_fs *fs, const struct bw_root *r, struct bw_buf *out)
+static uint64_t send_rate(struct bw_fs *fs)
 {
-	char id[33], since[32], last[400], trouble[80];
+	return atomic_load(&fs->stats.send.rate);
+}
+
+static void print_store_json(struct bw_fs *fs, struct bw_buf *out)
+{
+	const struct bw_send_stats *s = &fs->stats.send;
+	char last[400], trouble[80], rate[24] = "null";
+	uint64_t limit = send_rate(fs);
 
 	store_trouble(fs, trouble, sizeof(trouble));
+	bw_errors_last(&fs->errors, last, sizeof(last));
+	bw_buf_str(out, "{\"url\":");
+	json_string(out, fs->url_text);
+	/* The store's own trouble, else the last error of a caller, which may be long ago. */
+	bw_buf_fmt(out, ",\"ok\":%s,\"last_error\":", trouble[0] ? "false" : "true");
+	json_string(out, trouble[0] ? trouble : last);
+	if (limit)
+		snprintf(rate, sizeof(rate), "%" PRIu64, limit);
+	bw_buf_fmt(out, ",\"send_rate\":%s,\"throttled\":%" PRIu64 ",\"retries\":%" PRIu64
+			",\"hedged\":%" PRIu64 "}",
+		   rate, (uint64_t)atomic_load(&s->throttled), (uint64_t)atomic_load(&s->repeats),
+		   (uint64_t)atomic_load(&s->hedges));
+}
+
+static void print_store_line(struct bw_fs *fs, struct bw_buf *out)
+{
+	uint64_t limit = send_rate(fs);
+	char trouble[80];
+
+	store_trouble(fs, trouble, sizeof(trouble));
+	bw_buf_fmt(out, "store      %s", trouble[0] ? trouble : "answers");
+	if (limit)
+		bw_buf_fmt(out, ", slowed to %" PRIu64 " requests/s", limit);
+	bw_buf_str(out, "\n");
+}
+
+static void print_json(struct bw_fs *fs, const struct bw_root *r, struct bw_buf *out)
+{
+	char id[33], since[32];
+
 	id_text(fs, id);
 	bw_wall_text(fs->started_ms, since, sizeof(since));
-	bw_errors_last(&fs->errors, last, sizeof(last));
 	bw_buf_fmt(out, "{\"stream\":\"%s\",\"ranks\":%" PRIu32 ",\"head\":%" PRIu64
 			",\"first\":%" PRIu64 ",\"sealed\":%s,\"version\":%" PRIu64 ",\"producers\":",
 		   id, fs->stream.options.ranks, r->head, r->first, r->sealed ? "true" : "false",
@@ -110,12 +146,9 @@ static void print_json(struct bw_fs *fs, const struct bw_root *r, struct bw_buf 
 	print_producers_json(fs, r, out);
 	bw_buf_str(out, ",\"jobs\":");
 	print_jobs_json(fs, r, out);
-	bw_buf_str(out, ",\"store\":{\"url\":");
-	json_string(out, fs->url_text);
-	/* The store's own trouble, else the last error of a caller, which may be long ago. */
-	bw_buf_fmt(out, ",\"ok\":%s,\"last_error\":", trouble[0] ? "false" : "true");
-	json_string(out, trouble[0] ? trouble : last);
-	bw_buf_fmt(out, "},\"memory\":{\"limit\":%" PRIu64 ",\"used\":%" PRIu64 "},\"since\":\"%s\"}\n",
+	bw_buf_str(out, ",\"store\":");
+	print_store_json(fs, out);
+	bw_buf_fmt(out, ",\"memory\":{\"limit\":%" PRIu64 ",\"used\":%" PRIu64 "},\"since\":\"%s\"}\n",
 		   fs->o.memory, bw_budget_used(&fs->budget), since);
 }
 
@@ -135,7 +168,7 @@ static uint64_t staged_batches(struct bw_fs *fs)
 
 static void print_status(struct bw_fs *fs, const struct bw_root *r, struct bw_buf *out)
 {
-	char id[33], since[32], last[400], commit[32], trouble[80];
+	char id[33], since[32], last[400], commit[32];
 	uint64_t waiters = 0;
 
 	id_text(fs, id);
@@ -145,8 +178,7 @@ static void print_status(struct bw_fs *fs, const struct bw_root *r, struct bw_bu
 	for (int i = 0; i < BW_WAIT_REASONS; i++)
 		waiters += atomic_load(&fs->counters.waiters[i]);
 	bw_buf_fmt(out, "stream     %s at %s\n", id, fs->url_text);
-	store_trouble(fs, trouble, sizeof(trouble));
-	bw_buf_fmt(out, "store      %s\n", trouble[0] ? trouble : "answers");
+	print_store_line(fs, out);
 	bw_buf_fmt(out, "ranks      %" PRIu32 "\n", fs->stream.options.ranks);
 	bw_buf_fmt(out, "steps      first %" PRIu64 ", head %" PRIu64 "%s\n", r->first, r->head,
 		   r->sealed ? ", sealed" : "");

@@ -26,6 +26,8 @@ RULES = {
     "read-only": "puts and deletes are answered 403",
     "no-bucket": "everything is answered 404 NoSuchBucket",
     "silent": "no answer, ever",
+    "stalls": "each name is read in vain the first time: no answer, ever",
+    "slow-down": "each name is read in vain the first time: 503 SlowDown",
     "errors": "everything is answered 500",
 }
 
@@ -67,7 +69,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         s3, rule = self.server.s3, self.server.s3.rule
         with s3.lock:
             s3.requests.append((self.command, self.path))
-        if rule == "silent":
+            is_first_get = self.command == "GET" and s3.requests.count(("GET", self.path)) == 1
+        if rule == "silent" or (rule == "stalls" and is_first_get):
             s3.over.wait()
             self.close_connection = True
             return False
@@ -75,6 +78,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.error(403, "AccessDenied")
         elif rule == "no-bucket":
             self.error(404, "NoSuchBucket")
+        elif rule == "slow-down" and is_first_get:
+            self.error(503, "SlowDown")
         elif rule == "errors":
             self.error(500, "InternalError")
         else:

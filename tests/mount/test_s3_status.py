@@ -34,7 +34,8 @@ class Status(bw.TestCase):
     def test_down_and_up(self):
         """V6: a store that is down is EIO after io_timeout, and status says so until it answers again."""
         self.m.put("p", 0, [b"first"])
-        self.assertEqual(self.store(), {"url": Stream.url, "ok": True, "last_error": ""})
+        self.assertEqual(self.store(), {"url": Stream.url, "ok": True, "last_error": "", "send_rate": None,
+                                        "throttled": 0, "retries": 0, "hedged": 0})
         self.assertRegex(self.m.status("status"), r"(?m)^store      answers$")
         self.s3.rule = "errors"
         self.assertEqual(bw.error_of(bw.read, self.m.step(0, 0), "rb"), "EIO")
@@ -46,6 +47,47 @@ class Status(bw.TestCase):
         self.assertEqual(self.m.get(0), [b"first"])
         self.assertIs(self.store()["ok"], True)
         self.assertRegex(self.m.status("status"), r"(?m)^store      answers$")
+
+    def test_a_read_that_failed(self):
+        """A read of an open file that ends EIO has its line in /status/errors, as an open has."""
+        self.m.put("p", 0, [os.urandom(3 << 20)])
+        path = self.m.step(0, 0)
+        with open(path, "rb", buffering=0) as f:
+            os.pread(f.fileno(), 1, 0)
+            self.assertEqual(self.m.status("errors"), "")
+            self.s3.rule = "errors"
+            self.assert_errno("EIO", os.pread, f.fileno(), 1, 2 << 20)
+            for line in self.m.status("errors").splitlines():
+                self.assertRegex(line, r"^\d{4}-\S+Z step=0 errno=5 reason=\"[^\"]+\"$")
+            self.assertNotEqual(self.m.status("errors"), "")
+
+    def test_V3_a_stalled_request_is_not_a_stalled_look_up(self):
+        """V3: of each name the first GET is never answered; look-ups and reads end well all the same."""
+        data = [os.urandom(100000)]
+        self.m.put("p", 0, data)
+        self.s3.rule = "stalls"
+        self.assert_errno("ENOENT", os.stat, self.m.step(1))
+        self.s3.requests.clear()
+        self.assertEqual(self.m.get(0), data)
+        self.assertEqual(self.store()["retries"], 0, "it was cut, and sent again by the clock")
+        hedged = self.store()["hedged"]
+        self.assertGreaterEqual(hedged, 2)
+        self.assertGreaterEqual(self.m.metric("store_hedged_total"), hedged)
+        self.assertGreaterEqual(self.m.metric("store_hedges_won_total"), 2)
+
+    def test_slowed_down(self):
+        self.m.put("p", 0, [b"first"])
+        self.assertEqual(self.m.metric("store_send_rate"), 0)
+        self.s3.rule = "slow-down"
+        self.assertEqual(self.m.get(0), [b"first"])
+        said, line = self.store(), self.m.status("status")
+        self.assertRegex(line, r"(?m)^store      .*, slowed to \d+ requests/s$")
+        self.assertGreater(said["send_rate"], 0)
+        self.assertGreater(said["throttled"], 0)
+        self.assertGreater(said["retries"], 0)
+        self.assertGreater(self.m.metric("store_send_rate"), 0)
+        self.assertGreaterEqual(self.m.metric("store_retries_total"), said["retries"])
+        self.assertGreaterEqual(self.m.metric("store_throttled_total"), said["throttled"])
 
     def test_refused(self):
         self.m.put("p", 0, [b"first"])

@@ -12,7 +12,8 @@ import bw
 
 STATUS = "head first status status.json metrics waiting errors".split()
 METRICS = """head_step first_step commits_total commit_seconds commit_attempts
-    store_requests_total store_request_seconds store_bytes_total read_bytes_total useful_bytes_total
+    store_requests_total store_request_seconds store_bytes_total store_retries_total store_hedged_total
+    store_hedges_won_total store_throttled_total store_send_rate read_bytes_total useful_bytes_total
     waiters wait_seconds cache_bytes staging_bytes memory_limit_bytes checksum_failures_total
     build_info""".split()
 
