@@ -186,15 +186,9 @@ static void cancel_child(struct child *c)
 
 static void child_init_locked(struct child *c, struct pair *p)
 {
-	const struct bw_op *parent = p->parent;
-
-	memcpy(c->op.key, parent->key, sizeof(c->op.key));
-	c->op.kind = parent->kind;
-	c->op.prio = parent->prio;
-	c->op.deadline_ns = parent->deadline_ns;
-	c->op.offset = parent->offset;
-	c->op.length = parent->length;
-	c->op.max = parent->max;
+	c->op = *p->parent;
+	c->op.task = (struct bw_task){0};
+	c->op.store_priv = NULL;
 	c->op.done = done;
 	c->op.ctx = c;
 	c->pair = p;

@@ -313,11 +313,13 @@ Test(hedge, the_deadline_goes_to_both_and_none_is_sent_past_it, .timeout = 60)
 	bw_op_get(&f.op[0], "k", 3, 5);
 	f.op[0].deadline_ns = bw_now() + 3600 * BW_SEC;
 	f.op[0].prio = BW_PRIO_PREFETCH;
+	f.op[0].attempts = 2;
 	submit(&f);
 	bw_holder_wait(f.h, 2);
 	for (int i = 0; i < 2; i++) {
 		cr_assert_eq(f.h->held[i]->deadline_ns, f.op[0].deadline_ns);
 		cr_assert_eq(f.h->held[i]->prio, BW_PRIO_PREFETCH);
+		cr_assert_eq(f.h->held[i]->attempts, 2);
 		cr_assert_eq(f.h->held[i]->offset, 3);
 		cr_assert_eq(f.h->held[i]->length, 5);
 	}
@@ -327,6 +329,65 @@ Test(hedge, the_deadline_goes_to_both_and_none_is_sent_past_it, .timeout = 60)
 	pass_time(&f);
 	cr_assert_eq(bw_holder_n(f.h), 3);
 	teardown(&f);
+}
+
+/* A layer that keeps whoever submits standing in its door while it is shut. */
+struct door {
+	struct bw_store store;
+	atomic_bool shut;
+	atomic_uint standing;
+};
+
+static void door_submit(struct bw_store *s, struct bw_op *op)
+{
+	struct door *d = (struct door *)s;
+
+	while (atomic_load(&d->shut)) {
+		atomic_store(&d->standing, 1);
+		bw_sleep(BW_MS / 10);
+	}
+	bw_store_submit(s->next, op);
+}
+
+static void door_cancel(struct bw_store *s, struct bw_op *op)
+{
+	bw_store_cancel(s->next, op);
+}
+
+static void door_free(struct bw_store *s)
+{
+	bw_store_free(s->next);
+}
+
+/* Answered, or cancelled, while the second is being sent: that one is cancelled when it can be. */
+Test(hedge, one_that_is_too_late_while_it_is_sent_is_cancelled_once_it_was, .timeout = 60)
+{
+	static const struct bw_store_ops ops = {
+		.name = "door", .submit = door_submit, .cancel = door_cancel, .free = door_free};
+
+	for (int i = 0; i < 2; i++) {
+		struct fixture f = {.h = bw_holder_new()};
+		struct door door = {.store = {.ops = &ops, .next = &f.h->store}};
+		cr_assert_eq(bw_filter_hedge_new(&door.store, 50 * BW_MS, &f.stats, &f.s), 0);
+		struct bw_op *op = get(&f, "k");
+		atomic_store(&door.shut, true);
+		while (!atomic_load(&door.standing))
+			bw_sleep(BW_MS / 10);
+		unsigned before = 0;
+		if (i) {
+			bw_store_cancel(f.s, op);
+			before = 1;
+		} else {
+			bw_holder_answer(f.h, 0, BW_OK, 0);
+			wait_done(&f, 1);
+		}
+		cr_assert_eq(f.h->cancels, before, "cancelled before it was sent");
+		atomic_store(&door.shut, false);
+		bw_holder_wait_sent(f.h, 2);
+		while (f.h->cancels < before + 1)
+			bw_sleep(BW_MS / 10);
+		teardown(&f);
+	}
 }
 
 struct freeing {
