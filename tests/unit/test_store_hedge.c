@@ -360,7 +360,7 @@ static void door_free(struct bw_store *s)
 }
 
 /* Answered, or cancelled, while the second is being sent: that one is cancelled when it can be. */
-Test(hedge, one_that_is_too_late_while_it_is_sent_is_cancelled_once_it_was, .timeout = 60)
+Test(hedge, too_late_while_it_is_sent_is_cancelled_once_it_was, .timeout = 60)
 {
 	static const struct bw_store_ops ops = {
 		.name = "door", .submit = door_submit, .cancel = door_cancel, .free = door_free};
