@@ -7,10 +7,9 @@ import threading
 import time
 
 import bw
-import objects
 
 MEMORY = 128 << 20
-BESIDE = (96 if objects.ON_S3 else 64) << 20  # code, threads, tables, buffers of 32 connections
+BESIDE = 64 << 20  # code, threads, tables: what memory= does not count
 SLACK = 5 if bw.SANITIZED else 1
 MEBIBYTE = 1 << 20
 
