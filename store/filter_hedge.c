@@ -347,6 +347,14 @@ static void submit(struct bw_store *s, struct bw_op *op)
 	p->h = h;
 	p->parent = op;
 	bw_lock(&h->lock);
+	if (h->stopping) {
+		/* From the done() of a request that is not hedged: the alarm may have gone. */
+		bw_unlock(&h->lock);
+		bw_gate_leave(&h->gate);
+		free(p);
+		bw_store_submit(s->next, op);
+		return;
+	}
 	child_init_locked(&p->child[0], p);
 	p->late_ns = p->child[0].sent_ns + patience_locked(h, size_of(op));
 	list_locked(p);
