@@ -361,7 +361,7 @@ void bw_transfer_cut(struct bw_transfer *t, enum bw_http_end end, const char *wo
 	struct bw_http_request *r = t->r;
 
 	r->end = end;
-	snprintf(r->detail, sizeof(r->detail), "%s", words);
+	snprintf(r->detail, sizeof(r->detail), "%.*s", (int)sizeof(r->detail) - 1, words);
 	bw_blob_unref(r->blob);
 	r->blob = NULL;
 	go_idle(t);

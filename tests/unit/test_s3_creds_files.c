@@ -324,7 +324,7 @@ static void expect_log(const char *path, const char *has, const char *lacks)
 Test(s3_creds_files, stderr_of_a_process, .fini = end)
 {
 	struct bw_log *log;
-	struct bw_creds *creds;
+	struct bw_creds *creds = NULL;
 	char path[512], why[BW_CRED_WHY];
 
 	cred_world(home);

@@ -42,7 +42,7 @@ static const char *body(char text[256], const char *id, int64_t life_ms)
 
 static struct bw_creds *get(struct bw_cred_chain *c)
 {
-	struct bw_creds *creds;
+	struct bw_creds *creds = NULL;
 	char why[BW_CRED_WHY];
 
 	cr_assert_eq(cred_get(c, &creds, why), 0, "%s", why);
