@@ -148,7 +148,7 @@ class Bench:
             f.write(f"{os.environ['AWS_ACCESS_KEY_ID']}:{os.environ['AWS_SECRET_ACCESS_KEY']}\n")
         os.chmod(passwd, 0o600)
         return Mounted(["s3fs", f"{self.bucket}:/{shape.prefix}", self.dir, "-f", "-o",
-                        f"passwd_file={passwd},url={self.endpoint},use_path_request_style,ro,compat_dir"],
+                        f"passwd_file={passwd},url={self.endpoint},use_path_request_style,ro"],
                        self.dir, shape.items[0][2], self.server)
 
     def rclone(self, shape):
