@@ -194,14 +194,12 @@ static bool is_in_order(struct bw_prefetch *p, const struct bw_block_want *at)
 
 	if (before == now)
 		return atomic_load(&last->in_order);
-	bool jumped = false;
+	bool in_order = true;
 
 	if (before && (before - 1) % BW_RANKS_MAX == at->rank) {
 		uint64_t from = (before - 1) / BW_RANKS_MAX;
-		jumped = step < from || step - from > p->steps + 1;
+		in_order = step >= from && step - from <= p->steps + 1;
 	}
-	bool in_order = !jumped;
-
 	atomic_store(&last->in_order, in_order);
 	return in_order;
 }
