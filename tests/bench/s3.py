@@ -108,8 +108,8 @@ class Shape:
 
 
 class Mounted:
-    def __init__(self, command, where, ready, server):
-        self.dir, self.server = where, server
+    def __init__(self, command, where, ready):
+        self.dir = where
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         end = time.monotonic() + 30
         while not os.path.exists(os.path.join(where, ready)):
@@ -140,7 +140,7 @@ class Bench:
 
     def mount(self, shape):
         return Mounted([self.helper, shape.url, self.dir, "-o",
-                        "foreground,ro,memory=512M,log=stderr,loglevel=error"], self.dir, "step/0", self.server)
+                        "foreground,ro,memory=512M,log=stderr,loglevel=error"], self.dir, "step/0")
 
     def s3fs(self, shape):
         passwd = os.path.join(self.work, "passwd")
@@ -149,13 +149,13 @@ class Bench:
         os.chmod(passwd, 0o600)
         return Mounted(["s3fs", f"{self.bucket}:/{shape.prefix}", self.dir, "-f", "-o",
                         f"passwd_file={passwd},url={self.endpoint},use_path_request_style,ro"],
-                       self.dir, shape.items[0][2], self.server)
+                       self.dir, shape.items[0][2])
 
     def rclone(self, shape):
         os.environ.update(RCLONE_CONFIG_BENCH_TYPE="s3", RCLONE_CONFIG_BENCH_PROVIDER="Ceph",
                           RCLONE_CONFIG_BENCH_ENDPOINT=self.endpoint, RCLONE_CONFIG_BENCH_ENV_AUTH="true")
         return Mounted(["rclone", "mount", f"BENCH:{self.bucket}/{shape.prefix}", self.dir, "--read-only",
-                        "--config", "/dev/null"], self.dir, shape.items[0][2], self.server)
+                        "--config", "/dev/null"], self.dir, shape.items[0][2])
 
     def measured(self, call, useful, slices, cpu=None):
         before = self.server.counts()
