@@ -147,7 +147,6 @@ static struct bw_op *take_late(struct limit *l)
 	int64_t now_ns = bw_now(), reads_ns, others_ns;
 
 	BW_LOCK_SCOPE(&l->lock);
-	bw_alarm_clear(&l->alarm);
 	struct bw_op *op = bw_line_take_late(&l->reads.line, now_ns, &reads_ns);
 
 	if (!op)
@@ -162,6 +161,10 @@ static void run_alarm(struct bw_task *task)
 	struct limit *l = (struct limit *)((char *)task - offsetof(struct limit, alarm.task));
 	struct bw_op *op;
 
+	/* Once, for those who end below may submit more, and that sets it again. */
+	bw_lock(&l->lock);
+	bw_alarm_clear(&l->alarm);
+	bw_unlock(&l->lock);
 	while ((op = take_late(l)))
 		end(l, op);
 	pump(l);

@@ -269,7 +269,6 @@ static struct bw_op *take_late(struct pace *p)
 	int64_t due_ns;
 
 	BW_LOCK_SCOPE(&p->lock);
-	bw_alarm_clear(&p->alarm);
 	struct bw_op *op = bw_line_take_late(&p->line, bw_now(), &due_ns);
 
 	if (op)
@@ -284,6 +283,10 @@ static void run_alarm(struct bw_task *task)
 	struct pace *p = (struct pace *)((char *)task - offsetof(struct pace, alarm.task));
 	struct bw_op *op;
 
+	/* Once, for those who end below may submit more, and that sets it again. */
+	bw_lock(&p->lock);
+	bw_alarm_clear(&p->alarm);
+	bw_unlock(&p->lock);
 	while ((op = take_late(p)))
 		end(p, op);
 	pump(p);

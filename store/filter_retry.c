@@ -34,7 +34,8 @@ struct child {
 	bool in_doubt;		/* an attempt ended UNKNOWN */
 	/* Under r->lock: */
 	bool asleep, waits, cancelled;
-	bool held, ended;	/* a cancel is on its way down to the attempt; it has ended meanwhile */
+	bool held;		/* a cancel is on its way down to the attempt, and needs the child for it */
+	bool ended;		/* the attempt has: no cancel may take hold of the child any more */
 	struct child *prev, *next;
 	struct bw_delete_item items[];	/* DELETE_MANY: those of this attempt */
 };
@@ -281,7 +282,7 @@ static struct child *take(struct retry *r, bool *ret_late)
 	}
 	struct child *c = op->ctx;
 
-	c->waits = false;
+	c->waits = c->ended = false;
 	return c;
 }
 
@@ -353,7 +354,7 @@ static bool sleep_on_it(struct child *c)
 static bool is_held(struct child *c)
 {
 	BW_LOCK_SCOPE(&c->r->lock);
-	c->ended = c->held;
+	c->ended = true;
 	return c->held;
 }
 
@@ -461,6 +462,8 @@ static struct child *hold(struct retry *r, struct bw_op *op)
 		wake_locked(c);
 		return NULL;
 	}
+	if (c->ended)
+		return NULL;
 	c->held = true;
 	return c;
 }

@@ -74,7 +74,7 @@ bool bw_line_remove(struct bw_line *l, struct bw_op *op);
 /* Takes out one op whose deadline has passed, or NULL and when the next one's passes (BW_NEVER: none). */
 struct bw_op *bw_line_take_late(struct bw_line *l, int64_t now_ns, int64_t *ret_due_ns);
 
-/* Wakes a filter at the earliest of the times it was set to: run() begins by clearing it, under the
+/* Wakes a filter at the earliest of the times it was set to: run() begins by clearing it, once, under the
  * filter's lock, which guards it, and sets it again. */
 struct bw_alarm {
 	struct bw_task task;

@@ -4,6 +4,7 @@
 #include "store/base/clock.h"
 #include "store/base/sync.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 /*
@@ -112,6 +113,7 @@ void bw_workq_push(struct bw_workq *q, struct bw_task *task)
 void bw_workq_push_at(struct bw_workq *q, struct bw_task *task, int64_t due_ns)
 {
 	BW_LOCK_SCOPE(&q->lock);
+	assert(!task->queued);
 	task->due_ns = due_ns;
 	task->queued = true;
 	if (!due_ns || q->stopping) {

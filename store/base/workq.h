@@ -28,6 +28,7 @@ struct bw_workq;
 /* Starts threads at once, so call it after the last fork.  0 or -errno. */
 int bw_workq_new(const char *name, unsigned threads, struct bw_workq **ret) bw_must_check;
 
+/* A task is in one queue at a time, once. */
 void bw_workq_push(struct bw_workq *q, struct bw_task *task);
 void bw_workq_push_at(struct bw_workq *q, struct bw_task *task, int64_t due_ns);
 
