@@ -32,6 +32,7 @@ struct bw_prober {
 	int watchers;
 	/* When a probe was fruitless or failed last, when one brought news last; 0: never. */
 	int64_t fruitless_ns, failed_ns, news_ns;
+	int64_t pause_ns;	/* after the round that failed last */
 	struct bw_rng rng;
 	/* The request under way, of the thread alone. */
 	struct bw_op op;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define PROBE_DEADLINE_NS (5 * BW_SEC)
+#define PAUSE_MAX_NS BW_SEC	/* between rounds while the store is away; the first is the spacing */
 #define HITS_BEFORE_JUMP 4
 #define WATCH_NS (100 * BW_MS)
 #define WATCH_IDLE_NS (500 * BW_MS)
@@ -133,11 +134,12 @@ static void wait_answer(struct bw_head *h)
 	bw_unlock(&p->lock);
 }
 
-static int fetch(struct bw_head *h, const char *key, uint64_t max, struct bw_blob **ret)
+static int ask_store(struct bw_head *h, const char *key, uint64_t max, bool once, struct bw_blob **ret)
 {
 	struct bw_prober *p = &h->prober;
 
 	bw_op_get_all(&p->op, key, max);
+	p->op.once = once;
 	p->op.deadline_ns = bw_now() + PROBE_DEADLINE_NS;
 	p->op.done = op_done;
 	p->op.ctx = p;
@@ -161,14 +163,23 @@ static int fetch(struct bw_head *h, const char *key, uint64_t max, struct bw_blo
 	return err;
 }
 
+static int fetch(struct bw_head *h, const char *key, uint64_t max, struct bw_blob **ret)
+{
+	return ask_store(h, key, max, false, ret);
+}
+
 struct source {
 	struct bw_versions versions;
 	struct bw_head *head;
+	/* A probe that the store does not answer is made again here, not by the store's filters: asks made
+	 * meanwhile are answered by the next one, and wait for no pause that began before them. */
+	bool once;
 };
 
 static int get_version(struct bw_versions *from, uint64_t version, struct bw_root **ret)
 {
-	struct bw_head *h = ((struct source *)from)->head;
+	const struct source *s = (struct source *)from;
+	struct bw_head *h = s->head;
 	char key[BW_KEY_MAX + 1];
 	int rc = -BW_E_CORRUPT;
 
@@ -176,7 +187,7 @@ static int get_version(struct bw_versions *from, uint64_t version, struct bw_roo
 	for (int i = 0; i < READS && rc == -BW_E_CORRUPT; i++) {
 		bw_auto_blob struct bw_blob *blob = NULL;
 
-		rc = fetch(h, key, BW_ROOT_STORED_MAX, &blob);
+		rc = ask_store(h, key, BW_ROOT_STORED_MAX, s->once, &blob);
 		if (rc == -ENOENT)
 			return BW_VERSION_ABSENT;
 		if (!rc)
@@ -211,6 +222,8 @@ static int jump(struct bw_head *h, struct source *from, uint64_t start, uint64_t
 {
 	struct bw_root *root;
 	uint64_t number = sent_so_far(&h->prober) + 1;
+
+	from->once = false;
 	int err = bw_search_newest(&from->versions, start, &root);
 
 	if (!err)
@@ -232,7 +245,7 @@ static bool anybody_asks(struct bw_prober *p)
  */
 static int probe_on(struct bw_head *h, uint64_t *ret_number, bool *ret_news)
 {
-	struct source from = {.versions.get = get_version, .head = h};
+	struct source from = {.versions.get = get_version, .head = h, .once = true};
 
 	*ret_news = false;
 
@@ -261,6 +274,11 @@ static int probe_on(struct bw_head *h, uint64_t *ret_number, bool *ret_news)
 	}
 }
 
+static int64_t sooner(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
 static void round_of_probes(struct bw_head *h)
 {
 	struct bw_prober *p = &h->prober;
@@ -274,6 +292,7 @@ static void round_of_probes(struct bw_head *h)
 	if (!err)
 		p->fruitless_ns = news ? 0 : now;
 	p->failed_ns = err ? now : 0;
+	p->pause_ns = !err ? 0 : !p->pause_ns ? BW_PROBE_SPACING_NS : sooner(2 * p->pause_ns, PAUSE_MAX_NS);
 	bw_unlock(&p->lock);
 	if (!err)
 		end_asks(h, WHY_PROBE, number, 0);
@@ -297,14 +316,14 @@ static int64_t watch_due_locked(struct bw_prober *p, int64_t now)
 		return BW_NEVER;
 	if (now - p->news_ns > IDLE_AFTER_NS)
 		every = WATCH_IDLE_NS / 2 + (int64_t)(bw_rng_unit(&p->rng) * (WATCH_IDLE_NS / 2));
-	return later(p->fruitless_ns, p->failed_ns) + every;
+	return later(p->fruitless_ns + every, p->failed_ns + later(every, p->pause_ns));
 }
 
 /* When the next round may begin: at once for the urgent, spaced for the rest. */
 static int64_t round_due_locked(struct bw_prober *p, int64_t now)
 {
 	int64_t due = watch_due_locked(p, now);
-	int64_t spaced = later(p->fruitless_ns, p->failed_ns) + BW_PROBE_SPACING_NS;
+	int64_t spaced = later(p->fruitless_ns + BW_PROBE_SPACING_NS, p->failed_ns + p->pause_ns);
 
 	if (p->stopping)
 		return BW_NEVER;

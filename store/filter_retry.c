@@ -209,6 +209,8 @@ static bool may_repeat(const struct child *c)
 {
 	const struct bw_op *op = &c->op;
 
+	if (c->parent->once)
+		return false;
 	switch (op->outcome) {
 	case BW_THROTTLED:
 	case BW_UNREACHABLE:

@@ -93,6 +93,7 @@ struct bw_op {
 	enum bw_op_kind kind;
 	enum bw_prio prio;
 	int64_t deadline_ns;	/* bw_now() time; BW_NEVER.  Past it the op ends, soon, by itself */
+	bool once;		/* filter_retry: not repeated; whoever asks does so himself, and knows which answer is how old */
 	unsigned attempts;	/* filter_retry: that have ended; a backend is more patient with each */
 	char key[BW_KEY_MAX + 1];	/* LIST: the prefix */
 	bool if_absent;		/* PUT */
@@ -203,7 +204,7 @@ int bw_filter_limit_new(struct bw_store *below, unsigned max_ops, uint64_t max_b
  * Repeats gets, lists, deletes and unconditional puts that ended THROTTLED, UNREACHABLE or UNKNOWN,
  * and if_absent puts only when nothing can have been applied (THROTTLED, UNREACHABLE), with full
  * jitter from base_ns doubling to max_ns, not before the store's retry_after_ns, until the op's
- * deadline.  An op without a deadline is tried at most tries times.
+ * deadline.  An op without a deadline is tried at most tries times, one that is to be sent once is not repeated.
  *
  * A retry storm is impossible: each repeat costs a token, of which there are budget at first and at
  * most; a fresh request earns a fifth of one, a repeat that got an answer (OK, EXISTS, NOT_FOUND) two, and

@@ -3,6 +3,7 @@
 #include "manifest/head.h"
 #include "store/base/rand.h"
 #include "store/base/sync.h"
+#include "store/layer.h"
 #include "tests/support/history.h"
 #include "tests/support/sample.h"
 #include "tests/support/stores.h"
@@ -226,6 +227,41 @@ Test(head, fruitless_probes_are_spaced)
 	for (int i = 0; i < 5; i++)
 		cr_assert_eq(bw_head_refresh(head, soon(), NULL), 0);
 	cr_assert_eq(atomic_load(&tap->gets), 5);
+}
+
+static atomic_uint failed_n, repeatable_n;
+
+static bool fail_gets(struct bw_test_tap *t, struct bw_op *op)
+{
+	(void)t;
+	if (op->kind != BW_OP_GET)
+		return false;
+	if (!op->once)
+		atomic_fetch_add(&repeatable_n, 1);
+	atomic_fetch_add(&failed_n, 1);
+	bw_op_fail(op, BW_UNREACHABLE, 0);
+	op->done(op);
+	return true;
+}
+
+/* V3, V6: in an outage the head itself asks again, so that who looks up when it ends waits for no request
+ * from before; and it asks ever less often. */
+Test(head, probes_that_fail_are_made_again_one_by_one)
+{
+	struct asked early, late;
+	int64_t began = bw_now();
+
+	tap->on_submit = fail_gets;
+	ask_now(&early, BW_STEPS_MAX, began + 1500 * BW_MS);
+	cr_assert_eq(ask_wait(&early), -BW_E_UNREACHABLE);
+	/* After 0, 100, 300, 700 and 1500 ms. */
+	cr_assert_geq(atomic_load(&failed_n), 2);
+	cr_assert_leq(atomic_load(&failed_n), 5);
+	cr_assert_eq(atomic_load(&repeatable_n), 0);
+	ask_now(&late, BW_STEPS_MAX, soon());
+	tap->on_submit = NULL;
+	cr_assert_eq(ask_wait(&late), 0);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
 }
 
 Test(head, until_step_is_enough)

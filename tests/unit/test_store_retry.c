@@ -190,6 +190,24 @@ Test(retry, tries_bound_an_op_without_a_deadline)
 	bw_store_free(f.s);
 }
 
+Test(retry, what_is_to_be_sent_once_is_not_repeated)
+{
+	struct fixture f;
+	struct bw_op op;
+
+	setup(&f);
+	for (int i = 0; i < 3; i++) {
+		script(&f, (enum bw_fault[]){BEFORE, SLOW, LOST}[i], NONE, NONE);
+		bw_op_get_all(&op, "k", 5);
+		op.once = true;
+		op.deadline_ns = bw_now() + 60 * BW_SEC;
+		expect(bw_store_sync(f.s, &op),
+		       ((enum bw_outcome[]){BW_UNREACHABLE, BW_THROTTLED, BW_UNKNOWN})[i]);
+		assert_attempts(&f, 1);
+	}
+	bw_store_free(f.s);
+}
+
 Test(retry, the_deadline_bounds_an_op_that_has_one, .timeout = 60)
 {
 	struct fixture f;
