@@ -436,7 +436,7 @@ class Child:
 
 
 class TestCase(unittest.TestCase):
-    limit = 600 if SANITIZED else 240  # seconds until the watchdog ends a test
+    limit = 200 if SANITIZED else 120  # seconds until the watchdog ends a test
 
     def setUp(self):
         self.root = tempfile.mkdtemp(prefix="batchweave-", dir=base_folder())
@@ -485,6 +485,7 @@ class TestCase(unittest.TestCase):
     def stream(self, ranks=4, *options, folder=None, breakable=False):
         """A new stream; away() needs one that is breakable."""
         store = objects.Folder(folder) if folder else objects.new(lambda: self.folder("store"))
+        self.addCleanup(store.close)
         stream = Stream(store, ranks, options)
         self.addCleanup(stream.back)
         if breakable and objects.ON_S3:

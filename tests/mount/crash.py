@@ -76,7 +76,7 @@ class Producer:
 
 
 class CrashCase(bw.TestCase):
-    limit = 1800
+    limit = 400
 
     def kill_often(self, moments):
         seed = int(os.environ.get("BW_SEED") or random.SystemRandom().randrange(1 << 32))
@@ -92,7 +92,7 @@ class CrashCase(bw.TestCase):
             if moment:
                 mount.restart()
             children = [self.spawn(p.run, mount, pending) for p in producers]
-            time.sleep(rng.uniform(0, 0.4) * (4 if bw.SANITIZED else 1))
+            self.wait_for_progress(rng, producers, children)
             mount.proc.kill()
             mount.proc.wait(bw.PATIENCE)
             codes = [c.wait() for c in children]
@@ -104,6 +104,17 @@ class CrashCase(bw.TestCase):
         mount.restart()
         self.check_stream(mount, producers)
         self.go_on(mount, producers)
+
+    @staticmethod
+    def wait_for_progress(rng, producers, children):
+        """
+        Returns at a moment that is drawn: so many batches have been acknowledged, and a little later.  Counted,
+        not timed, so that a busy machine kills where an idle one does; 0 is while the producers begin.
+        """
+        wanted = sum(p.acknowledged() for p in producers) + rng.randrange(12)
+        bw.wait_until(lambda: sum(p.acknowledged() for p in producers) >= wanted or
+                      any(c.poll() is not None for c in children), what="acknowledged batches")
+        time.sleep(rng.uniform(0, 0.1))
 
     def check_stream(self, mount, producers):
         """The stream equals the intended batches, each once."""

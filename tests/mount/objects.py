@@ -55,6 +55,9 @@ class Folder:
     def remove(self, key):
         os.unlink(self.path(key))
 
+    def close(self):
+        pass
+
 
 class Prefix:
     def __init__(self):
@@ -75,6 +78,9 @@ class Prefix:
 
     def remove(self, key):
         self.bucket.delete(f"{self.name}/{key}")
+
+    def close(self):
+        self.bucket.close()
 
 
 def new(folder):

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ctest: waits 60-s
 """P3e, P3m, P6, P7, S3: commits that fail, hang or end unknown, on a store in trouble."""
 import errno
 import os
@@ -133,7 +134,7 @@ class Gone(bw.TestCase):
     def test_p6_store_directory_removed_under_the_mount(self):
         """P3m, P6, S3: EIO within the deadline; when the directory is back, the batch commits once."""
         stream = self.stream(2, breakable=True)
-        mount = self.mount(stream, "commit_timeout=2,io_timeout=2")
+        mount = self.mount(stream, "commit_timeout=5,io_timeout=5")
         mount.put("p", 0)
         mount.begin("p", 1)
         bw.write(mount.slot("p", 1, 0), b"x")
@@ -162,7 +163,7 @@ class Gone(bw.TestCase):
     def test_p6_mkdir_needs_the_store(self):
         """P6, V6: registering and taking a producer say EIO while the store is away."""
         stream = self.stream(1, breakable=True)
-        mount = self.mount(stream, "commit_timeout=2,io_timeout=2")
+        mount = self.mount(stream, "commit_timeout=5,io_timeout=5")
         with stream.away():
             self.assert_errno("EIO ETIMEDOUT", os.mkdir, mount.path("produce/p"))
         mount.put("p", 0)
@@ -186,7 +187,7 @@ class Deadline(bw.TestCase):
 
     def test_p3m_the_deadline_ends_the_wait_not_the_attempt(self):
         """P3m: close returns; until the outcome is known the batch is frozen; then it is committed."""
-        m = self.start("commit_timeout=1")
+        m = self.start("commit_timeout=5")
         self.g.hold()
         self.assert_errno("ETIMEDOUT EIO", bw.write, m.slot("p", 1, 1), b"y")
         for path in (m.slot("p", 1, 0), m.slot("p", 1, 1)):
@@ -298,7 +299,7 @@ class Deadline(bw.TestCase):
 
     def test_s5_the_daemon_leaves_although_the_store_hangs(self):
         """S5: SIGTERM ends the daemon in bounded time, also with a commit that does not end."""
-        m = self.start("commit_timeout=2,io_timeout=2")
+        m = self.start("commit_timeout=5,io_timeout=5")
         self.g.hold()
         writer = self.spawn(lambda: bw.error_of(bw.write, m.slot("p", 1, 1), b"y"))
         bw.wait_until(lambda: "reason=commit" in m.status("waiting"), what="the waiter")

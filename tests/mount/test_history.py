@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ctest: 80-s
 """A stream of a million steps on a real mount: opening, looking up, listing.  V2, S9, I12.
 
 Asserts requests and bytes: what a mount of a long history costs is what one of a short history does.
@@ -20,6 +21,7 @@ class History(bw.TestCase):
         folder = self.folder("store")
         subprocess.run([LONG_HISTORY, folder, str(steps)], check=True, stdout=subprocess.DEVNULL)
         made, written = objects.new(lambda: folder), objects.Folder(folder)
+        self.addCleanup(made.close)
         if objects.ON_S3:
             for key in written.keys():
                 made.write(key, written.read(key))

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ctest: 40-s
 """P3k: a writer that was killed commits nothing; and commit=rename, which judges nobody."""
 import os
 import resource

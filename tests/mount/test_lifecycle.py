@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ctest: 55-s
 """S4, S5, S7, S8: how a mount comes, how it goes, and what it leaves."""
 import json
 import os
@@ -355,7 +356,7 @@ class Roots(bw.TestCase):
     def test_v5_a_foreign_root_above_the_newest(self):
         """V5: garbage under the next name: look-ups past the head are EIO, what is known reads on."""
         stream = self.stream(2)
-        mount = self.mount(stream, "io_timeout=2,commit_timeout=2")
+        mount = self.mount(stream, "io_timeout=5,commit_timeout=5")
         mount.put("p", 0)
         path = self.newest_root(stream)
         name = os.path.basename(path)

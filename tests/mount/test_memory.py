@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: long serial
+# ctest: long 90-s
 """S6: memory is promised."""
 import os
 import sys
@@ -15,7 +15,7 @@ MEBIBYTE = 1 << 20
 
 
 class Memory(bw.TestCase):
-    limit = 1200
+    limit = 300
 
     def setUp(self):
         super().setUp()

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ctest: 45-s
 """P1, P4, P5, P6, P8: what commits, in which order, by whom, and what leaves no trace."""
 import json
 import os

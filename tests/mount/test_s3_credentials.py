@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: once s3 long
+# ctest: once s3 long waits 140-s
 """Keys of an S3 store that change, end or are refused below mounts, and S7: they are seen nowhere."""
 import glob
 import json
@@ -184,7 +184,7 @@ class Refused(Case):
 
     def recovers(self):
         """Without a mount made anew: the batch that failed commits when it is closed again, once."""
-        bw.wait_until(lambda: bw.error_of(self.m.get, 1) == "", timeout=30, what="a read")
+        bw.wait_until(lambda: bw.error_of(self.m.get, 1) == "", what="a read")
         self.assert_step(self.m, 1, "p", 1)
         os.unlink(self.m.slot("p", 2, 1))
         bw.write(self.m.slot("p", 2, 1), b"one")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: long serial rgw
+# ctest: long rgw 170-s
 """S3, V1-V3, V5, P4, P8: two mounts on an S3 store behind a network and a front that do everything wrong.
 
 The proxy befalls one request in twenty with each of its kinds.  Whatever it does: an acknowledged batch
@@ -134,7 +134,7 @@ def descriptors(mount):
 
 
 class FaultCase(bw.TestCase):
-    limit = 1500
+    limit = 400
 
     def setUp(self):
         super().setUp()

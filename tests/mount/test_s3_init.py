@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: once
+# ctest: once waits 70-s
 """batchweave init and its kin against S3 servers that break one rule each (I14), and against none.
 
 What a store is refused for is named; what keeps us from asking is one sentence with the right exit code.

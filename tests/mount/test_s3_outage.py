@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: once s3 long
+# ctest: once s3 long 140-s
 """S2, S3, V6, P3m: a Ceph RGW killed and started again below mounts that read and commit."""
 import os
 import random
@@ -14,7 +14,7 @@ import node
 
 
 class UnderLoad(node.TestCase):
-    limit = 600
+    limit = 400
 
     def outage(self, rng):
         time.sleep(rng.uniform(0.5, 1.5))
@@ -117,7 +117,7 @@ class Down(node.TestCase):
 
     def test_s5_the_daemon_leaves(self):
         """S5: SIGTERM with a commit on its way to a store that is down ends the daemon; the batch is whole or not there."""
-        m = self.s3_mount(self.made, "commit_timeout=3,io_timeout=3")
+        m = self.s3_mount(self.made, "commit_timeout=5,io_timeout=5")
         m.begin("q", 0)
         bw.write(m.slot("q", 0, 0), b"zero")
         self.kill()

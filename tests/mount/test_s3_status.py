@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: once
+# ctest: once waits
 """What a mount of an S3 store says when the store is down, and what it never says."""
 import glob
 import json
@@ -26,7 +26,7 @@ class Status(bw.TestCase):
         self.env = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_CA_BUNDLE": ""}
         bw.batchweave("init", Stream.url, "--ranks", 1, "--endpoint", self.s3.endpoint,
                       env={**os.environ, **self.env})
-        self.m = self.mount(Stream, f"io_timeout=2,endpoint={self.s3.endpoint}", env=self.env)
+        self.m = self.mount(Stream, f"io_timeout=5,endpoint={self.s3.endpoint}", env=self.env)
 
     def store(self):
         return json.loads(self.m.status("status.json"))["store"]
@@ -51,7 +51,7 @@ class Status(bw.TestCase):
     def test_a_read_that_failed(self):
         """A read of an open file that ends EIO has its line in /status/errors, as an open has."""
         self.m.put("p", 0, [os.urandom(100000)])
-        m = self.mount(Stream, f"io_timeout=2,prefetch=0,endpoint={self.s3.endpoint}", env=self.env)
+        m = self.mount(Stream, f"io_timeout=5,prefetch=0,endpoint={self.s3.endpoint}", env=self.env)
         with open(m.step(0, 0), "rb", buffering=0) as f:
             self.s3.rule = "errors"
             self.assertEqual(m.status("errors"), "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: once s3 long
+# ctest: once s3 long waits 140-s
 """TLS to an S3 store: who is believed, what is said to whom is not, and that nothing is ever sent in the open."""
 import http.server
 import os
@@ -35,7 +35,7 @@ class Case(node.TestCase):
         """The mount and a command say the same sentence; nothing was sent to the store."""
         endpoint = f"https://127.0.0.1:{front.port}"
         folder = self.folder("mnt")
-        mount = self.command(self.made.url, folder, "-o", f"io_timeout=3,endpoint={endpoint},{options}".strip(","),
+        mount = self.command(self.made.url, folder, "-o", f"io_timeout=5,endpoint={endpoint},{options}".strip(","),
                              program=bw.MOUNT, env=env, timeout=40)
         command = self.command("status", self.made.url, "--endpoint", endpoint, *words, env=env, timeout=40)
         for done, code in ((mount, 32), (command, 3)):
@@ -105,7 +105,7 @@ class Believed(Case):
     def test_a_certificate_that_is_renewed_under_a_mount(self):
         """A certificate of somebody else is EIO and trouble in status; the right one again, all is well."""
         front = self.good_front()
-        mount = self.tls_mount(front, f"ca={self.ca.file},io_timeout=2,prefetch=0")
+        mount = self.tls_mount(front, f"ca={self.ca.file},io_timeout=5,prefetch=0")
         mount.put("p", 0, [b"x"])
         good, bad = front.context, self.front(self.other_ca.certificate(HERE)).context
         front.context = bad

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ctest: 90-s
 """What readers see: V1 to V6 on real mounts."""
 import mmap
 import os
@@ -322,7 +323,7 @@ class Errnos(bw.TestCase):
         writer = self.mount(stream)
         for seq in range(3):
             writer.put("p", seq, [os.urandom(100000), b"y"])
-        mount = self.mount(stream, "io_timeout=2,prefetch=0")
+        mount = self.mount(stream, "io_timeout=5,prefetch=0")
         slices = mount.get(0)
         with stream.away():
             self.assert_errno("EIO", os.stat, mount.step(3))
@@ -341,7 +342,7 @@ class Errnos(bw.TestCase):
     def test_v6_an_empty_directory_is_not_the_store(self):
         """V6: a store directory replaced by an empty one is EIO, not a stream without steps."""
         stream = self.stream(2)
-        mount = self.mount(stream, "io_timeout=2,commit_timeout=2")
+        mount = self.mount(stream, "io_timeout=5,commit_timeout=5")
         mount.put("p", 0)
         with stream.away():
             os.mkdir(stream.dir)
