@@ -31,6 +31,7 @@ struct bw_http {
 	/* The loop's own. */
 	int64_t tick_ns;
 	unsigned running;
+	struct bw_sockets sockets;
 	struct bw_transfer *idle;
 	unsigned transfers_n;
 	struct bw_transfer transfers[];
@@ -313,6 +314,7 @@ static int make_transfers(struct bw_http *h, unsigned n)
 {
 	for (; h->transfers_n < n; h->transfers_n++) {
 		struct bw_transfer *t = &h->transfers[h->transfers_n];
+		t->sockets = &h->sockets;
 		t->easy = curl_easy_init();
 		if (!t->easy)
 			return -ENOMEM;

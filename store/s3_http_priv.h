@@ -13,13 +13,33 @@
 
 struct curl_slist;
 
+/*
+ * The sockets that curl has open, by local port: curl does not say which one a transfer uses, but tells its port.
+ * One that finds no room is not known, and has its acknowledgements as late as the kernel likes.
+ */
+#define BW_SOCKETS_MAX 256
+
+struct bw_sockets {
+	unsigned n;
+	struct bw_socket {
+		int fd, port;		/* 0: it had none when it was looked at last */
+	} at[BW_SOCKETS_MAX];
+};
+
+/* Has easy open and close its sockets here; false: no memory.  s outlives the multi handle. */
+bool bw_sockets_watch(struct bw_sockets *s, void *easy);
+int bw_sockets_find(struct bw_sockets *s, int port);	/* -1: unknown */
+void bw_socket_acknowledge(int fd);
+
 struct bw_transfer {
 	void *easy;			/* CURL */
+	struct bw_sockets *sockets;	/* borrowed */
 	struct bw_http_request *r;	/* NULL: idle */
 	struct curl_slist *headers, *connect_to;
 	struct bw_transfer *next;	/* in the list of idle ones */
 	size_t sent;			/* of the body, as curl took it */
 	bool connected;			/* the request began to leave */
+	int fd;				/* over this socket; -1: unknown */
 	bool answering;			/* the first byte of a final answer was seen */
 	bool failed;			/* by a callback, as r->end says */
 	uint64_t moved, mark;		/* bytes both ways; as it was at since_ns */

@@ -44,7 +44,8 @@ static int on_connected(void *ctx, char *ip, char *local_ip, int port, int local
 {
 	struct bw_transfer *t = ctx;
 
-	(void)ip, (void)local_ip, (void)port, (void)local_port;
+	(void)ip, (void)local_ip, (void)port;
+	t->fd = bw_sockets_find(t->sockets, local_port);
 	if (t->connected && !is_read(t->r)) {
 		fail(t, bw_transfer_was_sent(t) ? BW_HTTP_LOST : BW_HTTP_NOT_SENT);
 		return CURL_PREREQFUNC_ABORT;
@@ -101,6 +102,8 @@ static size_t on_header(char *line, size_t size, size_t n, void *ctx)
 			t->answering = true;
 			t->since_ns = bw_now();
 			t->mark = t->moved;
+			if (t->fd >= 0)
+				bw_socket_acknowledge(t->fd);
 		}
 	} else if (len) {
 		bw_http_header(t->r, line, len);
@@ -293,6 +296,7 @@ bool bw_transfer_begin(struct bw_transfer *t, const struct bw_s3_config *config,
 {
 	t->r = r;
 	t->sent = t->got = 0;
+	t->fd = -1;
 	t->connected = t->answering = t->failed = false;
 	t->moved = t->mark = 0;
 	t->since_ns = now;
@@ -300,8 +304,8 @@ bool bw_transfer_begin(struct bw_transfer *t, const struct bw_s3_config *config,
 	bw_buf_init(&t->unsized, r->max);
 	forget_answer(t);
 	curl_easy_reset(t->easy);
-	return !set_connection(t->easy, config, r->url) && !set_address(t, config->address) &&
-	       !set_method(t->easy, r) && !set_callbacks(t) && !set_headers(t);
+	return bw_sockets_watch(t->sockets, t->easy) && !set_connection(t->easy, config, r->url) &&
+	       !set_address(t, config->address) && !set_method(t->easy, r) && !set_callbacks(t) && !set_headers(t);
 }
 
 /* ---- Progress and end ------------------------------------------------------------------------- */

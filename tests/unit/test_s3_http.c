@@ -7,11 +7,13 @@
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <netdb.h>
+#include <netinet/tcp.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 struct server {
@@ -255,6 +257,67 @@ Test(s3_http, S3_a_put_leaves_once_even_over_a_connection_that_dies, .timeout = 
 	cr_assert_eq(bw_store_sync(s, &op), BW_UNKNOWN, "%s", bw_outcome_name(op.outcome));
 	cr_assert_eq(server.requests, 2);
 	bw_store_free(s);
+	shutdown(server.fd, SHUT_RDWR);
+	pthread_join(server.thread, NULL);
+	close(server.fd);
+}
+
+/* Stands before the C library's: which connections acknowledge at once what has come, and how often. */
+static unsigned acknowledging_port;
+static atomic_uint acknowledged;
+
+int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
+{
+	struct sockaddr_in at;
+	socklen_t at_len = sizeof(at);
+
+	if (level == IPPROTO_TCP && name == TCP_QUICKACK &&
+	    getpeername(fd, (struct sockaddr *)&at, &at_len) == 0 && ntohs(at.sin_port) == acknowledging_port)
+		acknowledged++;
+	return (int)syscall(SYS_setsockopt, fd, level, name, value, len);
+}
+
+#define KEPT_FOR 3u
+
+static void *serve_kept(void *arg)
+{
+	struct stale *s = arg;
+	char request[65536], answer[256];
+	int c;
+
+	while ((c = accept(s->fd, NULL, NULL)) >= 0) {
+		s->connections++;
+		for (unsigned i = 0; i < KEPT_FOR && recv(c, request, sizeof(request), 0) > 0; i++) {
+			int n = snprintf(answer, sizeof(answer),
+					 "HTTP/1.1 206 OK\r\nContent-Length: 5\r\n%s"
+					 "Content-Range: bytes 0-4/5\r\n\r\nbytes",
+					 i + 1 < KEPT_FOR ? "" : "Connection: close\r\n");
+			s->requests++;
+			if (send(c, answer, (size_t)n, MSG_NOSIGNAL) < 0)
+				break;
+		}
+		shutdown(c, SHUT_WR);
+		close(c);
+	}
+	return NULL;
+}
+
+/* A body that waits for the acknowledgement of its header does not wait for our next request, over whichever connection. */
+Test(s3_http, the_header_of_each_answer_is_acknowledged_at_once, .timeout = 60)
+{
+	struct stale server = {0};
+
+	server.fd = listening(&server.port);
+	cr_assert_eq(bw_thread_start(&server.thread, "kept", serve_kept, &server), 0);
+	acknowledging_port = server.port;
+	struct bw_store *s = store_at(server.port);
+
+	for (unsigned i = 0; i < 3 * KEPT_FOR; i++)
+		cr_assert_eq(get(s, 0, 5), BW_OK);
+	bw_store_free(s);
+	cr_assert_eq(acknowledged, server.requests);
+	cr_assert_geq(server.requests, 3 * KEPT_FOR);
+	cr_assert_geq(server.connections, 3);
 	shutdown(server.fd, SHUT_RDWR);
 	pthread_join(server.thread, NULL);
 	close(server.fd);
