@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: long 150-s
+# ctest: long 110-s
 """S2, P4, P6: the daemon is killed at 200 seeded moments under load (40 on S3)."""
 import bw
 import crash

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: 80-s
+# ctest: 40-s
 """A stream of a million steps on a real mount: opening, looking up, listing.  V2, S9, I12.
 
 Asserts requests and bytes: what a mount of a long history costs is what one of a short history does.
 """
 import os
 import random
+import shutil
 import subprocess
 import sys
+import tempfile
 
 import bw
 import objects
@@ -17,15 +19,25 @@ MILLION = 1_000_000
 
 
 class History(bw.TestCase):
-    def long_stream(self, steps):
-        folder = self.folder("store")
-        subprocess.run([LONG_HISTORY, folder, str(steps)], check=True, stdout=subprocess.DEVNULL)
-        made, written = objects.new(lambda: folder), objects.Folder(folder)
-        self.addCleanup(made.close)
-        if objects.ON_S3:
-            for key in written.keys():
-                made.write(key, written.read(key))
-        return bw.Stream(made, 4)
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.streams = {}  # by their steps
+
+    @classmethod
+    def long_stream(cls, steps):
+        """Made once, because nobody commits to it."""
+        if steps not in cls.streams:
+            folder = tempfile.mkdtemp(prefix="batchweave-history-", dir=bw.base_folder())
+            cls.addClassCleanup(shutil.rmtree, folder)
+            subprocess.run([LONG_HISTORY, folder, str(steps)], check=True, stdout=subprocess.DEVNULL)
+            made, written = objects.new(lambda: folder), objects.Folder(folder)
+            cls.addClassCleanup(made.close)
+            if objects.ON_S3:
+                for key in written.keys():
+                    made.write(key, written.read(key))
+            cls.streams[steps] = bw.Stream(made, 4)
+        return cls.streams[steps]
 
     def requests(self, mount):
         return mount.metric("store_requests_total")
