@@ -51,8 +51,12 @@ static int open_stream(struct bw_fs *fs, struct bw_root **ret_root, char *why, s
 	if (err)
 		return err == -EINVAL ? BW_FS_USAGE : BW_FS_MOUNT_FAILED;
 	int64_t deadline = bw_now() + fs->o.io_timeout_ns;
+	/* A file system does not lose what link(2) promises; a bucket can be set up anew. */
+	bool asks = !fs->o.ro && fs->url.scheme == BW_URL_S3;
 
-	if (bw_stream_open(fs->store, deadline, &fs->stream, ret_root, why, why_len))
+	err = (asks ? bw_stream_open_to_write : bw_stream_open)(fs->store, deadline, &fs->stream,
+								ret_root, why, why_len);
+	if (err)
 		return BW_FS_MOUNT_FAILED;
 	if (!fs->o.ro && bw_root_may_write(*ret_root)) {
 		snprintf(why, why_len, "this stream is written by a newer release: upgrade, or mount it "

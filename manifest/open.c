@@ -2,6 +2,7 @@
 #include "manifest/open.h"
 
 #include "manifest/open_io.h"
+#include "manifest/open_keeps.h"
 #include "manifest/open_search.h"
 
 #include <inttypes.h>
@@ -61,17 +62,18 @@ int bw_root_newest(struct bw_store *store, const struct bw_stream *s, int64_t de
 	return newest(&io, s, ret);
 }
 
-static int get_stream(struct bw_io *io, struct bw_stream *ret, char *why, size_t why_len)
+/* *ret_json is the caller's, also when this fails. */
+static int get_stream(struct bw_io *io, struct bw_stream *ret, struct bw_blob **ret_json, char *why,
+		      size_t why_len)
 {
-	bw_auto_blob struct bw_blob *blob = NULL;
-	int err = bw_io_first(io, BW_STREAM_KEY, BW_STREAM_JSON_MAX, &blob);
+	int err = bw_io_first(io, BW_STREAM_KEY, BW_STREAM_JSON_MAX, ret_json);
 
 	if (err == -ENOENT) {
 		snprintf(why, why_len, "there is no stream here: no " BW_STREAM_KEY);
 		return -BW_E_NO_STREAM;
 	}
 	if (!err)
-		err = bw_stream_decode(blob->bytes, blob->len, ret);
+		err = bw_stream_decode((*ret_json)->bytes, (*ret_json)->len, ret);
 	if (err)
 		bw_io_why(io, err, "cannot read " BW_STREAM_KEY, why, why_len);
 	return err;
@@ -100,22 +102,57 @@ static int finish_creation(struct bw_io *io, const struct bw_stream *s, struct b
 	return newest(io, s, ret);
 }
 
+static int get_root(struct bw_io *io, const struct bw_stream *s, struct bw_root **ret, char *why,
+		    size_t why_len)
+{
+	int err = newest(io, s, ret);
+
+	if (err == -BW_E_NO_STREAM)
+		err = finish_creation(io, s, ret);
+	if (err)
+		bw_io_why(io, err, "cannot read the newest manifest root", why, why_len);
+	return err;
+}
+
 int bw_stream_open(struct bw_store *store, int64_t deadline_ns, struct bw_stream *ret,
 		   struct bw_root **ret_root, char *why, size_t why_len)
 {
 	struct bw_io io = {.store = store, .deadline_ns = deadline_ns};
+	bw_auto_blob struct bw_blob *json = NULL;
 	struct bw_stream s;
-	int err = get_stream(&io, &s, why, why_len);
+	int err = get_stream(&io, &s, &json, why, why_len);
+
+	if (!err)
+		err = get_root(&io, &s, ret_root, why, why_len);
+	if (!err)
+		*ret = s;
+	return err;
+}
+
+int bw_stream_open_to_write(struct bw_store *store, int64_t deadline_ns, struct bw_stream *ret,
+			    struct bw_root **ret_root, char *why, size_t why_len)
+{
+	struct bw_io io = {.store = store, .deadline_ns = deadline_ns};
+	bw_auto_blob struct bw_blob *json = NULL;
+	struct bw_root *root = NULL;
+	struct bw_keeps keeps;
+	struct bw_stream s;
+	int err = get_stream(&io, &s, &json, why, why_len);
 
 	if (err)
 		return err;
-	err = newest(&io, &s, ret_root);
-	if (err == -BW_E_NO_STREAM)
-		err = finish_creation(&io, &s, ret_root);
+	bw_keeps_ask(&keeps, store, json, deadline_ns);
+	err = get_root(&io, &s, &root, why, why_len);
+	if (!bw_keeps_wait(&keeps) && !err) {
+		snprintf(why, why_len, "this store cannot hold a stream any more: a second put-if-absent of one "
+				       "name succeeds (is versioning enabled in the bucket?)");
+		err = -EOPNOTSUPP;
+	}
 	if (err) {
-		bw_io_why(&io, err, "cannot read the newest manifest root", why, why_len);
+		bw_root_unref(root);
 		return err;
 	}
 	*ret = s;
+	*ret_root = root;
 	return 0;
 }

@@ -54,6 +54,14 @@ int bw_stream_probe(struct bw_store *store, const struct bw_probe_config *config
 int bw_stream_open(struct bw_store *store, int64_t deadline_ns, struct bw_stream *ret,
 		   struct bw_root **ret_root, char *why, size_t why_len) bw_must_check;
 
+/*
+ * The same for who is going to write.  Beside the search it asks with one request, that changes nothing, whether
+ * the store still keeps put-if-absent.  -EOPNOTSUPP: no; what cannot be found out, for want of a permission
+ * say, is for the first write to find.
+ */
+int bw_stream_open_to_write(struct bw_store *store, int64_t deadline_ns, struct bw_stream *ret,
+			    struct bw_root **ret_root, char *why, size_t why_len) bw_must_check;
+
 /* The search of a cold open alone: also what a poller does when it meets a tombstone. */
 int bw_root_newest(struct bw_store *store, const struct bw_stream *s, int64_t deadline_ns,
 		   struct bw_root **ret) bw_must_check;

@@ -89,7 +89,7 @@ int bw_cmd_cat(const struct bw_command *c, int argc, char **argv)
 	if (bw_parse_u64(text, UINT64_MAX, &rank) < 0)
 		return bw_say(c, BW_EXIT_USAGE,
 			      "RANK must be a plain decimal number such as 0 or 17, not '%s'", text);
-	code = bw_session_open(&s, c, argv[optind], &o);
+	code = bw_session_open(&s, c, argv[optind], &o, false);
 	if (!code && rank >= s.stream.options.ranks)
 		code = bw_say(c, BW_EXIT_WRONG,
 			      "there is no rank %" PRIu64 ": the stream has %" PRIu32

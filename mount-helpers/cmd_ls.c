@@ -68,7 +68,7 @@ int bw_cmd_ls(const struct bw_command *c, int argc, char **argv)
 		if (code)
 			return code;
 	}
-	code = bw_session_open(&s, c, argv[optind], &o);
+	code = bw_session_open(&s, c, argv[optind], &o, false);
 	if (!code)
 		code = one ? list_ranks(&s, step) : list_steps(&s);
 	bw_session_done(&s);

@@ -264,7 +264,7 @@ static void on_interrupt(int sig)
 
 static int put(struct put *p, const char *url, int paths_n)
 {
-	int code = bw_session_open(&p->s, p->c, url, &p->store);
+	int code = bw_session_open(&p->s, p->c, url, &p->store, true);
 
 	if (!code)
 		code = check_first(p, paths_n);

@@ -233,7 +233,7 @@ static int status_of_stream(const struct bw_command *c, const char *url,
 {
 	struct bw_session s;
 	struct report rep;
-	int code = bw_session_open(&s, c, url, o);
+	int code = bw_session_open(&s, c, url, o, false);
 
 	if (!code)
 		code = measure(&s, &rep);

@@ -46,8 +46,9 @@ int bw_session_store(const struct bw_command *c, const char *url, const struct b
 }
 
 int bw_session_open(struct bw_session *s, const struct bw_command *c, const char *url,
-		    const struct bw_store_options *o)
+		    const struct bw_store_options *o, bool to_write)
 {
+	bool asks = to_write && strncmp(url, "s3://", 5) == 0;
 	char why[512] = "";
 
 	*s = (struct bw_session){.command = c, .url = url};
@@ -55,7 +56,8 @@ int bw_session_open(struct bw_session *s, const struct bw_command *c, const char
 
 	if (r)
 		return r;
-	r = bw_stream_open(s->store, bw_session_deadline(), &s->stream, &s->root, why, sizeof(why));
+	r = (asks ? bw_stream_open_to_write : bw_stream_open)(s->store, bw_session_deadline(), &s->stream,
+							      &s->root, why, sizeof(why));
 	if (r == -BW_E_NO_STREAM)
 		return say_no_stream(c, url);
 	if (r < 0)

@@ -27,9 +27,12 @@ struct bw_session {
 int bw_session_store(const struct bw_command *c, const char *url, const struct bw_store_options *o,
 		     bool create, struct bw_store **ret);
 
-/* 0, or an exit code with the sentence said.  bw_session_done() is due in both cases. */
+/*
+ * 0, or an exit code with the sentence said.  bw_session_done() is due in both cases.  to_write: a store that does
+ * not keep put-if-absent any more is refused.
+ */
 int bw_session_open(struct bw_session *s, const struct bw_command *c, const char *url,
-		    const struct bw_store_options *o);
+		    const struct bw_store_options *o, bool to_write);
 void bw_session_done(struct bw_session *s);
 
 int64_t bw_session_deadline(void);

@@ -149,6 +149,49 @@ class Refused(Case):
                                      bw.read(path, "rb"))
 
 
+class NoLongerKept(Case):
+    """I14: a store that has given up put-if-absent since the stream was created is told by who is going to write."""
+
+    def setUp(self):
+        super().setUp()
+        self.s3 = self.server()
+        self.good(*self.init(self.s3))
+        self.at = ("--endpoint", self.s3.endpoint)
+        self.slices = []
+        for rank in range(2):
+            self.slices.append(os.path.join(self.dir, f"slice{rank}"))
+            bw.write(self.slices[-1], "x")
+
+    def puts(self, *args):
+        """The good command's requests that write."""
+        before = len(self.s3.requests)
+        self.good(*args)
+        return [path for command, path in self.s3.requests[before:] if command != "GET"]
+
+    def test_a_put_asks_once_and_who_reads_does_not(self):
+        for command in (("status", self.url), ("ls", self.url)):
+            self.assertEqual(self.puts(*command, *self.at), [])
+        paths = self.puts("put", self.url, "p", *self.slices, *self.at)
+        self.assertEqual([p for p in paths if p.endswith("stream.json")], ["/bucket/run/7/stream.json"])
+        self.assertEqual(self.puts("cat", self.url, 0, 0, *self.at), [])
+
+    def test_refused(self):
+        self.good("put", self.url, "p", *self.slices, *self.at)
+        before = dict(self.s3.objects)
+        self.s3.rule = "no-condition"
+        says = (r"this store cannot hold a stream any more: a second put-if-absent of one name succeeds "
+                r"\(is versioning enabled in the bucket\?\)")
+        self.bad(1, says, "put", self.url, "p", *self.slices, *self.at)
+        self.bad(32, says, self.url, self.dir, "-o", "endpoint=" + self.s3.endpoint, program=bw.MOUNT)
+        self.assertEqual(self.s3.objects, before)
+        self.assertEqual(self.good("cat", self.url, 0, 0, *self.at), b"x", "what is there is read as ever")
+
+    def test_without_the_right_to_put(self):
+        """Who may not write hears that, as before."""
+        self.s3.rule = "read-only"
+        self.bad(3, "these credentials lack a permission|refuses access", "put", self.url, "p", *self.slices, *self.at)
+
+
 class NotReached(Case):
     def each(self, endpoint, code, says):
         """init, another command and a mount say the same."""

@@ -350,3 +350,110 @@ Test(open, a_damaged_newest_root_is_said)
 	cr_assert(strstr(why, "version 5"), "%s", why);
 	bw_root_unref(r);
 }
+
+/* ---- Opening to write: the store still keeps put-if-absent, or it is refused (I14) --------------- */
+
+static int open_to_write(struct bw_stream *ret, struct bw_root **ret_root)
+{
+	return bw_stream_open_to_write(store, BW_NEVER, ret, ret_root, why, sizeof(why));
+}
+
+Test(open, to_write_costs_one_put_that_changes_nothing)
+{
+	struct bw_blob *before, *after;
+	struct bw_stream s, o;
+	struct bw_root *r, *opened;
+
+	grow(&s, &r, 3);
+	cr_assert_eq(bw_test_get(store, BW_STREAM_KEY, &before), BW_OK);
+	atomic_store(&tap->puts, 0);
+	atomic_store(&tap->gets, 0);
+	cr_assert_eq(open_(&o, &opened), 0);
+	bw_root_unref(opened);
+	uint64_t gets = atomic_load(&tap->gets);
+
+	cr_assert_eq(atomic_load(&tap->puts), 0, "a reader writes nothing");
+	cr_assert_eq(open_to_write(&o, &opened), 0, "%s", why);
+	cr_assert_eq(opened->version, 3);
+	cr_assert_arr_eq(o.id, s.id, sizeof(s.id));
+	bw_root_unref(opened);
+	cr_assert_eq(atomic_load(&tap->puts), 1);
+	cr_assert_eq(atomic_load(&tap->gets), 2 * gets);
+	cr_assert_eq(bw_test_get(store, BW_STREAM_KEY, &after), BW_OK);
+	cr_assert(before->len == after->len && !memcmp(before->bytes, after->bytes, after->len));
+	bw_blob_unref(before);
+	bw_blob_unref(after);
+	bw_root_unref(r);
+}
+
+Test(open, to_write_is_refused_where_put_if_absent_is_gone)
+{
+	struct bw_stream s, o;
+	struct bw_root *r, *opened;
+
+	grow(&s, &r, 3);
+	tap->on_submit = ignore_condition;
+	cr_assert_eq(open_to_write(&o, &opened), -EOPNOTSUPP);
+	cr_assert(strstr(why, "a second put-if-absent of one name succeeds"), "%s", why);
+	cr_assert(strstr(why, "versioning"), "%s", why);
+	cr_assert_eq(open_(&o, &opened), 0, "who only reads does not care");
+	bw_root_unref(opened);
+	tap->on_submit = NULL;
+	cr_assert_eq(open_to_write(&o, &opened), 0, "the question has left the stream as it was");
+	bw_root_unref(opened);
+	bw_root_unref(r);
+}
+
+/* What befalls the question, and whether the store has then shown that it does not keep the primitive. */
+static const enum bw_fault troubles[] = {BW_FAULT_BEFORE, BW_FAULT_LOST_REPLY, BW_FAULT_DUPLICATE,
+					 BW_FAULT_THROTTLED, BW_FAULT_FULL, BW_FAULT_DENIED};
+
+static enum bw_fault hit_puts(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
+{
+	const enum bw_fault *fault = plan->ctx;
+
+	(void)nth;
+	return op->kind == BW_OP_PUT ? *fault : BW_FAULT_NONE;
+}
+
+Test(open, to_write_opens_where_the_question_has_no_answer)
+{
+	struct bw_stream s, o;
+	struct bw_root *r, *opened;
+	enum bw_fault fault = BW_FAULT_NONE;
+	struct bw_fault_plan plan = {.decide = hit_puts, .ctx = &fault};
+
+	grow(&s, &r, 3);
+	cr_assert_eq(bw_filter_fault_new(store, &plan, &store), 0);
+	for (size_t i = 0; i < sizeof(troubles) / sizeof(troubles[0]); i++) {
+		fault = troubles[i];
+		cr_assert_eq(open_to_write(&o, &opened), 0, "%zu: %s", i, why);
+		cr_assert_eq(opened->version, 3);
+		bw_root_unref(opened);
+	}
+	bw_root_unref(r);
+}
+
+Test(open, to_write_of_what_is_no_stream_or_damaged_says_that)
+{
+	struct bw_stream s, o;
+	struct bw_root *r, *opened;
+	char key[BW_KEY_MAX + 1];
+
+	cr_assert_eq(open_to_write(&o, &opened), -BW_E_NO_STREAM);
+	cr_assert_eq(atomic_load(&tap->puts), 0, "nothing is made where there is none");
+	grow(&s, &r, 3);
+	bw_key_root(&s, 3, key);
+	bw_test_put(store, key, "garbage", 7, false);
+	for (int broken = 0; broken < 2; broken++) {
+		tap->on_submit = broken ? ignore_condition : NULL;
+		cr_assert_eq(open_to_write(&o, &opened), -BW_E_CORRUPT);
+		cr_assert(strstr(why, "version 3"), "%s", why);
+	}
+	tap->on_submit = NULL;
+	cr_assert_eq(bw_test_put(store, BW_STREAM_KEY, "{}", 2, false), BW_OK);
+	atomic_store(&tap->puts, 0);
+	cr_assert_lt(open_to_write(&o, &opened), 0);
+	cr_assert_eq(atomic_load(&tap->puts), 0, "what cannot be read is not put again");
+	bw_root_unref(r);
+}
