@@ -95,9 +95,7 @@ static int check_empty(struct bw_io *io, char *why, size_t why_len)
 		struct bw_op op;
 
 		bw_op_list(&op, "", after, 16);
-		op.deadline_ns = io->deadline_ns;
-		bw_store_sync(io->store, &op);
-		err = bw_op_err(&op);
+		err = bw_io_run(io, &op);
 		if (err)
 			bw_io_why(io, err, "cannot list the store", why, why_len);
 		for (size_t i = 0; !err && i < op.listing->n; i++) {

@@ -7,14 +7,15 @@
 #include <stdio.h>
 #include <string.h>
 
-static int run(struct bw_io *io, struct bw_op *op)
+int bw_io_run(struct bw_io *io, struct bw_op *op)
 {
 	op->deadline_ns = io->deadline_ns;
 	bw_store_sync(io->store, op);
 	int err = bw_op_err(op);
 
-	if (err)
-		memcpy(io->detail, op->detail, sizeof(io->detail));
+	memcpy(io->detail, op->detail, sizeof(io->detail));
+	if (!err)
+		io->detail[0] = 0;
 	return err;
 }
 
@@ -23,7 +24,7 @@ int bw_io_get(struct bw_io *io, const char *key, uint64_t max, struct bw_blob **
 	struct bw_op op;
 
 	bw_op_get_all(&op, key, max);
-	int err = run(io, &op);
+	int err = bw_io_run(io, &op);
 
 	if (!err) {
 		*ret = op.blob;
@@ -51,7 +52,7 @@ int bw_io_put(struct bw_io *io, const char *key, const void *bytes, size_t len, 
 
 	bw_bytes_body_init(&body, bytes, len);
 	bw_op_put(&op, key, &body.body, if_absent);
-	int err = run(io, &op);
+	int err = bw_io_run(io, &op);
 
 	bw_op_done(&op);
 	return err;

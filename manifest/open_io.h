@@ -15,8 +15,11 @@
 struct bw_io {
 	struct bw_store *store;	/* borrowed */
 	int64_t deadline_ns;
-	char detail[96];	/* of the last request that failed: for the sentence */
+	char detail[96];	/* of the last request, when it failed: for the sentence */
 };
+
+/* Any request, until the deadline of io: what bw_op_err() says.  bw_op_done() is due. */
+int bw_io_run(struct bw_io *io, struct bw_op *op) bw_must_check;
 
 /* 0 with *ret owned by the caller, -ENOENT, or what bw_op_err() says. */
 int bw_io_get(struct bw_io *io, const char *key, uint64_t max, struct bw_blob **ret) bw_must_check;

@@ -119,9 +119,7 @@ static int probe_range(struct bw_probe *p)
 
 	bw_probe_key(p, "a", key);
 	bw_op_get(&op, key, 4, 5);
-	op.deadline_ns = p->io.deadline_ns;
-	bw_store_sync(p->io.store, &op);
-	int err = bw_op_err(&op);
+	int err = bw_io_run(&p->io, &op);
 
 	if (err)
 		err = bw_probe_fail(p, err, "cannot read a range from the store");
@@ -139,9 +137,7 @@ static int expect_page(struct bw_probe *p, const char *after, size_t from, bool 
 
 	snprintf(prefix, sizeof(prefix), "%slist/", p->prefix);
 	bw_op_list(&op, prefix, after, 2);
-	op.deadline_ns = p->io.deadline_ns;
-	bw_store_sync(p->io.store, &op);
-	int err = bw_op_err(&op);
+	int err = bw_io_run(&p->io, &op);
 
 	if (err)
 		err = bw_probe_fail(p, err, "cannot list the store");
@@ -184,12 +180,8 @@ static int delete_one(struct bw_io *io, const char *key)
 	struct bw_op op;
 
 	bw_op_delete(&op, key);
-	op.deadline_ns = io->deadline_ns;
-	bw_store_sync(io->store, &op);
-	int err = bw_op_err(&op);
+	int err = bw_io_run(io, &op);
 
-	if (err)
-		memcpy(io->detail, op.detail, sizeof(io->detail));
 	bw_op_done(&op);
 	return err == -ENOENT ? 0 : err;
 }
@@ -212,9 +204,7 @@ static int probe_delete(struct bw_probe *p)
 	if (err != -ENOENT)
 		return bw_probe_fail(p, err, "cannot read from the store");
 	bw_op_list(&op, key, "", 1);
-	op.deadline_ns = p->io.deadline_ns;
-	bw_store_sync(p->io.store, &op);
-	err = bw_op_err(&op);
+	err = bw_io_run(&p->io, &op);
 	if (err)
 		err = bw_probe_fail(p, err, "cannot list the store");
 	else if (op.listing->n)
@@ -226,15 +216,19 @@ static int probe_delete(struct bw_probe *p)
 /* Also after a failure, which may have used up the time: a little more is taken for this. */
 static int clean(struct bw_probe *p)
 {
+	struct bw_io io = p->io;
 	char key[BW_KEY_MAX + 1];
 	int first_err = 0;
 
-	p->io.deadline_ns = bw_now() + CLEAN_NS;
+	io.deadline_ns = bw_now() + CLEAN_NS;
 	for (size_t i = 0; i < NAMES; i++) {
 		bw_probe_key(p, names[i], key);
-		int err = delete_one(&p->io, key);
+		int err = delete_one(&io, key);
 
-		first_err = first_err ? first_err : err;
+		if (first_err || !err)
+			continue;
+		first_err = err;
+		memcpy(p->io.detail, io.detail, sizeof(io.detail));
 	}
 	return first_err;
 }

@@ -37,12 +37,8 @@ static int put(struct bw_probe *p, struct pattern *t, bool if_absent)
 
 	bw_probe_key(p, "large", key);
 	bw_op_put(&op, key, &t->body, if_absent);
-	op.deadline_ns = p->io.deadline_ns;
-	bw_store_sync(p->io.store, &op);
-	int err = bw_op_err(&op);
+	int err = bw_io_run(&p->io, &op);
 
-	if (err)
-		memcpy(p->io.detail, op.detail, sizeof(p->io.detail));
 	bw_op_done(&op);
 	return err;
 }
@@ -60,9 +56,7 @@ static int expect(struct bw_probe *p, const struct pattern *t, const char *rule)
 		bool same = true;
 
 		bw_op_get(&op, key, places[i], 32);
-		op.deadline_ns = p->io.deadline_ns;
-		bw_store_sync(p->io.store, &op);
-		err = bw_op_err(&op);
+		err = bw_io_run(&p->io, &op);
 		for (size_t n = 0; !err && n < 32; n++)
 			same = same && op.blob->bytes[n] == byte_at(t, places[i] + n);
 		if (err == -BW_E_CORRUPT || err == -ENOENT || !same)

@@ -192,10 +192,12 @@ static void run_list(struct bw_task *task)
 	const struct bw_blob *b = g->x.http.blob;
 	int err = bw_s3_list_parse(b->bytes, b->len, g->x.address.prefix, &op->listing);
 
-	if (err == -ENOMEM)
+	if (err == -ENOMEM) {
 		bw_op_fail(op, BW_UNREACHABLE, err);
-	else if (err)
+	} else if (err) {
 		bw_op_fail(op, BW_CORRUPT, 0);
+		snprintf(op->detail, sizeof(op->detail), "no whole page of a listing");
+	}
 	end_single(g);
 }
 

@@ -21,6 +21,7 @@ const char *bw_s3_advice(const char *detail)
 		{"InvalidBucketName", "the store does not take this bucket name"},
 		{"NotImplemented", "the store does not have what is needed"},
 		{"UserSuspended", "the user of these credentials is suspended"},
+		{"no whole page of a listing", "what came is no listing of S3, or not all of it"},
 		/* Words of curl and OpenSSL.  What is not about the signature of the certificate goes first. */
 		{"certificate subject name", "the certificate is for another host: use the name it was made for as"
 					     " endpoint"},
@@ -37,6 +38,8 @@ const char *bw_s3_advice(const char *detail)
 	/* A status alone, without a code of S3. */
 	if (strcmp(detail, "404") == 0 || strcmp(detail, "405") == 0)
 		return "what answers there is no S3 store: check the endpoint";
+	if (strcmp(detail, "501") == 0)
+		return "the store does not have what is needed";
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
 		if (strstr(detail, table[i].code))
 			return table[i].advice;

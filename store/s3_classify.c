@@ -31,6 +31,8 @@ static enum bw_outcome classify_end(enum bw_op_kind kind, const struct bw_http_r
 	switch (r->end) {
 	case BW_HTTP_NOT_SENT:
 		return BW_UNREACHABLE;
+	case BW_HTTP_NOT_BELIEVED:
+		return BW_DENIED;
 	case BW_HTTP_CANCELLED:
 		return BW_CANCELLED;
 	case BW_HTTP_TOO_LONG:
@@ -234,6 +236,8 @@ static enum bw_outcome classify_status(enum bw_op_kind kind, bool if_absent,
 		return BW_FULL;
 	case 429:
 		return BW_THROTTLED;
+	case 501:	/* whatever is asked for so, now or later */
+		return BW_DENIED;
 	}
 	return r->status >= 300 && r->status <= 499 ? BW_DENIED : in_the_dark(kind);
 }

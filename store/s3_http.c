@@ -32,6 +32,7 @@ struct bw_http {
 	int64_t tick_ns;
 	unsigned running;
 	struct bw_sockets sockets;
+	bool believed;			/* a request has left: what answered was the store */
 	struct bw_transfer *idle;
 	unsigned transfers_n;
 	struct bw_transfer transfers[];
@@ -147,6 +148,9 @@ static bool reap(struct bw_http *h)
 		struct bw_http_request *r = t->r;
 		curl_multi_remove_handle(h->multi, easy);	/* m is gone with it */
 		bw_transfer_end(t, code);
+		h->believed |= t->connected;
+		if (r->end == BW_HTTP_NOT_BELIEVED && h->believed)
+			r->end = BW_HTTP_NOT_SENT;
 		let_go(h, t);
 		give_back(h, r);
 		any = true;

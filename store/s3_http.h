@@ -17,6 +17,9 @@
 enum bw_http_end {
 	BW_HTTP_ANSWERED,	/* a whole answer, of whatever status */
 	BW_HTTP_NOT_SENT,	/* no connection, a name that does not resolve, TLS refused: nothing can have been applied */
+	/* The same, because who answers there is not believed, and nobody has been yet: a wrong certificate or CA file,
+	 * which asking again does not mend.  Later on it is NOT_SENT: a certificate is being renewed, say. */
+	BW_HTTP_NOT_BELIEVED,
 	BW_HTTP_LOST,		/* sent, at least in part, and no whole answer */
 	BW_HTTP_SLOW,		/* cut: below BW_HTTP_SLOW_BYTES in BW_HTTP_SLOW_NS, before or during the answer */
 	BW_HTTP_LATE,		/* the deadline passed after it was sent */

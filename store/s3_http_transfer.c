@@ -385,6 +385,28 @@ static const char *words_of(enum bw_http_end end)
 	}
 }
 
+static bool is_about_trust(const struct bw_transfer *t, int code)
+{
+	switch (code) {
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CACERT_BADFILE:
+	case CURLE_SSL_ISSUER_ERROR:
+	case CURLE_SSL_CERTPROBLEM:
+		return true;
+	case CURLE_SSL_CONNECT_ERROR:	/* OpenSSL's words for what speaks no TLS at all */
+		return strstr(t->words, "wrong version number") != NULL;
+	default:
+		return false;
+	}
+}
+
+static enum bw_http_end end_of(const struct bw_transfer *t, int code)
+{
+	if (bw_transfer_was_sent(t))
+		return BW_HTTP_LOST;
+	return is_about_trust(t, code) ? BW_HTTP_NOT_BELIEVED : BW_HTTP_NOT_SENT;
+}
+
 void bw_transfer_end(struct bw_transfer *t, int code)
 {
 	struct bw_http_request *r = t->r;
@@ -397,7 +419,7 @@ void bw_transfer_end(struct bw_transfer *t, int code)
 	} else if (t->failed) {
 		bw_transfer_cut(t, r->end, words_of(r->end));
 	} else {
-		bw_transfer_cut(t, bw_transfer_was_sent(t) ? BW_HTTP_LOST : BW_HTTP_NOT_SENT,
+		bw_transfer_cut(t, end_of(t, code),
 				t->words[0] ? t->words : curl_easy_strerror((CURLcode)code));
 	}
 }

@@ -21,6 +21,9 @@ RULES = {
     "no-range": "Range is ignored",
     "unordered": "lists in falling order",
     "no-pages": "start-after and the continuation token are ignored",
+    "no-list": "listing is answered 501",
+    "no-end": "a listing does not say whether it is the last page",
+    "no-delete-many": "deleting many in one request is answered 501",
     "stale": "a new object is not seen by the next read of it",
     "denied": "everything is answered 403",
     "read-only": "puts and deletes are answered 403",
@@ -133,6 +136,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 with s3.lock:
                     s3.uploads.pop(self.query["uploadId"])
                 self.xml("CompleteMultipartUploadResult", '<ETag>"tag-1"</ETag>')
+        elif "delete" in self.query and s3.rule == "no-delete-many":
+            self.error(501, "NotImplemented")
         elif "delete" in self.query:
             for key in re.findall(rb"<Key>([^<]*)</Key>", self.body):
                 with s3.lock:
@@ -184,6 +189,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def list(self):
         s3 = self.server.s3
+        if s3.rule == "no-list":
+            self.error(501, "NotImplemented")
+            return
         prefix = self.query.get("prefix", "")
         after = self.query.get("continuation-token") or self.query.get("start-after") or self.query.get("marker", "")
         limit = int(self.query.get("max-keys", 1000))
@@ -198,9 +206,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         inside = "".join(f"<Contents><Key>{encode(k)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
                          f"<Size>{len(s3.objects.get(k, b''))}</Size></Contents>" for k in page)
         token = f"<NextContinuationToken>{encode(page[-1])}</NextContinuationToken>" if more else ""
+        end = f"<IsTruncated>{str(more).lower()}</IsTruncated>" if s3.rule != "no-end" else ""
         self.xml("ListBucketResult",
                  f"<Name>b</Name><Prefix>{encode(prefix)}</Prefix><KeyCount>{len(page)}</KeyCount>"
-                 f"<MaxKeys>{limit}</MaxKeys><IsTruncated>{str(more).lower()}</IsTruncated>{token}{inside}")
+                 f"<MaxKeys>{limit}</MaxKeys>{end}{token}{inside}")
 
 
 class Server(http.server.ThreadingHTTPServer):

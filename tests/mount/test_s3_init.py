@@ -125,6 +125,23 @@ class Refused(Case):
                 self.bad(1, sentence, *self.init(s3))
                 self.assertEqual([k for k in s3.objects if "/stream.json" in k or "/probe-" in k], [])
 
+    def test_a_store_that_cannot_list(self):
+        """Nothing is taken for an empty place that was not listed to its end."""
+        for rule, code, sentence in (
+                ("no-list", 3, r"cannot list the store: the store does not have what is needed \(501 NotImplemented"),
+                ("no-end", 1, r"cannot list the store: what came is no listing of S3, or not all of it")):
+            with self.subTest(rule):
+                s3 = self.server(rule)
+                s3.objects["run/7/other"] = b"of somebody else"
+                self.bad(code, sentence, *self.init(s3))
+                self.assertEqual(list(s3.objects), ["run/7/other"])
+                self.assertEqual([c for c, _ in s3.requests if c != "GET"], [], "nothing was written there")
+
+    def test_a_store_that_deletes_one_by_one(self):
+        s3 = self.server("no-delete-many")
+        self.good(*self.init(s3))
+        self.assertEqual([k for k in s3.objects if "probe-" in k], [])
+
     def test_I14_two_addresses_of_two_stores(self):
         one = self.server()
         self.server(host="127.0.0.2", port=one.port)

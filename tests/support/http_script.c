@@ -78,7 +78,8 @@ static bool is_for(const struct bw_script_rule *r, const char *text)
 {
 	char line[2048];
 
-	snprintf(line, sizeof(line), "%s %s HTTP/1.1\r\n", r->method, r->target);
+	snprintf(line, sizeof(line), "%s %s%s", r->method, r->target,
+		 r->prefix ? "" : " HTTP/1.1\r\n");
 	return strncmp(text, line, strlen(line)) == 0;
 }
 
@@ -113,14 +114,14 @@ static void serve(struct bw_script *s, int fd, char *text)
 		return;
 	struct bw_script_rule r = choose(s, text);
 	const char *body = r.body ? r.body : "";
-	char head[128];
+	char head[1024];
 
 	if (r.hangs) {
 		stopped(s, -1);
 		return;
 	}
-	int n = snprintf(head, sizeof(head), "HTTP/1.1 %d x\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
-			 r.status, strlen(body));
+	int n = snprintf(head, sizeof(head), "HTTP/1.1 %d x\r\nContent-Length: %zu\r\n%sConnection: close\r\n\r\n",
+			 r.status, strlen(body), r.headers ? r.headers : "");
 	/* A client that has gone is no fault of the server. */
 	if (send(fd, head, (size_t)n, MSG_NOSIGNAL) == n && *body)
 		(void)!send(fd, body, strlen(body), MSG_NOSIGNAL);

@@ -14,8 +14,10 @@
 
 struct bw_script_rule {
 	const char *method, *target;	/* target: path and query, as sent */
+	bool prefix;			/* target is how it begins */
 	const char *demands[4];		/* texts that the request's head or body must hold */
 	int status;
+	const char *headers;		/* more of them, each with its "\r\n"; NULL: none */
 	const char *body;		/* NULL: "" */
 	unsigned times;			/* answers; 0: any number */
 	bool hangs;			/* says nothing until the server stops */

@@ -164,6 +164,7 @@ struct row {
 
 static const struct row rows[] = {
 	{0, "", BW_HTTP_NOT_SENT, SAME(BW_UNREACHABLE), 0},
+	{0, "", BW_HTTP_NOT_BELIEVED, SAME(BW_DENIED), 0},
 	{0, "", BW_HTTP_LOST, DARK, 0},
 	{0, "", BW_HTTP_SLOW, DARK, 0},
 	{0, "", BW_HTTP_LATE, DARK, 0},
@@ -202,6 +203,7 @@ static const struct row rows[] = {
 	{507, "", 0, SAME(BW_FULL), -ENOSPC},
 	{507, "XMinioStorageFull", 0, SAME(BW_FULL), -ENOSPC},
 	{501, "NotImplemented", 0, SAME(BW_DENIED), 0},
+	{501, "", 0, SAME(BW_DENIED), 0},
 	{304, "", 0, SAME(BW_DENIED), 0},
 };
 
