@@ -381,6 +381,125 @@ Test(batch, S3_a_put_that_was_delivered_twice_is_ours)
 	teardown(s);
 }
 
+/* ---- Looking into EXISTS -------------------------------------------------------------------------- */
+
+/* The reply to the first put is lost and the second is told EXISTS; then comes a look, with a fault. */
+struct looks {
+	struct bw_fault_plan plan;
+	enum bw_fault fault;		/* of the first look */
+	unsigned puts, gets;
+	uint64_t offset, length;	/* of the last look */
+};
+
+static enum bw_fault decide_look(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
+{
+	struct looks *l = plan->ctx;
+
+	(void)nth;
+	if (op->kind == BW_OP_PUT)
+		return l->puts++ ? BW_FAULT_NONE : BW_FAULT_LOST_REPLY;
+	if (op->kind != BW_OP_GET)
+		return BW_FAULT_NONE;
+	l->offset = op->offset;
+	l->length = op->length;
+	return l->gets++ ? BW_FAULT_NONE : l->fault;
+}
+
+static int upload_and_look(struct setup *s, struct looks *l)
+{
+	l->plan.decide = decide_look;
+	l->plan.ctx = l;
+	build(s);
+	cr_assert_eq(bw_filter_fault_new(s->store, &l->plan, &s->store), 0);
+	return bw_batch_upload_sync(s->batch, s->store, BW_NEVER);
+}
+
+Test(batch, S3_exists_is_looked_into_by_the_last_byte)
+{
+	struct setup *s = setup(false);
+	struct looks l = {.fault = BW_FAULT_NONE};
+
+	cr_assert_eq(upload_and_look(s, &l), 0);
+	cr_assert_eq(l.puts, 2);
+	cr_assert_eq(l.gets, 1);
+	cr_assert_eq(l.offset, bw_batch_size(s->batch) - 1);
+	cr_assert_eq(l.length, 1);
+	check_stored(s);
+	teardown(s);
+}
+
+/* Gets of the first `blind` are of a name that does not exist. */
+struct blind {
+	struct bw_store store;
+	unsigned blind;
+};
+
+static void blind_submit(struct bw_store *store, struct bw_op *op)
+{
+	struct blind *b = (struct blind *)store;
+
+	if (op->kind == BW_OP_GET && b->blind) {
+		b->blind--;
+		memcpy(op->key, "nothing", sizeof("nothing"));
+	}
+	bw_store_submit(store->next, op);
+}
+
+static int upload_blindly(struct setup *s, struct looks *l, unsigned blind)
+{
+	static const struct bw_store_ops ops = {.name = "blind", .submit = blind_submit, .free = twice_free};
+	struct blind *b = calloc(1, sizeof(*b));
+
+	b->store = (struct bw_store){.ops = &ops, .next = s->store};
+	b->blind = blind;
+	s->store = &b->store;
+	return upload_and_look(s, l);
+}
+
+/* EXISTS of what is not there says nothing: put once more and looked at again, but not for ever. */
+Test(batch, S3_what_exists_and_is_not_there_is_put_again)
+{
+	struct setup *s = setup(false);
+	struct looks l = {.fault = BW_FAULT_NONE};
+
+	cr_assert_eq(upload_blindly(s, &l, 1), 0);
+	cr_assert_eq(l.puts, 3);
+	cr_assert_eq(l.gets, 2);
+	check_stored(s);
+	teardown(s);
+	s = setup(false);
+	l = (struct looks){.fault = BW_FAULT_NONE};
+	cr_assert_eq(upload_blindly(s, &l, 1000), -BW_E_CONTRADICTION);
+	cr_assert_eq(l.puts, 7, "once and six repeats");
+	teardown(s);
+}
+
+Test(batch, S3_a_look_without_an_answer_is_no_upload)
+{
+	static const struct {
+		enum bw_fault fault;
+		int err;
+	} cases[] = {
+		{BW_FAULT_BEFORE, -BW_E_UNREACHABLE},
+		{BW_FAULT_LOST_REPLY, -BW_E_UNREACHABLE},
+		{BW_FAULT_DENIED, -BW_E_DENIED},
+		{BW_FAULT_THROTTLED, -BW_E_THROTTLED},
+		{BW_FAULT_SHORT, -BW_E_CONTRADICTION},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct setup *s = setup(false);
+		struct looks l = {.fault = cases[i].fault};
+
+		cr_assert_eq(upload_and_look(s, &l), cases[i].err, "%zu", i);
+		cr_assert_eq(l.puts, 2);
+		cr_assert_eq(l.gets, 1);
+		cr_assert_eq(bw_batch_upload_sync(s->batch, s->store, BW_NEVER), 0, "%zu: tried again", i);
+		check_stored(s);
+		teardown(s);
+	}
+}
+
 /* Counts the puts below folder that ask for absence, and those that do not. */
 struct conditions {
 	struct bw_fault_plan plan;
