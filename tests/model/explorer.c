@@ -60,44 +60,64 @@ static uint8_t *state_at(const struct bw_explorer *e, uint32_t i)
 	return e->states + (size_t)i * e->size;
 }
 
-/* The place in the table of state, or of the free entry where it belongs. */
-static size_t place(const struct bw_explorer *e, const void *state)
+static uint32_t hash_of(const struct bw_explorer *e, const void *state)
 {
-	size_t at = (size_t)bw_xxh3(state, e->size) & (e->table_n - 1);
+	return (uint32_t)bw_xxh3(state, e->size);
+}
 
-	while (e->table[at] && memcmp(state_at(e, e->table[at] - 1), state, e->size) != 0)
+/* The place in the table of state, or of the free entry where it belongs. */
+static size_t place(const struct bw_explorer *e, const void *state, uint32_t hash)
+{
+	size_t at = hash & (e->table_n - 1);
+
+	while (e->table[at].index && (e->table[at].hash != hash ||
+				      memcmp(state_at(e, e->table[at].index - 1), state, e->size)))
 		at = (at + 1) & (e->table_n - 1);
 	return at;
 }
 
 static bool table_grow(struct bw_explorer *e)
 {
-	uint32_t *bigger = calloc(2 * e->table_n, sizeof(*bigger));
+	size_t n = 2 * e->table_n;
+	struct bw_slot *bigger = calloc(n, sizeof(*bigger));
 
 	if (!bigger)
 		return false;
+	for (size_t i = 0; i < e->table_n; i++) {
+		size_t at = e->table[i].hash & (n - 1);
+
+		if (!e->table[i].index)
+			continue;
+		while (bigger[at].index)
+			at = (at + 1) & (n - 1);
+		bigger[at] = e->table[i];
+	}
 	free(e->table);
 	e->table = bigger;
-	e->table_n *= 2;
-	for (uint32_t i = 0; i < e->n; i++)
-		e->table[place(e, state_at(e, i))] = i + 1;
+	e->table_n = n;
 	return true;
+}
+
+static uint32_t find(const struct bw_explorer *e, const void *state)
+{
+	return e->table[place(e, state, hash_of(e, state))].index - 1;
 }
 
 /* The index of a canonical state; *ret_new: it was not there.  BW_NO_STATE: no room. */
 static uint32_t intern(struct bw_explorer *e, const void *state, uint32_t parent, bool *ret_new)
 {
-	size_t at = place(e, state);
+	uint32_t hash = hash_of(e, state);
+	size_t at = place(e, state, hash);
 
-	*ret_new = !e->table[at];
+	*ret_new = !e->table[at].index;
 	if (!*ret_new)
-		return e->table[at] - 1;
+		return e->table[at].index - 1;
 	if (e->n == e->limit)
 		return BW_NO_STATE;
 	memcpy(state_at(e, e->n), state, e->size);
 	e->parents[e->n] = parent;
-	e->table[at] = ++e->n;
-	if ((size_t)e->n * 10 > e->table_n * 7 && !table_grow(e))
+	e->table[at] = (struct bw_slot){.hash = hash, .index = ++e->n};
+	if ((size_t)e->n * 10 > e->table_n * 6 && !table_grow(e))
 		return BW_NO_STATE;
 	return e->n - 1;
 }
@@ -199,7 +219,7 @@ static bool leads_to(struct bw_explorer *e, uint32_t i, const uint8_t *good)
 			continue;
 		memcpy(next, moves->moves[k].next, e->size);
 		bw_explorer_canonical(e, next);
-		if (good[e->table[place(e, next)] - 1])
+		if (good[find(e, next)])
 			return true;
 	}
 	return false;

@@ -4,7 +4,7 @@
  * trace.
  *
  * States are kept whole (no hash stands for a state: nothing is missed), one after the other in one
- * arena, found by a table of 4-byte indices; of a trace only the parent's index is kept, the moves are
+ * arena, found by a table of hashes and indices; of a trace only the parent's index is kept, the moves are
  * made again when it is printed.  Then every state is asked whether moves without faults lead from it to
  * a settled one, by going backwards over the states until nothing changes.
  *
@@ -15,13 +15,18 @@
 
 #include "tests/model/model.h"
 
+/* The hash saves most looks into the arena; index is + 1, 0 for empty. */
+struct bw_slot {
+	uint32_t hash, index;
+};
+
 struct bw_explorer {
 	struct bw_setting setting;
 	size_t size;		/* of a state */
 	uint32_t n, limit;
 	uint8_t *states;	/* owned, like what follows: [n][size] */
 	uint32_t *parents;	/* [n] */
-	uint32_t *table;	/* [table_n]: index + 1, 0 for empty */
+	struct bw_slot *table;	/* [table_n] */
 	size_t table_n;
 	uint64_t moves;		/* made so far */
 	unsigned depth;		/* longest shortest trace */

@@ -50,7 +50,7 @@ struct bw_mutation {
 
 struct bw_bound {
 	const char *name;
-	int value;
+	int value, max;
 	const char *what;
 };
 
@@ -83,7 +83,7 @@ struct bw_model {
 void bw_move_add(struct bw_moves *out, const void *next, enum bw_fairness fairness, const char *format,
 		 int a, int b, int c);
 
-/* "name=value ..."; 0, or -EINVAL for a name the model does not have. */
+/* "name=value ..."; 0, or -EINVAL for a name or a value that the model does not have. */
 int bw_bounds_set(struct bw_setting *s, const char *text);
 
 extern const struct bw_model bw_model_commit, bw_model_open, bw_model_reclaim;

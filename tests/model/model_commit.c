@@ -30,20 +30,20 @@
 
 enum { MOUNTS_N, STEPS_N, CRASHES_N, RETAKES_N, LATES_N, TRIMS_N, TOMBS_N, EDITS_N };
 static const struct bw_bound bounds[] = {
-	{"mounts", 2, "mounts that take the producer"},
-	{"steps", 2, "batches until the producer is done"},
-	{"crashes", 1, "deaths of a mount; it may come back with a new owner id"},
-	{"retakes", 1, "a fenced mount takes the producer again, its batch still staged"},
-	{"lates", 2, "puts that were answered UNKNOWN before they were applied"},
-	{"trims", 0, "trims of everything committed, by somebody else"},
-	{"tombs", 7, "roots overwritten by tombstones, in ascending order"},
-	{"edits", 1, "a batch refused by a definite error is rewritten and closed again"},
+	{"mounts", 2, 3, "mounts that take the producer"},
+	{"steps", 2, 3, "batches until the producer is done"},
+	{"crashes", 1, 3, "deaths of a mount; it may come back with a new owner id"},
+	{"retakes", 1, 3, "a fenced mount takes the producer again, its batch still staged"},
+	{"lates", 2, 3, "puts that were answered UNKNOWN before they were applied"},
+	{"trims", 0, 3, "trims of everything committed, by somebody else"},
+	{"tombs", 7, 7, "roots overwritten by tombstones, in ascending order"},
+	{"edits", 1, 1, "a batch refused by a definite error is rewritten and closed again"},
 };
 
 enum mutation {
 	EXISTS_IS_LOST, EXISTS_IS_COMMITTED, UNKNOWN_IS_LOST, UNKNOWN_IS_COMMITTED, NOT_FOUND_IS_LOST,
 	ABANDON, OTHER_BYTES, DEFINITE_AFTER_DOUBT, BUILD_AHEAD, PLAIN_PUT, FREE_NAME, EPOCH_ONLY,
-	NO_FENCE_CHECK, SAME_OWNER, SKIP_SEQ, STALE_STATE, SKIP_PROOF, TRIMMED_IS_LOST,
+	NO_FENCE_CHECK, SAME_OWNER, SKIP_SEQ, SEQ_RESTARTS, STALE_STATE, SKIP_PROOF, TRIMMED_IS_LOST,
 };
 static const struct bw_mutation mutations[] = {
 	[EXISTS_IS_LOST] = {"exists-is-lost", "EXISTS is no verdict: the slot is read", "I6", NULL},
@@ -64,8 +64,10 @@ static const struct bw_mutation mutations[] = {
 	[FREE_NAME] = {"free-name", "an old root becomes a tombstone, its name is never free", "I1", NULL},
 	[EPOCH_ONLY] = {"epoch-only", "the owner id is checked, not only the epoch", "I7", NULL},
 	[NO_FENCE_CHECK] = {"no-fence-check", "an append needs the producer's owner and epoch", "I7", NULL},
-	[SAME_OWNER] = {"same-owner", "the owner id is of one life: a restart fences", "I7", NULL},
+	[SAME_OWNER] = {"same-owner", "the owner id is of one life: a restart fences", "I6",
+			"trims=1 mounts=1"},
 	[SKIP_SEQ] = {"skip-seq", "an append needs the producer's next seq", "I5", NULL},
+	[SEQ_RESTARTS] = {"seq-restarts", "seqs continue across epochs", "I5", NULL},
 	[STALE_STATE] = {"stale-state", "a root older than the slot proves nothing", "I6", NULL},
 	[SKIP_PROOF] = {"skip-proof", "fenced since: the entry at the assigned step decides", "I6", NULL},
 	[TRIMMED_IS_LOST] = {"trimmed-is-lost", "a reclaimed step proves nothing: outcome unknown", "I6",
@@ -154,9 +156,15 @@ static unsigned life_id(const struct turn *t)
 	return 1 + (unsigned)t->i * 2 + t->m->life;
 }
 
+/* What a life puts into the producer table. */
+static unsigned owner_of(const struct bw_setting *s, unsigned life)
+{
+	return mutated(s, SAME_OWNER) ? life - (life + 1) % 2 : life;
+}
+
 static unsigned owner_id(const struct turn *t)
 {
-	return mutated(t->s, SAME_OWNER) ? 1 + (unsigned)t->i * 2 : life_id(t);
+	return owner_of(t->s, life_id(t));
 }
 
 /* ---- What must hold when a root comes to be --------------------------------------------------- */
@@ -168,13 +176,12 @@ static const char *check_append(const struct bw_setting *s, const struct state *
 
 	if (is.entries != (was.entries | entry << (was.head * ENTRY_BITS)))
 		return "I3: an entry changed";
-	if ((entry & 3) != was.next)
+	if ((entry & 3) != was.head)	/* of one producer, seqs and steps are the same */
 		return "I5: a seq is committed twice, or one is left out";
-	if (is.epoch != was.epoch || entry_owner(entry) != was.owner)
+	if (is.epoch != was.epoch || owner_of(s, entry_owner(entry)) != was.owner)
 		return "I7: a batch is committed by one who does not hold the producer";
 	if (st->refused[entry_owner(entry)] >> ((entry >> 5) * 4 + (entry & 3)) & 1)
 		return "I6: a batch is committed whose producer was told that it is not";
-	(void)s;
 	return NULL;
 }
 
@@ -355,6 +362,8 @@ static void build_fence(struct turn *t)
 	}
 	base.epoch++;
 	base.owner = owner_id(t);
+	if (mutated(t->s, SEQ_RESTARTS))
+		base.next = 0;
 	t->m->epoch = mutated(t->s, EPOCH_ONLY) ? base.epoch : 0;
 	send_next(t, base);
 }
@@ -782,6 +791,8 @@ static struct root rename_root(struct root r, const uint8_t *owner)
 {
 	uint32_t entries = 0;
 
+	if (!r.there)
+		return r;
 	r.owner = owner[r.owner] & 7u;
 	for (unsigned step = 0; step < r.head; step++) {
 		unsigned e = entry_at(r, step);
@@ -797,10 +808,12 @@ static void rename_mounts(const struct state *from, const uint8_t *to, struct st
 {
 	uint8_t owner[8] = {0};
 
+	*ret = *from;
+	if (to[0] == 0 && to[1] == 1)
+		return;
 	for (unsigned i = 0; i < MOUNTS; i++)
 		for (unsigned life = 0; life < 2; life++)
 			owner[1 + i * 2 + life] = (uint8_t)(1u + to[i] * 2u + life);
-	*ret = *from;
 	for (unsigned v = 1; v <= VERSIONS; v++)
 		ret->slot[v] = rename_root(from->slot[v], owner);
 	for (unsigned i = 0; i < MOUNTS; i++) {
@@ -814,18 +827,42 @@ static void rename_mounts(const struct state *from, const uint8_t *to, struct st
 	late_sort(ret);
 }
 
+/* A mount's own fields, without what names other mounts. */
+static uint32_t own_fields(const struct mount *m)
+{
+	uint32_t word;
+
+	memcpy(&word, (const uint8_t *)m + sizeof(m->attempt), sizeof(word));
+	return word;
+}
+
+static bool sorts(const struct state *st, const uint8_t *to, int n)
+{
+	for (int i = 0; i < n; i++)
+		for (int k = 0; k < n; k++)
+			if (to[i] < to[k] && own_fields(&st->mount[i]) > own_fields(&st->mount[k]))
+				return false;
+	return true;
+}
+
+/* Of all orders that sort the mounts by their own fields, the one that gives the least bytes. */
 static void canonical(const struct bw_setting *s, void *state)
 {
-	static const uint8_t orders[][MOUNTS] = {{1, 0, 2}, {0, 2, 1}, {2, 1, 0}, {1, 2, 0}, {2, 0, 1}};
-	int n = s->bounds[MOUNTS_N] >= 3 ? 5 : s->bounds[MOUNTS_N] - 1;
+	static const uint8_t orders[][MOUNTS] = {{0, 1, 2}, {1, 0, 2}, {0, 2, 1},
+						 {2, 1, 0}, {1, 2, 0}, {2, 0, 1}};
+	static const int orders_n[] = {0, 1, 2, 6};
+	int n = s->bounds[MOUNTS_N];
 	struct state from, best, other;
+	bool any = false;
 
 	memcpy(&from, state, sizeof(from));
-	best = from;
-	for (int i = 0; i < n; i++) {
+	for (int i = 0; i < orders_n[n]; i++) {
+		if (!sorts(&from, orders[i], n))
+			continue;
 		rename_mounts(&from, orders[i], &other);
-		if (memcmp(&other, &best, sizeof(best)) < 0)
+		if (!any || memcmp(&other, &best, sizeof(best)) < 0)
 			best = other;
+		any = true;
 	}
 	memcpy(state, &best, sizeof(best));
 }

@@ -16,10 +16,10 @@
 
 enum { VERSIONS_N, HITS_N, OPENS_N, LOOKUPS_N };
 static const struct bw_bound bounds[] = {
-	{"versions", 7, "versions that come to be (at most 15)"},
-	{"hits", 2, "warm hits in a row before the mount searches (4 in manifest/head_probe.c)"},
-	{"opens", 2, "times the mount opens"},
-	{"lookups", 2, "look-ups past the known head"},
+	{"versions", 7, 15, "versions that come to be"},
+	{"hits", 2, 9, "warm hits in a row before the mount searches (4 in manifest/head_probe.c)"},
+	{"opens", 2, 9, "times the mount opens"},
+	{"lookups", 2, 9, "look-ups past the known head"},
 };
 
 enum mutation {
