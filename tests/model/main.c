@@ -27,6 +27,8 @@ static const struct config {
 	{"commit-three", &bw_model_commit, "mounts=3 steps=1 crashes=1 retakes=0 lates=2 edits=0 tombs=3",
 	 false},
 	{"commit-trim", &bw_model_commit, "crashes=0 retakes=0 trims=1", false},
+	{"commit-others", &bw_model_commit, "steps=1 retakes=0 lates=1 strangers=1", false},
+	{"commit-state", &bw_model_commit, "retakes=0 lates=1 state-first=1", false},
 	{"commit-small", &bw_model_commit, "steps=1 retakes=0 lates=1", true},
 	{"open", &bw_model_open, "", false},
 	{"open-small", &bw_model_open, "versions=5", true},
@@ -44,6 +46,7 @@ struct options {
 	uint32_t states;
 	bool small;
 	bool quiet;
+	bool table;
 };
 
 /* Of this process: the machine may be busy with others. */
@@ -165,13 +168,16 @@ static int mutate(const struct bw_model *model, size_t i, const struct options *
 	enum bw_verdict verdict = bw_explore(e);
 	bool seen = verdict == BW_BROKEN && expected(m->breaks, e->broken);
 
-	if (verdict == BW_BROKEN)
+	if (o->table && seen)
+		printf("| %s | `%s` | %s | %u | %" PRIu32 " |\n", m->rule, m->name, e->broken,
+		       bw_trace(e, NULL), e->n);
+	else if (verdict == BW_BROKEN)
 		printf("%s %s (%s): %s | %u moves | %" PRIu32 " states | %s\n", model->name, m->name,
 		       m->rule, e->broken, bw_trace(e, NULL), e->n, seen ? "seen" : "NOT EXPECTED");
 	else
 		printf("%s %s (%s): NOTHING BREAKS in %" PRIu32 " states%s\n", model->name, m->name,
 		       m->rule, e->n, verdict == BW_TOO_MANY ? ", not finished" : "");
-	if (verdict == BW_BROKEN && !o->quiet)
+	if (verdict == BW_BROKEN && !o->quiet && !o->table)
 		bw_trace(e, stdout);
 	fflush(stdout);
 	bw_explorer_free(e);
@@ -219,14 +225,16 @@ static const char usage[] =
 	"       model mutations [MUTATION...]    each removed rule breaks an invariant, with its trace\n"
 	"       model --list\n"
 	"  --set \"NAME=N ...\"  other bounds      --states N  at most (12000000)\n"
-	"  --small             check only what is small   --quiet  no traces of mutations\n";
+	"  --small             check only what is small   --quiet  no traces of mutations\n"
+	"  --table             mutations as rows of docs/model.md\n";
 
 static int options_read(int argc, char **argv, struct options *ret)
 {
 	static const struct option known[] = {
 		{"set", required_argument, NULL, 's'}, {"states", required_argument, NULL, 'n'},
 		{"small", no_argument, NULL, 'm'},     {"quiet", no_argument, NULL, 'q'},
-		{"list", no_argument, NULL, 'l'},      {NULL, 0, NULL, 0},
+		{"table", no_argument, NULL, 't'},     {"list", no_argument, NULL, 'l'},
+		{NULL, 0, NULL, 0},
 	};
 
 	for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
@@ -236,6 +244,8 @@ static int options_read(int argc, char **argv, struct options *ret)
 			ret->states = (uint32_t)strtoul(optarg, NULL, 10);
 		else if (c == 'm')
 			ret->small = true;
+		else if (c == 't')
+			ret->table = true;
 		else if (c == 'q')
 			ret->quiet = true;
 		else

@@ -10,25 +10,18 @@
  * What the network still holds of puts whose answer was UNKNOWN is a set: each may arrive at any time, any
  * number of times, also after its sender has died.
  *
- * Two ways to decide exist.  The page of the design reads the newest root after EXISTS and the slot only
- * when the owner changed; manifest/txn.c reads the slot first and asks the newest root only when the
- * slot is a tombstone.  The model does what the code does.  A refresh is one move here, because
- * model_open.c shows that what a search accepts was the newest while it searched; STATE and PROOF are one
- * move, because PROOF looks into the very root that STATE has read.
+ * After EXISTS one can read the newest root first, and the slot only when the owner has changed, or the slot
+ * first, and the newest root only when the slot is a tombstone (docs/protocol.md says why it is the
+ * slot).  The model does what manifest/txn.c does, and the other way with state-first=1.  A refresh is
+ * one move, because model_open.c shows that what a search accepts was the newest while it searched; STATE
+ * and PROOF are one move, because PROOF looks into the very root that STATE has read.  THROTTLED is no
+ * move: nothing changes by it.
  */
-#include "tests/model/model.h"
+#include "tests/model/commit_state.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define MOUNTS 3
-#define VERSIONS 8
-#define LATES 3
-#define OWNERS 7	/* 0: nobody; 1 + mount * 2 + life */
-#define STEPS 3
-#define ENTRY_BITS 6
-
-enum { MOUNTS_N, STEPS_N, CRASHES_N, RETAKES_N, LATES_N, TRIMS_N, TOMBS_N, EDITS_N };
 static const struct bw_bound bounds[] = {
 	{"mounts", 2, 3, "mounts that take the producer"},
 	{"steps", 2, 3, "batches until the producer is done"},
@@ -38,13 +31,10 @@ static const struct bw_bound bounds[] = {
 	{"trims", 0, 3, "trims of everything committed, by somebody else"},
 	{"tombs", 7, 7, "roots overwritten by tombstones, in ascending order"},
 	{"edits", 1, 1, "a batch refused by a definite error is rewritten and closed again"},
+	{"strangers", 0, 3, "versions that others commit for other producers"},
+	{"state-first", 0, 1, "after EXISTS the newest root is read first, then the slot"},
 };
 
-enum mutation {
-	EXISTS_IS_LOST, EXISTS_IS_COMMITTED, UNKNOWN_IS_LOST, UNKNOWN_IS_COMMITTED, NOT_FOUND_IS_LOST,
-	ABANDON, OTHER_BYTES, DEFINITE_AFTER_DOUBT, BUILD_AHEAD, PLAIN_PUT, FREE_NAME, EPOCH_ONLY,
-	NO_FENCE_CHECK, SAME_OWNER, SKIP_SEQ, SEQ_RESTARTS, STALE_STATE, SKIP_PROOF, TRIMMED_IS_LOST,
-};
 static const struct bw_mutation mutations[] = {
 	[EXISTS_IS_LOST] = {"exists-is-lost", "EXISTS is no verdict: the slot is read", "I6", NULL},
 	[EXISTS_IS_COMMITTED] = {"exists-is-committed", "EXISTS is no verdict: the slot is read", "I6",
@@ -65,46 +55,15 @@ static const struct bw_mutation mutations[] = {
 	[EPOCH_ONLY] = {"epoch-only", "the owner id is checked, not only the epoch", "I7", NULL},
 	[NO_FENCE_CHECK] = {"no-fence-check", "an append needs the producer's owner and epoch", "I7", NULL},
 	[SAME_OWNER] = {"same-owner", "the owner id is of one life: a restart fences", "I6",
-			"trims=1 mounts=1"},
+			"strangers=1 mounts=1"},
 	[SKIP_SEQ] = {"skip-seq", "an append needs the producer's next seq", "I5", NULL},
 	[SEQ_RESTARTS] = {"seq-restarts", "seqs continue across epochs", "I5", NULL},
 	[STALE_STATE] = {"stale-state", "a root older than the slot proves nothing", "I6", NULL},
 	[SKIP_PROOF] = {"skip-proof", "fenced since: the entry at the assigned step decides", "I6", NULL},
 	[TRIMMED_IS_LOST] = {"trimmed-is-lost", "a reclaimed step proves nothing: outcome unknown", "I6",
 			     "trims=1"},
+	[NO_RESEND] = {"no-resend", "UNKNOWN: wait, and send again", "I13", "steps=1 crashes=0 retakes=0"},
 };
-
-struct root {
-	uint32_t there : 1, epoch : 3, owner : 3, next : 2, head : 2, first : 2, entries : 18;
-};
-
-enum phase {
-	OUT,		/* not started, or dead */
-	NEWEST,		/* reads the newest root, to build on it */
-	SLOT,		/* sends its attempt */
-	READ,		/* reads back the slot */
-	STATE,		/* the slot is a tombstone: reads the newest root */
-	FENCED,		/* was told so */
-	DONE,
-};
-
-struct mount {
-	struct root attempt;
-	uint32_t phase : 3, life : 1, fresh : 1, maybe : 1, edit : 1, appends : 1, staged : 1, seq : 2,
-		epoch : 3, known : 4, slot : 4;
-};
-
-struct state {
-	struct root slot[VERSIONS + 1];
-	struct mount mount[MOUNTS];
-	struct root late[LATES];
-	uint8_t late_slot[LATES];	/* 0: none */
-	uint8_t refused[OWNERS];	/* batches their producer was told are not committed, a bit each */
-	uint8_t n;			/* newest version */
-	uint8_t tomb;			/* roots up to it are tombstones; their bytes here are only for us */
-	uint8_t crashes, retakes, lates, trims;	/* used up */
-};
-_Static_assert(sizeof(struct state) <= BW_STATE_MAX, "a state fits");
 
 /* One turn of one mount: next is what the move being made leads to. */
 struct turn {
@@ -115,97 +74,20 @@ struct turn {
 	int i;			/* its index */
 };
 
-static bool mutated(const struct bw_setting *s, enum mutation m)
-{
-	return s->mutation == (int)m;
-}
-
-/* ---- Roots ------------------------------------------------------------------------------------ */
-
-static unsigned entry_at(struct root r, unsigned step)
-{
-	return r.entries >> (step * ENTRY_BITS) & ((1u << ENTRY_BITS) - 1);
-}
-
-static unsigned entry_make(unsigned seq, unsigned owner, unsigned edit)
-{
-	return seq | owner << 2 | edit << 5;
-}
-
-static unsigned entry_owner(unsigned entry)
-{
-	return entry >> 2 & 7;
-}
-
-static struct root with_entry(struct root r, unsigned entry)
-{
-	r.entries |= entry << (r.head * ENTRY_BITS);
-	r.head++;
-	r.next = (entry & 3) + 1;
-	return r;
-}
-
-static bool same(struct root a, struct root b)
-{
-	return !memcmp(&a, &b, sizeof(a));
-}
-
 /* The life of a mount, as it is in the nonces of its uploads. */
 static unsigned life_id(const struct turn *t)
 {
 	return 1 + (unsigned)t->i * 2 + t->m->life;
 }
 
-/* What a life puts into the producer table. */
-static unsigned owner_of(const struct bw_setting *s, unsigned life)
-{
-	return mutated(s, SAME_OWNER) ? life - (life + 1) % 2 : life;
-}
-
 static unsigned owner_id(const struct turn *t)
 {
-	return owner_of(t->s, life_id(t));
-}
-
-/* ---- What must hold when a root comes to be --------------------------------------------------- */
-
-static const char *check_append(const struct bw_setting *s, const struct state *st, struct root was,
-				struct root is)
-{
-	unsigned entry = entry_at(is, was.head);
-
-	if (is.entries != (was.entries | entry << (was.head * ENTRY_BITS)))
-		return "I3: an entry changed";
-	if ((entry & 3) != was.head)	/* of one producer, seqs and steps are the same */
-		return "I5: a seq is committed twice, or one is left out";
-	if (is.epoch != was.epoch || owner_of(s, entry_owner(entry)) != was.owner)
-		return "I7: a batch is committed by one who does not hold the producer";
-	if (st->refused[entry_owner(entry)] >> ((entry >> 5) * 4 + (entry & 3)) & 1)
-		return "I6: a batch is committed whose producer was told that it is not";
-	return NULL;
-}
-
-static const char *check_created(const struct bw_setting *s, const struct state *st, unsigned v,
-				 struct root r)
-{
-	struct root was = st->slot[v - 1];
-
-	if (st->slot[v].there)
-		return "I1: a version is created twice";
-	if (!was.there)
-		return "I2: a version is created before the one it follows";
-	if (r.head < was.head || r.first < was.first)
-		return "I2: head or first falls";
-	if (r.head > was.head)
-		return check_append(s, st, was, r);
-	if (r.entries != was.entries)
-		return "I3: an entry changed";
-	return r.epoch < was.epoch ? "I7: an epoch falls" : NULL;
+	return bw_owner_of(t->s, life_id(t));
 }
 
 static void create(struct turn *t, unsigned v, struct root r)
 {
-	const char *what = check_created(t->s, &t->next, v, r);
+	const char *what = bw_root_created(t->s, &t->next, v, r);
 
 	if (what)
 		bw_broken(t->out, what);
@@ -216,13 +98,13 @@ static void create(struct turn *t, unsigned v, struct root r)
 
 static bool absent(const struct bw_setting *s, const struct state *st, unsigned v)
 {
-	return !st->slot[v].there || (mutated(s, FREE_NAME) && v <= st->tomb);
+	return !st->slot[v].there || (bw_commit_mutated(s, FREE_NAME) && v <= st->tomb);
 }
 
 /* Does a put-if-absent of v take place? */
 static bool lands(const struct bw_setting *s, const struct state *st, unsigned v)
 {
-	return absent(s, st, v) || mutated(s, PLAIN_PUT);
+	return absent(s, st, v) || bw_commit_mutated(s, PLAIN_PUT);
 }
 
 /* ---- What a producer is told ------------------------------------------------------------------ */
@@ -230,20 +112,20 @@ static bool lands(const struct bw_setting *s, const struct state *st, unsigned v
 static bool is_committed(const struct state *st, unsigned entry)
 {
 	for (unsigned step = 0; step < st->slot[st->n].head; step++)
-		if (entry_at(st->slot[st->n], step) == entry)
+		if (bw_entry_at(st->slot[st->n], step) == entry)
 			return true;
 	return false;
 }
 
 static void told_committed(struct turn *t)
 {
-	if (!is_committed(&t->next, entry_make(t->m->seq, life_id(t), t->m->edit)))
+	if (!is_committed(&t->next, bw_entry_make(t->m->seq, life_id(t), t->m->edit)))
 		bw_broken(t->out, "I6: a batch is acknowledged that is not committed");
 }
 
 static void told_refused(struct turn *t)
 {
-	if (is_committed(&t->next, entry_make(t->m->seq, life_id(t), t->m->edit)))
+	if (is_committed(&t->next, bw_entry_make(t->m->seq, life_id(t), t->m->edit)))
 		bw_broken(t->out, "I6: a committed batch is said not to be");
 	t->next.refused[life_id(t)] |= (uint8_t)(1u << (t->m->edit * 4 + t->m->seq));
 }
@@ -329,9 +211,9 @@ static void refused_edit(struct turn *t)
 
 static bool holds(struct turn *t, struct root r)
 {
-	if (mutated(t->s, NO_FENCE_CHECK) && t->m->appends)
+	if (bw_commit_mutated(t->s, NO_FENCE_CHECK) && t->m->appends)
 		return true;
-	if (mutated(t->s, EPOCH_ONLY))
+	if (bw_commit_mutated(t->s, EPOCH_ONLY))
 		return t->m->epoch && r.epoch == t->m->epoch;
 	return r.owner == owner_id(t) && (!t->m->appends || r.epoch == t->m->epoch);
 }
@@ -362,9 +244,9 @@ static void build_fence(struct turn *t)
 	}
 	base.epoch++;
 	base.owner = owner_id(t);
-	if (mutated(t->s, SEQ_RESTARTS))
+	if (bw_commit_mutated(t->s, SEQ_RESTARTS))
 		base.next = 0;
-	t->m->epoch = mutated(t->s, EPOCH_ONLY) ? base.epoch : 0;
+	t->m->epoch = bw_commit_mutated(t->s, EPOCH_ONLY) ? base.epoch : 0;
 	send_next(t, base);
 }
 
@@ -374,9 +256,9 @@ static void build_append(struct turn *t)
 	struct root base = t->next.slot[t->m->known];
 	bool mine = holds(t, base);
 
-	if (mine && (t->m->seq == base.next || mutated(t->s, SKIP_SEQ))) {
+	if (mine && (t->m->seq == base.next || bw_commit_mutated(t->s, SKIP_SEQ))) {
 		if (base.head < STEPS)
-			send_next(t, with_entry(base, entry_make(t->m->seq, life_id(t), t->m->edit)));
+			send_next(t, bw_root_with(base, bw_entry_make(t->m->seq, life_id(t), t->m->edit)));
 		else
 			end(t, DONE);
 	} else if (!t->m->fresh) {
@@ -406,34 +288,17 @@ static void turn_begin(struct turn *t, const struct state *from)
 	t->m = &t->next.mount[t->i];
 }
 
-static void late_sort(struct state *st)
-{
-	for (int i = 1; i < LATES; i++)
-		for (int k = i; k > 0; k--) {
-			struct root r = st->late[k];
-			uint8_t v = st->late_slot[k];
-			int order = (int)v - st->late_slot[k - 1];
-
-			if ((order ? order : memcmp(&r, &st->late[k - 1], sizeof(r))) <= 0)
-				break;
-			st->late[k] = st->late[k - 1];
-			st->late_slot[k] = st->late_slot[k - 1];
-			st->late[k - 1] = r;
-			st->late_slot[k - 1] = v;
-		}
-}
-
 /* A put of a name that is taken for ever can do nothing any more. */
 static void late_drop(const struct bw_setting *s, struct state *st)
 {
 	for (int i = 0; i < LATES; i++) {
 		if (!st->late_slot[i] || !st->slot[st->late_slot[i]].there ||
-		    mutated(s, FREE_NAME) || mutated(s, PLAIN_PUT))
+		    bw_commit_mutated(s, FREE_NAME) || bw_commit_mutated(s, PLAIN_PUT))
 			continue;
 		memset(&st->late[i], 0, sizeof(st->late[i]));
 		st->late_slot[i] = 0;
 	}
-	late_sort(st);
+	bw_late_sort(st);
 }
 
 static void add(struct turn *t, enum bw_fairness fairness, const char *format, int b, int c)
@@ -448,7 +313,7 @@ static bool late_keep(struct turn *t)
 	struct state *st = &t->next;
 
 	for (int i = 0; i < LATES; i++)
-		if (st->late_slot[i] == t->m->slot && same(st->late[i], t->m->attempt))
+		if (st->late_slot[i] == t->m->slot && bw_roots_same(st->late[i], t->m->attempt))
 			return true;
 	if (st->lates >= t->s->bounds[LATES_N])
 		return false;
@@ -465,19 +330,19 @@ static bool late_keep(struct turn *t)
 
 static void got_exists(struct turn *t)
 {
-	if (mutated(t->s, EXISTS_IS_LOST))
+	if (bw_commit_mutated(t->s, EXISTS_IS_LOST))
 		lost(t);
-	else if (mutated(t->s, EXISTS_IS_COMMITTED))
+	else if (bw_commit_mutated(t->s, EXISTS_IS_COMMITTED))
 		committed(t);
 	else
-		t->m->phase = READ;
+		t->m->phase = t->s->bounds[STATE_FIRST_N] ? STATE : READ;
 }
 
 static void got_unknown(struct turn *t)
 {
-	if (mutated(t->s, UNKNOWN_IS_LOST))
+	if (bw_commit_mutated(t->s, UNKNOWN_IS_LOST))
 		lost(t);
-	else if (mutated(t->s, UNKNOWN_IS_COMMITTED))
+	else if (bw_commit_mutated(t->s, UNKNOWN_IS_COMMITTED))
 		committed(t);
 	else
 		t->m->maybe = 1;
@@ -531,7 +396,7 @@ static void slot_taken(struct turn *t, const struct state *from)
 static void slot_definite(struct turn *t, const struct state *from)
 {
 	const struct mount was = from->mount[t->i];
-	bool final = !was.maybe || mutated(t->s, DEFINITE_AFTER_DOUBT);
+	bool final = !was.maybe || bw_commit_mutated(t->s, DEFINITE_AFTER_DOUBT);
 
 	if (!final || !was.appends || was.edit || !t->s->bounds[EDITS_N])
 		return;
@@ -548,27 +413,27 @@ static void slot_doubt(struct turn *t, const struct state *from)
 	if (!was.maybe)
 		return;
 	turn_begin(t, from);
-	if (was.appends && !was.edit && mutated(t->s, ABANDON)) {
+	if (was.appends && !was.edit && bw_commit_mutated(t->s, ABANDON)) {
 		refused_edit(t);
 		add(t, BW_FAIR, SENDS(&was, "given up at commit_timeout, the batch is rewritten"),
 		    SENT(&was));
 	}
-	if (was.appends && !was.edit && mutated(t->s, OTHER_BYTES)) {
+	if (was.appends && !was.edit && bw_commit_mutated(t->s, OTHER_BYTES)) {
 		told_refused(t);
 		t->m->edit = 1;
 		build(t);
 		add(t, BW_FAIR, SENDS(&was, "in doubt, and the batch is rewritten"), SENT(&was));
 	}
-	if (was.appends && !was.edit && mutated(t->s, NOT_FOUND_IS_LOST) &&
+	if (was.appends && !was.edit && bw_commit_mutated(t->s, NOT_FOUND_IS_LOST) &&
 	    absent(t->s, from, was.slot)) {
 		refused_edit(t);
 		add(t, BW_FAIR, SENDS(&was, "read back, NOT_FOUND, so it is said to be lost"),
 		    SENT(&was));
 	}
-	if (mutated(t->s, BUILD_AHEAD) && was.slot < VERSIONS && was.attempt.head < STEPS) {
+	if (bw_commit_mutated(t->s, BUILD_AHEAD) && was.slot < VERSIONS && was.attempt.head < STEPS) {
 		t->m->seq = was.attempt.next;
 		t->m->appends = 1;
-		t->m->attempt = with_entry(was.attempt, entry_make(t->m->seq, life_id(t), 0));
+		t->m->attempt = bw_root_with(was.attempt, bw_entry_make(t->m->seq, life_id(t), 0));
 		t->m->slot++;
 		t->m->maybe = 0;
 		add(t, BW_FAIR, SENDS(&was, "in doubt, and the next root is built on it"), SENT(&was));
@@ -590,7 +455,7 @@ static void read_back(struct turn *t, const struct state *from)
 	} else if (was.slot <= from->tomb) {
 		t->m->phase = STATE;
 		format = "mount %c reads slot %d: a tombstone";
-	} else if (same(from->slot[was.slot], was.attempt)) {
+	} else if (bw_roots_same(from->slot[was.slot], was.attempt)) {
 		committed(t);
 		format = "mount %c reads slot %d: its own bytes";
 	} else {
@@ -604,13 +469,18 @@ static void prove(struct turn *t, struct root r)
 {
 	unsigned step = t->m->attempt.head - 1u;
 
-	if (mutated(t->s, SKIP_PROOF)) {
+	if (bw_commit_mutated(t->s, SKIP_PROOF)) {
 		told_refused(t);
 		end(t, FENCED);
-	} else if (step < r.first && !mutated(t->s, TRIMMED_IS_LOST)) {
+	} else if (t->m->slot > t->next.tomb) {		/* only with state-first */
+		if (bw_roots_same(t->next.slot[t->m->slot], t->m->attempt))
+			committed(t);
+		else
+			lost(t);
+	} else if (step < r.first && !bw_commit_mutated(t->s, TRIMMED_IS_LOST)) {
 		end(t, FENCED);		/* EIO, outcome unknown: the producer reads next */
 	} else if (step >= r.first && step < r.head &&
-		   entry_at(r, step) == entry_at(t->m->attempt, step)) {
+		   bw_entry_at(r, step) == bw_entry_at(t->m->attempt, step)) {
 		committed(t);
 	} else {
 		lost(t);
@@ -620,7 +490,7 @@ static void prove(struct turn *t, struct root r)
 static void ask_state(struct turn *t, const struct state *from)
 {
 	turn_begin(t, from);
-	if (!mutated(t->s, STALE_STATE))
+	if (!bw_commit_mutated(t->s, STALE_STATE))
 		t->m->known = from->n;
 	struct root r = from->slot[t->m->known];
 
@@ -694,6 +564,8 @@ static void mount_moves(struct turn *t, const struct state *from)
 		begin(t, from);
 		return;
 	case SLOT:
+		if (from->mount[t->i].maybe && bw_commit_mutated(t->s, NO_RESEND))
+			break;
 		if (lands(t->s, from, from->mount[t->i].slot))
 			slot_free(t, from);
 		else
@@ -736,6 +608,15 @@ static void late_moves(struct turn *t, const struct state *from)
 	}
 }
 
+static void other_commits(struct turn *t, struct root r, const char *format)
+{
+	unsigned v = t->next.n + 1u;
+
+	create(t, v, r);
+	late_drop(t->s, &t->next);
+	bw_move_add(t->out, &t->next, BW_FAULT, format, (int)r.head, (int)v, 0);
+}
+
 static void others(struct turn *t, const struct state *from)
 {
 	int limit = t->s->bounds[TOMBS_N];
@@ -745,20 +626,25 @@ static void others(struct turn *t, const struct state *from)
 		turn_begin(t, from);
 		t->next.tomb++;
 		bw_move_add(t->out, &t->next, BW_FAULT,
-			    mutated(t->s, FREE_NAME) ? "a collector deletes old root %d"
+			    bw_commit_mutated(t->s, FREE_NAME) ? "a collector deletes old root %d"
 						     : "a collector makes old root %d a tombstone",
 			    t->next.tomb, 0, 0);
 	}
-	if (from->trims < t->s->bounds[TRIMS_N] && from->n < VERSIONS) {
+	if (from->n == VERSIONS)
+		return;
+	if (from->trims < t->s->bounds[TRIMS_N]) {
 		struct root r = from->slot[from->n];
 
 		turn_begin(t, from);
 		r.first = r.head;
 		t->next.trims++;
-		create(t, from->n + 1u, r);
-		late_drop(t->s, &t->next);
-		bw_move_add(t->out, &t->next, BW_FAULT, "somebody trims all %d steps in root %d",
-			    (int)r.head, from->n + 1, 0);
+		other_commits(t, r, "somebody trims all %d steps in root %d");
+	}
+	if (from->strangers < t->s->bounds[STRANGERS_N]) {
+		turn_begin(t, from);
+		t->next.strangers++;
+		other_commits(t, from->slot[from->n],
+			      "others commit for another producer, this one keeps %d steps, in root %d");
 	}
 }
 
@@ -783,88 +669,6 @@ static void start(const struct bw_setting *s, void *state)
 	st.n = 1;
 	st.slot[1].there = 1;
 	memcpy(state, &st, sizeof(st));
-}
-
-/* ---- Symmetry: mounts are alike, so which of them did what makes no difference ----------------- */
-
-static struct root rename_root(struct root r, const uint8_t *owner)
-{
-	uint32_t entries = 0;
-
-	if (!r.there)
-		return r;
-	r.owner = owner[r.owner] & 7u;
-	for (unsigned step = 0; step < r.head; step++) {
-		unsigned e = entry_at(r, step);
-
-		e = entry_make(e & 3, owner[entry_owner(e)], e >> 5);
-		entries |= e << (step * ENTRY_BITS);
-	}
-	r.entries = entries & ((1u << 18) - 1);
-	return r;
-}
-
-static void rename_mounts(const struct state *from, const uint8_t *to, struct state *ret)
-{
-	uint8_t owner[8] = {0};
-
-	*ret = *from;
-	if (to[0] == 0 && to[1] == 1)
-		return;
-	for (unsigned i = 0; i < MOUNTS; i++)
-		for (unsigned life = 0; life < 2; life++)
-			owner[1 + i * 2 + life] = (uint8_t)(1u + to[i] * 2u + life);
-	for (unsigned v = 1; v <= VERSIONS; v++)
-		ret->slot[v] = rename_root(from->slot[v], owner);
-	for (unsigned i = 0; i < MOUNTS; i++) {
-		ret->mount[to[i]] = from->mount[i];
-		ret->mount[to[i]].attempt = rename_root(from->mount[i].attempt, owner);
-	}
-	for (unsigned i = 0; i < LATES; i++)
-		ret->late[i] = rename_root(from->late[i], owner);
-	for (unsigned o = 1; o < OWNERS; o++)
-		ret->refused[owner[o]] = from->refused[o];
-	late_sort(ret);
-}
-
-/* A mount's own fields, without what names other mounts. */
-static uint32_t own_fields(const struct mount *m)
-{
-	uint32_t word;
-
-	memcpy(&word, (const uint8_t *)m + sizeof(m->attempt), sizeof(word));
-	return word;
-}
-
-static bool sorts(const struct state *st, const uint8_t *to, int n)
-{
-	for (int i = 0; i < n; i++)
-		for (int k = 0; k < n; k++)
-			if (to[i] < to[k] && own_fields(&st->mount[i]) > own_fields(&st->mount[k]))
-				return false;
-	return true;
-}
-
-/* Of all orders that sort the mounts by their own fields, the one that gives the least bytes. */
-static void canonical(const struct bw_setting *s, void *state)
-{
-	static const uint8_t orders[][MOUNTS] = {{0, 1, 2}, {1, 0, 2}, {0, 2, 1},
-						 {2, 1, 0}, {1, 2, 0}, {2, 0, 1}};
-	static const int orders_n[] = {0, 1, 2, 6};
-	int n = s->bounds[MOUNTS_N];
-	struct state from, best, other;
-	bool any = false;
-
-	memcpy(&from, state, sizeof(from));
-	for (int i = 0; i < orders_n[n]; i++) {
-		if (!sorts(&from, orders[i], n))
-			continue;
-		rename_mounts(&from, orders[i], &other);
-		if (!any || memcmp(&other, &best, sizeof(best)) < 0)
-			best = other;
-		any = true;
-	}
-	memcpy(state, &best, sizeof(best));
 }
 
 /* All invariants are about roots that come to be and what producers are told. */
@@ -897,7 +701,7 @@ const struct bw_model bw_model_commit = {
 	.bounds_n = sizeof(bounds) / sizeof(*bounds),
 	.start = start,
 	.moves = moves,
-	.canonical = canonical,
+	.canonical = bw_commit_canonical,
 	.broken = broken,
 	.settled = settled,
 };
