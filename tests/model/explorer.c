@@ -153,7 +153,7 @@ const struct bw_moves *bw_explorer_moves(struct bw_explorer *e, const void *stat
 
 void bw_explorer_canonical(const struct bw_explorer *e, void *state)
 {
-	if (e->setting.model->canonical)
+	if (e->setting.model->canonical && !e->setting.whole)
 		e->setting.model->canonical(&e->setting, state);
 }
 

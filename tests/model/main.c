@@ -37,6 +37,7 @@ static const struct config {
 	{"reclaim-jobs", &bw_model_reclaim, "writers=0 jobs=2 begun=2 objects=2 versions=7 readers=1",
 	 false},
 	{"reclaim-take", &bw_model_reclaim, "jobs=0 versions=7", false},
+	{"reclaim-state", &bw_model_reclaim, "jobs=0 steps=3 stateless=1", false},
 	{"reclaim-small", &bw_model_reclaim, "versions=4", true},
 };
 #define CONFIGS_N (sizeof(configs) / sizeof(*configs))
@@ -47,6 +48,7 @@ struct options {
 	bool small;
 	bool quiet;
 	bool table;
+	bool whole;
 };
 
 /* Of this process: the machine may be busy with others. */
@@ -79,9 +81,11 @@ int bw_bounds_set(struct bw_setting *s, const char *text)
 }
 
 static int setting_make(const struct bw_model *model, int mutation, const char *bounds,
-			const char *more, struct bw_setting *ret)
+			const struct options *o, struct bw_setting *ret)
 {
-	*ret = (struct bw_setting){.model = model, .mutation = mutation};
+	const char *more = o->set;
+
+	*ret = (struct bw_setting){.model = model, .mutation = mutation, .whole = o->whole};
 	for (size_t i = 0; i < model->bounds_n; i++)
 		ret->bounds[i] = model->bounds[i].value;
 	int err = bw_bounds_set(ret, bounds);
@@ -109,7 +113,7 @@ static int check(const struct config *c, const struct options *o)
 	struct bw_setting s;
 	double began = seconds();
 
-	if (setting_make(c->model, -1, c->bounds, o->set, &s) || bw_explorer_new(&s, o->states, &e))
+	if (setting_make(c->model, -1, c->bounds, o, &s) || bw_explorer_new(&s, o->states, &e))
 		return 1;
 	enum bw_verdict verdict = bw_explore(e);
 
@@ -163,7 +167,7 @@ static int mutate(const struct bw_model *model, size_t i, const struct options *
 	struct bw_explorer *e;
 	struct bw_setting s;
 
-	if (setting_make(model, (int)i, m->bounds, o->set, &s) || bw_explorer_new(&s, o->states, &e))
+	if (setting_make(model, (int)i, m->bounds, o, &s) || bw_explorer_new(&s, o->states, &e))
 		return 1;
 	enum bw_verdict verdict = bw_explore(e);
 	bool seen = verdict == BW_BROKEN && expected(m->breaks, e->broken);
@@ -226,7 +230,8 @@ static const char usage[] =
 	"       model --list\n"
 	"  --set \"NAME=N ...\"  other bounds      --states N  at most (12000000)\n"
 	"  --small             check only what is small   --quiet  no traces of mutations\n"
-	"  --table             mutations as rows of docs/model.md\n";
+	"  --table             mutations as rows of docs/model.md\n"
+	"  --whole             without symmetry: no state stands for another\n";
 
 static int options_read(int argc, char **argv, struct options *ret)
 {
@@ -234,7 +239,7 @@ static int options_read(int argc, char **argv, struct options *ret)
 		{"set", required_argument, NULL, 's'}, {"states", required_argument, NULL, 'n'},
 		{"small", no_argument, NULL, 'm'},     {"quiet", no_argument, NULL, 'q'},
 		{"table", no_argument, NULL, 't'},     {"list", no_argument, NULL, 'l'},
-		{NULL, 0, NULL, 0},
+		{"whole", no_argument, NULL, 'w'},     {NULL, 0, NULL, 0},
 	};
 
 	for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
@@ -244,6 +249,8 @@ static int options_read(int argc, char **argv, struct options *ret)
 			ret->states = (uint32_t)strtoul(optarg, NULL, 10);
 		else if (c == 'm')
 			ret->small = true;
+		else if (c == 'w')
+			ret->whole = true;
 		else if (c == 't')
 			ret->table = true;
 		else if (c == 'q')

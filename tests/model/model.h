@@ -20,7 +20,7 @@
 
 #define BW_STATE_MAX 128
 #define BW_MOVES_MAX 96
-#define BW_BOUNDS_MAX 10
+#define BW_BOUNDS_MAX 12
 
 /* A move that is a fault, or news from outside, is not taken when it is asked whether all settles. */
 enum bw_fairness { BW_FAULT, BW_FAIR };
@@ -58,6 +58,7 @@ struct bw_setting {
 	const struct bw_model *model;
 	int mutation;		/* index into the model's mutations; -1: none */
 	int bounds[BW_BOUNDS_MAX];
+	bool whole;		/* no state stands for another: to check canonical() itself */
 };
 
 struct bw_model {

@@ -10,7 +10,7 @@
  * Time is one number: the newest version whose root is older than grace.  It rises by any amount at any
  * time.  Who opened a root less than grace ago may be using any root from there on.
  *
- * Every batch has a data object and a state object.  Index nodes and `swept` are not modelled: nodes
+ * Every batch has a data object and, unless stateless=1, a state object.  Index nodes and `swept` are not modelled: nodes
  * are named by their content and live exactly as long as their steps.
  */
 #include "tests/model/model.h"
@@ -25,7 +25,7 @@
 #define STEPS 3
 
 enum { WRITERS_N, JOBS_N, COLLECTORS_N, VERSIONS_N, BEGUN_N, STEPS_N, OBJECTS_N, KEEP_N, READERS_N,
-       SLACK_N };
+       SLACK_N, STATELESS_N };
 static const struct bw_bound bounds[] = {
 	{"writers", 2, 2, "mounts that take the producer from each other"},
 	{"jobs", 1, 2, "jobs that register and set markers"},
@@ -37,6 +37,7 @@ static const struct bw_bound bounds[] = {
 	{"keep", 1, 4, "markers a job needs before anything is trimmed"},
 	{"readers", 0, 1, "readers that keep their root, for ever or a while"},
 	{"slack", 1, 1, "a state of a seq below next - slack is not needed by anybody"},
+	{"stateless", 0, 1, "batches may come without a state: the one before stays current"},
 };
 
 enum mutation {
@@ -83,8 +84,9 @@ struct root {
 	uint32_t epoch : 3, owner : 2, head : 2, first : 2, jobs : 2, marks : 8, objects : 9, there : 1;
 };
 
+/* data, state: in the store.  stated: the batch came with a state. */
 struct object {
-	uint8_t data : 1, state : 1, epoch : 3, seq : 2, used : 1;
+	uint16_t data : 1, state : 1, epoch : 3, seq : 2, used : 1, stated : 1;
 };
 
 enum phase { OUT, EARLY, HELD, UPLOADED, FENCED };
@@ -153,6 +155,15 @@ static unsigned step_of(struct root r, unsigned i)
 	return step < r.head ? step : STEPS;
 }
 
+/* The object of the state that r holds, or OBJECTS. */
+static unsigned current_state(const struct state *st, struct root r)
+{
+	for (unsigned step = r.head; step-- > 0;)
+		if (st->object[object_at(r, step)].stated)
+			return object_at(r, step);
+	return OBJECTS;
+}
+
 static unsigned oldest(unsigned marks)
 {
 	return marks ? (unsigned)__builtin_ctz(marks) : STEPS + 1;
@@ -193,13 +204,14 @@ static struct root *commit(struct turn *t, const struct state *from)
 /* ---- Writers ---------------------------------------------------------------------------------- */
 
 /* A new object with its state, in the store unless `later`; 0: none left. */
-static unsigned upload(struct turn *t, unsigned epoch, unsigned seq, bool later)
+static unsigned upload(struct turn *t, unsigned epoch, unsigned seq, bool later, bool stated)
 {
 	for (int i = 0; i < t->s->bounds[OBJECTS_N]; i++) {
 		if (t->next.object[i].used)
 			continue;
-		t->next.object[i] = (struct object){.data = !later, .state = !later, .used = 1,
-						    .epoch = epoch & 7u, .seq = seq & 3u};
+		t->next.object[i] = (struct object){.data = !later, .state = !later && stated,
+						    .stated = stated, .used = 1, .epoch = epoch & 7u,
+						    .seq = seq & 3u};
 		return (unsigned)i + 1;
 	}
 	return 0;
@@ -228,7 +240,7 @@ static void upload_early(struct turn *t, const struct state *from, int w)
 	struct root r = from->root[from->n];
 
 	t->next = *from;
-	unsigned object = upload(t, r.epoch, r.head, false);
+	unsigned object = upload(t, r.epoch, r.head, false, true);
 
 	if (!object || r.head >= (unsigned)t->s->bounds[STEPS_N])
 		return;
@@ -237,7 +249,7 @@ static void upload_early(struct turn *t, const struct state *from, int w)
 	    (int)object - 1, r.head);
 }
 
-static void upload_held(struct turn *t, const struct state *from, int w)
+static void upload_held(struct turn *t, const struct state *from, int w, bool stated)
 {
 	const struct writer was = from->writer[w];
 	bool later = mutated(t->s, ROOT_FIRST);
@@ -245,15 +257,26 @@ static void upload_held(struct turn *t, const struct state *from, int w)
 	if (was.seq >= t->s->bounds[STEPS_N])
 		return;
 	t->next = *from;
-	unsigned object = upload(t, was.epoch, was.seq, later);
+	unsigned object = upload(t, was.epoch, was.seq, later, stated);
 
 	if (!object)
 		return;
 	t->next.writer[w].phase = UPLOADED;
 	t->next.writer[w].object = (uint8_t)object;
-	add(t, BW_FAULT, later ? "writer %c begins to upload object %d for seq %d"
-			       : "writer %c uploads object %d for seq %d",
-	    'A' + w, (int)object - 1, was.seq);
+	const char *format = "writer %c uploads object %d for seq %d";
+
+	if (later)
+		format = "writer %c begins to upload object %d for seq %d";
+	else if (!stated)
+		format = "writer %c uploads object %d for seq %d, without a state";
+	add(t, BW_FAULT, format, 'A' + w, (int)object - 1, was.seq);
+}
+
+static void uploads(struct turn *t, const struct state *from, int w)
+{
+	upload_held(t, from, w, true);
+	if (t->s->bounds[STATELESS_N])
+		upload_held(t, from, w, false);
 }
 
 static bool may_append(const struct turn *t, struct root r, const struct state *from, int w)
@@ -309,11 +332,11 @@ static void writer_moves(struct turn *t, const struct state *from, int w)
 		take(t, from, w);
 		break;
 	case HELD:
-		upload_held(t, from, w);
+		uploads(t, from, w);
 		break;
 	case UPLOADED:
 		append(t, from, w);
-		upload_held(t, from, w);	/* the batch is rewritten before it is committed */
+		uploads(t, from, w);	/* the batch is rewritten before it is committed */
 		break;
 	}
 	crash(t, from, w);
@@ -323,10 +346,13 @@ static void writer_moves(struct turn *t, const struct state *from, int w)
 static void late_uploads(struct turn *t, const struct state *from)
 {
 	for (int i = 0; i < t->s->bounds[OBJECTS_N]; i++) {
-		if (!from->object[i].used || (from->object[i].data && from->object[i].state))
+		struct object o = from->object[i];
+
+		if (!o.used || (o.data && o.state == o.stated))
 			continue;
 		t->next = *from;
-		t->next.object[i].data = t->next.object[i].state = 1;
+		t->next.object[i].data = 1;
+		t->next.object[i].state = o.stated;
 		add(t, BW_FAULT, "a late copy of the upload of object %d arrives", i, 0, 0);
 	}
 }
@@ -481,10 +507,12 @@ static bool data_deletable(const struct bw_setting *s, struct root r, struct roo
 	return o.seq < p.head && !mutated(s, TAKEN_SEQ_KEPT);
 }
 
-static bool state_deletable(const struct bw_setting *s, struct root r, struct root p, struct object o,
-			    unsigned i)
+static bool state_deletable(const struct bw_setting *s, const struct state *st, struct root r,
+			    struct root p, unsigned i)
 {
-	if (r.head && object_at(r, r.head - 1u) == i && !mutated(s, STATE_CURRENT))
+	struct object o = st->object[i];
+
+	if (current_state(st, r) == i && !mutated(s, STATE_CURRENT))
 		return false;
 	if (mutated(s, STATE_NEXT))
 		return true;
@@ -511,7 +539,7 @@ static void collect(struct turn *t, const struct state *from, int c)
 			    from->judge[c], i, 0);
 			t->next = *from;
 		}
-		if (o.state && state_deletable(t->s, r, p, o, (unsigned)i)) {
+		if (o.state && state_deletable(t->s, from, r, p, (unsigned)i)) {
 			t->next.object[i].state = 0;
 			add(t, BW_FAIR, "the collector, judging by root %d, deletes the state object %d",
 			    from->judge[c], i, 0);
@@ -614,8 +642,8 @@ static void start(const struct bw_setting *s, void *state)
 	st.root[1].there = 1;
 	st.root[1].epoch = 1;
 	for (int i = 0; i < s->bounds[BEGUN_N]; i++) {
-		st.object[i] = (struct object){.data = 1, .state = 1, .used = 1, .epoch = 1,
-					       .seq = (unsigned)i & 3u};
+		st.object[i] = (struct object){.data = 1, .state = 1, .used = 1, .stated = 1,
+					       .epoch = 1, .seq = (unsigned)i & 3u};
 		st.root[1].objects |= (unsigned)i << (3 * i);
 		st.root[1].head++;
 	}
@@ -651,10 +679,12 @@ static const char *broken(const struct bw_setting *s, const void *state)
 	for (unsigned step = st.root[st.old].first; step < r.head; step++)
 		if (!st.object[object_at(r, step)].data)
 			return "I9: a step that may be read has lost its object";
-	for (unsigned v = st.old; v <= st.n; v++)
-		if (st.root[v].head &&
-		    !st.object[object_at(st.root[v], st.root[v].head - 1u)].state)
+	for (unsigned v = st.old; v <= st.n; v++) {
+		unsigned i = current_state(&st, st.root[v]);
+
+		if (i < OBJECTS && !st.object[i].state)
 			return "I8: the state in a root has lost its object";
+	}
 	return jobs_broken(s, &st);
 }
 
@@ -673,7 +703,7 @@ static bool settled(const struct bw_setting *s, const void *state)
 			return false;
 	for (unsigned i = 0; i < OBJECTS; i++)
 		if ((st.object[i].data && data_deletable(&unmutated, r, r, st.object[i], i)) ||
-		    (st.object[i].state && state_deletable(&unmutated, r, r, st.object[i], i)))
+		    (st.object[i].state && state_deletable(&unmutated, &st, r, r, i)))
 			return false;
 	return true;
 }
