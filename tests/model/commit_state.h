@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A state of the commit model: the store's roots, the mounts, what the network still holds, and what
- * producers were told.  What must hold when a root comes to be, and which states differ by names only.
+ * A state of the commit model: the store's roots, the mounts, what the network still holds, and
+ * what producers were told.  What must hold when a root comes to be, and which states differ by
+ * names only.
  *
- * A root is a number: the producer's epoch, owner, next, and an entry for each step.  Owners are lives of
- * mounts: 1 + mount * 2 + life, 0 is nobody.  An entry is seq, the life that uploaded it, and
- * whether it was edited since: this stands for its nonce.
+ * A root is a number: the producer's epoch, owner, next, and an entry for each step.  Owners are
+ * lives of mounts: 1 + mount * 2 + life, 0 is nobody.  An entry is seq, the life that uploaded it,
+ * and whether it was edited since: this stands for its nonce.
  */
 #ifndef BW_TESTS_MODEL_COMMIT_STATE_H
 #define BW_TESTS_MODEL_COMMIT_STATE_H
@@ -20,13 +21,38 @@
 #define ENTRY_BITS 6
 
 enum commit_bound {
-	MOUNTS_N, STEPS_N, CRASHES_N, RETAKES_N, LATES_N, TRIMS_N, TOMBS_N, EDITS_N, STRANGERS_N, STATE_FIRST_N,
+	MOUNTS_N,
+	STEPS_N,
+	CRASHES_N,
+	RETAKES_N,
+	LATES_N,
+	TRIMS_N,
+	TOMBS_N,
+	EDITS_N,
+	STRANGERS_N,
+	STATE_FIRST_N,
 };
 
 enum mutation {
-	EXISTS_IS_LOST, EXISTS_IS_COMMITTED, UNKNOWN_IS_LOST, UNKNOWN_IS_COMMITTED, NOT_FOUND_IS_LOST,
-	ABANDON, OTHER_BYTES, DEFINITE_AFTER_DOUBT, BUILD_AHEAD, PLAIN_PUT, FREE_NAME, EPOCH_ONLY,
-	NO_FENCE_CHECK, SAME_OWNER, SKIP_SEQ, SEQ_RESTARTS, STALE_STATE, SKIP_PROOF, TRIMMED_IS_LOST,
+	EXISTS_IS_LOST,
+	EXISTS_IS_COMMITTED,
+	UNKNOWN_IS_LOST,
+	UNKNOWN_IS_COMMITTED,
+	NOT_FOUND_IS_LOST,
+	ABANDON,
+	OTHER_BYTES,
+	DEFINITE_AFTER_DOUBT,
+	BUILD_AHEAD,
+	PLAIN_PUT,
+	FREE_NAME,
+	EPOCH_ONLY,
+	NO_FENCE_CHECK,
+	SAME_OWNER,
+	SKIP_SEQ,
+	SEQ_RESTARTS,
+	STALE_STATE,
+	SKIP_PROOF,
+	TRIMMED_IS_LOST,
 	NO_RESEND,
 };
 struct root {
@@ -45,8 +71,8 @@ enum phase {
 
 struct mount {
 	struct root attempt;
-	uint32_t phase : 3, life : 1, fresh : 1, maybe : 1, edit : 1, appends : 1, staged : 1, seq : 2,
-		epoch : 3, known : 4, slot : 4;
+	uint32_t phase : 3, life : 1, fresh : 1, maybe : 1, edit : 1, appends : 1, staged : 1,
+		seq : 2, epoch : 3, known : 4, slot : 4;
 };
 
 struct state {
@@ -54,9 +80,9 @@ struct state {
 	struct mount mount[MOUNTS];
 	struct root late[LATES];
 	uint8_t late_slot[LATES];	/* 0: none */
-	uint8_t refused[OWNERS];	/* batches their producer was told are not committed, a bit each */
+	uint8_t refused[OWNERS]; /* batches their producer was told are not committed, a bit each */
 	uint8_t n;			/* newest version */
-	uint8_t tomb;			/* roots up to it are tombstones; their bytes here are only for us */
+	uint8_t tomb; /* roots up to it are tombstones; their bytes here are only for us */
 	uint8_t crashes, retakes, lates, trims, strangers;	/* used up */
 };
 _Static_assert(sizeof(struct state) <= BW_STATE_MAX, "a state fits");

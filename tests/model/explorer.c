@@ -124,8 +124,8 @@ static uint32_t intern(struct bw_explorer *e, const void *state, uint32_t parent
 
 /* ---- Moves ------------------------------------------------------------------------------------ */
 
-void bw_move_add(struct bw_moves *out, const void *next, enum bw_fairness fairness, const char *format,
-		 int a, int b, int c)
+void bw_move_add(struct bw_moves *out, const void *next, enum bw_fairness fairness,
+		 const char *format, int a, int b, int c)
 {
 	struct bw_move *m = &out->moves[out->n];
 
@@ -226,8 +226,8 @@ static bool leads_to(struct bw_explorer *e, uint32_t i, const uint8_t *good)
 }
 
 /*
- * Exact, without keeping an edge: a state is good when it is settled or a fair move leads to a good one.
- * Moves mostly lead to states found later, so going backwards a few rounds are enough.
+ * Exact, without keeping an edge: a state is good when it is settled or a fair move leads to a good
+ * one. Moves mostly lead to states found later, so going backwards a few rounds are enough.
  */
 static enum bw_verdict explore_liveness(struct bw_explorer *e)
 {
@@ -248,8 +248,9 @@ static enum bw_verdict explore_liveness(struct bw_explorer *e)
 	}
 	for (uint32_t i = 0; i < e->n && verdict == BW_HOLDS; i++)
 		if (!good[i])
-			verdict = broken(e, "I13: from here nothing without a fault settles everything",
-					 i, BW_NO_STATE);
+			verdict = broken(
+				e, "I13: from here nothing without a fault settles everything", i,
+				BW_NO_STATE);
 	free(good);
 	return verdict;
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Visits every state that a model can reach, breadth first, so the first break found has the shortest
- * trace.
+ * Visits every state that a model can reach, breadth first, so the first break found has the
+ * shortest trace.
  *
  * States are kept whole (no hash stands for a state: nothing is missed), one after the other in one
- * arena, found by a table of hashes and indices; of a trace only the parent's index is kept, the moves are
- * made again when it is printed.  Then every state is asked whether moves without faults lead from it to
- * a settled one, by going backwards over the states until nothing changes.
+ * arena, found by a table of hashes and indices; of a trace only the parent's index is kept, the
+ * moves are made again when it is printed.  Then every state is asked whether moves without faults
+ * lead from it to a settled one, by going backwards over the states until nothing changes.
  *
  * Threading: none.
  */

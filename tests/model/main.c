@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The command: checks configurations of the models, and sees each removed rule break an invariant. */
+/* The command: checks configurations of the models, and sees each removed rule break an invariant.
+ */
 #include "tests/model/explorer.h"
 #include "tests/model/trace.h"
 
@@ -24,8 +25,8 @@ static const struct config {
 	bool small;		/* also under a sanitizer */
 } configs[] = {
 	{"commit", &bw_model_commit, "", false},
-	{"commit-three", &bw_model_commit, "mounts=3 steps=1 crashes=1 retakes=0 lates=2 edits=0 tombs=3",
-	 false},
+	{"commit-three", &bw_model_commit,
+	 "mounts=3 steps=1 crashes=1 retakes=0 lates=2 edits=0 tombs=3", false},
 	{"commit-trim", &bw_model_commit, "crashes=0 retakes=0 trims=1", false},
 	{"commit-others", &bw_model_commit, "steps=1 retakes=0 lates=1 strangers=1", false},
 	{"commit-state", &bw_model_commit, "retakes=0 lates=1 state-first=1", false},
@@ -34,8 +35,8 @@ static const struct config {
 	{"open-small", &bw_model_open, "versions=5", true},
 	{"reclaim", &bw_model_reclaim, "", false},
 	{"reclaim-read", &bw_model_reclaim, "writers=1 readers=1", false},
-	{"reclaim-jobs", &bw_model_reclaim, "writers=0 jobs=2 begun=2 objects=2 versions=7 readers=1",
-	 false},
+	{"reclaim-jobs", &bw_model_reclaim,
+	 "writers=0 jobs=2 begun=2 objects=2 versions=7 readers=1", false},
 	{"reclaim-take", &bw_model_reclaim, "jobs=0 versions=7", false},
 	{"reclaim-state", &bw_model_reclaim, "jobs=0 steps=3 stateless=1", false},
 	{"reclaim-small", &bw_model_reclaim, "versions=4", true},
@@ -66,8 +67,9 @@ int bw_bounds_set(struct bw_setting *s, const char *text)
 		size_t name = strcspn(text, "="), i = 0;
 		char *rest;
 
-		while (i < s->model->bounds_n && (strlen(s->model->bounds[i].name) != name ||
-						  memcmp(s->model->bounds[i].name, text, name) != 0))
+		while (i < s->model->bounds_n &&
+		       (strlen(s->model->bounds[i].name) != name ||
+			memcmp(s->model->bounds[i].name, text, name) != 0))
 			i++;
 		if (i == s->model->bounds_n || text[name] != '=')
 			return -EINVAL;
@@ -93,8 +95,8 @@ static int setting_make(const struct bw_model *model, int mutation, const char *
 	if (!err)
 		err = bw_bounds_set(ret, more);
 	if (err)
-		fprintf(stderr, "model: %s: no such bound, or not such a value: \"%s %s\"\n", model->name,
-			bounds ? bounds : "", more ? more : "");
+		fprintf(stderr, "model: %s: no such bound, or not such a value: \"%s %s\"\n",
+			model->name, bounds ? bounds : "", more ? more : "");
 	return err;
 }
 
@@ -117,9 +119,10 @@ static int check(const struct config *c, const struct options *o)
 		return 1;
 	enum bw_verdict verdict = bw_explore(e);
 
-	printf("%-14s %s: %" PRIu32 " states, %" PRIu64 " moves, depth %u, %.1f s of CPU, %zu MB;", c->name,
-	       said[verdict], e->n, e->moves, e->depth, seconds() - began,
-	       ((size_t)e->n * (e->size + sizeof(*e->parents)) + e->table_n * sizeof(*e->table)) >> 20);
+	printf("%-14s %s: %" PRIu32 " states, %" PRIu64 " moves, depth %u, %.1f s of CPU, %zu MB;",
+	       c->name, said[verdict], e->n, e->moves, e->depth, seconds() - began,
+	       ((size_t)e->n * (e->size + sizeof(*e->parents)) + e->table_n * sizeof(*e->table)) >>
+		       20);
 	print_bounds(&s);
 	putchar('\n');
 	if (verdict == BW_BROKEN)
@@ -176,8 +179,9 @@ static int mutate(const struct bw_model *model, size_t i, const struct options *
 		printf("| %s | `%s` | %s | %u | %" PRIu32 " |\n", m->rule, m->name, e->broken,
 		       bw_trace(e, NULL), e->n);
 	else if (verdict == BW_BROKEN)
-		printf("%s %s (%s): %s | %u moves | %" PRIu32 " states | %s\n", model->name, m->name,
-		       m->rule, e->broken, bw_trace(e, NULL), e->n, seen ? "seen" : "NOT EXPECTED");
+		printf("%s %s (%s): %s | %u moves | %" PRIu32 " states | %s\n", model->name,
+		       m->name, m->rule, e->broken, bw_trace(e, NULL), e->n,
+		       seen ? "seen" : "NOT EXPECTED");
 	else
 		printf("%s %s (%s): NOTHING BREAKS in %" PRIu32 " states%s\n", model->name, m->name,
 		       m->rule, e->n, verdict == BW_TOO_MANY ? ", not finished" : "");
@@ -226,7 +230,8 @@ static void list(void)
 
 static const char usage[] =
 	"usage: model check [CONFIGURATION...]   every state keeps every invariant, and settles\n"
-	"       model mutations [MUTATION...]    each removed rule breaks an invariant, with its trace\n"
+	"       model mutations [MUTATION...]    each removed rule breaks an invariant, with its "
+	"trace\n"
 	"       model --list\n"
 	"  --set \"NAME=N ...\"  other bounds      --states N  at most (12000000)\n"
 	"  --small             check only what is small   --quiet  no traces of mutations\n"

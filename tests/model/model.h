@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a model of the protocol is to the explorer: a start state, the moves from a state, and what must
- * hold.
+ * What a model of the protocol is to the explorer: a start state, the moves from a state, and what
+ * must hold.
  *
- * A state is a fixed number of bytes without padding that matters (zeroed first), so equal states are
- * equal bytes.  A move is one request that the store executes together with what its sender makes of
- * the answer, or one fault.  That a client stops anywhere, for ever or for a day, needs no move of its
- * own: nothing forces it to move.  What must hold is said in two places: bw_broken() while a move is
- * made, for what only the move shows, and the model's broken() for what a state shows.
+ * A state is a fixed number of bytes without padding that matters (zeroed first), so equal states
+ * are equal bytes.  A move is one request that the store executes together with what its sender
+ * makes of the answer, or one fault.  That a client stops anywhere, for ever or for a day, needs no
+ * move of its own: nothing forces it to move.  What must hold is said in two places: bw_broken()
+ * while a move is made, for what only the move shows, and the model's broken() for what a state
+ * shows.
  *
  * Threading: none.
  */
@@ -22,7 +23,8 @@
 #define BW_MOVES_MAX 96
 #define BW_BOUNDS_MAX 12
 
-/* A move that is a fault, or news from outside, is not taken when it is asked whether all settles. */
+/* A move that is a fault, or news from outside, is not taken when it is asked whether all settles.
+ */
 enum bw_fairness { BW_FAULT, BW_FAIR };
 
 struct bw_move {
@@ -45,7 +47,7 @@ struct bw_mutation {
 	const char *name;
 	const char *rule;	/* as docs/protocol.md has it */
 	const char *breaks;	/* invariants that may be seen broken first: "I6", "I3 I9" */
-	const char *bounds;	/* "name=value ...": needed besides the configuration's own, or NULL */
+	const char *bounds; /* "name=value ...": needed besides the configuration's own, or NULL */
 };
 
 struct bw_bound {
@@ -81,8 +83,8 @@ struct bw_model {
 #define bw_broken(out, text) ((out)->broken = (out)->broken ? (out)->broken : (text))
 
 /* Adds a move to next; takes over what bw_broken() said since the one before. */
-void bw_move_add(struct bw_moves *out, const void *next, enum bw_fairness fairness, const char *format,
-		 int a, int b, int c);
+void bw_move_add(struct bw_moves *out, const void *next, enum bw_fairness fairness,
+		 const char *format, int a, int b, int c);
 
 /* "name=value ..."; 0, or -EINVAL for a name or a value that the model does not have. */
 int bw_bounds_set(struct bw_setting *s, const char *text);

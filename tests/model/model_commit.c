@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The commit: put-if-absent of the next root, every way its answer can be wrong, late or lost, fences with
- * owner ids, tombstones met while away, a trim, and clients that die and come back.
+ * The commit: put-if-absent of the next root, every way its answer can be wrong, late or lost,
+ * fences with owner ids, tombstones met while away, a trim, and clients that die and come back.
  *
- * One producer, that 2 or 3 mounts take from each other.  A mount takes it (fence), reads `resume`, and
- * commits batches until `steps` are committed.  What apply reads of a root is in the state bit by
- * bit; who sent what is in an entry's nonce: owner, and whether the batch was edited since.
+ * One producer, that 2 or 3 mounts take from each other.  A mount takes it (fence), reads `resume`,
+ * and commits batches until `steps` are committed.  What apply reads of a root is in the state bit
+ * by bit; who sent what is in an entry's nonce: owner, and whether the batch was edited since.
  *
- * What the network still holds of puts whose answer was UNKNOWN is a set: each may arrive at any time, any
- * number of times, also after its sender has died.
+ * What the network still holds of puts whose answer was UNKNOWN is a set: each may arrive at any
+ * time, any number of times, also after its sender has died.
  *
- * After EXISTS one can read the newest root first, and the slot only when the owner has changed, or the slot
- * first, and the newest root only when the slot is a tombstone (docs/protocol.md says why it is the
- * slot).  The model does what manifest/txn.c does, and the other way with state-first=1.  A refresh is
- * one move, because model_open.c shows that what a search accepts was the newest while it searched; STATE
- * and PROOF are one move, because PROOF looks into the very root that STATE has read.  THROTTLED is no
- * move: nothing changes by it.
+ * After EXISTS one can read the newest root first, and the slot only when the owner has changed, or
+ * the slot first, and the newest root only when the slot is a tombstone (docs/protocol.md says why
+ * it is the slot).  The model does what manifest/txn.c does, and the other way with state-first=1.
+ * A refresh is one move, because model_open.c shows that what a search accepts was the newest while
+ * it searched; STATE and PROOF are one move, because PROOF looks into the very root that STATE has
+ * read.  THROTTLED is no move: nothing changes by it.
  */
 #include "tests/model/commit_state.h"
 
@@ -37,32 +37,42 @@ static const struct bw_bound bounds[] = {
 
 static const struct bw_mutation mutations[] = {
 	[EXISTS_IS_LOST] = {"exists-is-lost", "EXISTS is no verdict: the slot is read", "I6", NULL},
-	[EXISTS_IS_COMMITTED] = {"exists-is-committed", "EXISTS is no verdict: the slot is read", "I6",
-				 NULL},
+	[EXISTS_IS_COMMITTED] = {"exists-is-committed", "EXISTS is no verdict: the slot is read",
+				 "I6", NULL},
 	[UNKNOWN_IS_LOST] = {"unknown-is-lost", "no rebase while in doubt", "I6", NULL},
-	[UNKNOWN_IS_COMMITTED] = {"unknown-is-committed", "acknowledge on OK or on state only", "I6",
-				  NULL},
-	[NOT_FOUND_IS_LOST] = {"not-found-is-lost", "a slot that is not there proves nothing: the put may "
-			       "still arrive", "I6", NULL},
-	[ABANDON] = {"abandon-slot", "a slot is never abandoned; its batches are frozen", "I6", NULL},
+	[UNKNOWN_IS_COMMITTED] = {"unknown-is-committed", "acknowledge on OK or on state only",
+				  "I6", NULL},
+	[NOT_FOUND_IS_LOST] = {"not-found-is-lost",
+			       "a slot that is not there proves nothing: the put may "
+			       "still arrive",
+			       "I6", NULL},
+	[ABANDON] = {"abandon-slot", "a slot is never abandoned; its batches are frozen", "I6",
+		     NULL},
 	[OTHER_BYTES] = {"other-bytes", "the same bytes to the same name, every time", "I6", NULL},
-	[DEFINITE_AFTER_DOUBT] = {"definite-after-doubt", "a definite error is final only when no earlier "
-				  "send can have been applied", "I6", NULL},
-	[BUILD_AHEAD] = {"build-ahead", "v+1 is never built before v is known to exist", "I2", NULL},
-	[PLAIN_PUT] = {"plain-put", "a root is put if absent (init refuses a store without it)", "I1",
+	[DEFINITE_AFTER_DOUBT] = {"definite-after-doubt",
+				  "a definite error is final only when no earlier "
+				  "send can have been applied",
+				  "I6", NULL},
+	[BUILD_AHEAD] = {"build-ahead", "v+1 is never built before v is known to exist", "I2",
+			 NULL},
+	[PLAIN_PUT] = {"plain-put", "a root is put if absent (init refuses a store without it)",
+		       "I1", NULL},
+	[FREE_NAME] = {"free-name", "an old root becomes a tombstone, its name is never free", "I1",
 		       NULL},
-	[FREE_NAME] = {"free-name", "an old root becomes a tombstone, its name is never free", "I1", NULL},
 	[EPOCH_ONLY] = {"epoch-only", "the owner id is checked, not only the epoch", "I7", NULL},
-	[NO_FENCE_CHECK] = {"no-fence-check", "an append needs the producer's owner and epoch", "I7", NULL},
+	[NO_FENCE_CHECK] = {"no-fence-check", "an append needs the producer's owner and epoch",
+			    "I7", NULL},
 	[SAME_OWNER] = {"same-owner", "the owner id is of one life: a restart fences", "I6",
 			"strangers=1 mounts=1"},
 	[SKIP_SEQ] = {"skip-seq", "an append needs the producer's next seq", "I5", NULL},
 	[SEQ_RESTARTS] = {"seq-restarts", "seqs continue across epochs", "I5", NULL},
 	[STALE_STATE] = {"stale-state", "a root older than the slot proves nothing", "I6", NULL},
-	[SKIP_PROOF] = {"skip-proof", "fenced since: the entry at the assigned step decides", "I6", NULL},
-	[TRIMMED_IS_LOST] = {"trimmed-is-lost", "a reclaimed step proves nothing: outcome unknown", "I6",
-			     "trims=1"},
-	[NO_RESEND] = {"no-resend", "UNKNOWN: wait, and send again", "I13", "steps=1 crashes=0 retakes=0"},
+	[SKIP_PROOF] = {"skip-proof", "fenced since: the entry at the assigned step decides", "I6",
+			NULL},
+	[TRIMMED_IS_LOST] = {"trimmed-is-lost", "a reclaimed step proves nothing: outcome unknown",
+			     "I6", "trims=1"},
+	[NO_RESEND] = {"no-resend", "UNKNOWN: wait, and send again", "I13",
+		       "steps=1 crashes=0 retakes=0"},
 };
 
 /* One turn of one mount: next is what the move being made leads to. */
@@ -258,7 +268,8 @@ static void build_append(struct turn *t)
 
 	if (mine && (t->m->seq == base.next || bw_commit_mutated(t->s, SKIP_SEQ))) {
 		if (base.head < STEPS)
-			send_next(t, bw_root_with(base, bw_entry_make(t->m->seq, life_id(t), t->m->edit)));
+			send_next(t, bw_root_with(base, bw_entry_make(t->m->seq, life_id(t),
+								      t->m->edit)));
 		else
 			end(t, DONE);
 	} else if (!t->m->fresh) {
@@ -430,13 +441,15 @@ static void slot_doubt(struct turn *t, const struct state *from)
 		add(t, BW_FAIR, SENDS(&was, "read back, NOT_FOUND, so it is said to be lost"),
 		    SENT(&was));
 	}
-	if (bw_commit_mutated(t->s, BUILD_AHEAD) && was.slot < VERSIONS && was.attempt.head < STEPS) {
+	if (bw_commit_mutated(t->s, BUILD_AHEAD) && was.slot < VERSIONS &&
+	    was.attempt.head < STEPS) {
 		t->m->seq = was.attempt.next;
 		t->m->appends = 1;
 		t->m->attempt = bw_root_with(was.attempt, bw_entry_make(t->m->seq, life_id(t), 0));
 		t->m->slot++;
 		t->m->maybe = 0;
-		add(t, BW_FAIR, SENDS(&was, "in doubt, and the next root is built on it"), SENT(&was));
+		add(t, BW_FAIR, SENDS(&was, "in doubt, and the next root is built on it"),
+		    SENT(&was));
 	}
 }
 
@@ -464,7 +477,8 @@ static void read_back(struct turn *t, const struct state *from)
 	add(t, BW_FAIR, format, (int)was.slot, 0);
 }
 
-/* The producer is not ours any more: the entry at the step the attempt assigned says whose it is. */
+/* The producer is not ours any more: the entry at the step the attempt assigned says whose it is.
+ */
 static void prove(struct turn *t, struct root r)
 {
 	unsigned step = t->m->attempt.head - 1u;
@@ -521,7 +535,8 @@ static void begin(struct turn *t, const struct state *from)
 	turn_begin(t, from);
 	t->m->known = from->n;
 	build(t);
-	add(t, BW_FAULT, "mount %c starts, opens at root %d and takes the producer", (int)from->n, 0);
+	add(t, BW_FAULT, "mount %c starts, opens at root %d and takes the producer", (int)from->n,
+	    0);
 }
 
 static void crash(struct turn *t, const struct state *from)
@@ -603,8 +618,8 @@ static void late_moves(struct turn *t, const struct state *from)
 		turn_begin(t, from);
 		create(t, v, from->late[i]);
 		late_drop(t->s, &t->next);
-		bw_move_add(t->out, &t->next, BW_FAULT, "a late copy of a put of root %d arrives", (int)v,
-			    0, 0);
+		bw_move_add(t->out, &t->next, BW_FAULT, "a late copy of a put of root %d arrives",
+			    (int)v, 0, 0);
 	}
 }
 
@@ -643,8 +658,9 @@ static void others(struct turn *t, const struct state *from)
 	if (from->strangers < t->s->bounds[STRANGERS_N]) {
 		turn_begin(t, from);
 		t->next.strangers++;
-		other_commits(t, from->slot[from->n],
-			      "others commit for another producer, this one keeps %d steps, in root %d");
+		other_commits(
+			t, from->slot[from->n],
+			"others commit for another producer, this one keeps %d steps, in root %d");
 	}
 }
 

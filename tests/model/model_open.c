@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Finding the newest root: cold open from any hint, warm probes, look-ups that join them, tombstones.
+ * Finding the newest root: cold open from any hint, warm probes, look-ups that join them,
+ * tombstones.
  *
- * A writer adds versions and collectors overwrite superseded ones at any time and in any order; version v
- * commits step v.  One mount opens, follows and looks up.  One is enough: mounts that only read do not
- * act on each other, so what holds for one whatever the others do to the store holds for all.
+ * A writer adds versions and collectors overwrite superseded ones at any time and in any order;
+ * version v commits step v.  One mount opens, follows and looks up.  One is enough: mounts that
+ * only read do not act on each other, so what holds for one whatever the others do to the store
+ * holds for all.
  *
  * A request of a search is one move: it reads the store at one moment between being sent and being
  * answered, and the mount does nothing else with the search meanwhile.  A warm probe is two moves,
@@ -23,28 +25,40 @@ static const struct bw_bound bounds[] = {
 };
 
 enum mutation {
-	NO_NOT_FOUND, OLD_NOT_FOUND, SEARCH_TOMBSTONE, WARM_TOMBSTONE, TOMBSTONE_AT_END, FREE_NAME, JOIN_OLDER,
-	JUMP_OLDER, TOMBSTONE_EARLY, HINT_MUST_BE, NO_GAP_SEARCH,
+	NO_NOT_FOUND,
+	OLD_NOT_FOUND,
+	SEARCH_TOMBSTONE,
+	WARM_TOMBSTONE,
+	TOMBSTONE_AT_END,
+	FREE_NAME,
+	JOIN_OLDER,
+	JUMP_OLDER,
+	TOMBSTONE_EARLY,
+	HINT_MUST_BE,
+	NO_GAP_SEARCH,
 };
 static const struct bw_mutation mutations[] = {
-	[NO_NOT_FOUND] = {"open-no-not-found", "a root is accepted only with a NOT_FOUND at the next name",
-			  "V3", NULL},
-	[OLD_NOT_FOUND] = {"open-old-not-found", "... and that one was sent during this open", "V3", NULL},
-	[SEARCH_TOMBSTONE] = {"search-tombstone", "a tombstone counts as found when searching", "V3 I13",
-			      NULL},
-	[WARM_TOMBSTONE] = {"warm-tombstone", "a tombstone after the head: search, do not say no", "V3",
-			    NULL},
-	[TOMBSTONE_AT_END] = {"tombstone-at-end", "a tombstone at the end of a search: search again", "V3",
-			      NULL},
-	[FREE_NAME] = {"free-name-open", "old roots become tombstones, so existence is monotone", "V3 I13",
-		       NULL},
-	[JOIN_OLDER] = {"join-older-probe", "a look-up is not answered by a probe sent before it", "V3",
+	[NO_NOT_FOUND] = {"open-no-not-found",
+			  "a root is accepted only with a NOT_FOUND at the next name", "V3", NULL},
+	[OLD_NOT_FOUND] = {"open-old-not-found", "... and that one was sent during this open", "V3",
+			   NULL},
+	[SEARCH_TOMBSTONE] = {"search-tombstone", "a tombstone counts as found when searching",
+			      "V3 I13", NULL},
+	[WARM_TOMBSTONE] = {"warm-tombstone", "a tombstone after the head: search, do not say no",
+			    "V3", NULL},
+	[TOMBSTONE_AT_END] = {"tombstone-at-end",
+			      "a tombstone at the end of a search: search again", "V3", NULL},
+	[FREE_NAME] = {"free-name-open", "old roots become tombstones, so existence is monotone",
+		       "V3 I13", NULL},
+	[JOIN_OLDER] = {"join-older-probe", "a look-up is not answered by a probe sent before it",
+			"V3", NULL},
+	[JUMP_OLDER] = {"join-older-search", "... nor by a search that had begun before it", "V3",
 			NULL},
-	[JUMP_OLDER] = {"join-older-search", "... nor by a search that had begun before it", "V3", NULL},
-	[TOMBSTONE_EARLY] = {"tombstone-early", "a root is overwritten only once v+1 was seen", "I2",
-			     NULL},
+	[TOMBSTONE_EARLY] = {"tombstone-early", "a root is overwritten only once v+1 was seen",
+			     "I2", NULL},
 	[HINT_MUST_BE] = {"hint-is-believed", "a hint is only a place to start", "I13", NULL},
-	[NO_GAP_SEARCH] = {"no-halving", "after doubling, the gap to the first NOT_FOUND is searched", "V3",
+	[NO_GAP_SEARCH] = {"no-halving",
+			   "after doubling, the gap to the first NOT_FOUND is searched", "V3",
 			   NULL},
 };
 
@@ -61,12 +75,12 @@ struct state {
 	uint8_t start, low, high, stride;
 	uint8_t low_root;	/* low is a root, not a tombstone */
 	uint8_t jump;		/* the search is of a mount that knows a root already */
-	uint8_t old_none;	/* a name that was NOT_FOUND before this open; of OLD_NOT_FOUND alone */
+	uint8_t old_none; /* a name that was NOT_FOUND before this open; of OLD_NOT_FOUND alone */
 	/* What the mount knows. */
 	uint8_t known, hits;
 	uint8_t probe, probe_v;
 	/* One look-up under way, of the step that version `ask` commits; 0: none. */
-	uint8_t ask, ask_n, ask_late;	/* late: it began after the probe, or the search, under way */
+	uint8_t ask, ask_n, ask_late; /* late: it began after the probe, or the search, under way */
 };
 _Static_assert(sizeof(struct state) <= BW_STATE_MAX, "a state fits");
 
@@ -110,7 +124,8 @@ static void say_none(struct turn *t, bool may_be_older)
 	if (!st->ask || (st->ask_late && !may_be_older))
 		return;
 	if (st->ask <= st->ask_n)
-		bw_broken(t->out, "V3: a look-up says \"not committed\" of a step that was when it began");
+		bw_broken(t->out,
+			  "V3: a look-up says \"not committed\" of a step that was when it began");
 	ask_end(st);
 }
 
@@ -136,7 +151,8 @@ static void ask_moves(struct turn *t, const struct state *from)
 		t->next.ask = (uint8_t)v;
 		t->next.ask_n = from->n;
 		t->next.ask_late = from->phase == SEARCH || from->probe != IDLE;
-		add(t, BW_FAULT, "a look-up of the step of version %d begins, version %d is the newest", v,
+		add(t, BW_FAULT,
+		    "a look-up of the step of version %d begins, version %d is the newest", v,
 		    from->n);
 	}
 }
@@ -260,7 +276,8 @@ static void open_moves(struct turn *t, const struct state *from)
 			t->next.high = from->old_none;
 			t->next.low = 0;
 		}
-		add(t, BW_FAULT, "the mount opens with hint %d, version %d is the newest", hint, from->n);
+		add(t, BW_FAULT, "the mount opens with hint %d, version %d is the newest", hint,
+		    from->n);
 	}
 }
 

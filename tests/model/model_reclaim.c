@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What may be deleted and when: jobs, markers, trim, the deletion root with its grace, uploads before their
- * commit, and collectors that stop anywhere.
+ * What may be deleted and when: jobs, markers, trim, the deletion root with its grace, uploads
+ * before their commit, and collectors that stop anywhere.
  *
- * A commit is one move here: apply on the newest root.  That is what model_commit.c shows of commits:
- * whatever happens to them, they take place once, on a root that they were built on.  What a client has
- * read before and brings along is in the state, so a rule that lets it bring too much is seen to break.
+ * A commit is one move here: apply on the newest root.  That is what model_commit.c shows of
+ * commits: whatever happens to them, they take place once, on a root that they were built on.  What
+ * a client has read before and brings along is in the state, so a rule that lets it bring too much
+ * is seen to break.
  *
- * Time is one number: the newest version whose root is older than grace.  It rises by any amount at any
- * time.  Who opened a root less than grace ago may be using any root from there on.
+ * Time is one number: the newest version whose root is older than grace.  It rises by any amount at
+ * any time.  Who opened a root less than grace ago may be using any root from there on.
  *
- * Every batch has a data object and, unless stateless=1, a state object.  Index nodes and `swept` are not modelled: nodes
- * are named by their content and live exactly as long as their steps.
+ * Every batch has a data object and, unless stateless=1, a state object.  Index nodes and `swept`
+ * are not modelled: nodes are named by their content and live exactly as long as their steps.
  */
 #include "tests/model/model.h"
 
@@ -41,38 +42,57 @@ static const struct bw_bound bounds[] = {
 };
 
 enum mutation {
-	ROOT_FIRST, UPLOAD_FIRST, RETAKE_OLD, DELETE_FIRST, NEWEST_JUDGES, CURRENT_EPOCH, MIXED_ROOTS,
-	SHARED_NAMES, STATE_CURRENT, STATE_NEXT, TRIM_OPERAND, MARKER_PUT, MARKER_DELETE, MARK_BELOW,
-	FEW_MARKERS, READ_THEN_JOB, OWN_ROOT, TAKEN_SEQ_KEPT,
+	ROOT_FIRST,
+	UPLOAD_FIRST,
+	RETAKE_OLD,
+	DELETE_FIRST,
+	NEWEST_JUDGES,
+	CURRENT_EPOCH,
+	MIXED_ROOTS,
+	SHARED_NAMES,
+	STATE_CURRENT,
+	STATE_NEXT,
+	TRIM_OPERAND,
+	MARKER_PUT,
+	MARKER_DELETE,
+	MARK_BELOW,
+	FEW_MARKERS,
+	READ_THEN_JOB,
+	OWN_ROOT,
+	TAKEN_SEQ_KEPT,
 };
 static const struct bw_mutation mutations[] = {
-	[ROOT_FIRST] = {"root-before-data", "data is durable before the root that names it is sent", "I9",
-			NULL},
-	[UPLOAD_FIRST] = {"upload-before-taken", "an upload starts after the producer is held", "I9", NULL},
-	[RETAKE_OLD] = {"retake-no-upload", "a producer taken again uploads again", "I9", NULL},
-	[DELETE_FIRST] = {"delete-before-root", "the new first is committed, then steps are deleted", "I9",
-			  NULL},
-	[NEWEST_JUDGES] = {"newest-root-judges", "deletion is judged by a root older than grace", "I9",
-			   "writers=0"},
-	[CURRENT_EPOCH] = {"delete-current-epoch", "an upload of the producer's epoch and next seq stays",
-			   "I9", NULL},
-	[MIXED_ROOTS] = {"two-roots-judge", "one and the same root judges references, epoch and next", "I9",
-			 NULL},
-	[SHARED_NAMES] = {"shared-names", "an object's name is used once: deletes may be repeated late",
+	[ROOT_FIRST] = {"root-before-data", "data is durable before the root that names it is sent",
+			"I9", NULL},
+	[UPLOAD_FIRST] = {"upload-before-taken", "an upload starts after the producer is held",
 			  "I9", NULL},
-	[STATE_CURRENT] = {"state-current", "a state that is current stays, though its epoch is fenced",
-			   "I8", NULL},
-	[STATE_NEXT] = {"state-unreferenced", "a state of the producer's epoch and next seq stays", "I8",
-			NULL},
-	[TRIM_OPERAND] = {"trim-operand", "trim carries no number: apply computes first", "I9", NULL},
-	[MARKER_PUT] = {"marker-objects", "markers live in the root (a late PUT of a marker object)", "I9",
-			NULL},
+	[RETAKE_OLD] = {"retake-no-upload", "a producer taken again uploads again", "I9", NULL},
+	[DELETE_FIRST] = {"delete-before-root",
+			  "the new first is committed, then steps are deleted", "I9", NULL},
+	[NEWEST_JUDGES] = {"newest-root-judges", "deletion is judged by a root older than grace",
+			   "I9", "writers=0"},
+	[CURRENT_EPOCH] = {"delete-current-epoch",
+			   "an upload of the producer's epoch and next seq stays", "I9", NULL},
+	[MIXED_ROOTS] = {"two-roots-judge",
+			 "one and the same root judges references, epoch and next", "I9", NULL},
+	[SHARED_NAMES] = {"shared-names",
+			  "an object's name is used once: deletes may be repeated late", "I9",
+			  NULL},
+	[STATE_CURRENT] = {"state-current",
+			   "a state that is current stays, though its epoch is fenced", "I8", NULL},
+	[STATE_NEXT] = {"state-unreferenced", "a state of the producer's epoch and next seq stays",
+			"I8", NULL},
+	[TRIM_OPERAND] = {"trim-operand", "trim carries no number: apply computes first", "I9",
+			  NULL},
+	[MARKER_PUT] = {"marker-objects",
+			"markers live in the root (a late PUT of a marker object)", "I9", NULL},
 	[MARKER_DELETE] = {"marker-objects-delete",
 			   "markers live in the root (a repeated DELETE of a marker object)", "I9",
 			   "versions=7 writers=0"},
 	[MARK_BELOW] = {"mark-below-first", "a marker below first is refused", "I9", NULL},
 	[FEW_MARKERS] = {"few-markers", "a job with too few markers holds everything", "I9", NULL},
-	[READ_THEN_JOB] = {"read-then-register", "a job registers first, then reads first", "I9", "jobs=2"},
+	[READ_THEN_JOB] = {"read-then-register", "a job registers first, then reads first", "I9",
+			   "jobs=2"},
 	[OWN_ROOT] = {"missing-by-own-root", "missing data is judged by the newest root", "I9",
 		      "readers=1 writers=0"},
 	[TAKEN_SEQ_KEPT] = {"taken-seq-kept", "an upload whose seq is taken is garbage", "I13",
@@ -81,7 +101,8 @@ static const struct bw_mutation mutations[] = {
 
 /* One producer with dense seqs: its seq is the step, its next is the head. */
 struct root {
-	uint32_t epoch : 3, owner : 2, head : 2, first : 2, jobs : 2, marks : 8, objects : 9, there : 1;
+	uint32_t epoch : 3, owner : 2, head : 2, first : 2, jobs : 2, marks : 8, objects : 9,
+		there : 1;
 };
 
 /* data, state: in the store.  stated: the batch came with a state. */
@@ -209,8 +230,11 @@ static unsigned upload(struct turn *t, unsigned epoch, unsigned seq, bool later,
 	for (int i = 0; i < t->s->bounds[OBJECTS_N]; i++) {
 		if (t->next.object[i].used)
 			continue;
-		t->next.object[i] = (struct object){.data = !later, .state = !later && stated,
-						    .stated = stated, .used = 1, .epoch = epoch & 7u,
+		t->next.object[i] = (struct object){.data = !later,
+						    .state = !later && stated,
+						    .stated = stated,
+						    .used = 1,
+						    .epoch = epoch & 7u,
 						    .seq = seq & 3u};
 		return (unsigned)i + 1;
 	}
@@ -244,9 +268,10 @@ static void upload_early(struct turn *t, const struct state *from, int w)
 
 	if (!object || r.head >= (unsigned)t->s->bounds[STEPS_N])
 		return;
-	t->next.writer[w] = (struct writer){.phase = EARLY, .seq = r.head, .object = (uint8_t)object};
-	add(t, BW_FAULT, "writer %c uploads object %d for seq %d before it holds the producer", 'A' + w,
-	    (int)object - 1, r.head);
+	t->next.writer[w] =
+		(struct writer){.phase = EARLY, .seq = r.head, .object = (uint8_t)object};
+	add(t, BW_FAULT, "writer %c uploads object %d for seq %d before it holds the producer",
+	    'A' + w, (int)object - 1, r.head);
 }
 
 static void upload_held(struct turn *t, const struct state *from, int w, bool stated)
@@ -309,7 +334,8 @@ static void append(struct turn *t, const struct state *from, int w)
 	r->head++;
 	t->next.writer[w] = (struct writer){.phase = HELD, .epoch = was.epoch,
 					    .seq = (uint8_t)(was.seq + 1)};
-	add(t, BW_FAIR, "writer %c commits object %d in root %d", 'A' + w, was.object - 1, t->next.n);
+	add(t, BW_FAIR, "writer %c commits object %d in root %d", 'A' + w, was.object - 1,
+	    t->next.n);
 }
 
 static void crash(struct turn *t, const struct state *from, int w)
@@ -390,7 +416,8 @@ static void believe(struct turn *t, int job, int step, bool there)
 	unsigned bit = mark_bit(job, step);
 
 	if (mutated(t->s, MARKER_DELETE))
-		t->next.believed = (uint8_t)(there ? t->next.believed | bit : t->next.believed & ~bit);
+		t->next.believed =
+			(uint8_t)(there ? t->next.believed | bit : t->next.believed & ~bit);
 }
 
 static void job_marks(struct turn *t, const struct state *from, int job, int step)
@@ -404,8 +431,8 @@ static void job_marks(struct turn *t, const struct state *from, int job, int ste
 			return;
 		t->next = *from;
 		t->next.brought[job] = (uint8_t)(step + 1);
-		add(t, BW_FAULT, "job %d sees first %d and puts a marker object at %d", job, was.first,
-		    step);
+		add(t, BW_FAULT, "job %d sees first %d and puts a marker object at %d", job,
+		    was.first, step);
 		return;
 	}
 	struct root *r = commit(t, from);
@@ -439,8 +466,8 @@ static void late_markers(struct turn *t, const struct state *from, int job)
 		t->next = *from;
 		t->next.root[from->n].marks |= mark_bit(job, from->brought[job] - 1) & 255u;
 		t->next.brought[job] = 0;
-		add(t, BW_FAULT, "the marker object of job %d at %d arrives", job, from->brought[job] - 1,
-		    0);
+		add(t, BW_FAULT, "the marker object of job %d at %d arrives", job,
+		    from->brought[job] - 1, 0);
 	}
 	for (int step = 0; step <= STEPS && mutated(t->s, MARKER_DELETE); step++) {
 		unsigned bit = mark_bit(job, step);
@@ -449,8 +476,8 @@ static void late_markers(struct turn *t, const struct state *from, int job)
 			continue;
 		t->next = *from;
 		t->next.root[from->n].marks &= ~bit & 255u;
-		add(t, BW_FAULT, "a repeated DELETE of the marker object of job %d at %d arrives", job,
-		    step, 0);
+		add(t, BW_FAULT, "a repeated DELETE of the marker object of job %d at %d arrives",
+		    job, step, 0);
 	}
 }
 
@@ -475,11 +502,12 @@ static void trim_moves(struct turn *t, const struct state *from)
 {
 	unsigned first = trim_first(t->s, from->root[from->n]);
 
-	if (mutated(t->s, TRIM_OPERAND) && !from->brought_trim && first > from->root[from->n].first) {
+	if (mutated(t->s, TRIM_OPERAND) && !from->brought_trim &&
+	    first > from->root[from->n].first) {
 		t->next = *from;
 		t->next.brought_trim = (uint8_t)(first + 1);
-		add(t, BW_FAULT, "a trimmer reads root %d and computes first = %d", from->n, (int)first,
-		    0);
+		add(t, BW_FAULT, "a trimmer reads root %d and computes first = %d", from->n,
+		    (int)first, 0);
 	}
 	if (mutated(t->s, TRIM_OPERAND))
 		first = from->brought_trim ? from->brought_trim - 1u : 0;
@@ -495,8 +523,8 @@ static void trim_moves(struct turn *t, const struct state *from)
 /* ---- Collectors ------------------------------------------------------------------------------- */
 
 /* References are those of r; what is not referenced is judged by p, which is the same root. */
-static bool data_deletable(const struct bw_setting *s, struct root r, struct root p, struct object o,
-			   unsigned i)
+static bool data_deletable(const struct bw_setting *s, struct root r, struct root p,
+			   struct object o, unsigned i)
 {
 	unsigned step = step_of(r, i);
 
@@ -541,7 +569,8 @@ static void collect(struct turn *t, const struct state *from, int c)
 		}
 		if (o.state && state_deletable(t->s, from, r, p, (unsigned)i)) {
 			t->next.object[i].state = 0;
-			add(t, BW_FAIR, "the collector, judging by root %d, deletes the state object %d",
+			add(t, BW_FAIR,
+			    "the collector, judging by root %d, deletes the state object %d",
 			    from->judge[c], i, 0);
 		}
 	}
@@ -557,8 +586,9 @@ static void late_deletes(struct turn *t, const struct state *from)
 				continue;
 			t->next = *from;
 			t->next.object[k].data = 0;
-			add(t, BW_FAULT, "the DELETE of object %d is repeated, its name is now object %d",
-			    i, k, 0);
+			add(t, BW_FAULT,
+			    "the DELETE of object %d is repeated, its name is now object %d", i, k,
+			    0);
 		}
 }
 
@@ -570,8 +600,9 @@ static void collector_moves(struct turn *t, const struct state *from)
 		if (from->judge[c] != judge) {
 			t->next = *from;
 			t->next.judge[c] = judge;
-			add(t, BW_FAIR, "a collector starts, judging by root %d, root %d is the newest",
-			    judge, from->n, 0);
+			add(t, BW_FAIR,
+			    "a collector starts, judging by root %d, root %d is the newest", judge,
+			    from->n, 0);
 		}
 		if (from->judge[c])
 			collect(t, from, c);
@@ -594,8 +625,8 @@ static void read_missing(struct turn *t, const struct state *from)
 			continue;
 		t->next = *from;
 		bw_broken(t->out, "I9: a reader calls a reclaimed step damaged");
-		add(t, BW_FAULT, "the reader of root %d reads step %d: NOT_FOUND", from->reader, (int)step,
-		    0);
+		add(t, BW_FAULT, "the reader of root %d reads step %d: NOT_FOUND", from->reader,
+		    (int)step, 0);
 	}
 }
 
@@ -662,7 +693,8 @@ static const char *jobs_broken(const struct bw_setting *s, const struct state *s
 			continue;
 		if (oldest(marks >> (4 * job) & 15) < r.first)
 			return "I9: a job has a live marker below first";
-		if (holds_all(s, marks, job) && !(marks >> (4 * job) & 15) && r.first > st->seen[job])
+		if (holds_all(s, marks, job) && !(marks >> (4 * job) & 15) &&
+		    r.first > st->seen[job])
 			return "I9: a job without markers loses steps it counts on";
 	}
 	return NULL;

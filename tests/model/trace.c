@@ -50,7 +50,8 @@ unsigned bw_trace(struct bw_explorer *e, FILE *out)
 		const struct bw_move *m = find(e, state, e->states + (size_t)path[n] * e->size);
 
 		if (!m)
-			abort();	/* canonical() depends on more than the state: a defect of the model */
+			abort(); /* canonical() depends on more than the state: a defect of the
+				    model */
 		print(out, ++number, m);
 		memcpy(state, m->next, e->size);
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tells how a state that breaks an invariant is reached: the moves are made again from the start, with
- * the mounts keeping their names, though the explorer exchanged them as it liked.
+ * Tells how a state that breaks an invariant is reached: the moves are made again from the start,
+ * with the mounts keeping their names, though the explorer exchanged them as it liked.
  */
 #ifndef BW_TESTS_MODEL_TRACE_H
 #define BW_TESTS_MODEL_TRACE_H
