@@ -31,6 +31,7 @@ enum commit_bound {
 	EDITS_N,
 	STRANGERS_N,
 	STATE_FIRST_N,
+	LIES_N,
 };
 
 enum mutation {
@@ -54,6 +55,12 @@ enum mutation {
 	SKIP_PROOF,
 	TRIMMED_IS_LOST,
 	NO_RESEND,
+	DAMAGED_IS_LOST,
+	ABSENT_IS_LOST,
+	COVERED_IS_LOST,
+	UNCOVERED_IS_COMMITTED,
+	NEXT_OF_ANOTHER,
+	PROOF_BY_SEQ,
 };
 struct root {
 	uint32_t there : 1, epoch : 3, owner : 3, next : 2, head : 2, first : 2, entries : 18;

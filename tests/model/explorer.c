@@ -11,13 +11,22 @@
 
 #define TABLE_FIRST ((size_t)1 << 16)
 
-/* Address space only: pages come with the states. */
+/* Zeroed address space: pages come with what is written, large ones where the system has them. */
 static void *reserve(size_t bytes)
 {
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	return p == MAP_FAILED ? NULL : p;
+	if (p == MAP_FAILED)
+		return NULL;
+	(void)madvise(p, bytes, MADV_HUGEPAGE);
+	return p;
+}
+
+static void release(void *p, size_t bytes)
+{
+	if (p)
+		munmap(p, bytes);
 }
 
 int bw_explorer_new(const struct bw_setting *s, uint32_t limit, struct bw_explorer **ret)
@@ -30,7 +39,7 @@ int bw_explorer_new(const struct bw_setting *s, uint32_t limit, struct bw_explor
 	e->size = s->model->state_size;
 	e->limit = limit;
 	e->table_n = TABLE_FIRST;
-	e->table = calloc(e->table_n, sizeof(*e->table));
+	e->table = reserve(e->table_n * sizeof(*e->table));
 	e->states = reserve((size_t)limit * e->size);
 	e->parents = reserve((size_t)limit * sizeof(*e->parents));
 	if (e->table && e->states && e->parents) {
@@ -45,11 +54,9 @@ void bw_explorer_free(struct bw_explorer *e)
 {
 	if (!e)
 		return;
-	if (e->states)
-		munmap(e->states, (size_t)e->limit * e->size);
-	if (e->parents)
-		munmap(e->parents, (size_t)e->limit * sizeof(*e->parents));
-	free(e->table);
+	release(e->states, (size_t)e->limit * e->size);
+	release(e->parents, (size_t)e->limit * sizeof(*e->parents));
+	release(e->table, e->table_n * sizeof(*e->table));
 	free(e);
 }
 
@@ -79,7 +86,7 @@ static size_t place(const struct bw_explorer *e, const void *state, uint32_t has
 static bool table_grow(struct bw_explorer *e)
 {
 	size_t n = 2 * e->table_n;
-	struct bw_slot *bigger = calloc(n, sizeof(*bigger));
+	struct bw_slot *bigger = reserve(n * sizeof(*bigger));
 
 	if (!bigger)
 		return false;
@@ -92,21 +99,16 @@ static bool table_grow(struct bw_explorer *e)
 			at = (at + 1) & (n - 1);
 		bigger[at] = e->table[i];
 	}
-	free(e->table);
+	release(e->table, e->table_n * sizeof(*e->table));
 	e->table = bigger;
 	e->table_n = n;
 	return true;
 }
 
-static uint32_t find(const struct bw_explorer *e, const void *state)
-{
-	return e->table[place(e, state, hash_of(e, state))].index - 1;
-}
-
 /* The index of a canonical state; *ret_new: it was not there.  BW_NO_STATE: no room. */
-static uint32_t intern(struct bw_explorer *e, const void *state, uint32_t parent, bool *ret_new)
+static uint32_t intern(struct bw_explorer *e, const void *state, uint32_t hash, uint32_t parent,
+		       bool *ret_new)
 {
-	uint32_t hash = hash_of(e, state);
 	size_t at = place(e, state, hash);
 
 	*ret_new = !e->table[at].index;
@@ -165,21 +167,41 @@ static enum bw_verdict broken(struct bw_explorer *e, const char *what, uint32_t 
 	return BW_BROKEN;
 }
 
+/*
+ * Nearly all of the time is spent waiting for memory: table and states are larger than any cache.  So
+ * where the moves from a state lead to is asked for all at once, and looked at afterwards.
+ */
+static void look_ahead(struct bw_explorer *e)
+{
+	struct bw_moves *moves = &e->scratch;
+
+	for (size_t k = 0; k < moves->n; k++) {
+		bw_explorer_canonical(e, moves->moves[k].next);
+		e->hashes[k] = hash_of(e, moves->moves[k].next);
+		__builtin_prefetch(&e->table[e->hashes[k] & (e->table_n - 1)]);
+	}
+	for (size_t k = 0; k < moves->n; k++) {
+		struct bw_slot slot = e->table[e->hashes[k] & (e->table_n - 1)];
+
+		if (slot.index && slot.hash == e->hashes[k])
+			__builtin_prefetch(state_at(e, slot.index - 1));
+	}
+}
+
 static enum bw_verdict visit(struct bw_explorer *e, uint32_t i)
 {
 	const struct bw_model *model = e->setting.model;
 	const struct bw_moves *moves = bw_explorer_moves(e, state_at(e, i));
 
+	look_ahead(e);
 	for (size_t k = 0; k < moves->n; k++) {
-		uint8_t next[BW_STATE_MAX];
+		const uint8_t *next = moves->moves[k].next;
 		bool fresh;
 
 		e->moves++;
 		if (moves->moves[k].broken)
 			return broken(e, moves->moves[k].broken, i, BW_NO_STATE);
-		memcpy(next, moves->moves[k].next, e->size);
-		bw_explorer_canonical(e, next);
-		uint32_t to = intern(e, next, i, &fresh);
+		uint32_t to = intern(e, next, e->hashes[k], i, &fresh);
 
 		if (to == BW_NO_STATE)
 			return BW_TOO_MANY;
@@ -212,14 +234,11 @@ static bool leads_to(struct bw_explorer *e, uint32_t i, const uint8_t *good)
 {
 	const struct bw_moves *moves = bw_explorer_moves(e, state_at(e, i));
 
+	look_ahead(e);
 	for (size_t k = 0; k < moves->n; k++) {
-		uint8_t next[BW_STATE_MAX];
-
 		if (moves->moves[k].fairness != BW_FAIR)
 			continue;
-		memcpy(next, moves->moves[k].next, e->size);
-		bw_explorer_canonical(e, next);
-		if (good[find(e, next)])
+		if (good[e->table[place(e, moves->moves[k].next, e->hashes[k])].index - 1])
 			return true;
 	}
 	return false;
@@ -262,7 +281,7 @@ enum bw_verdict bw_explore(struct bw_explorer *e)
 
 	e->setting.model->start(&e->setting, state);
 	bw_explorer_canonical(e, state);
-	if (intern(e, state, BW_NO_STATE, &fresh) == BW_NO_STATE)
+	if (intern(e, state, hash_of(e, state), BW_NO_STATE, &fresh) == BW_NO_STATE)
 		return BW_TOO_MANY;
 	enum bw_verdict verdict = explore_safety(e);
 

@@ -33,6 +33,7 @@ struct bw_explorer {
 	const char *broken;	/* NULL, or the invariant that does not hold */
 	uint32_t from, to;	/* the move that broke it: from a state, to one or to BW_NO_STATE */
 	struct bw_moves scratch;
+	uint32_t hashes[BW_MOVES_MAX];	/* of the states that scratch leads to */
 };
 #define BW_NO_STATE UINT32_MAX
 

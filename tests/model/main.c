@@ -17,36 +17,48 @@ static const struct bw_model *const models[] = {
 };
 #define MODELS_N (sizeof(models) / sizeof(*models))
 
-/* What a plain check runs: together about a minute and a gigabyte on one core. */
+/* SMALL: also under a sanitizer.  A plain check runs SMALL and USUAL: half a minute and 300 MB on one
+ * core.  LONG: when it is asked for. */
+enum when { SMALL, USUAL, LONG };
+
 static const struct config {
 	const char *name;
 	const struct bw_model *model;
 	const char *bounds;
-	bool small;		/* also under a sanitizer */
+	enum when when;
 } configs[] = {
-	{"commit", &bw_model_commit, "", false},
-	{"commit-three", &bw_model_commit,
-	 "mounts=3 steps=1 crashes=1 retakes=0 lates=2 edits=0 tombs=3", false},
-	{"commit-trim", &bw_model_commit, "crashes=0 retakes=0 trims=1", false},
-	{"commit-others", &bw_model_commit, "steps=1 retakes=0 lates=1 strangers=1", false},
-	{"commit-state", &bw_model_commit, "retakes=0 lates=1 state-first=1", false},
-	{"commit-small", &bw_model_commit, "steps=1 retakes=0 lates=1", true},
-	{"open", &bw_model_open, "", false},
-	{"open-small", &bw_model_open, "versions=5", true},
-	{"reclaim", &bw_model_reclaim, "", false},
-	{"reclaim-read", &bw_model_reclaim, "writers=1 readers=1", false},
+	{"commit", &bw_model_commit, "", USUAL},
+	{"commit-again", &bw_model_commit, "crashes=0 retakes=1", USUAL},
+	{"commit-three", &bw_model_commit, "mounts=3 steps=1 lates=1 edits=0 tombs=2", USUAL},
+	{"commit-trim", &bw_model_commit, "crashes=0 trims=1", USUAL},
+	{"commit-others", &bw_model_commit, "steps=1 crashes=0 strangers=2", USUAL},
+	{"commit-state", &bw_model_commit, "steps=1 state-first=1", USUAL},
+	{"commit-small", &bw_model_commit, "steps=1 lates=1 lies=1", SMALL},
+	{"open", &bw_model_open, "", USUAL},
+	{"open-own", &bw_model_open, "versions=5 own=2", USUAL},
+	{"open-small", &bw_model_open, "versions=5", SMALL},
+	{"reclaim", &bw_model_reclaim, "", USUAL},
+	{"reclaim-read", &bw_model_reclaim, "writers=1 readers=1", USUAL},
 	{"reclaim-jobs", &bw_model_reclaim,
-	 "writers=0 jobs=2 begun=2 objects=2 versions=7 readers=1", false},
-	{"reclaim-take", &bw_model_reclaim, "jobs=0 versions=7", false},
-	{"reclaim-state", &bw_model_reclaim, "jobs=0 steps=3 stateless=1", false},
-	{"reclaim-small", &bw_model_reclaim, "versions=4", true},
+	 "writers=0 jobs=2 begun=2 objects=2 versions=7 readers=1", USUAL},
+	{"reclaim-take", &bw_model_reclaim, "jobs=0 versions=7", USUAL},
+	{"reclaim-state", &bw_model_reclaim, "jobs=0 steps=3 versions=5 stateless=1", USUAL},
+	{"reclaim-small", &bw_model_reclaim, "versions=4", SMALL},
+	{"commit-again-long", &bw_model_commit, "retakes=1", LONG},
+	{"commit-three-long", &bw_model_commit, "mounts=3 steps=1 edits=0 tombs=3", LONG},
+	{"commit-others-long", &bw_model_commit, "steps=1 lates=1 strangers=1", LONG},
+	{"commit-state-long", &bw_model_commit, "lates=1 state-first=1", LONG},
+	{"open-long", &bw_model_open, "versions=8 hits=3", LONG},
+	{"reclaim-state-long", &bw_model_reclaim, "jobs=0 steps=3 stateless=1", LONG},
+	{"reclaim-two-long", &bw_model_reclaim, "collectors=2", LONG},
+	{"reclaim-long", &bw_model_reclaim, "versions=7", LONG},
 };
 #define CONFIGS_N (sizeof(configs) / sizeof(*configs))
 
 struct options {
 	const char *set;
 	uint32_t states;
-	bool small;
+	enum when when;		/* configurations up to it */
 	bool quiet;
 	bool table;
 	bool whole;
@@ -137,7 +149,7 @@ static int check_all(char **names, const struct options *o)
 	int failed = 0;
 
 	for (size_t i = 0; i < CONFIGS_N; i++) {
-		bool wanted = !*names && (!o->small || configs[i].small);
+		bool wanted = !*names && configs[i].when <= o->when;
 
 		for (char **name = names; *name; name++)
 			wanted |= !strcmp(*name, configs[i].name);
@@ -176,7 +188,8 @@ static int mutate(const struct bw_model *model, size_t i, const struct options *
 	bool seen = verdict == BW_BROKEN && expected(m->breaks, e->broken);
 
 	if (o->table && seen)
-		printf("| %s | `%s` | %s | %u | %" PRIu32 " |\n", m->rule, m->name, e->broken,
+		printf("| %s | `%s` | `%s`%s%s | %s | %u | %" PRIu32 " |\n", m->rule, m->name,
+		       model->name, m->bounds ? " " : "", m->bounds ? m->bounds : "", e->broken,
 		       bw_trace(e, NULL), e->n);
 	else if (verdict == BW_BROKEN)
 		printf("%s %s (%s): %s | %u moves | %" PRIu32 " states | %s\n", model->name,
@@ -234,7 +247,8 @@ static const char usage[] =
 	"trace\n"
 	"       model --list\n"
 	"  --set \"NAME=N ...\"  other bounds      --states N  at most (12000000)\n"
-	"  --small             check only what is small   --quiet  no traces of mutations\n"
+	"  --small             check only what is small   --long  check also what takes long\n"
+	"  --quiet             no traces of mutations\n"
 	"  --table             mutations as rows of docs/model.md\n"
 	"  --whole             without symmetry: no state stands for another\n";
 
@@ -244,7 +258,8 @@ static int options_read(int argc, char **argv, struct options *ret)
 		{"set", required_argument, NULL, 's'}, {"states", required_argument, NULL, 'n'},
 		{"small", no_argument, NULL, 'm'},     {"quiet", no_argument, NULL, 'q'},
 		{"table", no_argument, NULL, 't'},     {"list", no_argument, NULL, 'l'},
-		{"whole", no_argument, NULL, 'w'},     {NULL, 0, NULL, 0},
+		{"whole", no_argument, NULL, 'w'},     {"long", no_argument, NULL, 'g'},
+		{NULL, 0, NULL, 0},
 	};
 
 	for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
@@ -253,7 +268,9 @@ static int options_read(int argc, char **argv, struct options *ret)
 		else if (c == 'n')
 			ret->states = (uint32_t)strtoul(optarg, NULL, 10);
 		else if (c == 'm')
-			ret->small = true;
+			ret->when = SMALL;
+		else if (c == 'g')
+			ret->when = LONG;
 		else if (c == 'w')
 			ret->whole = true;
 		else if (c == 't')
@@ -268,7 +285,7 @@ static int options_read(int argc, char **argv, struct options *ret)
 
 int main(int argc, char **argv)
 {
-	struct options o = {.states = 12000000};
+	struct options o = {.states = 12000000, .when = USUAL};
 	int rc = options_read(argc, argv, &o);
 
 	if (rc == 1) {

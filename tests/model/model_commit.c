@@ -26,13 +26,14 @@ static const struct bw_bound bounds[] = {
 	{"mounts", 2, 3, "mounts that take the producer"},
 	{"steps", 2, 3, "batches until the producer is done"},
 	{"crashes", 1, 3, "deaths of a mount; it may come back with a new owner id"},
-	{"retakes", 1, 3, "a fenced mount takes the producer again, its batch still staged"},
+	{"retakes", 0, 3, "a fenced mount takes the producer again, its batch still staged"},
 	{"lates", 2, 3, "puts that were answered UNKNOWN before they were applied"},
 	{"trims", 0, 3, "trims of everything committed, by somebody else"},
 	{"tombs", 7, 7, "roots overwritten by tombstones, in ascending order"},
 	{"edits", 1, 1, "a batch refused by a definite error is rewritten and closed again"},
 	{"strangers", 0, 3, "versions that others commit for other producers"},
 	{"state-first", 0, 1, "after EXISTS the newest root is read first, then the slot"},
+	{"lies", 0, 1, "EXISTS may be the answer of a put that was not applied yet"},
 };
 
 static const struct bw_mutation mutations[] = {
@@ -64,7 +65,8 @@ static const struct bw_mutation mutations[] = {
 			    "I7", NULL},
 	[SAME_OWNER] = {"same-owner", "the owner id is of one life: a restart fences", "I6",
 			"strangers=1 mounts=1"},
-	[SKIP_SEQ] = {"skip-seq", "an append needs the producer's next seq", "I5", NULL},
+	[SKIP_SEQ] = {"skip-seq", "an append needs the producer's next seq", "I5",
+		      "retakes=1"},
 	[SEQ_RESTARTS] = {"seq-restarts", "seqs continue across epochs", "I5", NULL},
 	[STALE_STATE] = {"stale-state", "a root older than the slot proves nothing", "I6", NULL},
 	[SKIP_PROOF] = {"skip-proof", "fenced since: the entry at the assigned step decides", "I6",
@@ -72,7 +74,21 @@ static const struct bw_mutation mutations[] = {
 	[TRIMMED_IS_LOST] = {"trimmed-is-lost", "a reclaimed step proves nothing: outcome unknown",
 			     "I6", "trims=1"},
 	[NO_RESEND] = {"no-resend", "UNKNOWN: wait, and send again", "I13",
-		       "steps=1 crashes=0 retakes=0"},
+		       "steps=1 crashes=0"},
+	[DAMAGED_IS_LOST] = {"damaged-is-lost", "a damaged slot is read again", "I6", NULL},
+	[ABSENT_IS_LOST] = {"absent-is-lost", "a slot that was taken and is not there is put again",
+			    "I6", "lies=1"},
+	[COVERED_IS_LOST] = {"covered-is-lost",
+			     "owner mine, next past the batch: it is committed", "I6",
+			     "strangers=1"},
+	[UNCOVERED_IS_COMMITTED] = {"uncovered-is-committed",
+				    "owner mine, next not past the batch: it is lost", "I6",
+				    "strangers=2"},
+	[NEXT_OF_ANOTHER] = {"next-of-another",
+			     "next proves something only while the owner is mine", "I6", NULL},
+	[PROOF_BY_SEQ] = {"proof-by-seq",
+			  "the entry is mine by its nonce, not only by producer and seq", "I6",
+			  NULL},
 };
 
 /* One turn of one mount: next is what the move being made leads to. */
@@ -388,6 +404,13 @@ static void slot_free(struct turn *t, const struct state *from)
 		return;
 	got_unknown(t);
 	add(t, BW_FAULT, SENDS(&was, "no answer, not applied yet"), SENT(&was));
+
+	if (!t->s->bounds[LIES_N])
+		return;
+	turn_begin(t, from);
+	if (late_keep(t))
+		got_exists(t);
+	add(t, BW_FAULT, SENDS(&was, "EXISTS, though it is not applied yet"), SENT(&was));
 }
 
 static void slot_taken(struct turn *t, const struct state *from)
@@ -461,7 +484,15 @@ static void read_back(struct turn *t, const struct state *from)
 	const char *format = "mount %c reads slot %d: the bytes of another";
 
 	turn_begin(t, from);
-	if (absent(t->s, from, was.slot)) {
+	if (bw_commit_mutated(t->s, DAMAGED_IS_LOST)) {
+		lost(t);
+		add(t, BW_FAULT, "mount %c reads slot %d: damaged", (int)was.slot, 0);
+		turn_begin(t, from);
+	}
+	if (absent(t->s, from, was.slot) && bw_commit_mutated(t->s, ABSENT_IS_LOST)) {
+		lost(t);
+		format = "mount %c reads slot %d: NOT_FOUND";
+	} else if (absent(t->s, from, was.slot)) {
 		t->m->phase = SLOT;
 		t->m->maybe = 1;
 		format = "mount %c reads slot %d: NOT_FOUND";
@@ -494,7 +525,8 @@ static void prove(struct turn *t, struct root r)
 	} else if (step < r.first && !bw_commit_mutated(t->s, TRIMMED_IS_LOST)) {
 		end(t, FENCED);		/* EIO, outcome unknown: the producer reads next */
 	} else if (step >= r.first && step < r.head &&
-		   bw_entry_at(r, step) == bw_entry_at(t->m->attempt, step)) {
+		   (bw_entry_at(r, step) == bw_entry_at(t->m->attempt, step) ||
+		    bw_commit_mutated(t->s, PROOF_BY_SEQ))) {
 		committed(t);
 	} else {
 		lost(t);
@@ -507,12 +539,18 @@ static void ask_state(struct turn *t, const struct state *from)
 	if (!bw_commit_mutated(t->s, STALE_STATE))
 		t->m->known = from->n;
 	struct root r = from->slot[t->m->known];
+	bool mine = holds(t, r) || bw_commit_mutated(t->s, NEXT_OF_ANOTHER);
+	bool covered = r.next > t->m->seq;
 
+	if (bw_commit_mutated(t->s, COVERED_IS_LOST))
+		covered = false;
+	if (bw_commit_mutated(t->s, UNCOVERED_IS_COMMITTED))
+		covered = true;
 	if (!t->m->appends)
 		lost(t);	/* made again; the next BUILD sees what is there already */
-	else if (!holds(t, r))
+	else if (!mine)
 		prove(t, r);
-	else if (r.next > t->m->seq)
+	else if (covered)
 		committed(t);
 	else
 		lost(t);
@@ -526,6 +564,11 @@ static void refresh(struct turn *t, const struct state *from)
 	t->m->fresh = 1;
 	build(t);
 	add(t, BW_FAIR, "mount %c reads the newest root, %d", (int)from->n, 0);
+	if (!from->mount[t->i].appends || from->mount[t->i].edit || !t->s->bounds[EDITS_N])
+		return;
+	turn_begin(t, from);
+	refused_edit(t);
+	add(t, BW_FAULT, "mount %c cannot read the newest root; the batch is rewritten", 0, 0);
 }
 
 /* ---- Mounts that come and go ------------------------------------------------------------------ */
@@ -561,13 +604,13 @@ static void retake(struct turn *t, const struct state *from)
 		return;
 	turn_begin(t, from);
 	t->next.retakes++;
-	t->m->known = from->n;
 	t->m->appends = 0;
 	t->m->epoch = 0;
 	t->m->edit = 1;
 	t->m->staged = 1;
 	build(t);
-	add(t, BW_FAULT, "mount %c takes the producer again at root %d", (int)from->n, 0);
+	add(t, BW_FAULT, "mount %c takes the producer again, knowing root %d", (int)was.known,
+	    0);
 }
 
 static void mount_moves(struct turn *t, const struct state *from)

@@ -16,12 +16,13 @@
 
 #include <string.h>
 
-enum { VERSIONS_N, HITS_N, OPENS_N, LOOKUPS_N };
+enum { VERSIONS_N, HITS_N, OPENS_N, LOOKUPS_N, OWN_N };
 static const struct bw_bound bounds[] = {
 	{"versions", 7, 15, "versions that come to be"},
 	{"hits", 2, 9, "warm hits in a row before the mount searches (4 in manifest/head_probe.c)"},
 	{"opens", 2, 9, "times the mount opens"},
 	{"lookups", 2, 9, "look-ups past the known head"},
+	{"own", 0, 9, "of the versions, commits of this mount, which it knows at once"},
 };
 
 enum mutation {
@@ -36,6 +37,9 @@ enum mutation {
 	TOMBSTONE_EARLY,
 	HINT_MUST_BE,
 	NO_GAP_SEARCH,
+	STALE_STORE,
+	NO_ANSWER,
+	OLDER_ROOT,
 };
 static const struct bw_mutation mutations[] = {
 	[NO_NOT_FOUND] = {"open-no-not-found",
@@ -60,6 +64,11 @@ static const struct bw_mutation mutations[] = {
 	[NO_GAP_SEARCH] = {"no-halving",
 			   "after doubling, the gap to the first NOT_FOUND is searched", "V3",
 			   NULL},
+	[STALE_STORE] = {"stale-store", "what was put is seen by every request sent afterwards",
+			 "V3", NULL},
+	[NO_ANSWER] = {"no-answer-is-none", "a store that does not answer is no \"not committed\"",
+		       "V3", NULL},
+	[OLDER_ROOT] = {"older-root", "an older root changes nothing", "V2", "versions=5 own=2"},
 };
 
 enum phase { OUT, SEARCH, WARM };
@@ -68,7 +77,7 @@ enum probe { IDLE, SENT, GOT_NONE, GOT_ROOT, GOT_TOMB };
 struct state {
 	uint16_t tombs;		/* bit v: version v is a tombstone */
 	uint8_t n;		/* newest version */
-	uint8_t opens, lookups;	/* begun */
+	uint8_t opens, lookups, own;	/* begun, or made */
 	uint8_t phase;
 	uint8_t open_n;		/* newest when this open began */
 	/* A search. */
@@ -133,6 +142,8 @@ static void knows(struct turn *t, unsigned v)
 {
 	struct state *st = &t->next;
 
+	if (v < st->known && !mutated(t->s, OLDER_ROOT))
+		return;
 	if (v < st->known)
 		bw_broken(t->out, "V2: a mount goes back");
 	st->known = (uint8_t)v;
@@ -234,14 +245,12 @@ static void search_step(struct turn *t)
 	}
 }
 
-static void search_move(struct turn *t, const struct state *from)
+static void search_got(struct turn *t, const struct state *from, unsigned v, enum probe got)
 {
-	unsigned v = search_next(from);
 	const char *format = "the search reads version %d: a root";
 
 	t->next = *from;
 	struct state *st = &t->next;
-	enum probe got = get(t, v);
 
 	if (got == GOT_TOMB)
 		format = "the search reads version %d: a tombstone";
@@ -259,6 +268,27 @@ static void search_move(struct turn *t, const struct state *from)
 	}
 	search_step(t);
 	add(t, BW_FAIR, format, (int)v, 0);
+}
+
+static bool stale(const struct turn *t, const struct state *from, unsigned v)
+{
+	return mutated(t->s, STALE_STORE) && v == from->n && v > 1;
+}
+
+static void search_moves(struct turn *t, const struct state *from)
+{
+	unsigned v = search_next(from);
+
+	t->next = *from;
+	search_got(t, from, v, get(t, v));
+	if (stale(t, from, v))
+		search_got(t, from, v, GOT_NONE);
+	if (!from->jump)
+		return;		/* an open that fails is a mount that dies */
+	t->next = *from;
+	search_end(&t->next);
+	t->next.ask_late = 0;	/* the next probe is sent later than it */
+	add(t, BW_FAULT, "version %d is not answered, the search is given up", (int)v, 0);
 }
 
 /* A hint of any age, or a damaged one that names what never was. */
@@ -317,7 +347,7 @@ static void probe_sent(struct turn *t, const struct state *from)
 	add(t, BW_FAIR, "the mount asks for version %d", from->known + 1, 0);
 }
 
-static void probe_executed(struct turn *t, const struct state *from)
+static void probe_got(struct turn *t, const struct state *from, enum probe got)
 {
 	static const char *const formats[] = {
 		[GOT_NONE] = "the store reads version %d: NOT_FOUND",
@@ -326,10 +356,28 @@ static void probe_executed(struct turn *t, const struct state *from)
 	};
 
 	t->next = *from;
-	enum probe got = get(t, from->probe_v);
-
 	t->next.probe = (uint8_t)got;
 	add(t, BW_FAIR, formats[got], from->probe_v, 0);
+}
+
+static void probe_executed(struct turn *t, const struct state *from)
+{
+	t->next = *from;
+	probe_got(t, from, get(t, from->probe_v));
+	if (stale(t, from, from->probe_v))
+		probe_got(t, from, GOT_NONE);
+}
+
+static void probe_failed(struct turn *t, const struct state *from)
+{
+	t->next = *from;
+	t->next.probe = IDLE;
+	t->next.probe_v = 0;
+	t->next.hits = 0;
+	if (mutated(t->s, NO_ANSWER))
+		say_none(t, false);
+	t->next.ask_late = 0;
+	add(t, BW_FAULT, "nothing is heard about version %d", from->probe_v, 0);
 }
 
 static void probe_answered(struct turn *t, const struct state *from)
@@ -372,6 +420,8 @@ static void warm_moves(struct turn *t, const struct state *from)
 		probe_answered(t, from);
 		break;
 	}
+	if (from->probe != IDLE)
+		probe_failed(t, from);
 }
 
 /* ---- The world -------------------------------------------------------------------------------- */
@@ -384,6 +434,12 @@ static void others(struct turn *t, const struct state *from)
 		t->next = *from;
 		t->next.n++;
 		add(t, BW_FAULT, "somebody commits version %d", t->next.n, 0);
+	}
+	if (from->known && from->n < t->s->bounds[VERSIONS_N] && from->own < t->s->bounds[OWN_N]) {
+		t->next = *from;
+		t->next.own++;
+		knows(t, ++t->next.n);
+		add(t, BW_FAULT, "the mount itself commits version %d", t->next.n, 0);
 	}
 	for (int v = 1; v <= last; v++) {
 		if (from->tombs >> v & 1)
@@ -403,7 +459,7 @@ static void moves(const struct bw_setting *s, const void *state, struct bw_moves
 	if (from.phase == OUT)
 		open_moves(&t, &from);
 	else if (from.phase == SEARCH)
-		search_move(&t, &from);
+		search_moves(&t, &from);
 	else
 		warm_moves(&t, &from);
 	if (from.phase != OUT)

@@ -60,6 +60,10 @@ enum mutation {
 	READ_THEN_JOB,
 	OWN_ROOT,
 	TAKEN_SEQ_KEPT,
+	FENCED_KEPT,
+	STATE_KEPT,
+	STALE_THERE,
+	EXISTS_UPLOADED,
 };
 static const struct bw_mutation mutations[] = {
 	[ROOT_FIRST] = {"root-before-data", "data is durable before the root that names it is sent",
@@ -97,6 +101,16 @@ static const struct bw_mutation mutations[] = {
 		      "readers=1 writers=0"},
 	[TAKEN_SEQ_KEPT] = {"taken-seq-kept", "an upload whose seq is taken is garbage", "I13",
 			    "jobs=0 readers=0 versions=4"},
+	[FENCED_KEPT] = {"fenced-kept", "an upload of a fenced epoch is garbage", "I13",
+			 "jobs=0 readers=0 versions=4"},
+	[STATE_KEPT] = {"state-kept", "a state that is not needed any more is garbage", "I13",
+			"jobs=0 readers=0 versions=4"},
+	[STALE_THERE] = {"stale-there",
+			 "\"it is there already\" is only said on a root that was the newest "
+			 "meanwhile",
+			 "I9", "writers=0"},
+	[EXISTS_UPLOADED] = {"exists-is-uploaded", "EXISTS of an upload is looked into", "I9",
+			     NULL},
 };
 
 /* One producer with dense seqs: its seq is the step, its next is the head. */
@@ -277,7 +291,7 @@ static void upload_early(struct turn *t, const struct state *from, int w)
 static void upload_held(struct turn *t, const struct state *from, int w, bool stated)
 {
 	const struct writer was = from->writer[w];
-	bool later = mutated(t->s, ROOT_FIRST);
+	bool exists = mutated(t->s, EXISTS_UPLOADED), later = exists || mutated(t->s, ROOT_FIRST);
 
 	if (was.seq >= t->s->bounds[STEPS_N])
 		return;
@@ -290,7 +304,9 @@ static void upload_held(struct turn *t, const struct state *from, int w, bool st
 	t->next.writer[w].object = (uint8_t)object;
 	const char *format = "writer %c uploads object %d for seq %d";
 
-	if (later)
+	if (exists)
+		format = "writer %c uploads object %d for seq %d: EXISTS, of a try that is not done";
+	else if (later)
 		format = "writer %c begins to upload object %d for seq %d";
 	else if (!stated)
 		format = "writer %c uploads object %d for seq %d, without a state";
@@ -415,7 +431,7 @@ static void believe(struct turn *t, int job, int step, bool there)
 {
 	unsigned bit = mark_bit(job, step);
 
-	if (mutated(t->s, MARKER_DELETE))
+	if (mutated(t->s, MARKER_DELETE) || mutated(t->s, STALE_THERE))
 		t->next.believed =
 			(uint8_t)(there ? t->next.believed | bit : t->next.believed & ~bit);
 }
@@ -459,6 +475,20 @@ static void job_unmarks(struct turn *t, const struct state *from, int job, int s
 	add(t, BW_FAULT, "job %d removes its marker at %d in root %d", job, step, t->next.n);
 }
 
+/* A second mount of the job, which knows an old root alone. */
+static void job_marks_again(struct turn *t, const struct state *from, int job, int step)
+{
+	for (int v = from->n - 1; v > 0; v--) {
+		if (!(from->root[v].marks & mark_bit(job, step)))
+			continue;
+		t->next = *from;
+		believe(t, job, step, true);
+		add(t, BW_FAULT, "job %d sets a marker at %d: it is there already, says root %d",
+		    job, step, v);
+		return;
+	}
+}
+
 /* What arrives late when markers are objects of their own: it changes no version. */
 static void late_markers(struct turn *t, const struct state *from, int job)
 {
@@ -495,6 +525,8 @@ static void job_moves(struct turn *t, const struct state *from, int job)
 			job_unmarks(t, from, job, step);
 		else
 			job_marks(t, from, job, step);
+		if (mutated(t->s, STALE_THERE) && !(marks_of(r, job) >> step & 1))
+			job_marks_again(t, from, job, step);
 	}
 }
 
@@ -530,7 +562,7 @@ static bool data_deletable(const struct bw_setting *s, struct root r, struct roo
 
 	if (step < STEPS)
 		return step < r.first;
-	if (mutated(s, CURRENT_EPOCH) || o.epoch < p.epoch)
+	if (mutated(s, CURRENT_EPOCH) || (o.epoch < p.epoch && !mutated(s, FENCED_KEPT)))
 		return true;
 	return o.seq < p.head && !mutated(s, TAKEN_SEQ_KEPT);
 }
@@ -544,6 +576,8 @@ static bool state_deletable(const struct bw_setting *s, const struct state *st, 
 		return false;
 	if (mutated(s, STATE_NEXT))
 		return true;
+	if (mutated(s, STATE_KEPT))
+		return false;
 	return o.epoch < p.epoch || o.seq + (unsigned)s->bounds[SLACK_N] < p.head;
 }
 
@@ -686,7 +720,8 @@ static void start(const struct bw_setting *s, void *state)
 static const char *jobs_broken(const struct bw_setting *s, const struct state *st)
 {
 	struct root r = st->root[st->n];
-	unsigned marks = mutated(s, MARKER_DELETE) ? st->believed : r.marks;
+	bool believes = mutated(s, MARKER_DELETE) || mutated(s, STALE_THERE);
+	unsigned marks = believes ? st->believed : r.marks;
 
 	for (int job = 0; job < s->bounds[JOBS_N]; job++) {
 		if (!(r.jobs >> job & 1))
