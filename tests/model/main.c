@@ -17,8 +17,10 @@ static const struct bw_model *const models[] = {
 };
 #define MODELS_N (sizeof(models) / sizeof(*models))
 
-/* SMALL: also under a sanitizer.  A plain check runs SMALL and USUAL: half a minute and 300 MB on one
- * core.  LONG: when it is asked for. */
+/*
+ * SMALL: also under a sanitizer.  A plain check runs SMALL and USUAL: half a minute and 300 MB on
+ * one core.  LONG: when it is asked for.
+ */
 enum when { SMALL, USUAL, LONG };
 
 static const struct config {

@@ -39,7 +39,7 @@ static const struct bw_bound bounds[] = {
 static const struct bw_mutation mutations[] = {
 	[EXISTS_IS_LOST] = {"exists-is-lost", "EXISTS is no verdict: the slot is read", "I6", NULL},
 	[EXISTS_IS_COMMITTED] = {"exists-is-committed", "EXISTS is no verdict: the slot is read",
-				 "I6", NULL},
+				 "I6 I13", NULL},
 	[UNKNOWN_IS_LOST] = {"unknown-is-lost", "no rebase while in doubt", "I6", NULL},
 	[UNKNOWN_IS_COMMITTED] = {"unknown-is-committed", "acknowledge on OK or on state only",
 				  "I6", NULL},
@@ -292,6 +292,8 @@ static void build_append(struct turn *t)
 		lost(t);
 	} else {
 		told_refused(t);
+		if (!mine && base.epoch <= t->m->epoch)
+			bw_broken(t->out, "I13: a mount is fenced by nobody");
 		if (mine)
 			resume(t);
 		else

@@ -14,19 +14,10 @@
  * Every batch has a data object and, unless stateless=1, a state object.  Index nodes and `swept`
  * are not modelled: nodes are named by their content and live exactly as long as their steps.
  */
-#include "tests/model/model.h"
+#include "tests/model/reclaim_state.h"
 
 #include <string.h>
 
-#define VERSIONS 9
-#define OBJECTS 7
-#define WRITERS 2
-#define COLLECTORS 2
-#define JOBS 2
-#define STEPS 3
-
-enum { WRITERS_N, JOBS_N, COLLECTORS_N, VERSIONS_N, BEGUN_N, STEPS_N, OBJECTS_N, KEEP_N, READERS_N,
-       SLACK_N, STATELESS_N };
 static const struct bw_bound bounds[] = {
 	{"writers", 2, 2, "mounts that take the producer from each other"},
 	{"jobs", 1, 2, "jobs that register and set markers"},
@@ -41,30 +32,6 @@ static const struct bw_bound bounds[] = {
 	{"stateless", 0, 1, "batches may come without a state: the one before stays current"},
 };
 
-enum mutation {
-	ROOT_FIRST,
-	UPLOAD_FIRST,
-	RETAKE_OLD,
-	DELETE_FIRST,
-	NEWEST_JUDGES,
-	CURRENT_EPOCH,
-	MIXED_ROOTS,
-	SHARED_NAMES,
-	STATE_CURRENT,
-	STATE_NEXT,
-	TRIM_OPERAND,
-	MARKER_PUT,
-	MARKER_DELETE,
-	MARK_BELOW,
-	FEW_MARKERS,
-	READ_THEN_JOB,
-	OWN_ROOT,
-	TAKEN_SEQ_KEPT,
-	FENCED_KEPT,
-	STATE_KEPT,
-	STALE_THERE,
-	EXISTS_UPLOADED,
-};
 static const struct bw_mutation mutations[] = {
 	[ROOT_FIRST] = {"root-before-data", "data is durable before the root that names it is sent",
 			"I9", NULL},
@@ -109,43 +76,11 @@ static const struct bw_mutation mutations[] = {
 			 "\"it is there already\" is only said on a root that was the newest "
 			 "meanwhile",
 			 "I9", "writers=0"},
+	[TRIM_NEWEST] = {"trim-newest", "a trim stops at the oldest marker of each job", "I9",
+			 "writers=0"},
 	[EXISTS_UPLOADED] = {"exists-is-uploaded", "EXISTS of an upload is looked into", "I9",
 			     NULL},
 };
-
-/* One producer with dense seqs: its seq is the step, its next is the head. */
-struct root {
-	uint32_t epoch : 3, owner : 2, head : 2, first : 2, jobs : 2, marks : 8, objects : 9,
-		there : 1;
-};
-
-/* data, state: in the store.  stated: the batch came with a state. */
-struct object {
-	uint16_t data : 1, state : 1, epoch : 3, seq : 2, used : 1, stated : 1;
-};
-
-enum phase { OUT, EARLY, HELD, UPLOADED, FENCED };
-
-struct writer {
-	uint8_t phase, epoch, seq, object;	/* object: index + 1 */
-};
-
-struct state {
-	struct root root[VERSIONS + 1];
-	struct object object[OBJECTS];
-	struct writer writer[WRITERS];
-	uint8_t n;			/* newest version */
-	uint8_t old;			/* newest version that is older than grace */
-	uint8_t reader;			/* the version it uses; 0: none */
-	uint8_t judge[COLLECTORS];	/* the deletion root it has chosen; 0: none */
-	uint8_t seen[JOBS];		/* first, as the job read it when it began to count on it */
-	/* Of mutations alone. */
-	uint8_t brought[JOBS];		/* what a client read, to use it later; + 1 */
-	uint8_t brought_trim;		/* + 1 */
-	uint8_t believed;		/* markers their jobs believe in, like root.marks */
-	uint8_t again;			/* markers, or objects, whose DELETE may be repeated */
-};
-_Static_assert(sizeof(struct state) <= BW_STATE_MAX, "a state fits");
 
 struct turn {
 	const struct bw_setting *s;
@@ -153,77 +88,12 @@ struct turn {
 	struct state next;
 };
 
-static bool mutated(const struct bw_setting *s, enum mutation m)
-{
-	return s->mutation == (int)m;
-}
-
 static void add(struct turn *t, enum bw_fairness fairness, const char *format, int a, int b, int c)
 {
 	bw_move_add(t->out, &t->next, fairness, format, a, b, c);
 }
 
 /* ---- Roots ------------------------------------------------------------------------------------ */
-
-static unsigned object_at(struct root r, unsigned step)
-{
-	return r.objects >> (3 * step) & 7;
-}
-
-static unsigned marks_of(struct root r, int job)
-{
-	return r.marks >> (4 * job) & 15;
-}
-
-static unsigned mark_bit(int job, int step)
-{
-	return 1u << (4 * job + step);
-}
-
-/* The step of object i in r, or STEPS. */
-static unsigned step_of(struct root r, unsigned i)
-{
-	unsigned step = 0;
-
-	while (step < r.head && object_at(r, step) != i)
-		step++;
-	return step < r.head ? step : STEPS;
-}
-
-/* The object of the state that r holds, or OBJECTS. */
-static unsigned current_state(const struct state *st, struct root r)
-{
-	for (unsigned step = r.head; step-- > 0;)
-		if (st->object[object_at(r, step)].stated)
-			return object_at(r, step);
-	return OBJECTS;
-}
-
-static unsigned oldest(unsigned marks)
-{
-	return marks ? (unsigned)__builtin_ctz(marks) : STEPS + 1;
-}
-
-static unsigned trim_first(const struct bw_setting *s, struct root r)
-{
-	unsigned first = r.head;
-
-	if (!r.jobs)
-		return r.first;
-	for (int job = 0; job < s->bounds[JOBS_N]; job++) {
-		unsigned marks = marks_of(r, job);
-
-		if (!(r.jobs >> job & 1))
-			continue;
-		if (__builtin_popcount(marks) < s->bounds[KEEP_N]) {
-			if (mutated(s, FEW_MARKERS))
-				continue;
-			return r.first;
-		}
-		first = oldest(marks) < first ? oldest(marks) : first;
-	}
-	return first > r.first ? first : r.first;
-}
 
 /* The root to change for the next version; NULL when there may be no more. */
 static struct root *commit(struct turn *t, const struct state *from)
@@ -259,7 +129,8 @@ static void take(struct turn *t, const struct state *from, int w)
 {
 	const struct writer was = from->writer[w];
 	struct root *r = commit(t, from);
-	bool keeps = was.phase == EARLY || (was.phase == FENCED && mutated(t->s, RETAKE_OLD));
+	bool keeps = was.phase == EARLY ||
+		     (was.phase == FENCED && bw_reclaim_mutated(t->s, RETAKE_OLD));
 
 	if (!r || r->epoch == 7)
 		return;
@@ -291,7 +162,8 @@ static void upload_early(struct turn *t, const struct state *from, int w)
 static void upload_held(struct turn *t, const struct state *from, int w, bool stated)
 {
 	const struct writer was = from->writer[w];
-	bool exists = mutated(t->s, EXISTS_UPLOADED), later = exists || mutated(t->s, ROOT_FIRST);
+	bool exists = bw_reclaim_mutated(t->s, EXISTS_UPLOADED);
+	bool later = exists || bw_reclaim_mutated(t->s, ROOT_FIRST);
 
 	if (was.seq >= t->s->bounds[STEPS_N])
 		return;
@@ -305,7 +177,7 @@ static void upload_held(struct turn *t, const struct state *from, int w, bool st
 	const char *format = "writer %c uploads object %d for seq %d";
 
 	if (exists)
-		format = "writer %c uploads object %d for seq %d: EXISTS, of a try that is not done";
+		format = "writer %c uploads object %d for seq %d: EXISTS, not done yet";
 	else if (later)
 		format = "writer %c begins to upload object %d for seq %d";
 	else if (!stated)
@@ -323,7 +195,8 @@ static void uploads(struct turn *t, const struct state *from, int w)
 static bool may_append(const struct turn *t, struct root r, const struct state *from, int w)
 {
 	const struct writer was = from->writer[w];
-	bool any_epoch = mutated(t->s, RETAKE_OLD) || mutated(t->s, UPLOAD_FIRST);
+	bool any_epoch = bw_reclaim_mutated(t->s, RETAKE_OLD) ||
+			 bw_reclaim_mutated(t->s, UPLOAD_FIRST);
 
 	return r.owner == (unsigned)(w + 1) && r.epoch == was.epoch && r.head == was.seq &&
 	       (any_epoch || from->object[was.object - 1].epoch == was.epoch);
@@ -336,7 +209,7 @@ static void append(struct turn *t, const struct state *from, int w)
 	if (!may_append(t, from->root[from->n], from, w)) {
 		t->next = *from;
 		t->next.writer[w].phase = FENCED;
-		if (!mutated(t->s, RETAKE_OLD))
+		if (!bw_reclaim_mutated(t->s, RETAKE_OLD))
 			t->next.writer[w] = (struct writer){.phase = FENCED};
 		add(t, BW_FAIR, "writer %c commits object %d, seq %d: it is fenced", 'A' + w,
 		    was.object - 1, was.seq);
@@ -365,7 +238,7 @@ static void writer_moves(struct turn *t, const struct state *from, int w)
 {
 	switch ((enum phase)from->writer[w].phase) {
 	case OUT:
-		if (mutated(t->s, UPLOAD_FIRST))
+		if (bw_reclaim_mutated(t->s, UPLOAD_FIRST))
 			upload_early(t, from, w);
 		take(t, from, w);
 		return;
@@ -401,14 +274,9 @@ static void late_uploads(struct turn *t, const struct state *from)
 
 /* ---- Jobs ------------------------------------------------------------------------------------- */
 
-static bool holds_all(const struct bw_setting *s, unsigned marks, int job)
-{
-	return __builtin_popcount(marks >> (4 * job) & 15) < s->bounds[KEEP_N];
-}
-
 static void job_registers(struct turn *t, const struct state *from, int job)
 {
-	if (mutated(t->s, READ_THEN_JOB) && !from->brought[job]) {
+	if (bw_reclaim_mutated(t->s, READ_THEN_JOB) && !from->brought[job]) {
 		t->next = *from;
 		t->next.brought[job] = (uint8_t)(from->root[from->n].first + 1);
 		add(t, BW_FAULT, "job %d reads first, %d", job, from->root[from->n].first, 0);
@@ -429,9 +297,9 @@ static void job_registers(struct turn *t, const struct state *from, int job)
 
 static void believe(struct turn *t, int job, int step, bool there)
 {
-	unsigned bit = mark_bit(job, step);
+	unsigned bit = bw_mark_bit(job, step);
 
-	if (mutated(t->s, MARKER_DELETE) || mutated(t->s, STALE_THERE))
+	if (bw_reclaim_mutated(t->s, MARKER_DELETE) || bw_reclaim_mutated(t->s, STALE_THERE))
 		t->next.believed =
 			(uint8_t)(there ? t->next.believed | bit : t->next.believed & ~bit);
 }
@@ -440,9 +308,9 @@ static void job_marks(struct turn *t, const struct state *from, int job, int ste
 {
 	struct root was = from->root[from->n];
 
-	if (step < (int)was.first && !mutated(t->s, MARK_BELOW))
+	if (step < (int)was.first && !bw_reclaim_mutated(t->s, MARK_BELOW))
 		return;
-	if (mutated(t->s, MARKER_PUT)) {
+	if (bw_reclaim_mutated(t->s, MARKER_PUT)) {
 		if (from->brought[job])
 			return;
 		t->next = *from;
@@ -455,7 +323,7 @@ static void job_marks(struct turn *t, const struct state *from, int job, int ste
 
 	if (!r)
 		return;
-	r->marks |= mark_bit(job, step) & 255u;
+	r->marks |= bw_mark_bit(job, step) & 255u;
 	believe(t, job, step, true);
 	add(t, BW_FAULT, "job %d sets a marker at %d in root %d", job, step, t->next.n);
 }
@@ -466,11 +334,11 @@ static void job_unmarks(struct turn *t, const struct state *from, int job, int s
 
 	if (!r)
 		return;
-	r->marks &= ~mark_bit(job, step) & 255u;
+	r->marks &= ~bw_mark_bit(job, step) & 255u;
 	believe(t, job, step, false);
-	if (mutated(t->s, MARKER_DELETE))
-		t->next.again |= (uint8_t)mark_bit(job, step);
-	if (holds_all(t->s, r->marks, job))
+	if (bw_reclaim_mutated(t->s, MARKER_DELETE))
+		t->next.again |= (uint8_t)bw_mark_bit(job, step);
+	if (bw_job_holds_all(t->s, r->marks, job))
 		t->next.seen[job] = r->first;
 	add(t, BW_FAULT, "job %d removes its marker at %d in root %d", job, step, t->next.n);
 }
@@ -479,7 +347,7 @@ static void job_unmarks(struct turn *t, const struct state *from, int job, int s
 static void job_marks_again(struct turn *t, const struct state *from, int job, int step)
 {
 	for (int v = from->n - 1; v > 0; v--) {
-		if (!(from->root[v].marks & mark_bit(job, step)))
+		if (!(from->root[v].marks & bw_mark_bit(job, step)))
 			continue;
 		t->next = *from;
 		believe(t, job, step, true);
@@ -492,15 +360,15 @@ static void job_marks_again(struct turn *t, const struct state *from, int job, i
 /* What arrives late when markers are objects of their own: it changes no version. */
 static void late_markers(struct turn *t, const struct state *from, int job)
 {
-	if (mutated(t->s, MARKER_PUT) && from->brought[job]) {
+	if (bw_reclaim_mutated(t->s, MARKER_PUT) && from->brought[job]) {
 		t->next = *from;
-		t->next.root[from->n].marks |= mark_bit(job, from->brought[job] - 1) & 255u;
+		t->next.root[from->n].marks |= bw_mark_bit(job, from->brought[job] - 1) & 255u;
 		t->next.brought[job] = 0;
 		add(t, BW_FAULT, "the marker object of job %d at %d arrives", job,
 		    from->brought[job] - 1, 0);
 	}
-	for (int step = 0; step <= STEPS && mutated(t->s, MARKER_DELETE); step++) {
-		unsigned bit = mark_bit(job, step);
+	for (int step = 0; step <= STEPS && bw_reclaim_mutated(t->s, MARKER_DELETE); step++) {
+		unsigned bit = bw_mark_bit(job, step);
 
 		if (!(from->again & from->root[from->n].marks & bit))
 			continue;
@@ -521,27 +389,27 @@ static void job_moves(struct turn *t, const struct state *from, int job)
 		return;
 	}
 	for (int step = 0; step <= (int)r.head; step++) {
-		if (marks_of(r, job) >> step & 1)
+		if (bw_marks_of(r, job) >> step & 1)
 			job_unmarks(t, from, job, step);
 		else
 			job_marks(t, from, job, step);
-		if (mutated(t->s, STALE_THERE) && !(marks_of(r, job) >> step & 1))
+		if (bw_reclaim_mutated(t->s, STALE_THERE) && !(bw_marks_of(r, job) >> step & 1))
 			job_marks_again(t, from, job, step);
 	}
 }
 
 static void trim_moves(struct turn *t, const struct state *from)
 {
-	unsigned first = trim_first(t->s, from->root[from->n]);
+	unsigned first = bw_first_after_trim(t->s, from->root[from->n]);
 
-	if (mutated(t->s, TRIM_OPERAND) && !from->brought_trim &&
+	if (bw_reclaim_mutated(t->s, TRIM_OPERAND) && !from->brought_trim &&
 	    first > from->root[from->n].first) {
 		t->next = *from;
 		t->next.brought_trim = (uint8_t)(first + 1);
 		add(t, BW_FAULT, "a trimmer reads root %d and computes first = %d", from->n,
 		    (int)first, 0);
 	}
-	if (mutated(t->s, TRIM_OPERAND))
+	if (bw_reclaim_mutated(t->s, TRIM_OPERAND))
 		first = from->brought_trim ? from->brought_trim - 1u : 0;
 	struct root *r = first > from->root[from->n].first ? commit(t, from) : NULL;
 
@@ -554,54 +422,27 @@ static void trim_moves(struct turn *t, const struct state *from)
 
 /* ---- Collectors ------------------------------------------------------------------------------- */
 
-/* References are those of r; what is not referenced is judged by p, which is the same root. */
-static bool data_deletable(const struct bw_setting *s, struct root r, struct root p,
-			   struct object o, unsigned i)
-{
-	unsigned step = step_of(r, i);
-
-	if (step < STEPS)
-		return step < r.first;
-	if (mutated(s, CURRENT_EPOCH) || (o.epoch < p.epoch && !mutated(s, FENCED_KEPT)))
-		return true;
-	return o.seq < p.head && !mutated(s, TAKEN_SEQ_KEPT);
-}
-
-static bool state_deletable(const struct bw_setting *s, const struct state *st, struct root r,
-			    struct root p, unsigned i)
-{
-	struct object o = st->object[i];
-
-	if (current_state(st, r) == i && !mutated(s, STATE_CURRENT))
-		return false;
-	if (mutated(s, STATE_NEXT))
-		return true;
-	if (mutated(s, STATE_KEPT))
-		return false;
-	return o.epoch < p.epoch || o.seq + (unsigned)s->bounds[SLACK_N] < p.head;
-}
-
 static void collect(struct turn *t, const struct state *from, int c)
 {
 	struct root r = from->root[from->judge[c]], p = r;
 
-	if (mutated(t->s, MIXED_ROOTS))
+	if (bw_reclaim_mutated(t->s, MIXED_ROOTS))
 		p = from->root[from->n];
-	if (mutated(t->s, DELETE_FIRST))
-		r.first = trim_first(t->s, from->root[from->n]) & 3u;
+	if (bw_reclaim_mutated(t->s, DELETE_FIRST))
+		r.first = bw_first_after_trim(t->s, from->root[from->n]) & 3u;
 	for (int i = 0; i < t->s->bounds[OBJECTS_N]; i++) {
 		struct object o = from->object[i];
 
 		t->next = *from;
-		if (o.data && data_deletable(t->s, r, p, o, (unsigned)i)) {
+		if (o.data && bw_data_deletable(t->s, r, p, o, (unsigned)i)) {
 			t->next.object[i].data = 0;
-			if (mutated(t->s, SHARED_NAMES))
+			if (bw_reclaim_mutated(t->s, SHARED_NAMES))
 				t->next.again |= (uint8_t)(1u << i);
 			add(t, BW_FAIR, "the collector, judging by root %d, deletes object %d",
 			    from->judge[c], i, 0);
 			t->next = *from;
 		}
-		if (o.state && state_deletable(t->s, from, r, p, (unsigned)i)) {
+		if (o.state && bw_state_deletable(t->s, from, r, p, (unsigned)i)) {
 			t->next.object[i].state = 0;
 			add(t, BW_FAIR,
 			    "the collector, judging by root %d, deletes the state object %d",
@@ -629,7 +470,7 @@ static void late_deletes(struct turn *t, const struct state *from)
 static void collector_moves(struct turn *t, const struct state *from)
 {
 	for (int c = 0; c < t->s->bounds[COLLECTORS_N]; c++) {
-		uint8_t judge = mutated(t->s, NEWEST_JUDGES) ? from->n : from->old;
+		uint8_t judge = bw_reclaim_mutated(t->s, NEWEST_JUDGES) ? from->n : from->old;
 
 		if (from->judge[c] != judge) {
 			t->next = *from;
@@ -641,7 +482,7 @@ static void collector_moves(struct turn *t, const struct state *from)
 		if (from->judge[c])
 			collect(t, from, c);
 	}
-	if (mutated(t->s, SHARED_NAMES))
+	if (bw_reclaim_mutated(t->s, SHARED_NAMES))
 		late_deletes(t, from);
 }
 
@@ -653,9 +494,9 @@ static void read_missing(struct turn *t, const struct state *from)
 	struct root mine = from->root[from->reader], newest = from->root[from->n];
 
 	for (unsigned step = mine.first; step < mine.head; step++) {
-		unsigned judged = mutated(t->s, OWN_ROOT) ? mine.first : newest.first;
+		unsigned judged = bw_reclaim_mutated(t->s, OWN_ROOT) ? mine.first : newest.first;
 
-		if (from->object[object_at(mine, step)].data || step < judged)
+		if (from->object[bw_object_at(mine, step)].data || step < judged)
 			continue;
 		t->next = *from;
 		bw_broken(t->out, "I9: a reader calls a reclaimed step damaged");
@@ -720,15 +561,15 @@ static void start(const struct bw_setting *s, void *state)
 static const char *jobs_broken(const struct bw_setting *s, const struct state *st)
 {
 	struct root r = st->root[st->n];
-	bool believes = mutated(s, MARKER_DELETE) || mutated(s, STALE_THERE);
+	bool believes = bw_reclaim_mutated(s, MARKER_DELETE) || bw_reclaim_mutated(s, STALE_THERE);
 	unsigned marks = believes ? st->believed : r.marks;
 
 	for (int job = 0; job < s->bounds[JOBS_N]; job++) {
 		if (!(r.jobs >> job & 1))
 			continue;
-		if (oldest(marks >> (4 * job) & 15) < r.first)
+		if (marks >> (4 * job) & 15 & ((1u << r.first) - 1))
 			return "I9: a job has a live marker below first";
-		if (holds_all(s, marks, job) && !(marks >> (4 * job) & 15) &&
+		if (bw_job_holds_all(s, marks, job) && !(marks >> (4 * job) & 15) &&
 		    r.first > st->seen[job])
 			return "I9: a job without markers loses steps it counts on";
 	}
@@ -744,10 +585,10 @@ static const char *broken(const struct bw_setting *s, const void *state)
 	struct root r = st.root[st.n];
 
 	for (unsigned step = st.root[st.old].first; step < r.head; step++)
-		if (!st.object[object_at(r, step)].data)
+		if (!st.object[bw_object_at(r, step)].data)
 			return "I9: a step that may be read has lost its object";
 	for (unsigned v = st.old; v <= st.n; v++) {
-		unsigned i = current_state(&st, st.root[v]);
+		unsigned i = bw_current_state(&st, st.root[v]);
 
 		if (i < OBJECTS && !st.object[i].state)
 			return "I8: the state in a root has lost its object";
@@ -769,44 +610,10 @@ static bool settled(const struct bw_setting *s, const void *state)
 		if (st.writer[w].phase == UPLOADED)
 			return false;
 	for (unsigned i = 0; i < OBJECTS; i++)
-		if ((st.object[i].data && data_deletable(&unmutated, r, r, st.object[i], i)) ||
-		    (st.object[i].state && state_deletable(&unmutated, &st, r, r, i)))
+		if ((st.object[i].data && bw_data_deletable(&unmutated, r, r, st.object[i], i)) ||
+		    (st.object[i].state && bw_state_deletable(&unmutated, &st, r, r, i)))
 			return false;
 	return true;
-}
-
-/* ---- Symmetry, and what cannot matter any more ------------------------------------------------- */
-
-static void forget(struct state *st)
-{
-	for (uint8_t v = 1; v < st->old; v++)
-		if (st->judge[0] != v && st->judge[1] != v && st->reader != v)
-			memset(&st->root[v], 0, sizeof(st->root[v]));
-	if (st->judge[1] && st->judge[0] > st->judge[1]) {
-		uint8_t judge = st->judge[0];
-
-		st->judge[0] = st->judge[1];
-		st->judge[1] = judge;
-	}
-}
-
-static void canonical(const struct bw_setting *s, void *state)
-{
-	static const uint8_t other[] = {0, 2, 1, 3};
-	struct state st, swapped;
-
-	memcpy(&st, state, sizeof(st));
-	forget(&st);
-	if (s->bounds[WRITERS_N] == 2) {
-		swapped = st;
-		for (int v = 1; v <= VERSIONS; v++)
-			swapped.root[v].owner = other[st.root[v].owner] & 3u;
-		swapped.writer[0] = st.writer[1];
-		swapped.writer[1] = st.writer[0];
-		if (memcmp(&swapped, &st, sizeof(st)) < 0)
-			st = swapped;
-	}
-	memcpy(state, &st, sizeof(st));
 }
 
 const struct bw_model bw_model_reclaim = {
@@ -818,7 +625,7 @@ const struct bw_model bw_model_reclaim = {
 	.bounds_n = sizeof(bounds) / sizeof(*bounds),
 	.start = start,
 	.moves = moves,
-	.canonical = canonical,
+	.canonical = bw_reclaim_canonical,
 	.broken = broken,
 	.settled = settled,
 };
