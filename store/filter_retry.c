@@ -444,8 +444,10 @@ static void submit(struct bw_store *s, struct bw_op *op)
 		c->next->prev = c;
 	r->children = c;
 	earn_locked(r, 1);
+	/* On our own thread, for it may end others, and their done() never runs inside a submit. */
+	if (r->shares >= COST && bw_line_first(&r->line))
+		bw_alarm_set(&r->alarm, r->q, bw_now());
 	bw_unlock(&r->lock);
-	feed(r);
 	send(c);
 }
 
