@@ -25,6 +25,7 @@ RULES = {
     "no-end": "a listing does not say whether it is the last page",
     "no-delete-many": "deleting many in one request is answered 501",
     "stale": "a new object is not seen by the next read of it",
+    "elsewhere": "it is in the region eu-test-1, and says so to whoever signs for another",
     "denied": "everything is answered 403",
     "read-only": "puts and deletes are answered 403",
     "no-bucket": "everything is answered 404 NoSuchBucket",
@@ -79,6 +80,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return False
         if rule == "denied" or (rule == "read-only" and self.command in ("PUT", "POST", "DELETE")):
             self.error(403, "AccessDenied")
+        elif rule == "elsewhere" and "/eu-test-1/s3/" not in self.headers.get("Authorization", ""):
+            s3.sent_away += 1
+            self.answer(400, b"<Error><Code>AuthorizationHeaderMalformed</Code></Error>", x_amz_bucket_region="eu-test-1")
         elif rule == "no-bucket":
             self.error(404, "NoSuchBucket")
         elif rule == "slow-down" and is_first_get:
@@ -227,6 +231,7 @@ class BrokenS3:
         self.uploads = share.uploads if share else {}
         self.fresh = share.fresh if share else set()
         self.requests = []
+        self.sent_away = 0
         self.over = threading.Event()
         self.server = Server((host, port), Handler)
         self.server.s3 = self

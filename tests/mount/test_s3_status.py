@@ -31,6 +31,20 @@ class Status(bw.TestCase):
     def store(self):
         return json.loads(self.m.status("status.json"))["store"]
 
+    def test_a_bucket_of_another_region(self):
+        """S3: what the store says of its region is followed with the first request, remembered and logged."""
+        self.m.umount()
+        self.s3.rule = "elsewhere"
+        before = len(self.s3.requests)
+        mount = self.mount(Stream, f"region=us-east-1,endpoint={self.s3.endpoint}", env=self.env)
+        for seq in range(3):
+            mount.put("p", seq, [b"%d" % seq])
+            self.assertEqual(mount.get(seq), [b"%d" % seq])
+        self.assertGreater(len(self.s3.requests) - before, 10)
+        self.assertEqual(self.s3.sent_away, 1)
+        self.assertEqual(mount.log().count(" warn store_moved "), 1)
+        self.assertRegex(mount.log(), r" warn store_moved host=127\.0\.0\.1:\d+ region=eu-test-1\n")
+
     def test_down_and_up(self):
         """V6: a store that is down is EIO after io_timeout, and status says so until it answers again."""
         self.m.put("p", 0, [b"first"])

@@ -110,3 +110,85 @@ Test(s3_exchange, a_listing_begins_behind_the_prefix, .fini = end, .timeout = 60
 	bw_store_free(s);
 	bw_script_free(script);
 }
+
+/* ---- The wrong region --------------------------------------------------------------------------- */
+
+#define MALFORMED "<Error><Code>AuthorizationHeaderMalformed</Code></Error>"
+#define OBJECT "/bucket/p/key"
+
+static enum bw_outcome get(struct bw_store *s, struct bw_op *op)
+{
+	bw_op_get_all(op, "key", 100);
+	enum bw_outcome outcome = bw_store_sync(s, op);
+
+	bw_op_done(op);
+	return outcome;
+}
+
+static void with_keys(void)
+{
+	cred_world(home);
+	setenv("AWS_ACCESS_KEY_ID", "K", 1);
+	setenv("AWS_SECRET_ACCESS_KEY", "S", 1);
+	setenv("AWS_REGION", "us-east-1", 1);
+}
+
+/* Each way in which stores name the region of a bucket. */
+static const struct bw_script_rule sent_away[] = {
+	{.status = 400, .headers = "x-amz-bucket-region: eu-test-1\r\n", .body = MALFORMED},
+	{.status = 400, .body = "<Error><Code>AuthorizationHeaderMalformed</Code>"
+				"<Region>eu-test-1</Region></Error>"},
+	{.status = 403, .headers = "x-amz-bucket-region: eu-test-1\r\n", .body = MALFORMED},
+	{.status = 301, .headers = "x-amz-bucket-region: eu-test-1\r\n",
+	 .body = "<Error><Code>PermanentRedirect</Code></Error>"},
+	{.status = 301, .headers = "x-amz-bucket-region: eu-test-1\r\n"},
+};
+
+/* The same request is signed anew, once, and from then on everything for the region that the store has named. */
+Test(s3_exchange, another_region_is_followed_and_remembered, .init = with_keys, .fini = end, .timeout = 60)
+{
+	for (size_t i = 0; i < sizeof(sent_away) / sizeof(sent_away[0]); i++) {
+		struct bw_script_rule rules[] = {
+			sent_away[i],
+			{.method = "GET", .target = OBJECT, .demands = {"/eu-test-1/s3/aws4_request"},
+			 .status = 200, .body = "bytes"},
+		};
+		struct bw_op op;
+
+		rules[0].method = "GET";
+		rules[0].target = OBJECT;
+		rules[0].demands[0] = "/us-east-1/s3/aws4_request";
+		rules[0].times = 1;
+		struct bw_script *script = bw_script_new(rules, 2);
+		struct bw_store *s = store_at(script);
+
+		for (unsigned n = 1; n <= 3; n++) {
+			cr_assert_eq(get(s, &op), BW_OK, "%zu: %s", i, op.detail);
+			cr_assert_eq(bw_script_hits(script, 0), 1);
+			cr_assert_eq(bw_script_hits(script, 1), n);
+		}
+		cr_assert_eq(bw_script_misses(script), 0);
+		bw_store_free(s);
+		bw_script_free(script);
+	}
+}
+
+/* Whoever sends us to and fro is not followed a second time. */
+Test(s3_exchange, another_region_is_followed_once, .init = with_keys, .fini = end, .timeout = 60)
+{
+	static const struct bw_script_rule rules[] = {
+		{.method = "GET", .target = OBJECT, .status = 400, .body = MALFORMED, .times = 1,
+		 .headers = "x-amz-bucket-region: eu-test-1\r\n"},
+		{.method = "GET", .target = OBJECT, .status = 400, .body = MALFORMED,
+		 .headers = "x-amz-bucket-region: us-east-1\r\n"},
+	};
+	struct bw_script *script = bw_script_new(rules, 2);
+	struct bw_store *s = store_at(script);
+	struct bw_op op;
+
+	cr_assert_eq(get(s, &op), BW_DENIED, "%s", bw_outcome_name(op.outcome));
+	cr_assert(strstr(op.detail, "AuthorizationHeaderMalformed"), "%s", op.detail);
+	cr_assert_eq(bw_script_hits(script, 0) + bw_script_hits(script, 1), 2);
+	bw_store_free(s);
+	bw_script_free(script);
+}
