@@ -4,7 +4,7 @@
  *
  * The numbers run over every backend under every stack of filters, so a parameterised test takes
  * them as its index.  BW_STORE (mem, file, rgw, versity) chooses one backend; without it they are those
- * that need nothing but this machine's memory and disk.
+ * that need nothing but this machine's memory and disk.  BW_STYLE=virtual: rgw with the bucket in the host name.
  */
 #ifndef BW_TESTS_STORES_H
 #define BW_TESTS_STORES_H
