@@ -192,3 +192,39 @@ Test(s3_exchange, another_region_is_followed_once, .init = with_keys, .fini = en
 	bw_store_free(s);
 	bw_script_free(script);
 }
+
+/* ---- The end of a mount -------------------------------------------------------------------------- */
+
+/*
+ * What nobody waits for any more ends as cancelled through the whole chain, in flight over a connection that has
+ * stalled: not cut as too slow, and not sent again.
+ */
+Test(s3_exchange, S5_a_stalled_get_ends_when_it_is_cancelled, .init = with_keys, .fini = end, .timeout = 60)
+{
+	struct bw_script_rule rule = {.method = "GET", .target = OBJECT, .hangs = true};
+	struct bw_script *script = bw_script_new(&rule, 1);
+	struct bw_url url = {.scheme = BW_URL_S3, .path = "bucket/p"};
+	struct bw_s3_config s3 = {0};
+	struct bw_store_config config = {.s3 = &s3};
+	struct told told = {0};
+	struct bw_store *s;
+	struct bw_op op;
+	char why[256];
+
+	snprintf(s3.endpoint, sizeof(s3.endpoint), "%s", bw_script_url(script));
+	cr_assert_eq(bw_store_open(&url, &config, &s, why, sizeof(why)), 0, "%s", why);
+	bw_mutex_init(&told.lock, BW_RANK_LEAF);
+	bw_cond_init(&told.cond);
+	bw_op_get_all(&op, "key", 100);
+	op.done = tell;
+	op.ctx = &told;
+	bw_store_submit(s, &op);
+	bw_script_wait(script, 0, 1);
+	bw_store_cancel(s, &op);
+	wait_for(&told, 1);
+	cr_assert_eq(op.outcome, BW_CANCELLED, "%s %s", bw_outcome_name(op.outcome), op.detail);
+	cr_assert_eq(bw_script_hits(script, 0), 1);
+	bw_op_done(&op);
+	bw_store_free(s);
+	bw_script_free(script);
+}
