@@ -32,6 +32,9 @@ struct block {
 
 struct flight {
 	struct bw_fetch fetch;	/* first */
+	struct flight *lead;	/* whose fetch brings it: itself, or the first of those that come in one get */
+	struct flight *mate;	/* the next of them */
+	int verdict;		/* on what came of it with others */
 	struct bw_cache *cache;
 	struct block *block;
 	struct bw_tgb *tgb;
@@ -285,18 +288,10 @@ static void land_locked(struct bw_cache *c, struct flight *f, int err)
 	place_locked(c, b);
 }
 
-static void landed(struct bw_fetch *fetch, int err)
+static void flight_end(struct flight *f, int err)
 {
-	struct flight *f = (struct flight *)fetch;
 	struct bw_cache *c = f->cache;
-	struct block *dead = NULL;
 
-	bw_lock(&c->lock);
-	land_locked(c, f, err);
-	drop_spent_locked(c, &dead);
-	trim_locked(c, &dead);
-	bw_unlock(&c->lock);
-	bury(dead);
 	if (err)
 		free(f->block);
 	else if (f->ahead)
@@ -309,9 +304,23 @@ static void landed(struct bw_fetch *fetch, int err)
 	free(f);
 }
 
-static int check(struct bw_fetch *fetch, struct bw_blob *bytes, char *why, size_t why_len)
+static void landed(struct bw_fetch *fetch, int err)
 {
 	struct flight *f = (struct flight *)fetch;
+	struct bw_cache *c = f->cache;
+	struct block *dead = NULL;
+
+	bw_lock(&c->lock);
+	land_locked(c, f, err);
+	drop_spent_locked(c, &dead);
+	trim_locked(c, &dead);
+	bw_unlock(&c->lock);
+	bury(dead);
+	flight_end(f, err);
+}
+
+static int check_block(struct flight *f, struct bw_blob *bytes, char *why, size_t why_len)
+{
 	struct bw_blob *raw;
 	int err = bw_tgb_block_read(f->tgb, f->number, bytes, &raw);
 
@@ -327,6 +336,130 @@ static int check(struct bw_fetch *fetch, struct bw_blob *bytes, char *why, size_
 			 f->rank, f->number, bw_xxh3(bytes->bytes, bytes->len),
 			 f->tgb->blocks[f->number].xxh3);
 	return err;
+}
+
+static int check(struct bw_fetch *fetch, struct bw_blob *bytes, char *why, size_t why_len)
+{
+	return check_block((struct flight *)fetch, bytes, why, why_len);
+}
+
+/* The get of f's block alone. */
+static void aim(struct flight *f, const struct bw_entry *entry)
+{
+	const struct bw_block *at = &f->tgb->blocks[f->number];
+
+	f->lead = f;
+	f->mate = NULL;
+	memset(&f->fetch, 0, sizeof(f->fetch));
+	f->fetch.by = f->cache->config.fetcher;
+	f->fetch.entry = *entry;
+	f->fetch.offset = at->offset;
+	f->fetch.length = at->stored;
+	f->fetch.check = check;
+	f->fetch.done = landed;
+}
+
+/* ---- Flights that come in one get ------------------------------------------------------------- */
+
+/* The answer in one piece. */
+static int check_part(struct flight *f, const struct bw_blob *bytes, size_t *at)
+{
+	struct bw_blob part = {.len = f->tgb->blocks[f->number].stored, .bytes = bytes->bytes + *at};
+	char why[192];
+
+	atomic_init(&part.refs, 1);
+	if (part.len > bytes->len - *at)
+		return -BW_E_CORRUPT;
+	*at += part.len;
+	int err = check_block(f, &part, why, sizeof(why));
+
+	if (err || f->blob != &part)
+		return err;
+	f->blob = bw_blob_copy(part.bytes, part.len);
+	return f->blob ? 0 : -ENOMEM;
+}
+
+/* The answer cut into blocks: the first one stays the store's, the others are ours from here on. */
+static int check_link(struct flight *f, struct bw_blob **at, const struct bw_blob *first)
+{
+	struct bw_blob *link = *at;
+	char why[192];
+
+	if (!link)
+		return -BW_E_CORRUPT;
+	*at = link->next;
+	link->next = NULL;
+	int err = check_block(f, link, why, sizeof(why));
+
+	if (link != first)
+		bw_blob_unref(link);
+	return err;
+}
+
+/* What is wrong with one of them says nothing of the others. */
+static int check_all(struct bw_fetch *fetch, struct bw_blob *bytes, char *why, size_t why_len)
+{
+	struct bw_blob *link = bytes;
+	bool is_cut = bytes->next;
+	size_t at = 0;
+
+	(void)why, (void)why_len;
+	for (struct flight *m = (struct flight *)fetch; m; m = m->mate) {
+		m->verdict = is_cut ? check_link(m, &link, bytes) : check_part(m, bytes, &at);
+		if (m->verdict == -BW_E_CORRUPT)
+			atomic_fetch_add(&m->cache->config.counters->checksum_failures, 1);
+	}
+	return 0;
+}
+
+/* Lets land what came or is not waited for, and aims the others anew.  Both lists keep their order. */
+static void sort_locked(struct bw_cache *c, struct flight *lead, int err, struct flight **over,
+			struct flight **alone)
+{
+	const struct bw_entry entry = lead->fetch.entry;
+
+	for (struct flight *m = lead, *next; m; m = next) {
+		next = m->mate;
+		if (err)
+			m->verdict = err;
+		bool is_final = m->verdict == -BW_E_RECLAIMED || m->verdict == -BW_E_DENIED;
+		if (!m->verdict || is_final || !m->waiters) {
+			land_locked(c, m, m->verdict);
+			m->mate = NULL;
+			*over = m;
+			over = &m->mate;
+			continue;
+		}
+		aim(m, &entry);
+		/* It was asked for once: bytes that are damaged in the store end in as many gets as ever. */
+		m->fetch.again = !err && m->verdict == -BW_E_CORRUPT;
+		atomic_init(&m->fetch.demanded, true);
+		*alone = m;
+		alone = &m->mate;
+	}
+}
+
+static void landed_all(struct bw_fetch *fetch, int err)
+{
+	struct flight *lead = (struct flight *)fetch, *over = NULL, *alone = NULL, *next;
+	struct bw_cache *c = lead->cache;
+	struct block *dead = NULL;
+
+	bw_lock(&c->lock);
+	sort_locked(c, lead, err, &over, &alone);
+	drop_spent_locked(c, &dead);
+	trim_locked(c, &dead);
+	bw_unlock(&c->lock);
+	bury(dead);
+	for (; over; over = next) {
+		next = over->mate;
+		flight_end(over, over->verdict);
+	}
+	for (; alone; alone = next) {
+		next = alone->mate;
+		alone->mate = NULL;
+		bw_fetch_start(&alone->fetch);
+	}
 }
 
 static struct flight *flight_new(struct bw_cache *c, const struct bw_block_want *w)
@@ -352,12 +485,7 @@ static struct flight *flight_new(struct bw_cache *c, const struct bw_block_want 
 	f->number = s->block0 + w->index;
 	f->raw = bw_tgb_block_raw(w->tgb, s, w->index);
 	f->stored = at->stored < f->raw ? at->stored : 0;
-	f->fetch.by = c->config.fetcher;
-	f->fetch.entry = *w->entry;
-	f->fetch.offset = at->offset;
-	f->fetch.length = at->stored;
-	f->fetch.check = check;
-	f->fetch.done = landed;
+	aim(f, w->entry);
 	return f;
 }
 
@@ -368,6 +496,15 @@ static void flight_drop(struct flight *f)
 	free(f->block);
 	bw_tgb_unref(f->tgb);
 	free(f);
+}
+
+/* All from f on. */
+static void flights_drop(struct flight *f)
+{
+	for (struct flight *next; f; f = next) {
+		next = f->mate;
+		flight_drop(f);
+	}
 }
 
 static uint64_t flight_charge(const struct flight *f)
@@ -400,7 +537,7 @@ static void join_locked(struct bw_cache *c, struct block *b, struct bw_piece *p)
 	p->next = NULL;
 	*b->flight->last = p;
 	b->flight->last = &p->next;
-	atomic_store(&b->flight->fetch.demanded, true);
+	atomic_store(&b->flight->lead->fetch.demanded, true);
 }
 
 static void hit_locked(struct bw_cache *c, struct block *b, struct bw_piece *p)
@@ -459,31 +596,86 @@ int bw_cache_get(struct bw_cache *c, const struct bw_block_want *w, struct bw_pi
 	return 0;
 }
 
-bool bw_cache_prefetch(struct bw_cache *c, const struct bw_block_want *w)
+/* ---- Ahead ------------------------------------------------------------------------------------ */
+
+bool bw_cache_has(struct bw_cache *c, const struct bw_block_want *w)
 {
+	BW_LOCK_SCOPE(&c->lock);
+	return find_locked(c, w);
+}
+
+static struct flight *flights_new(struct bw_cache *c, const struct bw_block_want *from, uint32_t n)
+{
+	struct bw_block_want w = *from;
+	struct flight *first = NULL, **at = &first;
+
+	for (; n; n--, w.index++) {
+		*at = flight_new(c, &w);
+		if (!*at)
+			break;
+		at = &(*at)->mate;
+	}
+	return first;
+}
+
+/* Enters flights up to a block that is there or has no room: then false.  *flights keeps those, *ret_rest has the rest. */
+static bool enter_locked(struct bw_cache *c, struct flight **flights, struct flight **ret_rest,
+			 struct block **dead)
+{
+	struct flight *lead = *flights, **at = flights;
+	bool room = true;
+
+	for (struct flight *f; (f = *at); at = &f->mate) {
+		const struct bw_item *i = &f->block->item;
+		if (bw_table_find(&c->table, i->step, i->number))
+			break;
+		room = room_ahead_locked(c, flight_charge(f), dead) &&
+		       take_locked(c, flight_charge(f), false, dead);
+		if (!room)
+			break;
+		take_off_locked(c, f, true);
+		f->lead = lead;
+	}
+	*ret_rest = *at;
+	*at = NULL;
+	return room;
+}
+
+/* Where blocks are stored as they are the answer comes cut into them; else it is unpacked anyway. */
+static void aim_all(struct flight *lead)
+{
+	struct bw_fetch *fetch = &lead->fetch;
+	const struct flight *m;
+	bool even = true;
+
+	fetch->length = 0;
+	for (m = lead; m; m = m->mate) {
+		uint32_t stored = m->tgb->blocks[m->number].stored;
+		even = even && !m->stored && (!m->mate || stored == lead->raw);
+		fetch->length += stored;
+	}
+	fetch->cut = even ? lead->raw : 0;
+	fetch->once = true;
+	fetch->check = check_all;
+	fetch->done = landed_all;
+}
+
+bool bw_cache_prefetch(struct bw_cache *c, const struct bw_block_want *w, uint32_t n)
+{
+	struct flight *flights = flights_new(c, w, n), *rest;
 	struct block *dead = NULL;
 
-	bw_lock(&c->lock);
-	bool there = find_locked(c, w);
-	bw_unlock(&c->lock);
-	if (there)
-		return true;
-	struct flight *f = flight_new(c, w);
-
-	if (!f)
+	if (!flights)
 		return false;
 	bw_lock(&c->lock);
-	there = find_locked(c, w);
-	bool room = !there && room_ahead_locked(c, flight_charge(f), &dead) &&
-		    take_locked(c, flight_charge(f), false, &dead);
-	if (room)
-		take_off_locked(c, f, true);
+	bool room = enter_locked(c, &flights, &rest, &dead);
 	bw_unlock(&c->lock);
 	bury(dead);
-	if (!room) {
-		flight_drop(f);
-		return there;
-	}
-	bw_fetch_start(&f->fetch);
-	return true;
+	flights_drop(rest);
+	if (!flights)
+		return room;
+	if (flights->mate)
+		aim_all(flights);
+	bw_fetch_start(&flights->fetch);
+	return room;
 }

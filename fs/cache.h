@@ -14,6 +14,10 @@
  *   ahead	the latest first: it will be asked for last.  Never for a prefetch
  * A block that a read holds at this moment stays.  Blocks ahead hold at most a quarter of the budget.
  *
+ * Blocks ahead that lie next to each other may come in one get, for a get of an object store costs as much as a
+ * mebibyte.  In all else each is for itself: verified, kept, given up.  What such a get does not bring, as it failed
+ * or the block in it was damaged, is fetched alone if a reader waits for it, and otherwise forgotten.
+ *
  * Thread-safe, one lock.
  */
 #ifndef BW_FS_CACHE_H
@@ -47,8 +51,10 @@ void bw_cache_free(struct bw_cache *c);		/* nothing in flight; NULL is fine */
 /* 1: piece->blob holds a reference.  0: answer() will run, or has run.  -ENOMEM. */
 int bw_cache_get(struct bw_cache *c, const struct bw_block_want *want, struct bw_piece *piece)
 	bw_must_check;
-/* Sees to it that the block will be there.  False: memory has no room for more ahead. */
-bool bw_cache_prefetch(struct bw_cache *c, const struct bw_block_want *want);
+bool bw_cache_has(struct bw_cache *c, const struct bw_block_want *want);	/* or it is on its way */
+/* Sees to it, by one get, that the blocks from want on will be there, n of them or as many as are missing up to one
+ * that is there.  False: memory has no room for all of them ahead. */
+bool bw_cache_prefetch(struct bw_cache *c, const struct bw_block_want *want, uint32_t n);
 
 /* Evicts about bytes; returns how many it gave back. */
 uint64_t bw_cache_shrink(struct bw_cache *c, uint64_t bytes);

@@ -102,6 +102,7 @@ static void send(struct bw_fetch *f)
 
 	bw_key_data(f->by->stream, e->producer, e->epoch, e->seq, e->nonce, key);
 	bw_op_get(&f->op, key, f->offset, f->length);
+	f->op.cut = f->cut;
 	f->op.prio = f->prio;
 	f->op.deadline_ns = f->deadline_ns;
 	f->op.done = arrived;
@@ -194,7 +195,7 @@ static int verdict(struct bw_fetch *f, char *why, size_t why_len)
 /* Whether what went wrong may go better: then f is under way again. */
 static bool try_again(struct bw_fetch *f, int err)
 {
-	if (bw_fetcher_stopping(f->by))
+	if (f->once || bw_fetcher_stopping(f->by))
 		return false;
 	if (err == -BW_E_CORRUPT && f->again < BW_FETCH_AGAIN) {
 		f->again++;
@@ -214,11 +215,11 @@ static void tell(const struct bw_fetch *f, int err, const char *why)
 {
 	char text[64];
 
-	if (err == -BW_E_CORRUPT)
+	if (err == -BW_E_CORRUPT && !f->once)
 		bw_log(f->by->log, BW_LOG_ERROR, "checksum", "object=%s step=%" PRIu64 " %s", f->op.key,
 		       f->entry.step, why);
 	else
-		bw_log(f->by->log, atomic_load(&f->demanded) ? BW_LOG_WARN : BW_LOG_DEBUG, "get_failed",
+		bw_log(f->by->log, atomic_load(&f->demanded) && !f->once ? BW_LOG_WARN : BW_LOG_DEBUG, "get_failed",
 		       "object=%s step=%" PRIu64 " outcome=%s detail=\"%s\" err=\"%s\"", f->op.key,
 		       f->entry.step, bw_outcome_name(f->op.outcome), f->op.detail,
 		       bw_err_text(err, text, sizeof(text)));

@@ -51,11 +51,15 @@ struct bw_fetch {
 	struct bw_fetcher *by;
 	struct bw_entry entry;		/* names the object */
 	uint64_t offset, length;
+	uint32_t cut;			/* as in store.h */
 	enum bw_prio prio;
+	/* What it does not bring is fetched otherwise: it is sent once, and what went wrong is no news. */
+	bool once;
 	/* Set by anybody at any time: a reader waits.  A fetch that was sent as prefetch and did not
 	 * reach the store is then sent again as demand, with a demand's time. */
 	atomic_bool demanded;
-	/* On the pool: 0, or -BW_E_CORRUPT and what is wrong in why.  bytes is length bytes, borrowed. */
+	/* On the pool: 0, or -BW_E_CORRUPT and what is wrong in why.  bytes is length bytes, borrowed; when cut was
+	 * set perhaps a chain, whose blobs may be taken out of it. */
 	int (*check)(struct bw_fetch *f, struct bw_blob *bytes, char *why, size_t why_len);
 	/* Once, on the pool, no lock held; may free f.  0, -BW_E_CORRUPT, -BW_E_RECLAIMED,
 	 * -BW_E_UNREACHABLE, -BW_E_DENIED, -ENOMEM; what is wrong has been logged. */

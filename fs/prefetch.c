@@ -18,12 +18,13 @@ struct walk {
 };
 
 void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct bw_cache *blocks,
-		      struct bw_tgbs *tgbs, uint32_t steps)
+		      struct bw_tgbs *tgbs, uint32_t steps, uint64_t together)
 {
 	p->fetcher = fetcher;
 	p->blocks = blocks;
 	p->tgbs = tgbs;
 	p->steps = steps;
+	p->together = together;
 	atomic_init(&p->walks, 0);
 	atomic_init(&p->window, BW_PREFETCH_BLOCKS);
 	atomic_init(&p->calm, 0);
@@ -56,16 +57,43 @@ static void walk_end(struct walk *w)
 	bw_fetcher_leave(fetcher);
 }
 
-/* Fetches blocks from `from` on, at most `most`; false when there was no room for one. */
+static uint32_t most_together(struct bw_prefetch *p, const struct bw_tgb *tgb)
+{
+	uint64_t most = p->together / tgb->block_size, half = atomic_load(&p->window) / 2;
+
+	most = most < half ? most : half;
+	return most ? (uint32_t)most : 1;
+}
+
+/* How many blocks from at on are not there, up to end and at most most. */
+static uint32_t missing(struct bw_prefetch *p, const struct bw_block_want *at, uint32_t end, uint32_t most)
+{
+	struct bw_block_want want = *at;
+
+	while (want.index < end && want.index - at->index < most && !bw_cache_has(p->blocks, &want))
+		want.index++;
+	return want.index - at->index;
+}
+
+/* Sees to the blocks from `from` on, at most `most`: how many those are.  False when there was no room for one. */
 static bool fetch_blocks(struct bw_prefetch *p, const struct bw_block_want *from, uint32_t most,
 			 uint32_t *ret_n)
 {
-	struct bw_block_want want = *from;
-	uint32_t blocks_n = want.tgb->slices[want.rank].blocks_n;
+	struct bw_block_want at = *from;
+	uint32_t blocks_n = at.tgb->slices[at.rank].blocks_n, together = most_together(p, at.tgb);
+	uint32_t left = at.index < blocks_n ? blocks_n - at.index : 0;
+	uint32_t end = at.index + (left < most ? left : most), n;
 
-	for (*ret_n = 0; want.index < blocks_n && *ret_n < most; want.index++, ++*ret_n)
-		if (!bw_cache_prefetch(p->blocks, &want))
+	*ret_n = end - at.index;
+	for (; at.index < end; at.index += n ? n : 1) {
+		n = missing(p, &at, end, together);
+		if (!n)
+			continue;
+		if (n < together && at.index + n == end && end < blocks_n)
+			return true;	/* the window ends here, the slice does not */
+		if (!bw_cache_prefetch(p->blocks, &at, n))
 			return false;
+	}
 	return true;
 }
 

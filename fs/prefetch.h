@@ -11,6 +11,10 @@
  * Other steps are fetched for a rank that is read step after step: it is the first that is read of it, or
  * the one before was at most one more than `steps` behind.  Who jumps about gets what is asked for and no more.
  *
+ * Blocks that lie next to each other in the object come in one get, of `together` bytes at most and half a window, so
+ * that a reader never waits for a whole window at once.  Until the window holds so many of them, or the last one
+ * of the slice, they are left for the next block entered.
+ *
  * Memory that is short goes to all: a window that had no room makes everybody's smaller by a block, or
  * the first readers would keep all of it; many that had room make them larger again.
  *
@@ -29,6 +33,7 @@ struct bw_prefetch {
 	struct bw_cache *blocks;
 	struct bw_tgbs *tgbs;
 	uint32_t steps;
+	uint64_t together;		/* bytes; 0: each block by itself */
 	atomic_uint walks;		/* windows that are looking for the next steps */
 	atomic_uint window;		/* blocks, 1 to BW_PREFETCH_BLOCKS */
 	atomic_uint calm;		/* windows since it changed that found room */
@@ -39,7 +44,7 @@ struct bw_prefetch {
 };
 
 void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct bw_cache *blocks,
-		      struct bw_tgbs *tgbs, uint32_t steps);
+		      struct bw_tgbs *tgbs, uint32_t steps, uint64_t together);
 
 /* at has been entered; its own flight, if any, is under way.  Nothing of at is kept. */
 void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at);

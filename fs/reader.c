@@ -47,7 +47,8 @@ int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret)
 		bw_reader_free(r);
 		return err;
 	}
-	bw_prefetch_init(&r->prefetch, &r->fetcher, r->blocks, r->tgbs, config->prefetch);
+	bw_prefetch_init(&r->prefetch, &r->fetcher, r->blocks, r->tgbs, config->prefetch,
+			 config->together);
 	*ret = r;
 	return 0;
 }

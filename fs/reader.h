@@ -36,6 +36,7 @@ struct bw_reader_config {
 	struct bw_log *log;
 	struct bw_counters *counters;
 	uint32_t prefetch;			/* steps ahead, per rank read here; 0: none */
+	uint64_t together;			/* bytes of neighbouring blocks ahead that one get may bring; 0: one block */
 	int64_t io_timeout_ns;
 };
 

@@ -126,6 +126,8 @@ static void flip(struct bw_op *op, uint64_t nth)
 	}
 	uint64_t bit = (nth * 7919 + blob->len * 4) % (blob->len * 8);
 	blob->bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+	blob->next = op->blob->next;
+	op->blob->next = NULL;
 	bw_blob_unref(op->blob);
 	op->blob = blob;
 }

@@ -59,7 +59,7 @@ static void count(struct bw_store_stats *c, const struct bw_op *op, int64_t ns)
 	add(&c->buckets[op->kind][bucket], 1);
 	add(&c->nanoseconds[op->kind], (uint64_t)ns);
 	if (op->kind == BW_OP_GET && op->outcome == BW_OK)
-		add(&c->bytes_in, op->blob->len);
+		add(&c->bytes_in, bw_blob_chain_len(op->blob));
 	/* In these cases the body was sent, even if it did not become the object. */
 	if (op->kind == BW_OP_PUT &&
 	    (op->outcome == BW_OK || op->outcome == BW_EXISTS || op->outcome == BW_UNKNOWN))

@@ -47,6 +47,24 @@ static void object_free(struct object *o)
 	free(o);
 }
 
+static struct bw_blob *copy_cut(const uint8_t *bytes, uint64_t len, uint64_t cut)
+{
+	struct bw_blob *first = NULL, **at = &first;
+
+	do {
+		uint64_t n = cut && cut < len ? cut : len;
+		*at = bw_blob_copy(bytes, n);
+		if (!*at) {
+			bw_blob_unref(first);
+			return NULL;
+		}
+		at = &(*at)->next;
+		bytes += n;
+		len -= n;
+	} while (len);
+	return first;
+}
+
 static void get(struct mem *m, struct bw_op *op)
 {
 	size_t at = lower_bound(m, op->key);
@@ -64,10 +82,10 @@ static void get(struct mem *m, struct bw_op *op)
 		op->outcome = BW_CORRUPT;
 		return;
 	}
-	if (length == size)
+	if (length == size && !op->cut)
 		op->blob = bw_blob_ref(o->blob);
 	else
-		op->blob = bw_blob_copy(o->blob->bytes + op->offset, length);
+		op->blob = copy_cut(o->blob->bytes + op->offset, length, op->cut);
 	if (!op->blob) {
 		bw_op_fail(op, BW_UNREACHABLE, -ENOMEM);
 		return;

@@ -105,6 +105,7 @@ static void ask_range(struct single *g, const struct bw_op *op)
 	} else {
 		g->keep = op->length;
 		x->expect = x->max = op->length ? op->length : 1;
+		x->cut = op->cut;
 		snprintf(g->range, sizeof(g->range), "bytes=%llu-%llu", (unsigned long long)g->first,
 			 (unsigned long long)(g->first + x->expect - 1));
 	}
@@ -134,7 +135,7 @@ static void take_object(struct single *g, struct bw_op *op)
 	if (r->range_total >= 0)
 		op->object_size = (uint64_t)r->range_total;
 	else if (r->status == 200)
-		op->object_size = b->len;
+		op->object_size = bw_blob_chain_len(b);
 	if (g->drop)
 		memmove(b->bytes, b->bytes + g->drop, b->len - g->drop);
 	b->len -= g->drop;

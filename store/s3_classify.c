@@ -169,7 +169,7 @@ static enum bw_outcome classify_good(enum bw_op_kind kind, const struct bw_http_
 		return BW_OK;
 	if (r->status != 200 && r->status != 206)
 		return BW_CORRUPT;
-	return r->expect == SIZE_MAX || (r->blob && r->blob->len == r->expect) ? BW_OK : BW_CORRUPT;
+	return r->expect == SIZE_MAX || (r->blob && bw_blob_chain_len(r->blob) == r->expect) ? BW_OK : BW_CORRUPT;
 }
 
 /*

@@ -75,6 +75,7 @@ static void send_signed(struct bw_s3_exchange *x)
 	r->body_len = x->bytes_len;
 	r->expect = x->expect;
 	r->max = x->max;
+	r->cut = x->cut;
 	r->prio = x->prio;
 	r->deadline_ns = x->deadline_ns;
 	r->think_ns = think_ns(x);

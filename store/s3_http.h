@@ -50,6 +50,7 @@ struct bw_http_request {
 	size_t body_len;
 	size_t expect;		/* bytes a good answer is known to have: the blob is made at once; SIZE_MAX: unknown */
 	size_t max;		/* a longer good answer ends TOO_LONG */
+	size_t cut;		/* a good answer of a told length comes in a chain of blobs of so many bytes; 0: in one */
 	enum bw_prio prio;
 	int64_t deadline_ns;	/* bw_now() time, BW_NEVER */
 	int64_t think_ns;	/* how long the store may think */

@@ -45,6 +45,8 @@ struct bw_transfer {
 	uint64_t moved, mark;		/* bytes both ways; as it was at since_ns */
 	int64_t since_ns;
 	size_t got;			/* bytes of the answer's body in place */
+	struct bw_blob *last;		/* of the chain r->blob: where the next bytes go */
+	size_t in_last, to_come;	/* bytes that are in it; bytes for which there is no blob yet */
 	struct bw_buf unsized;		/* a body whose length was not told */
 	char words[BW_HTTP_WORDS];
 };

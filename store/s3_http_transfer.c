@@ -111,6 +111,20 @@ static size_t on_header(char *line, size_t size, size_t n, void *ctx)
 	return size * n;
 }
 
+static bool add_blob(struct bw_transfer *t, struct bw_blob **at)
+{
+	size_t len = t->r->cut && t->r->cut < t->to_come ? t->r->cut : t->to_come;
+
+	*at = t->last = bw_blob_new(len);
+	if (!t->last) {
+		fail(t, BW_HTTP_NO_MEMORY);
+		return false;
+	}
+	t->in_last = 0;
+	t->to_come -= len;
+	return true;
+}
+
 /* Room for the body of a good answer, once its status and length are known. */
 static bool make_room(struct bw_transfer *t)
 {
@@ -124,10 +138,26 @@ static bool make_room(struct bw_transfer *t)
 		fail(t, BW_HTTP_TOO_LONG);
 		return false;
 	}
-	r->blob = bw_blob_new(len);
-	if (!r->blob)
-		fail(t, BW_HTTP_NO_MEMORY);
-	return r->blob != NULL;
+	t->to_come = len;
+	return add_blob(t, &r->blob);
+}
+
+static bool fill_chain(struct bw_transfer *t, const uint8_t *bytes, size_t len)
+{
+	if (len > t->to_come + t->last->len - t->in_last) {
+		fail(t, BW_HTTP_TOO_LONG);
+		return false;
+	}
+	for (size_t at = 0; at < len;) {
+		size_t room = t->last->len - t->in_last;
+		size_t n = len - at < room ? len - at : room;
+		memcpy(t->last->bytes + t->in_last, bytes + at, n);
+		t->in_last += n;
+		at += n;
+		if (at < len && !add_blob(t, &t->last->next))
+			return false;
+	}
+	return true;
 }
 
 static bool add_good(struct bw_transfer *t, const void *bytes, size_t len)
@@ -136,14 +166,8 @@ static bool add_good(struct bw_transfer *t, const void *bytes, size_t len)
 
 	if (!t->got && !make_room(t))
 		return false;
-	if (r->blob) {
-		if (len > r->blob->len - t->got) {
-			fail(t, BW_HTTP_TOO_LONG);
-			return false;
-		}
-		memcpy(r->blob->bytes + t->got, bytes, len);
-		return true;
-	}
+	if (r->blob)
+		return fill_chain(t, bytes, len);
 	bw_buf_add(&t->unsized, bytes, len);
 	if (bw_buf_err(&t->unsized))
 		fail(t, bw_buf_err(&t->unsized) == -ENOSPC ? BW_HTTP_TOO_LONG : BW_HTTP_NO_MEMORY);
@@ -295,7 +319,8 @@ bool bw_transfer_begin(struct bw_transfer *t, const struct bw_s3_config *config,
 		       struct bw_http_request *r, int64_t now)
 {
 	t->r = r;
-	t->sent = t->got = 0;
+	t->sent = t->got = t->in_last = t->to_come = 0;
+	t->last = NULL;
 	t->fd = -1;
 	t->connected = t->answering = t->failed = false;
 	t->moved = t->mark = 0;
@@ -339,9 +364,8 @@ static void settle_body(struct bw_transfer *t)
 	size_t len;
 
 	if (*to) {
-		/* A length that was told only by who asked. */
-		if (t->got < (*to)->len)
-			(*to)->len = t->got;
+		/* Less, when the length was told only by who asked. */
+		t->last->len = t->in_last;
 		return;
 	}
 	void *bytes = bw_buf_take(&t->unsized, &len);

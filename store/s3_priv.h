@@ -75,7 +75,7 @@ struct bw_s3_exchange {
 	size_t bytes_len;
 	struct bw_body *from;		/* or: read and hashed by a worker; borrowed */
 	uint64_t from_off;		/* bytes_len of them */
-	size_t expect, max;		/* as in s3_http.h */
+	size_t expect, max, cut;	/* as in s3_http.h */
 	/* On a thread of the store, never inside start; may start others, this one again included (after
 	 * bw_s3_exchange_clear()), and may free it. */
 	void (*done)(struct bw_s3_exchange *x);

@@ -100,6 +100,7 @@ struct bw_op {
 	struct bw_body *body;	/* PUT: borrowed until done */
 	uint64_t offset;	/* GET */
 	uint64_t length;	/* GET: BW_TO_END reads the rest, at most max bytes of it */
+	uint32_t cut;		/* GET with a length: the answer may be a chain of blobs of so many bytes; 0: it is one blob */
 	uint64_t max;		/* GET to the end: a longer object is CORRUPT.  LIST: keys in the page */
 	char after[BW_KEY_MAX + 1];	/* LIST: only keys above this; "" for all */
 	struct bw_delete_item *items;	/* DELETE_MANY: 1 to BW_DELETE_MANY_MAX, borrowed until done; key is "" */
@@ -112,7 +113,7 @@ struct bw_op {
 	int err;		/* detail: -errno or 0 */
 	int64_t retry_after_ns;	/* THROTTLED, UNREACHABLE: not before so long, when the store said so; else 0 */
 	char detail[96];	/* for the log: status, request id; "" when there is nothing to say */
-	struct bw_blob *blob;	/* GET OK: one reference that the caller takes or bw_op_done() drops */
+	struct bw_blob *blob;	/* GET OK: one reference that the caller takes or bw_op_done() drops; a chain only by cut */
 	uint64_t object_size;	/* GET OK: size of the whole object, or 0 when the store did not say */
 	int64_t modified_ms;	/* GET OK: by the store's clock, or 0 */
 	struct bw_listing *listing;	/* LIST OK: dropped by bw_op_done() */

@@ -13,6 +13,7 @@ struct bw_blob *bw_blob_new(size_t len)
 	atomic_init(&b->refs, 1);
 	b->len = len;
 	b->bytes = (uint8_t *)(b + 1);
+	b->next = NULL;
 	return b;
 }
 
@@ -36,6 +37,7 @@ struct bw_blob *bw_blob_take(void *bytes, size_t len)
 	atomic_init(&b->refs, 1);
 	b->len = len;
 	b->bytes = bytes;
+	b->next = NULL;
 	return b;
 }
 
@@ -47,9 +49,20 @@ struct bw_blob *bw_blob_ref(struct bw_blob *b)
 
 void bw_blob_unref(struct bw_blob *b)
 {
-	if (!b || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
-		return;
-	if (b->bytes != (uint8_t *)(b + 1))
-		free(b->bytes);
-	free(b);
+	while (b && atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) == 1) {
+		struct bw_blob *next = b->next;
+		if (b->bytes != (uint8_t *)(b + 1))
+			free(b->bytes);
+		free(b);
+		b = next;
+	}
+}
+
+uint64_t bw_blob_chain_len(const struct bw_blob *b)
+{
+	uint64_t len = 0;
+
+	for (; b; b = b->next)
+		len += b->len;
+	return len;
 }

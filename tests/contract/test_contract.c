@@ -230,6 +230,34 @@ EACH_STORE(get_range_exact)
 	}
 }
 
+/* A store may cut or may not; whoever asked for it takes either. */
+EACH_STORE(get_range_cut_into_a_chain)
+{
+	static const char bytes[] = "0123456789";
+	struct bw_op op;
+
+	expect(t, bw_test_put(s, "digits", bytes, 10, true), BW_OK);
+	for (uint32_t cut = 1; cut <= 11; cut++) {
+		for (uint64_t len = 0; len <= 9; len++) {
+			uint64_t at = 1;
+			bw_op_get(&op, "digits", 1, len);
+			op.cut = cut;
+			expect(t, bw_store_sync(s, &op), BW_OK);
+			cr_assert_eq(bw_blob_chain_len(op.blob), len);
+			for (const struct bw_blob *b = op.blob; b; at += b->len, b = b->next) {
+				cr_assert(memcmp(b->bytes, bytes + at, b->len) == 0);
+				cr_assert(b->len == cut || !b->next);
+				cr_assert(!op.blob->next || b->len <= cut);
+			}
+			bw_op_done(&op);
+		}
+	}
+	bw_op_get(&op, "digits", 5, 6);
+	op.cut = 3;
+	expect(t, bw_store_sync(s, &op), BW_CORRUPT);
+	cr_assert_null(op.blob);
+}
+
 EACH_STORE(get_range_past_end_is_corrupt)
 {
 	static const struct {

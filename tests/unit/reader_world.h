@@ -171,6 +171,7 @@ struct world_options {
 	enum bw_compress compress;
 	uint64_t budget;
 	uint32_t prefetch;
+	uint64_t together;
 	int64_t delay_ns;
 	bool slow_head;
 	int64_t io_timeout_ns;	/* 0: 60 s */
@@ -206,6 +207,7 @@ static inline void world_reader(struct world *w, const struct world_options *o)
 		.log = w->log,
 		.counters = &w->counters,
 		.prefetch = o->prefetch,
+		.together = o->together,
 		.io_timeout_ns = o->io_timeout_ns ? o->io_timeout_ns : 60 * BW_SEC,
 	};
 

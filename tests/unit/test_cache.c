@@ -114,7 +114,7 @@ static bool get(struct shelf *s, uint32_t index, size_t length)
 static bool ahead(struct shelf *s, uint32_t index)
 {
 	struct bw_block_want b = block(s, index);
-	bool room = bw_cache_prefetch(s->cache, &b);
+	bool room = bw_cache_prefetch(s->cache, &b, 1);
 
 	/* The order of arrival is the order of age: one at a time. */
 	bw_lock(&s->fetcher.lock);

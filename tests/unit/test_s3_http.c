@@ -154,6 +154,39 @@ Test(s3_http, answers_that_are_none, .timeout = 60)
 	}
 }
 
+/* However it comes off the wire, an answer is cut where it was asked to be. */
+Test(s3_http, an_answer_is_cut_into_a_chain, .timeout = 60)
+{
+	static const char *const answers[] = {
+		"HTTP/1.1 206 OK\r\nContent-Length: 5\r\nContent-Range: bytes 0-4/5\r\n\r\nbytes",
+		"HTTP/1.1 206 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nb\r\n3\r\nyte\r\n1\r\ns\r\n0\r\n\r\n",
+	};
+	static const char *const links[] = {"by", "te", "s"};
+
+	for (int i = 0; i < 2; i++) {
+		struct server server;
+		struct bw_op op;
+		int n = 0;
+		server_open(&server, answers[i]);
+		struct bw_store *s = store_at(server.port);
+		bw_op_get(&op, "key", 0, 5);
+		op.cut = 2;
+		cr_assert_eq(bw_store_sync(s, &op), BW_OK);
+		for (const struct bw_blob *b = op.blob; b; b = b->next, n++) {
+			cr_assert_eq(b->len, strlen(links[n]));
+			cr_assert(memcmp(b->bytes, links[n], b->len) == 0);
+		}
+		cr_assert_eq(n, 3);
+		bw_op_done(&op);
+		bw_op_get(&op, "key", 0, 6);	/* one more than there is */
+		op.cut = 2;
+		cr_assert_eq(bw_store_sync(s, &op), BW_CORRUPT);
+		bw_op_done(&op);
+		bw_store_free(s);
+		server_close(&server);
+	}
+}
+
 /* A whole object for a range that does not begin at its front holds other bytes, if as many. */
 Test(s3_http, a_store_that_ignores_ranges, .timeout = 60)
 {

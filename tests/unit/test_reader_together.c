@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Blocks that come in one get: how many gets there are, and what becomes of those that bring less than was asked. */
+#include "fs/fetch.h"
+#include "tests/unit/reader_world.h"
+
+#define BLOCK (UINT64_C(16) << 10)
+#define SLACK UINT64_C(256)	/* what a block costs beside its bytes */
+#define SLICE (8 * BLOCK)
+
+static struct world_options options(uint32_t prefetch)
+{
+	return (struct world_options){
+		.ranks = 1, .block_size = BLOCK, .prefetch = prefetch, .together = 4 * BLOCK};
+}
+
+static int read_block(struct world *w, uint64_t step, uint64_t block)
+{
+	return world_read(w, step, 0, block * BLOCK, BLOCK, true);
+}
+
+/* Starts a read of each block of a slice, before any of them is answered. */
+static void start_all(struct world *w, struct world_read reads[8])
+{
+	for (int i = 0; i < 8; i++)
+		world_start(w, &reads[i], 0, 0, (uint64_t)i * BLOCK, BLOCK, true);
+}
+
+Test(together, a_slice_of_eight_blocks_takes_three_gets)
+{
+	struct world_options o = options(1);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 1, SLICE);
+	cr_assert_eq(read_block(&w, 0, 0), 0);
+	world_until_gets(&w, 3);
+	for (uint64_t block = 1; block < 8; block++)
+		cr_assert_eq(read_block(&w, 0, block), 0);
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 3);	/* 0, 1 to 4, 5 to 7 */
+	cr_assert_eq(w.stats.bytes_in, SLICE);
+	cr_assert_eq(w.counters.prefetched, 7 * BLOCK);
+	world_done(&w);
+}
+
+/* A window that moves block by block would ask for each by itself; four are left to come together. */
+Test(together, step_after_step_takes_two_gets_a_slice)
+{
+	struct world_options o = options(1);
+	uint64_t gets = 3;
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 4, SLICE);
+	for (uint64_t step = 0; step < 4; step++) {
+		bool is_last = step == 3;
+		for (uint64_t block = 0; block < 8; block++) {
+			cr_assert_eq(read_block(&w, step, block), 0);
+			if (!is_last && block == 0)
+				gets++;		/* the next step's footer */
+			if (!is_last && block % 4 == 3)
+				gets++;
+			world_until_gets(&w, gets);
+			cr_assert_eq(world_gets(&w), gets, "step %" PRIu64 " block %" PRIu64, step, block);
+		}
+	}
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 3 + 3 * (1 + 2));
+	cr_assert_eq(w.stats.bytes_in, 4 * SLICE + 3 * w.head.entries[0].footer_len);
+	world_done(&w);
+}
+
+static void compressed_and_odd(enum bw_compress compress)
+{
+	struct world_options o = options(1);
+	uint64_t size = 6 * BLOCK + 5;
+	struct world w;
+
+	o.compress = compress;
+	world_init(&w, &o);
+	world_commit(&w, &size);
+	for (uint64_t block = 0; block < 7; block++) {
+		cr_assert_eq(read_block(&w, 0, block), 0);
+		world_until_gets(&w, 3);
+	}
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 3);
+	cr_assert_eq(w.stats.bytes_in, w.tgbs[0]->data_len);
+	world_done(&w);
+}
+
+Test(together, a_short_block_at_the_end)
+{
+	compressed_and_odd(BW_COMPRESS_NONE);
+}
+
+Test(together, compressed_blocks)
+{
+	compressed_and_odd(BW_COMPRESS_ZSTD);
+}
+
+/* Only what is missing is fetched: a block that is there parts those around it. */
+Test(together, a_block_that_is_there_is_not_fetched_again)
+{
+	struct world_options o = options(1);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 1, SLICE);
+	cr_assert_eq(world_read(&w, 0, 0, 3 * BLOCK, BLOCK / 2, false), 0);
+	cr_assert_eq(read_block(&w, 0, 0), 0);
+	world_until_gets(&w, 4);
+	for (uint64_t block = 1; block < 8; block++)
+		cr_assert_eq(read_block(&w, 0, block), 0);
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 4);	/* 3, 0, 1 to 2, 4 to 7 */
+	cr_assert_eq(w.stats.bytes_in, SLICE);
+	world_done(&w);
+}
+
+/* ---- Gets that bring less --------------------------------------------------------------------- */
+
+/* A bit is wrong in one of four blocks: the others are good, and that one is asked for alone. */
+Test(together, V5_damage_on_the_way_costs_one_block)
+{
+	struct world_options o = options(1);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 1, SLICE);
+	world_spoil(&w, BW_FAULT_FLIP, BLOCK, BLOCK + 1, 1);
+	cr_assert_eq(read_block(&w, 0, 0), 0);
+	world_until_gets(&w, 3);
+	for (uint64_t block = 1; block < 8; block++)
+		cr_assert_eq(read_block(&w, 0, block), 0);
+	world_stop(&w);
+	cr_assert_eq(w.counters.checksum_failures, 1);
+	cr_assert_eq(world_gets(&w), 4);
+	cr_assert_eq(w.stats.bytes_in, SLICE + BLOCK);
+	world_done(&w);
+}
+
+/* Puts the step's object back with a byte changed. */
+static void damage(struct world *w, uint64_t step, uint64_t at)
+{
+	const struct bw_entry *e = &w->head.entries[step];
+	char key[BW_KEY_MAX + 1];
+	struct bw_op op;
+
+	bw_key_data(&w->stream, e->producer, e->epoch, e->seq, e->nonce, key);
+	bw_op_get_all(&op, key, e->size);
+	cr_assert_eq(bw_store_sync(w->store, &op), BW_OK);
+	struct bw_blob *copy = bw_blob_copy(op.blob->bytes, op.blob->len);
+	cr_assert(copy);
+	bw_op_done(&op);
+	copy->bytes[at] ^= 1;
+	world_put(w, e, copy->bytes, copy->len);
+	bw_blob_unref(copy);
+}
+
+Test(together, V5_a_block_damaged_in_the_store_is_an_error_and_the_others_are_not)
+{
+	struct world_options o = options(1);
+	struct world_read reads[8] = {{.bytes = NULL}};
+	struct world w;
+
+	o.delay_ns = 20 * BW_MS;
+	world_init(&w, &o);
+	world_commit_even(&w, 1, SLICE);
+	damage(&w, 0, 3 * BLOCK + 7);
+	uint64_t before = world_gets(&w);
+
+	start_all(&w, reads);
+	for (int i = 0; i < 8; i++)
+		cr_assert_eq(world_wait(&reads[i]), i == 3 ? -BW_E_CORRUPT : 0, "block %d", i);
+	world_stop(&w);
+	/* As often as a block that comes alone: once more if nobody waited for it yet when it came with the others. */
+	cr_assert_geq(w.counters.checksum_failures, 1 + BW_FETCH_AGAIN);
+	cr_assert_leq(w.counters.checksum_failures, 2 + BW_FETCH_AGAIN);
+	cr_assert_eq(world_gets(&w) - before, 3 + w.counters.checksum_failures - 1);
+	cr_assert(world_logged(&w, "checksum", "rank=0", "block=3"));
+	cr_assert_eq(world_log_lines(&w, "checksum"), 1);
+	world_done(&w);
+}
+
+/* A get that fails, or is cut short, fails nobody; who waits is served alone. */
+Test(together, V6_a_get_that_fails_does_not_fail_those_who_joined_it)
+{
+	static const enum bw_fault faults[] = {BW_FAULT_LOST_REPLY, BW_FAULT_SHORT};
+
+	for (int i = 0; i < 2; i++) {
+		struct world_options o = options(1);
+		struct world_read reads[8] = {{.bytes = NULL}};
+		struct world w;
+		o.delay_ns = 20 * BW_MS;
+		world_init(&w, &o);
+		world_commit_even(&w, 1, SLICE);
+		w.faults.prio = BW_PRIO_PREFETCH;
+		world_spoil(&w, faults[i], 0, UINT64_MAX, UINT32_MAX);
+		start_all(&w, reads);
+		for (int n = 0; n < 8; n++)
+			cr_assert_eq(world_wait(&reads[n]), 0, "fault %d block %d", i, n);
+		world_stop(&w);
+		cr_assert_eq(world_gets(&w), 3 + 7, "fault %d", i);
+		cr_assert_eq(world_log_lines(&w, "checksum"), 0);
+		world_done(&w);
+	}
+}
+
+Test(together, V5_what_nobody_waits_for_is_forgotten)
+{
+	struct world_options o = options(1);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 1, SLICE);
+	w.faults.prio = BW_PRIO_PREFETCH;
+	world_spoil(&w, BW_FAULT_BEFORE, 0, UINT64_MAX, UINT32_MAX);
+	cr_assert_eq(read_block(&w, 0, 0), 0);
+	world_until_gets(&w, 3);
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 3);
+	cr_assert_eq(w.counters.prefetched, 0);
+	world_done(&w);
+}
+
+Test(together, a_step_that_is_reclaimed)
+{
+	struct world_options o = options(1);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 1, SLICE);
+	cr_assert_eq(read_block(&w, 0, 4), 0);
+	world_until_gets(&w, 1 + 1);	/* 4, and 5 to 7 */
+	world_delete(&w, 0);
+	w.head.first_after_ask = 1;
+	cr_assert_eq(world_read(&w, 0, 0, 0, BLOCK, true), -BW_E_RECLAIMED);
+	world_stop(&w);
+	cr_assert_eq(world_log_lines(&w, "object_missing"), 0);
+	world_done(&w);
+}
+
+/* ---- Memory and the end ----------------------------------------------------------------------- */
+
+Test(together, S6_little_memory_makes_smaller_gets)
+{
+	struct world_options o = options(1);
+	uint64_t most = 0;
+	struct world w;
+
+	o.budget = 12 * (BLOCK + SLACK);	/* a quarter of it is for blocks ahead */
+	world_init(&w, &o);
+	world_commit_even(&w, 3, SLICE);
+	for (uint64_t step = 0; step < 3; step++) {
+		for (uint64_t block = 0; block < 8; block++) {
+			cr_assert_eq(read_block(&w, step, block), 0);
+			uint64_t used = bw_budget_used(&w.budget);
+			most = used > most ? used : most;
+		}
+	}
+	world_stop(&w);
+	cr_assert_leq(most, o.budget);
+	cr_assert_gt(w.counters.prefetched, 8 * BLOCK);
+	cr_assert_eq(w.stats.bytes_in, 3 * SLICE + 2 * w.head.entries[0].footer_len);
+	world_done(&w);
+}
+
+Test(together, S5_the_end_answers_everybody)
+{
+	struct world_options o = options(1);
+	struct world_read reads[8] = {{.bytes = NULL}};
+	struct world w;
+
+	o.delay_ns = 10 * BW_MS;
+	world_init(&w, &o);
+	world_commit_even(&w, 1, SLICE);
+	world_spoil(&w, BW_FAULT_BEFORE, BLOCK, 2 * BLOCK, 1);
+	start_all(&w, reads);
+	world_stop(&w);
+	for (int i = 0; i < 8; i++)
+		cr_assert(reads[i].over);
+	world_done(&w);
+}
