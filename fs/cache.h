@@ -14,8 +14,8 @@
  *   ahead	the latest first: it will be asked for last.  Never for a prefetch
  * A block that a read holds at this moment stays.  Blocks ahead hold at most a quarter of the budget.
  *
- * Blocks ahead that lie next to each other may come in one get, for a get of an object store costs as much as a
- * mebibyte.  In all else each is for itself: verified, kept, given up.  What such a get does not bring, as it failed
+ * Blocks ahead that lie next to each other may come in one get: each get costs a gateway as much as half a mebibyte
+ * or more.  In all else each is for itself: verified, kept, given up.  What such a get does not bring, as it failed
  * or the block in it was damaged, is fetched alone if a reader waits for it, and otherwise forgotten.
  *
  * Thread-safe, one lock.
