@@ -14,7 +14,7 @@
 
 #define POOL_THREADS 2u
 #define BUILD_THREADS 2u	/* of their own: a large batch must not hold up a read */
-#define TOGETHER (UINT64_C(4) << 20)	/* in one get, which costs a Ceph gateway a fifth less than four, or more */
+#define TOGETHER (UINT64_C(2) << 20)	/* in one get; of larger ones a single reader has too few at a time */
 #define DRAIN_NS (30 * BW_SEC)		/* S5: what is queued may take this long at the end */
 
 static void reclaim_memory(void *ctx, uint64_t bytes)
