@@ -604,17 +604,32 @@ bool bw_cache_has(struct bw_cache *c, const struct bw_block_want *w)
 	return find_locked(c, w);
 }
 
+bool bw_block_next(struct bw_block_want *w)
+{
+	const struct bw_tgb *tgb = w->tgb;
+	struct bw_block_want next = *w;
+
+	next.index++;
+	while (next.index == tgb->slices[next.rank].blocks_n) {
+		if (++next.rank == tgb->ranks)
+			return false;
+		next.index = 0;
+	}
+	*w = next;
+	return true;
+}
+
 static struct flight *flights_new(struct bw_cache *c, const struct bw_block_want *from, uint32_t n)
 {
 	struct bw_block_want w = *from;
 	struct flight *first = NULL, **at = &first;
 
-	for (; n; n--, w.index++) {
+	do {
 		*at = flight_new(c, &w);
 		if (!*at)
 			break;
 		at = &(*at)->mate;
-	}
+	} while (--n && bw_block_next(&w));
 	return first;
 }
 

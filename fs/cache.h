@@ -52,8 +52,10 @@ void bw_cache_free(struct bw_cache *c);		/* nothing in flight; NULL is fine */
 int bw_cache_get(struct bw_cache *c, const struct bw_block_want *want, struct bw_piece *piece)
 	bw_must_check;
 bool bw_cache_has(struct bw_cache *c, const struct bw_block_want *want);	/* or it is on its way */
-/* Sees to it, by one get, that the blocks from want on will be there, n of them or as many as are missing up to one
- * that is there.  False: memory has no room for all of them ahead. */
+/* Moves to the block that lies next in the object, perhaps of the next rank; false: that was the last one. */
+bool bw_block_next(struct bw_block_want *want);
+/* Sees to it, by one get, that the blocks from want on as they lie in the object will be there, n of them or as many
+ * as are missing up to one that is there.  False: memory has no room for all of them ahead. */
 bool bw_cache_prefetch(struct bw_cache *c, const struct bw_block_want *want, uint32_t n);
 
 /* Evicts about bytes; returns how many it gave back. */

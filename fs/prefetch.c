@@ -75,6 +75,37 @@ static uint32_t missing(struct bw_prefetch *p, const struct bw_block_want *at, u
 	return want.index - at->index;
 }
 
+/* Whether the reader of rank, who reads step after step, will come to step soon. */
+static bool is_expected(struct bw_prefetch *p, uint32_t rank, uint64_t step)
+{
+	const struct bw_prefetch_last *last = &p->last[rank % BW_PREFETCH_RANKS];
+	uint64_t before = atomic_load(&last->step_rank);
+
+	if (!before || (before - 1) % BW_RANKS_MAX != rank || !atomic_load(&last->in_order))
+		return false;
+	uint64_t from = (before - 1) / BW_RANKS_MAX;
+
+	/* One more than p->steps: its neighbour may be a step ahead of it. */
+	return from < step && step - from <= p->steps + 1;
+}
+
+/* How many blocks of the ranks behind that of last, the last block of its slice, can come with it: at most most. */
+static uint32_t neighbours(struct bw_prefetch *p, const struct bw_block_want *last, uint32_t most)
+{
+	struct bw_block_want want = *last;
+	const struct bw_block *b = &want.tgb->blocks[want.tgb->slices[want.rank].block0 + want.index];
+	uint32_t n = 0;
+
+	for (uint64_t end = b->offset + b->stored; n < most && bw_block_next(&want); n++) {
+		b = &want.tgb->blocks[want.tgb->slices[want.rank].block0 + want.index];
+		if (b->offset != end || !is_expected(p, want.rank, want.entry->step) ||
+		    bw_cache_has(p->blocks, &want))
+			break;
+		end += b->stored;
+	}
+	return n;
+}
+
 /* Sees to the blocks from `from` on, at most `most`: how many those are.  False when there was no room for one. */
 static bool fetch_blocks(struct bw_prefetch *p, const struct bw_block_want *from, uint32_t most,
 			 uint32_t *ret_n)
@@ -89,8 +120,14 @@ static bool fetch_blocks(struct bw_prefetch *p, const struct bw_block_want *from
 		n = missing(p, &at, end, together);
 		if (!n)
 			continue;
-		if (n < together && at.index + n == end && end < blocks_n)
-			return true;	/* the window ends here, the slice does not */
+		if (n < together && at.index + n == end) {
+			struct bw_block_want last = at;
+
+			if (end < blocks_n)
+				return true;	/* the window ends here, the slice does not */
+			last.index = end - 1;
+			n += neighbours(p, &last, together - n);
+		}
 		if (!bw_cache_prefetch(p->blocks, &at, n))
 			return false;
 	}

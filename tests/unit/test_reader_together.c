@@ -118,6 +118,77 @@ Test(together, a_block_that_is_there_is_not_fetched_again)
 	world_done(&w);
 }
 
+/* ---- Ranks that lie next to each other ---------------------------------------------------------- */
+
+#define RANKS 4u
+
+static void ranks_init(struct world *w, unsigned steps, uint64_t size)
+{
+	struct world_options o = options(1);
+
+	o.ranks = RANKS;
+	world_init(w, &o);
+	world_commit_even(w, steps, size);
+}
+
+/* As many readers as ranks, on one mount: the slices of a step lie side by side. */
+Test(together, neighbours_that_are_all_read_come_in_one_get)
+{
+	uint64_t gets = 0;
+	struct world w;
+
+	ranks_init(&w, 4, BLOCK);
+	for (uint64_t step = 0; step < 4; step++)
+		for (uint32_t rank = 0; rank < RANKS; rank++) {
+			cr_assert_eq(world_read(&w, step, rank, 0, BLOCK, true), 0);
+			if (step == 0)
+				gets += rank ? 2 : 3;	/* itself, the next step's footer, the next step's */
+			else if (step < 3 && !rank)
+				gets += 2;		/* the next step's footer, and all of it */
+			world_until_gets(&w, gets);
+			cr_assert_eq(world_gets(&w), gets, "step %" PRIu64 " rank %u", step, rank);
+		}
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 9 + 2 * 2);
+	cr_assert_eq(w.stats.bytes_in, 4 * RANKS * BLOCK + 3 * w.head.entries[0].footer_len);
+	world_done(&w);
+}
+
+/* A rank that nobody reads here does not come along; one that is read no more does so once. */
+Test(together, neighbours_that_are_not_read_stay_away)
+{
+	struct world w;
+
+	ranks_init(&w, 6, BLOCK);
+	cr_assert_eq(world_read(&w, 0, 1, 0, BLOCK, true), 0);
+	world_until_gets(&w, 3);
+	for (uint64_t step = 0; step < 6; step++) {
+		cr_assert_eq(world_read(&w, step, 0, 0, BLOCK, true), 0);
+		world_until_gets(&w, 5 + 2 * (step < 4 ? step : 4) - (step > 4));
+	}
+	world_stop(&w);
+	/* Rank 0 in six steps; rank 1 where it was read, ahead of that, and with a neighbour in step 2. */
+	cr_assert_eq(w.stats.bytes_in, (6 + 3) * BLOCK + 5 * w.head.entries[0].footer_len);
+	world_done(&w);
+}
+
+/* Slices of several blocks: with what is left of one begins the next. */
+Test(together, neighbours_begin_where_a_slice_ends)
+{
+	uint64_t sizes[RANKS] = {5 * BLOCK + 1, 1, 3 * BLOCK, BLOCK};
+	struct world w;
+
+	ranks_init(&w, 0, BLOCK);
+	for (int step = 0; step < 5; step++)
+		world_commit(&w, sizes);
+	for (uint64_t step = 0; step < 5; step++)
+		for (uint32_t rank = 0; rank < RANKS; rank++)
+			cr_assert_eq(world_read(&w, step, rank, 0, sizes[rank], true), 0);
+	world_stop(&w);
+	cr_assert_eq(w.stats.bytes_in, 5 * (9 * BLOCK + 2) + 4 * w.head.entries[0].footer_len);
+	world_done(&w);
+}
+
 /* ---- Gets that bring less --------------------------------------------------------------------- */
 
 /* A bit is wrong in one of four blocks: the others are good, and that one is asked for alone. */
