@@ -57,9 +57,16 @@ static void walk_end(struct walk *w)
 	bw_fetcher_leave(fetcher);
 }
 
+static uint32_t half_window(struct bw_prefetch *p)
+{
+	uint32_t half = atomic_load(&p->window) / 2;
+
+	return half ? half : 1;
+}
+
 static uint32_t most_together(struct bw_prefetch *p, const struct bw_tgb *tgb)
 {
-	uint64_t most = p->together / tgb->block_size, half = atomic_load(&p->window) / 2;
+	uint64_t most = p->together / tgb->block_size, half = half_window(p);
 
 	most = most < half ? most : half;
 	return most ? (uint32_t)most : 1;
@@ -126,7 +133,8 @@ static bool fetch_blocks(struct bw_prefetch *p, const struct bw_block_want *from
 			if (end < blocks_n)
 				return true;	/* the window ends here, the slice does not */
 			last.index = end - 1;
-			n += neighbours(p, &last, together - n);
+			/* More than together: each of them is waited for by another reader. */
+			n += neighbours(p, &last, half_window(p) - n);
 		}
 		if (!bw_cache_prefetch(p->blocks, &at, n))
 			return false;
