@@ -13,8 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PROBE_DEADLINE_NS (5 * BW_SEC)
-#define PAUSE_MAX_NS BW_SEC	/* between rounds while the store is away; the first is the spacing */
+/*
+ * Of two requests one may stall, and the second that the store's filters send for it as well: an ask that waits 5 s
+ * (V3) must have time for another.  A store that takes longer to answer is given that time.
+ */
+#define PATIENCE_MIN_NS (2 * BW_SEC)
+#define PATIENCE_MAX_NS (10 * BW_SEC)
+#define PATIENCE 4		/* times what the last answer took */
+#define PAUSE_NS (10 * BW_MS)	/* after a round that failed; twice as long with each, half of it by chance */
+#define PAUSE_MAX_NS BW_SEC
 #define HITS_BEFORE_JUMP 4
 #define WATCH_NS (100 * BW_MS)
 #define WATCH_IDLE_NS (500 * BW_MS)
@@ -134,13 +141,32 @@ static void wait_answer(struct bw_head *h)
 	bw_unlock(&p->lock);
 }
 
+static int64_t sooner(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static int64_t later(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+static void adapt_patience(struct bw_prober *p, int err, int64_t took_ns)
+{
+	int64_t ns = err && err != -ENOENT ? 2 * p->patience_ns : PATIENCE * took_ns;
+
+	p->patience_ns = sooner(later(ns, PATIENCE_MIN_NS), PATIENCE_MAX_NS);
+}
+
 static int ask_store(struct bw_head *h, const char *key, uint64_t max, bool once, struct bw_blob **ret)
 {
 	struct bw_prober *p = &h->prober;
 
 	bw_op_get_all(&p->op, key, max);
 	p->op.once = once;
-	p->op.deadline_ns = bw_now() + PROBE_DEADLINE_NS;
+	int64_t sent_ns = bw_now();
+
+	p->op.deadline_ns = sent_ns + p->patience_ns;
 	p->op.done = op_done;
 	p->op.ctx = p;
 	bw_lock(&p->lock);
@@ -155,6 +181,7 @@ static int ask_store(struct bw_head *h, const char *key, uint64_t max, bool once
 	wait_answer(h);
 	int err = bw_op_err(&p->op);
 
+	adapt_patience(p, err, bw_now() - sent_ns);
 	if (!err) {
 		*ret = p->op.blob;
 		p->op.blob = NULL;
@@ -184,7 +211,8 @@ static int get_version(struct bw_versions *from, uint64_t version, struct bw_roo
 	int rc = -BW_E_CORRUPT;
 
 	bw_key_root(&h->stream, version, key);
-	for (int i = 0; i < READS && rc == -BW_E_CORRUPT; i++) {
+	/* A search is long: one request that stalled is no reason to begin it anew. */
+	for (int i = 0; i < READS && (rc == -BW_E_CORRUPT || (rc == -BW_E_UNREACHABLE && !s->once)); i++) {
 		bw_auto_blob struct bw_blob *blob = NULL;
 
 		rc = ask_store(h, key, BW_ROOT_STORED_MAX, s->once, &blob);
@@ -274,11 +302,6 @@ static int probe_on(struct bw_head *h, uint64_t *ret_number, bool *ret_news)
 	}
 }
 
-static int64_t sooner(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
-
 static void round_of_probes(struct bw_head *h)
 {
 	struct bw_prober *p = &h->prober;
@@ -292,7 +315,8 @@ static void round_of_probes(struct bw_head *h)
 	if (!err)
 		p->fruitless_ns = news ? 0 : now;
 	p->failed_ns = err ? now : 0;
-	p->pause_ns = !err ? 0 : !p->pause_ns ? BW_PROBE_SPACING_NS : sooner(2 * p->pause_ns, PAUSE_MAX_NS);
+	p->pause_ns = !err ? 0 : !p->pause_ns ? PAUSE_NS : sooner(2 * p->pause_ns, PAUSE_MAX_NS);
+	p->resume_ns = now + p->pause_ns / 2 + (int64_t)(bw_rng_unit(&p->rng) * (double)p->pause_ns / 2);
 	bw_unlock(&p->lock);
 	if (!err)
 		end_asks(h, WHY_PROBE, number, 0);
@@ -303,11 +327,6 @@ static void round_of_probes(struct bw_head *h)
 
 /* ---- The thread ------------------------------------------------------------------------------- */
 
-static int64_t later(int64_t a, int64_t b)
-{
-	return a > b ? a : b;
-}
-
 static int64_t watch_due_locked(struct bw_prober *p, int64_t now)
 {
 	int64_t every = WATCH_NS;
@@ -316,14 +335,14 @@ static int64_t watch_due_locked(struct bw_prober *p, int64_t now)
 		return BW_NEVER;
 	if (now - p->news_ns > IDLE_AFTER_NS)
 		every = WATCH_IDLE_NS / 2 + (int64_t)(bw_rng_unit(&p->rng) * (WATCH_IDLE_NS / 2));
-	return later(p->fruitless_ns + every, p->failed_ns + later(every, p->pause_ns));
+	return later(later(p->fruitless_ns, p->failed_ns) + every, p->failed_ns ? p->resume_ns : 0);
 }
 
 /* When the next round may begin: at once for the urgent, spaced for the rest. */
 static int64_t round_due_locked(struct bw_prober *p, int64_t now)
 {
 	int64_t due = watch_due_locked(p, now);
-	int64_t spaced = later(p->fruitless_ns + BW_PROBE_SPACING_NS, p->failed_ns + p->pause_ns);
+	int64_t spaced = later(p->fruitless_ns + BW_PROBE_SPACING_NS, p->failed_ns ? p->resume_ns : 0);
 
 	if (p->stopping)
 		return BW_NEVER;
@@ -372,6 +391,7 @@ int bw_prober_init(struct bw_head *h)
 	bw_random(&seed, sizeof(seed));
 	bw_rng_init(&p->rng, seed);
 	p->news_ns = bw_now();
+	p->patience_ns = PATIENCE_MIN_NS;
 	int err = bw_thread_start(&p->thread, "bw-probe", run, h);
 
 	p->started = !err;

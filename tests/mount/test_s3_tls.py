@@ -32,7 +32,8 @@ class Case(node.TestCase):
         return self.s3_mount(self.made, f"endpoint=https://127.0.0.1:{front.port},{options}", env=env)
 
     def refuses(self, says, front, *words, options="", env=None):
-        """The mount and a command say the same sentence, at once: each has come only once.  Nothing was sent to the store."""
+        """The mount and a command say the same sentence, at once: each has come only once, or a second time beside the
+        first when that was slow.  Nothing was sent to the store."""
         endpoint = f"https://127.0.0.1:{front.port}"
         folder = self.folder("mnt")
         before = front.connections
@@ -44,7 +45,7 @@ class Case(node.TestCase):
             self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
             self.assertRegex(done.stderr, says)
         self.assertFalse(os.path.ismount(folder))
-        self.assertEqual(front.connections - before, 2, "one of the mount, one of the command")
+        self.assertIn(front.connections - before, (2, 3, 4), "of the mount, and of the command")
 
 
 class Believed(Case):
