@@ -96,21 +96,33 @@ static bool is_expected(struct bw_prefetch *p, uint32_t rank, uint64_t step)
 	return from < step && step - from <= p->steps + 1;
 }
 
-/* How many blocks of the ranks behind that of last, the last block of its slice, can come with it: at most most. */
-static uint32_t neighbours(struct bw_prefetch *p, const struct bw_block_want *last, uint32_t most)
+static const struct bw_block *block_of(const struct bw_block_want *w)
 {
-	struct bw_block_want want = *last;
-	const struct bw_block *b = &want.tgb->blocks[want.tgb->slices[want.rank].block0 + want.index];
-	uint32_t n = 0;
+	return &w->tgb->blocks[w->tgb->slices[w->rank].block0 + w->index];
+}
 
-	for (uint64_t end = b->offset + b->stored; n < most && bw_block_next(&want); n++) {
-		b = &want.tgb->blocks[want.tgb->slices[want.rank].block0 + want.index];
+/*
+ * How many blocks of the ranks behind can come with the n from at on, the last of which ends its slice: to half a
+ * window, for each of them is waited for by another reader, or, small ones, to as many bytes as come together.
+ */
+static uint32_t neighbours(struct bw_prefetch *p, const struct bw_block_want *at, uint32_t n)
+{
+	uint64_t begin = block_of(at)->offset, end;
+	struct bw_block_want want = *at;
+	uint32_t more = 0, half = half_window(p);
+	const struct bw_block *b;
+
+	want.index += n - 1;
+	for (b = block_of(&want), end = b->offset + b->stored; bw_block_next(&want); more++) {
+		b = block_of(&want);
+		if (n + more >= half && end + b->stored - begin > p->together)
+			break;
 		if (b->offset != end || !is_expected(p, want.rank, want.entry->step) ||
 		    bw_cache_has(p->blocks, &want))
 			break;
 		end += b->stored;
 	}
-	return n;
+	return more;
 }
 
 /* Sees to the blocks from `from` on, at most `most`: how many those are.  False when there was no room for one. */
@@ -128,13 +140,9 @@ static bool fetch_blocks(struct bw_prefetch *p, const struct bw_block_want *from
 		if (!n)
 			continue;
 		if (n < together && at.index + n == end) {
-			struct bw_block_want last = at;
-
 			if (end < blocks_n)
 				return true;	/* the window ends here, the slice does not */
-			last.index = end - 1;
-			/* More than together: each of them is waited for by another reader. */
-			n += neighbours(p, &last, half_window(p) - n);
+			n += neighbours(p, &at, n);
 		}
 		if (!bw_cache_prefetch(p->blocks, &at, n))
 			return false;

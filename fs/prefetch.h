@@ -15,7 +15,7 @@
  * that a reader never waits for a whole window at once.  Until the window holds so many of them, or the last one
  * of the slice, they are left for the next block entered.  Behind the last one of a slice lies the next rank's: when
  * that is read here too, step after step, and its reader has not come to this step, its blocks come along, half a
- * window in all.
+ * window in all, or more when that is less than `together`.
  *
  * Memory that is short goes to all: a window that had no room makes everybody's smaller by a block, or
  * the first readers would keep all of it; many that had room make them larger again.

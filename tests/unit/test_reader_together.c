@@ -154,6 +154,29 @@ Test(together, neighbours_that_are_all_read_come_in_one_get)
 	world_done(&w);
 }
 
+/* Small slices: as many as the bytes that come together, whatever the window says of blocks. */
+Test(together, neighbours_that_are_small_come_all_at_once)
+{
+	struct world_options o = options(1);
+	struct world w;
+
+	o.ranks = 12;
+	world_init(&w, &o);
+	world_commit_even(&w, 4, BLOCK / 4);
+	for (uint64_t step = 0; step < 4; step++)
+		for (uint32_t rank = 0; rank < 12; rank++) {
+			cr_assert_eq(world_read(&w, step, rank, 0, BLOCK, true), 0);
+			if (step == 0)
+				world_until_gets(&w, 3 + 2 * rank);
+			else
+				world_until_gets(&w, 25 + 2 * (step < 3 ? step : 2));
+		}
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 25 + 2 * 2);
+	cr_assert_eq(w.stats.bytes_in, 4 * 12 * BLOCK / 4 + 3 * w.head.entries[0].footer_len);
+	world_done(&w);
+}
+
 /* A rank that nobody reads here does not come along; one that is read no more does so once. */
 Test(together, neighbours_that_are_not_read_stay_away)
 {
