@@ -62,18 +62,24 @@ int bw_root_newest(struct bw_store *store, const struct bw_stream *s, int64_t de
 	return newest(&io, s, ret);
 }
 
-/* *ret_json is the caller's, also when this fails. */
+/* *ret_json, NULL before, is the caller's, also when this fails. */
 static int get_stream(struct bw_io *io, struct bw_stream *ret, struct bw_blob **ret_json, char *why,
 		      size_t why_len)
 {
-	int err = bw_io_first(io, BW_STREAM_KEY, BW_STREAM_JSON_MAX, ret_json);
+	int err = -BW_E_CORRUPT;
 
+	/* A newer format may be a flipped bit as well. */
+	for (int i = 0; i < READS && (err == -BW_E_CORRUPT || err == -BW_E_FORMAT_NEWER); i++) {
+		bw_blob_unref(*ret_json);
+		*ret_json = NULL;
+		err = bw_io_first(io, BW_STREAM_KEY, BW_STREAM_JSON_MAX, ret_json);
+		if (!err)
+			err = bw_stream_decode((*ret_json)->bytes, (*ret_json)->len, ret);
+	}
 	if (err == -ENOENT) {
 		snprintf(why, why_len, "there is no stream here: no " BW_STREAM_KEY);
 		return -BW_E_NO_STREAM;
 	}
-	if (!err)
-		err = bw_stream_decode((*ret_json)->bytes, (*ret_json)->len, ret);
 	if (err)
 		bw_io_why(io, err, "cannot read " BW_STREAM_KEY, why, why_len);
 	return err;

@@ -351,6 +351,40 @@ Test(open, a_damaged_newest_root_is_said)
 	bw_root_unref(r);
 }
 
+static unsigned flips_left;
+
+static enum bw_fault flip_some(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
+{
+	(void)plan, (void)nth;
+	if (op->kind != BW_OP_GET || !flips_left)
+		return BW_FAULT_NONE;
+	flips_left--;
+	return BW_FAULT_FLIP;
+}
+
+/* What is damaged on the way is asked for again, of each object twice. */
+Test(open, S3_bits_that_flip_on_the_way_are_no_damage)
+{
+	struct bw_fault_plan plan = {.decide = flip_some};
+	struct bw_root *r, *opened;
+	struct bw_stream s, o;
+
+	grow(&s, &r, 5);
+	cr_assert_eq(bw_filter_fault_new(store, &plan, &store), 0);
+	for (unsigned flips = 1; flips <= 2; flips++) {
+		flips_left = flips;
+		cr_assert_eq(open_(&o, &opened), 0, "%s", why);
+		cr_assert_eq(flips_left, 0);
+		cr_assert_eq(opened->version, 5);
+		bw_root_unref(opened);
+	}
+	flips_left = 1000;
+	int err = open_(&o, &opened);
+	cr_assert(err == -BW_E_CORRUPT || err == -BW_E_FORMAT_NEWER, "%d", err);
+	cr_assert_eq(flips_left, 1000 - 3);
+	bw_root_unref(r);
+}
+
 /* ---- Opening to write: the store still keeps put-if-absent, or it is refused (I14) --------------- */
 
 static int open_to_write(struct bw_stream *ret, struct bw_root **ret_root)
