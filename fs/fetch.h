@@ -44,7 +44,7 @@ void bw_fetcher_leave(struct bw_fetcher *by);
 void bw_fetcher_stop(struct bw_fetcher *by);
 bool bw_fetcher_stopping(struct bw_fetcher *by);
 
-#define BW_FETCH_AGAIN 3u
+#define BW_FETCH_AGAIN 5u
 
 /* Embedded in what it fetches for; zeroed, filled in, lent from bw_fetch_start() to done(). */
 struct bw_fetch {

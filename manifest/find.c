@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FETCHES 3	/* of a node that came damaged: it may have been damaged on the way */
+#define FETCHES 5	/* of a node that came damaged: it may have been damaged on the way */
 
 /* One look-up that could not be answered at once. */
 struct walk {

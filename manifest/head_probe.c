@@ -26,7 +26,7 @@
 #define WATCH_NS (100 * BW_MS)
 #define WATCH_IDLE_NS (500 * BW_MS)
 #define IDLE_AFTER_NS (10 * BW_SEC)
-#define READS 3
+#define READS 5
 
 /* ---- Asks ------------------------------------------------------------------------------------- */
 
