@@ -606,16 +606,14 @@ bool bw_cache_has(struct bw_cache *c, const struct bw_block_want *w)
 
 bool bw_block_next(struct bw_block_want *w)
 {
-	const struct bw_tgb *tgb = w->tgb;
-	struct bw_block_want next = *w;
-
-	next.index++;
-	while (next.index == tgb->slices[next.rank].blocks_n) {
-		if (++next.rank == tgb->ranks)
-			return false;
-		next.index = 0;
+	if (w->index + 1 < w->tgb->slices[w->rank].blocks_n) {
+		w->index++;
+		return true;
 	}
-	*w = next;
+	if (w->rank + 1 == w->tgb->ranks)
+		return false;
+	w->rank++;
+	w->index = 0;	/* every slice has a block */
 	return true;
 }
 

@@ -316,7 +316,7 @@ static void round_of_probes(struct bw_head *h)
 		p->fruitless_ns = news ? 0 : now;
 	p->failed_ns = err ? now : 0;
 	p->pause_ns = !err ? 0 : !p->pause_ns ? PAUSE_NS : sooner(2 * p->pause_ns, PAUSE_MAX_NS);
-	p->resume_ns = now + p->pause_ns / 2 + (int64_t)(bw_rng_unit(&p->rng) * (double)p->pause_ns / 2);
+	p->resume_ns = !err ? 0 : now + p->pause_ns / 2 + (int64_t)(bw_rng_unit(&p->rng) * (double)p->pause_ns / 2);
 	bw_unlock(&p->lock);
 	if (!err)
 		end_asks(h, WHY_PROBE, number, 0);
@@ -335,14 +335,14 @@ static int64_t watch_due_locked(struct bw_prober *p, int64_t now)
 		return BW_NEVER;
 	if (now - p->news_ns > IDLE_AFTER_NS)
 		every = WATCH_IDLE_NS / 2 + (int64_t)(bw_rng_unit(&p->rng) * (WATCH_IDLE_NS / 2));
-	return later(later(p->fruitless_ns, p->failed_ns) + every, p->failed_ns ? p->resume_ns : 0);
+	return later(later(p->fruitless_ns, p->failed_ns) + every, p->resume_ns);
 }
 
 /* When the next round may begin: at once for the urgent, spaced for the rest. */
 static int64_t round_due_locked(struct bw_prober *p, int64_t now)
 {
 	int64_t due = watch_due_locked(p, now);
-	int64_t spaced = later(p->fruitless_ns + BW_PROBE_SPACING_NS, p->failed_ns ? p->resume_ns : 0);
+	int64_t spaced = later(p->fruitless_ns + BW_PROBE_SPACING_NS, p->resume_ns);
 
 	if (p->stopping)
 		return BW_NEVER;
