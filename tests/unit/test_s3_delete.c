@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Many deletes where the store knows them in one request, and where it does not; and listings that are none. */
-#include "tests/support/http_script.h"
 #include "tests/unit/cred_world.h"
-
-#include "store/s3.h"
+#include "tests/unit/script_store.h"
 
 #define N 20	/* more than are deleted one by one at a time */
 #define MANY "/bucket/?delete="
@@ -29,18 +27,6 @@ static void end(void)
 }
 
 TestSuite(s3_delete, .init = begin, .fini = end, .timeout = 60);
-
-static struct bw_store *store_at(const struct bw_script *script)
-{
-	struct bw_url url = {.scheme = BW_URL_S3, .path = "bucket/p"};
-	struct bw_s3_config config = {0};
-	struct bw_store *s;
-	char why[256];
-
-	snprintf(config.endpoint, sizeof(config.endpoint), "%s", bw_script_url(script));
-	cr_assert_eq(bw_store_s3_new(&url, &config, &s, why, sizeof(why)), 0, "%s", why);
-	return s;
-}
 
 /* ---- Many deletes ------------------------------------------------------------------------------ */
 

@@ -1,27 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What surrounds a request: waiting for credentials, and what is asked of the store. */
-#include "tests/support/http_script.h"
 #include "tests/unit/cred_world.h"
-
-#include "store/s3.h"
+#include "tests/unit/script_store.h"
 
 static char home[BW_TMPDIR_MAX];
 
 static void end(void)
 {
 	bw_test_rmtree(home);
-}
-
-static struct bw_store *store_at(const struct bw_script *script)
-{
-	struct bw_url url = {.scheme = BW_URL_S3, .path = "bucket/p"};
-	struct bw_s3_config config = {0};
-	struct bw_store *s;
-	char why[256];
-
-	snprintf(config.endpoint, sizeof(config.endpoint), "%s", bw_script_url(script));
-	cr_assert_eq(bw_store_s3_new(&url, &config, &s, why, sizeof(why)), 0, "%s", why);
-	return s;
 }
 
 struct told {
