@@ -529,6 +529,9 @@ static enum bw_fault decide(struct bw_fault_plan *plan, const struct bw_op *op, 
 					       BW_FAULT_SHORT, BW_FAULT_DUPLICATE};
 
 	(void)plan, (void)op;
+	/* All that are under way are late then, and more than a burst is due. */
+	if (nth % 500 == 499)
+		bw_sleep(20 * BW_MS);
 	return nth % 4 ? BW_FAULT_NONE : faults[nth / 4 % 5];
 }
 
@@ -541,8 +544,9 @@ static void crowd_done(struct bw_op *op)
 		atomic_store(&c->wrong, true);
 	if (op->outcome != BW_OK && op->blob)
 		atomic_store(&c->wrong, true);
-	atomic_fetch_add(op->outcome == BW_OK ? &c->ok : &c->bad, 1);
 	bw_op_done(op);
+	/* Once all are counted, they are used again. */
+	atomic_fetch_add(op->outcome == BW_OK ? &c->ok : &c->bad, 1);
 }
 
 static unsigned crowd_ended(struct crowd *c)
@@ -550,32 +554,54 @@ static unsigned crowd_ended(struct crowd *c)
 	return atomic_load(&c->ok) + atomic_load(&c->bad);
 }
 
+/* Sends the crowd through and waits for it; each must be answered once. */
+static void crowd_round(struct crowd *c)
+{
+	memset(c->done, 0, sizeof(c->done));
+	atomic_store(&c->ok, 0);
+	atomic_store(&c->bad, 0);
+	for (unsigned i = 0; i < CROWD; i++) {
+		while (i - crowd_ended(c) >= UNDER_WAY)
+			bw_sleep(BW_MS / 10);
+		bw_op_get_all(&c->op[i], "k", 5);
+		c->op[i].done = crowd_done;
+		c->op[i].ctx = c;
+		bw_store_submit(c->s, &c->op[i]);
+		/* Of one that may have been answered meanwhile: its op is still there. */
+		if (i % 5 == 0)
+			bw_store_cancel(c->s, &c->op[i]);
+	}
+	while (crowd_ended(c) < CROWD)
+		bw_sleep(BW_MS);
+	cr_assert_gt(c->ok, CROWD / 2);
+}
+
+static bool is_answered_once(const struct crowd *c)
+{
+	for (unsigned i = 0; i < CROWD; i++)
+		if (c->done[i] != 1)
+			return false;
+	return true;
+}
+
 Test(hedge, each_get_is_answered_once_whatever_happens_to_it, .timeout = 120)
 {
 	static struct crowd c = {.plan = {.decide = decide}};
+	unsigned rounds = 0;
 
 	cr_assert_eq(bw_store_mem_new(&c.s), 0);
 	expect(bw_test_put(c.s, "k", "bytes", 5, true), BW_OK);
 	cr_assert_eq(bw_filter_fault_new(c.s, &c.plan, &c.s), 0);
 	cr_assert_eq(bw_filter_delay_new(c.s, 0, 2 * BW_MS, 1, &c.s), 0);
 	cr_assert_eq(bw_filter_hedge_new(c.s, BW_MS / 10, &c.stats, &c.s), 0);
-	for (unsigned i = 0; i < CROWD; i++) {
-		while (i - crowd_ended(&c) >= UNDER_WAY)
-			bw_sleep(BW_MS / 10);
-		bw_op_get_all(&c.op[i], "k", 5);
-		c.op[i].done = crowd_done;
-		c.op[i].ctx = &c;
-		bw_store_submit(c.s, &c.op[i]);
-		/* Of one that may have been answered meanwhile: its op is still there. */
-		if (i % 5 == 0)
-			bw_store_cancel(c.s, &c.op[i]);
-	}
+	/* What is late is a matter of how fast the machine is: one round mostly does. */
+	do {
+		crowd_round(&c);
+		cr_assert(is_answered_once(&c));
+		rounds++;
+	} while (c.stats.hedges <= BW_HEDGE_BURST || !c.stats.hedges_won);
 	bw_store_free(c.s);
-	for (unsigned i = 0; i < CROWD; i++)
-		cr_assert_eq(c.done[i], 1, "%u: %u times", i, c.done[i]);
+	cr_assert(is_answered_once(&c), "once more, after all had been answered");
 	cr_assert_not(c.wrong);
-	cr_assert_gt(c.ok, CROWD / 2);
-	cr_assert_gt(c.stats.hedges, BW_HEDGE_BURST);
-	cr_assert_leq(c.stats.hedges, BW_HEDGE_BURST + CROWD / BW_HEDGE_EARN);
-	cr_assert_gt(c.stats.hedges_won, 0);
+	cr_assert_leq(c.stats.hedges, BW_HEDGE_BURST + rounds * CROWD / BW_HEDGE_EARN);
 }
