@@ -115,7 +115,7 @@ static void leave_busy_locked(struct bw_stage_batch *b, struct bw_answer **repli
 	p->busy_n--;
 	if (b->early)
 		sp->queued--;
-	b->early = false;
+	b->early = b->hurry = false;
 	if (sp->queued <= p->c.options->pending)
 		answer_all(p, &sp->slot_waiters, 0, replies);
 	bw_cond_broadcast(&p->idle);
@@ -283,6 +283,7 @@ static int push_ready_locked(struct bw_stage_producer *sp)
 			return err;
 		b->item.done = item_done;
 		b->item.ctx = b;
+		b->item.hurry = b->hurry || sp->drainers || p->stopping;
 		b->pushed = true;
 		sp->push_next = b->seq + 1;
 		bw_committer_push(p->c.committer, &b->item);

@@ -39,9 +39,9 @@ static void print_commits(struct bw_fs *fs, struct bw_buf *out)
 		   s ? (uint64_t)atomic_load(&s->attempts) : 0);
 	bw_buf_fmt(out, "batchweave_commit_attempts_count %" PRIu64 "\n",
 		   s ? (uint64_t)atomic_load(&s->versions) : 0);
-	/* Commits start at once in this release. */
 	head(out, "commit_window_seconds", "gauge", "How long commits are put off to share a version.");
-	bw_buf_str(out, "batchweave_commit_window_seconds 0\n");
+	bw_buf_fmt(out, "batchweave_commit_window_seconds %.6f\n",
+		   s ? seconds(atomic_load(&s->window_ns)) : 0);
 	one(out, "killed_writers_total", "counter", "Slices not made whole because their writer was killed.",
 	    atomic_load(&c->killed_writers));
 }

@@ -38,6 +38,8 @@ void bw_produce_stop(struct bw_produce *p)
 {
 	BW_LOCK_SCOPE(&p->lock);
 	p->stopping = true;
+	if (p->c.committer)
+		bw_committer_hurry(p->c.committer);
 }
 
 void bw_produce_drain(struct bw_produce *p, int64_t deadline_ns)

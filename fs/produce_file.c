@@ -436,6 +436,7 @@ void bw_produce_fsync(struct bw_produce *p, struct bw_stage_handle *h, struct bw
 		err = -EBUSY;		/* what becomes whole by this must stand still */
 	if (!err && seals) {
 		n->sealed = true;
+		n->batch->hurry = true;
 		bw_stage_batch_settled_locked(n->batch, a, &now, &err);
 	}
 	bw_unlock(&p->lock);
@@ -458,6 +459,7 @@ void bw_produce_fsyncdir(struct bw_produce *p, uint64_t ino, struct bw_answer *a
 			bw_answer_park(p, a, BW_WAIT_COMMIT, b, NULL);
 			a->next = sp->drainers;
 			sp->drainers = a;
+			bw_committer_hurry(p->c.committer);
 			bw_unlock(&p->lock);
 			return;
 		}

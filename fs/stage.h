@@ -90,6 +90,7 @@ struct bw_stage_batch {
 	struct bw_answer *answers;	/* parked on its outcome */
 	int64_t started_ns, deadline_ns;
 	bool early;			/* nobody waits for it: pending=N, or a release */
+	bool hurry;			/* an fsync waits for it */
 	bool uploaded, pushed;
 	struct bw_task task;
 	struct bw_batch *batch;		/* owned */

@@ -24,6 +24,8 @@ struct bw_committer {
 	struct bw_mutex lock;
 	struct bw_cond cond;
 	struct bw_commit_item *queue, **tail;
+	uint32_t queued;	/* APPENDs in it */
+	bool hurry;		/* what is queued is not put off */
 	bool in_doubt;
 	bool stopping;
 	int64_t stop_ns;	/* deadline of the stop; BW_NEVER before */
@@ -34,6 +36,7 @@ struct bw_committer {
 	struct bw_op op;
 	struct bw_txn *txn;
 	unsigned attempts, conflicts;	/* of txn, counted so far */
+	bool throttled;			/* a request of the attempt under way was */
 	int64_t attempt_ns;		/* when the attempt under way began */
 };
 
@@ -94,6 +97,7 @@ static void request_put(struct bw_committer *c, const struct bw_txn_request *r,
 	a->outcome = run_op(c);
 	if (a->outcome == BW_EXISTS && r->look && !is_there(c, r->key))
 		a->outcome = BW_UNKNOWN;
+	c->throttled |= a->outcome == BW_THROTTLED;
 	if (a->outcome != BW_OK && a->outcome != BW_EXISTS)
 		bw_log(c->log, BW_LOG_DEBUG, "commit_put", "key=%s outcome=%s detail=\"%s\"",
 		       r->key, bw_outcome_name(a->outcome), c->op.detail);
@@ -160,6 +164,8 @@ static void request_refresh(struct bw_committer *c, struct bw_txn_answer *a)
 	a->err = f.err;
 	a->outcome = f.err ? BW_UNREACHABLE : BW_OK;
 	a->root = f.err ? NULL : bw_head_root(c->head);
+	if (a->root)
+		bw_dac_saw(&c->dac, bw_now(), a->root);
 }
 
 static void request_find(struct bw_committer *c, const struct bw_txn_request *r,
@@ -193,12 +199,13 @@ static void count(struct bw_committer *c, const struct bw_txn_request *r)
 	if (r->conflicts > c->conflicts) {
 		atomic_fetch_add(&c->stats.conflicts, r->conflicts - c->conflicts);
 		c->conflicts = r->conflicts;
-		bw_dac_attempted(&c->dac, now - c->attempt_ns);
+		bw_dac_attempted(&c->dac, now - c->attempt_ns, c->throttled);
 	}
 	if (attempts > c->attempts) {
 		atomic_fetch_add(&c->stats.attempts, attempts - c->attempts);
 		c->attempts = attempts;
 		c->attempt_ns = now;
+		c->throttled = false;
 	}
 	BW_LOCK_SCOPE(&c->lock);
 	c->in_doubt = bw_txn_in_doubt(c->txn);
@@ -297,8 +304,11 @@ static struct bw_commit_item *queue_pop_locked(struct bw_committer *c)
 	struct bw_commit_item *item = c->queue;
 
 	c->queue = item->next;
-	if (!c->queue)
+	c->queued -= item->change.kind == BW_CHANGE_APPEND;
+	if (!c->queue) {
 		c->tail = &c->queue;
+		c->hurry = false;
+	}
 	return item;
 }
 
@@ -340,11 +350,13 @@ static void take_followers(struct bw_committer *c, const struct bw_txn_change *f
 			continue;
 		}
 		*at = item->next;
+		c->queued--;
 		taken_push(t, item);
 	}
 	c->tail = &c->queue;
 	while (*c->tail)
 		c->tail = &(*c->tail)->next;
+	c->hurry &= c->queue != NULL;
 }
 
 static void end_items(struct bw_committer *c, struct taken *t)
@@ -394,8 +406,14 @@ static int publish(struct bw_committer *c)
 		if (made % BW_HINT_EVERY == 0)
 			hint_write(c, made);
 	}
-	if (atomic_load(&c->stats.versions) > before)
-		bw_dac_attempted(&c->dac, bw_now() - c->attempt_ns);
+	if (atomic_load(&c->stats.versions) > before) {
+		int64_t now = bw_now();
+
+		bw_dac_attempted(&c->dac, now - c->attempt_ns, c->throttled);
+		bw_dac_saw(&c->dac, now, root);
+		bw_dac_committed(&c->dac, now);
+		atomic_store(&c->stats.window_ns, (uint64_t)bw_dac_tau(&c->dac));
+	}
 	return err;
 }
 
@@ -417,8 +435,19 @@ static int txn_make(struct bw_committer *c, const struct taken *t)
 	return err;
 }
 
+/* A failed look is no error: the attempt finds out for itself. */
+static void look(struct bw_committer *c)
+{
+	struct bw_txn_answer a;
+
+	request_refresh(c, &a);
+	bw_root_unref(a.root);
+}
+
 static void commit(struct bw_committer *c, struct taken *t)
 {
+	if (bw_dac_look_first(&c->dac, bw_now()))
+		look(c);
 	int err = txn_make(c, t);
 
 	if (!err && run_txn(c)) {
@@ -439,6 +468,37 @@ static void commit(struct bw_committer *c, struct taken *t)
 		fail_items(c, t, err);
 }
 
+/* Until something is queued and may be committed.  Returns without it to look for the newest root. */
+static bool wait_due_locked(struct bw_committer *c)
+{
+	for (;;) {
+		while (!c->queue && !c->stopping)
+			bw_cond_wait(&c->cond, &c->lock);
+		int64_t now = bw_now(), due = bw_dac_due(&c->dac, now, c->queued);
+		int64_t peek = bw_dac_peek(&c->dac, now, due);
+
+		if (c->stopping || c->hurry || due <= now)
+			return true;
+		if (peek <= now)
+			return false;
+		bw_cond_wait_until(&c->cond, &c->lock, peek < due ? peek : due);
+	}
+}
+
+static void wait_due(struct bw_committer *c)
+{
+	for (;;) {
+		bw_lock(&c->lock);
+		bool due = wait_due_locked(c);
+
+		bw_unlock(&c->lock);
+		if (due)
+			return;
+		bw_dac_peeked(&c->dac);
+		look(c);
+	}
+}
+
 static void *run(void *arg)
 {
 	struct bw_committer *c = arg;
@@ -446,9 +506,8 @@ static void *run(void *arg)
 	for (;;) {
 		struct taken t = {.tail = &t.first};
 
+		wait_due(c);
 		bw_lock(&c->lock);
-		while (!c->queue && !c->stopping)
-			bw_cond_wait(&c->cond, &c->lock);
 		take_locked(c, &t);
 		bool over = bw_now() >= c->stop_ns;
 
@@ -507,11 +566,23 @@ const struct bw_commit_stats *bw_committer_stats(const struct bw_committer *c)
 
 void bw_committer_push(struct bw_committer *c, struct bw_commit_item *item)
 {
+	bool append = item->change.kind == BW_CHANGE_APPEND;
+
 	item->next = NULL;
 	item->queued_ns = bw_now();
 	BW_LOCK_SCOPE(&c->lock);
 	*c->tail = item;
 	c->tail = &item->next;
+	c->queued += append;
+	/* Who takes a producer or sets a marker waits for just that, and there are few of these. */
+	c->hurry |= item->hurry || !append;
+	bw_cond_broadcast(&c->cond);
+}
+
+void bw_committer_hurry(struct bw_committer *c)
+{
+	BW_LOCK_SCOPE(&c->lock);
+	c->hurry |= c->queue != NULL;
 	bw_cond_broadcast(&c->cond);
 }
 

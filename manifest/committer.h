@@ -3,7 +3,8 @@
  * The committer of a mount: one thread that turns queued changes into versions.
  *
  * Each version takes everything that is queued (of every producer of the mount).  One commit in
- * flight per committer.  When to start the next is asked of a pacer (dac.h), which has no clock, I/O or thread.
+ * flight per committer.  When the next starts is asked of dac.h: batches may be put off so that many
+ * mounts share the slots; what is not a batch never is, and takes the queued batches with it.
  * Owners: a committer has one random owner id for its life; the producers it holds are those whose
  * entry in the newest root names it.
  */
@@ -21,6 +22,7 @@ struct bw_commit_item {
 	/* On the committer's thread, no lock held: must not block.  result: borrowed for the call. */
 	void (*done)(struct bw_commit_item *item, const struct bw_txn_change *result);
 	void *ctx;
+	bool hurry;			/* do not put it off, nor what is queued with it */
 	struct bw_commit_item *next;	/* private */
 	int64_t queued_ns;		/* private */
 };
@@ -28,6 +30,7 @@ struct bw_commit_item {
 struct bw_commit_stats {
 	atomic_uint_fast64_t committed, conflicts, failed, attempts, versions;
 	atomic_uint_fast64_t nanoseconds;	/* queued to settled, of settled items, summed */
+	atomic_uint_fast64_t window_ns;		/* tau: how long batches are put off now (dac.h) */
 };
 
 int bw_committer_new(struct bw_store *store, const struct bw_stream *stream, struct bw_head *head,
@@ -42,6 +45,8 @@ const struct bw_commit_stats *bw_committer_stats(const struct bw_committer *c);
  * its error; an ambiguous one only when its outcome is known, however long that takes.
  */
 void bw_committer_push(struct bw_committer *c, struct bw_commit_item *item);
+/* What is queued now is not put off any longer: somebody waits for all of it (fsync, unmount). */
+void bw_committer_hurry(struct bw_committer *c);
 /* Push and wait; for commands.  Fills *ret. */
 int bw_committer_sync(struct bw_committer *c, const struct bw_change *change,
 		      struct bw_txn_change *ret) bw_must_check;

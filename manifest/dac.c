@@ -3,19 +3,145 @@
 
 #include "store/base/clock.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #define ATTEMPT_MIN BW_MS
 #define ATTEMPT_MAX (60 * BW_SEC)
 #define DOUBT_BASE (50 * BW_MS)
 #define DOUBT_MAX (5 * BW_SEC)
+#define PRESSURE_MAX 1.5	/* how far above its share a committer slows down */
+#define WINDOW_VERSIONS 16u	/* a speed over these has 25 % error, whatever the speed */
+#define WINDOW_MIN 4u
+#define WINDOW_NS (60 * BW_SEC)
+#define PEEK_ABOVE 8		/* waits longer than so many W */
+#define STALE_VERSIONS 0.4	/* expected since the last look: a blind put loses more than a look costs */
+#define COMMITTERS_MIN 8u
 
 void bw_dac_init(struct bw_dac *d, uint64_t seed)
 {
-	d->attempt_ns = 0;
+	*d = (struct bw_dac){.committers = 1};
 	bw_rng_init(&d->rng, seed);
 }
 
-void bw_dac_attempted(struct bw_dac *d, int64_t took_ns)
+static int64_t attempt(const struct bw_dac *d)
 {
+	return d->attempt_ns ? d->attempt_ns : ATTEMPT_MIN;
+}
+
+/* ---- The terms of the rule -------------------------------------------------------------------- */
+
+static const struct bw_dac_sample *sample(const struct bw_dac *d, uint64_t i)
+{
+	return &d->seen[i % BW_DAC_SAMPLES];
+}
+
+/* What the newest sample is compared with: far enough back in versions, else in time, else the oldest. */
+static const struct bw_dac_sample *reference(const struct bw_dac *d)
+{
+	const struct bw_dac_sample *now = sample(d, d->seen_n - 1);
+	uint64_t oldest = d->seen_n > BW_DAC_SAMPLES ? d->seen_n - BW_DAC_SAMPLES : 0;
+
+	for (uint64_t i = d->seen_n - 1; i > oldest; i--) {
+		const struct bw_dac_sample *then = sample(d, i - 1);
+
+		if (now->version - then->version >= WINDOW_VERSIONS ||
+		    now->at_ns - then->at_ns > WINDOW_NS)
+			return then;
+	}
+	return sample(d, oldest);
+}
+
+double bw_dac_speed(const struct bw_dac *d)
+{
+	if (!d->seen_n)
+		return 0;
+	const struct bw_dac_sample *now = sample(d, d->seen_n - 1), *then = reference(d);
+	int64_t ns = now->at_ns - then->at_ns;
+
+	if (now->version - then->version < WINDOW_MIN || ns <= 0)
+		return 0;
+	return (double)(now->version - then->version) * 1e9 / (double)ns;
+}
+
+double bw_dac_rho(const struct bw_dac *d)
+{
+	return bw_dac_speed(d) * (double)d->attempt_ns / 1e9;
+}
+
+int64_t bw_dac_tau(const struct bw_dac *d)
+{
+	double pressure = (bw_dac_rho(d) - BW_DAC_RHO_LOW) / (BW_DAC_RHO - BW_DAC_RHO_LOW);
+
+	/* Who is alone shares with nobody, however busy it keeps the slot itself. */
+	if (d->committers <= 1 || pressure <= 0)
+		return 0;
+	pressure = pressure < PRESSURE_MAX ? pressure : PRESSURE_MAX;
+	double tau = pressure * d->committers * (double)d->attempt_ns / BW_DAC_RHO;
+
+	return tau < (double)BW_DAC_TAU_MAX_NS ? (int64_t)tau : BW_DAC_TAU_MAX_NS;
+}
+
+struct activity {
+	uint64_t owner;		/* half of the random id tells owners apart well enough */
+	uint64_t version;
+};
+
+static int by_owner(const void *a, const void *b)
+{
+	const struct activity *x = a, *y = b;
+
+	return x->owner < y->owner ? -1 : x->owner > y->owner;
+}
+
+/* The newest version of each owner that committed any; at most max of them. */
+static uint32_t activities(const struct bw_root *r, struct activity *list)
+{
+	uint32_t n = 0, kept = 0;
+
+	for (uint32_t i = 0; i < r->producers_n && i < BW_PRODUCERS_MAX; i++) {
+		const struct bw_producer_entry *p = &r->producers[i];
+
+		if (!p->next)
+			continue;
+		memcpy(&list[n].owner, p->owner, sizeof(list[n].owner));
+		list[n++].version = p->last_version;
+	}
+	qsort(list, n, sizeof(*list), by_owner);
+	for (uint32_t i = 0; i < n; i++) {
+		if (kept && list[kept - 1].owner == list[i].owner) {
+			if (list[kept - 1].version < list[i].version)
+				list[kept - 1].version = list[i].version;
+			continue;
+		}
+		list[kept++] = list[i];
+	}
+	return kept;
+}
+
+uint32_t bw_dac_committers(const struct bw_root *r)
+{
+	struct activity list[BW_PRODUCERS_MAX];
+	uint32_t n = activities(r, list), c = COMMITTERS_MIN;
+
+	for (;;) {
+		uint64_t window = 3 * (uint64_t)c;
+		uint32_t active = 0;
+
+		for (uint32_t i = 0; i < n; i++)
+			active += r->version - list[i].version < window;
+		if (active <= c)
+			return active ? active : 1;
+		c = active;
+	}
+}
+
+/* ---- What happened ---------------------------------------------------------------------------- */
+
+void bw_dac_attempted(struct bw_dac *d, int64_t took_ns, bool throttled)
+{
+	if (throttled && took_ns < ATTEMPT_MAX)
+		took_ns += took_ns / 2;
 	if (took_ns < ATTEMPT_MIN)
 		took_ns = ATTEMPT_MIN;
 	if (took_ns > ATTEMPT_MAX)
@@ -26,6 +152,76 @@ void bw_dac_attempted(struct bw_dac *d, int64_t took_ns)
 		d->attempt_ns += (took_ns - d->attempt_ns) / 8;
 }
 
+/* A wait under way is shortened when the load turns out to be less, never lengthened: else whoever
+ * looks most often waits longest. */
+static void shorten(struct bw_dac *d)
+{
+	int64_t wait_ns = (int64_t)((double)bw_dac_tau(d) * d->factor);
+
+	if (d->succeeded && wait_ns < d->wait_ns)
+		d->wait_ns = wait_ns;
+}
+
+void bw_dac_saw_version(struct bw_dac *d, int64_t now_ns, uint64_t version, uint32_t committers)
+{
+	const struct bw_dac_sample *last = d->seen_n ? sample(d, d->seen_n - 1) : NULL;
+
+	if (last && version < last->version)
+		return;
+	d->looked_ns = now_ns;
+	d->committers = committers ? committers : 1;
+	/* Looks that find nothing new move the newest sample on and push out no other. */
+	if (last && version == last->version)
+		d->seen_n--;
+	d->seen[d->seen_n++ % BW_DAC_SAMPLES] = (struct bw_dac_sample){version, now_ns};
+	shorten(d);
+}
+
+void bw_dac_saw(struct bw_dac *d, int64_t now_ns, const struct bw_root *newest)
+{
+	bw_dac_saw_version(d, now_ns, newest->version, bw_dac_committers(newest));
+}
+
+void bw_dac_committed(struct bw_dac *d, int64_t now_ns)
+{
+	d->succeeded = true;
+	d->last_ok_ns = now_ns;
+	d->factor = 0.5 + bw_rng_unit(&d->rng);
+	d->wait_ns = (int64_t)((double)bw_dac_tau(d) * d->factor);
+	d->peeked = false;
+}
+
+/* ---- What to do ------------------------------------------------------------------------------- */
+
+int64_t bw_dac_due(const struct bw_dac *d, int64_t now_ns, uint32_t queued)
+{
+	if (!d->succeeded)
+		return now_ns;
+	int64_t wait_ns = d->wait_ns, half_ns = bw_dac_tau(d) / 2;
+
+	if (queued >= BW_APPENDS_MAX && half_ns < wait_ns)
+		wait_ns = half_ns;
+	return d->last_ok_ns + wait_ns;
+}
+
+int64_t bw_dac_peek(const struct bw_dac *d, int64_t now_ns, int64_t due_ns)
+{
+	if (d->peeked || due_ns - d->last_ok_ns <= PEEK_ABOVE * attempt(d) || due_ns <= now_ns)
+		return INT64_MAX;
+	return d->last_ok_ns + (due_ns - d->last_ok_ns) / 3;
+}
+
+void bw_dac_peeked(struct bw_dac *d)
+{
+	d->peeked = true;
+}
+
+bool bw_dac_look_first(const struct bw_dac *d, int64_t now_ns)
+{
+	return bw_dac_speed(d) * (double)(now_ns - d->looked_ns) / 1e9 > STALE_VERSIONS &&
+	       d->committers > 1;
+}
+
 static int64_t uniform(struct bw_dac *d, int64_t below)
 {
 	return (int64_t)(bw_rng_unit(&d->rng) * (double)below);
@@ -33,10 +229,8 @@ static int64_t uniform(struct bw_dac *d, int64_t below)
 
 int64_t bw_dac_after_conflict(struct bw_dac *d, unsigned conflicts)
 {
-	int64_t w = d->attempt_ns ? d->attempt_ns : ATTEMPT_MIN;
-
 	/* Bounded: whoever lost often stays aggressive, or the slowest would never win a slot. */
-	return uniform(d, (w << (conflicts < 3 ? conflicts : 3)) / 2);
+	return uniform(d, (attempt(d) << (conflicts < 3 ? conflicts : 3)) / 2);
 }
 
 int64_t bw_dac_after_doubt(struct bw_dac *d, unsigned tries)

@@ -1,29 +1,89 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * When to commit: a value without clock, I/O or thread.  Times are nanoseconds the caller read.
+ * When to commit: Decentralized Adaptive Commit, a value without clock, I/O or thread.
  *
- * The rule of this release: commit at once; after b conflicts in a row wait U(0, W * 2^min(b,3) / 2),
- * W being a moving average of the time an attempt takes; an ambiguous answer is repeated with full
- * jitter from 50 ms doubling to 5 s.
+ * A version is one slot, and only one committer gets it: attempts that overlap cost all but one of
+ * them their work.  Each committer decides alone how often it tries, from what all of them see alike:
+ * how fast the version counter moves (S) times how long an attempt takes (W) says how much of the
+ * time the slot is busy (rho), and the producer table says among how many it is shared (P).  Below
+ * BW_DAC_RHO_LOW it commits at once.  Above, it waits about tau after its last success, so that all
+ * together keep the slot busy BW_DAC_RHO of the time:
+ *
+ *   tau = min(tau_max, clamp((rho - 0.39) / 0.21, 0, 1.5) * P * W / 0.6)
+ *
+ * and each commit takes all that is queued.  docs/dac.md derives it and shows what it does.
+ * Times are nanoseconds of a clock that the caller read.  Thread-safety: none; one owner.
  */
 #ifndef BW_MANIFEST_DAC_H
 #define BW_MANIFEST_DAC_H
 
+#include "manifest/root.h"
 #include "store/base/rand.h"
 
 #include <stdbool.h>
 
+#define BW_DAC_RHO 0.60
+#define BW_DAC_RHO_LOW 0.39
+#define BW_DAC_TAU_MAX_NS (600 * INT64_C(1000000000))
+#define BW_DAC_SAMPLES 32u
+
 struct bw_dac {
-	int64_t attempt_ns;	/* W: average over about 8 attempts */
+	int64_t attempt_ns;	/* W: moving average over about 8 attempts; 0: none yet */
+	uint32_t committers;	/* P: active lately, this one included */
+	struct bw_dac_sample {
+		uint64_t version;
+		int64_t at_ns;
+	} seen[BW_DAC_SAMPLES];	/* ring of newest versions and when they were newest */
+	uint64_t seen_n;	/* ever */
+	int64_t looked_ns;	/* when the newest root was last known to be the newest */
+	bool succeeded;		/* last_ok_ns and factor are set */
+	int64_t last_ok_ns;
+	double factor;		/* of tau, for the wait after this success */
+	int64_t wait_ns;	/* of that wait: only ever shortened */
+	bool peeked;		/* during it */
 	struct bw_rng rng;
 };
 
 void bw_dac_init(struct bw_dac *d, uint64_t seed);
-/* After each attempt, won or lost. */
-void bw_dac_attempted(struct bw_dac *d, int64_t took_ns);
+
+/* ---- What happened ---------------------------------------------------------------------------- */
+
+/* After each attempt, won or lost: from its build to its answer.  throttled: the store refused some of
+ * its requests for their number. */
+void bw_dac_attempted(struct bw_dac *d, int64_t took_ns, bool throttled);
+/* The newest root was found, or made: it was the newest at now_ns. */
+void bw_dac_saw(struct bw_dac *d, int64_t now_ns, const struct bw_root *newest);
+/* The same for callers that have no root: committers as bw_dac_committers() counts them. */
+void bw_dac_saw_version(struct bw_dac *d, int64_t now_ns, uint64_t version, uint32_t committers);
+/* An attempt of this committer won; after bw_dac_attempted() and bw_dac_saw(). */
+void bw_dac_committed(struct bw_dac *d, int64_t now_ns);
+
+/* ---- What to do ------------------------------------------------------------------------------- */
+
+/* When the next attempt is due, with `queued` batches waiting; at most now_ns: at once. */
+int64_t bw_dac_due(const struct bw_dac *d, int64_t now_ns, uint32_t queued);
+/* During a long wait for due_ns: when to look for the newest root once, as the load may have changed;
+ * INT64_MAX: not at all.  bw_dac_peeked() when it was done, or when it failed. */
+int64_t bw_dac_peek(const struct bw_dac *d, int64_t now_ns, int64_t due_ns);
+void bw_dac_peeked(struct bw_dac *d);
+/* Look for the newest root before building, because the one known is too likely not to be it? */
+bool bw_dac_look_first(const struct bw_dac *d, int64_t now_ns);
 /* How long to wait before the next attempt after `conflicts` lost slots in a row. */
 int64_t bw_dac_after_conflict(struct bw_dac *d, unsigned conflicts);
 /* How long to wait before repeating an ambiguous or throttled request the tries-th time. */
 int64_t bw_dac_after_doubt(struct bw_dac *d, unsigned tries);
+
+/* ---- The terms of the rule -------------------------------------------------------------------- */
+
+double bw_dac_speed(const struct bw_dac *d);	/* S: versions per second; 0: too few seen */
+double bw_dac_rho(const struct bw_dac *d);
+int64_t bw_dac_tau(const struct bw_dac *d);	/* nanoseconds, 0 to BW_DAC_TAU_MAX_NS */
+
+/*
+ * Committers (owners) that committed a batch lately: the smallest c >= 8 such that at most c of them
+ * appear in the last 3c versions, or all there are.  Shared equally, 3c versions miss 5 % of c; who
+ * has gone is forgotten after as many versions as matter to those who stayed.
+ */
+uint32_t bw_dac_committers(const struct bw_root *r);
 
 #endif
