@@ -13,6 +13,8 @@
 /* One request of a commit: a stuck one ends UNKNOWN and is repeated. */
 #define REQUEST_NS (30 * BW_SEC)
 #define HINT_NS (10 * BW_SEC)
+#define LOOKS 3
+#define PROBES_ONE_BY_ONE 4	/* newer versions that a head finds one by one */
 
 struct bw_committer {
 	struct bw_store *store;	/* borrowed */
@@ -36,8 +38,7 @@ struct bw_committer {
 	struct bw_op op;
 	struct bw_txn *txn;
 	unsigned attempts, conflicts;	/* of txn, counted so far */
-	bool throttled;			/* a request of the attempt under way was */
-	int64_t attempt_ns;		/* when the attempt under way began */
+	bool throttled;			/* a send of the root under way was */
 };
 
 /* ---- Requests --------------------------------------------------------------------------------- */
@@ -92,12 +93,18 @@ static void request_put(struct bw_committer *c, const struct bw_txn_request *r,
 {
 	struct bw_bytes_body body;
 
+	int64_t sent_ns = bw_now();
+
 	bw_bytes_body_init(&body, r->bytes, r->len);
 	bw_op_put(&c->op, r->key, &body.body, true);
 	a->outcome = run_op(c);
 	if (a->outcome == BW_EXISTS && r->look && !is_there(c, r->key))
 		a->outcome = BW_UNKNOWN;
 	c->throttled |= a->outcome == BW_THROTTLED;
+	if (bw_txn_in_doubt(c->txn) && (a->outcome == BW_OK || a->outcome == BW_EXISTS)) {
+		bw_dac_put(&c->dac, bw_now() - sent_ns, c->throttled);
+		c->throttled = false;
+	}
 	if (a->outcome != BW_OK && a->outcome != BW_EXISTS)
 		bw_log(c->log, BW_LOG_DEBUG, "commit_put", "key=%s outcome=%s detail=\"%s\"",
 		       r->key, bw_outcome_name(a->outcome), c->op.detail);
@@ -140,10 +147,12 @@ static void refreshed(struct bw_ask *ask, int err)
 }
 
 /* Until the head answers; the deadline of a stop that comes meanwhile ends it as well. */
-static void request_refresh(struct bw_committer *c, struct bw_txn_answer *a)
+static void refresh_once(struct bw_committer *c, struct bw_txn_answer *a)
 {
+	int64_t now = bw_now();
 	struct refresh f = {.ask = {.done = refreshed, .until_step = BW_STEPS_MAX, .urgent = true,
-				    .deadline_ns = bw_now() + REQUEST_NS},
+				    .guess = bw_dac_guess(&c->dac, now),
+				    .deadline_ns = now + REQUEST_NS},
 			    .c = c};
 
 	bw_head_ask(c->head, &f.ask);
@@ -164,8 +173,36 @@ static void request_refresh(struct bw_committer *c, struct bw_txn_answer *a)
 	a->err = f.err;
 	a->outcome = f.err ? BW_UNREACHABLE : BW_OK;
 	a->root = f.err ? NULL : bw_head_root(c->head);
-	if (a->root)
-		bw_dac_saw(&c->dac, bw_now(), a->root);
+}
+
+/* What a look says of the store and of the load.  One that found little was made of so many probes. */
+static void looked(struct bw_committer *c, uint64_t before, int64_t began_ns,
+		   const struct bw_root *newest)
+{
+	uint64_t found = newest->version - before;
+
+	if (found < PROBES_ONE_BY_ONE)
+		bw_dac_probed(&c->dac, (bw_now() - began_ns) / (int64_t)(found + 1));
+	bw_dac_saw(&c->dac, began_ns, newest);
+}
+
+/* Long searches end at a version that is old by then: look again, which is short. */
+static void request_refresh(struct bw_committer *c, struct bw_txn_answer *a)
+{
+	for (int i = 0; i < LOOKS; i++) {
+		struct bw_root *known = bw_head_root(c->head);
+		uint64_t before = known->version;
+		int64_t began_ns = bw_now();
+
+		bw_root_unref(known);
+		refresh_once(c, a);
+		if (!a->root)
+			return;
+		looked(c, before, began_ns, a->root);
+		if (i + 1 == LOOKS || !bw_dac_look_again(&c->dac, bw_now()))
+			return;
+		bw_root_unref(a->root);
+	}
 }
 
 static void request_find(struct bw_committer *c, const struct bw_txn_request *r,
@@ -194,18 +231,14 @@ static void request_sleep(struct bw_committer *c, const struct bw_txn_request *r
 static void count(struct bw_committer *c, const struct bw_txn_request *r)
 {
 	unsigned attempts = bw_txn_attempts(c->txn);
-	int64_t now = bw_now();
 
 	if (r->conflicts > c->conflicts) {
 		atomic_fetch_add(&c->stats.conflicts, r->conflicts - c->conflicts);
 		c->conflicts = r->conflicts;
-		bw_dac_attempted(&c->dac, now - c->attempt_ns, c->throttled);
 	}
 	if (attempts > c->attempts) {
 		atomic_fetch_add(&c->stats.attempts, attempts - c->attempts);
 		c->attempts = attempts;
-		c->attempt_ns = now;
-		c->throttled = false;
 	}
 	BW_LOCK_SCOPE(&c->lock);
 	c->in_doubt = bw_txn_in_doubt(c->txn);
@@ -409,7 +442,6 @@ static int publish(struct bw_committer *c)
 	if (atomic_load(&c->stats.versions) > before) {
 		int64_t now = bw_now();
 
-		bw_dac_attempted(&c->dac, now - c->attempt_ns, c->throttled);
 		bw_dac_saw(&c->dac, now, root);
 		bw_dac_committed(&c->dac, now);
 		atomic_store(&c->stats.window_ns, (uint64_t)bw_dac_tau(&c->dac));
@@ -435,19 +467,8 @@ static int txn_make(struct bw_committer *c, const struct taken *t)
 	return err;
 }
 
-/* A failed look is no error: the attempt finds out for itself. */
-static void look(struct bw_committer *c)
-{
-	struct bw_txn_answer a;
-
-	request_refresh(c, &a);
-	bw_root_unref(a.root);
-}
-
 static void commit(struct bw_committer *c, struct taken *t)
 {
-	if (bw_dac_look_first(&c->dac, bw_now()))
-		look(c);
 	int err = txn_make(c, t);
 
 	if (!err && run_txn(c)) {
@@ -468,7 +489,16 @@ static void commit(struct bw_committer *c, struct taken *t)
 		fail_items(c, t, err);
 }
 
-/* Until something is queued and may be committed.  Returns without it to look for the newest root. */
+/* A failed look is no error: the attempt finds out for itself. */
+static void look(struct bw_committer *c)
+{
+	struct bw_txn_answer a;
+
+	request_refresh(c, &a);
+	bw_root_unref(a.root);
+}
+
+/* Until something is queued and may be committed, or (false) the newest root is to be looked for. */
 static bool wait_due_locked(struct bw_committer *c)
 {
 	for (;;) {
@@ -490,12 +520,16 @@ static void wait_due(struct bw_committer *c)
 	for (;;) {
 		bw_lock(&c->lock);
 		bool due = wait_due_locked(c);
+		bool first = due && c->queue && !c->stopping &&
+			     bw_dac_look_first(&c->dac, bw_now());
 
 		bw_unlock(&c->lock);
+		if (!due)
+			bw_dac_peeked(&c->dac);
+		if (!due || first)
+			look(c);
 		if (due)
 			return;
-		bw_dac_peeked(&c->dac);
-		look(c);
 	}
 }
 

@@ -16,17 +16,14 @@
 #define WINDOW_NS (60 * BW_SEC)
 #define PEEK_ABOVE 8		/* waits longer than so many W */
 #define STALE_VERSIONS 0.4	/* expected since the last look: a blind put loses more than a look costs */
-#define COMMITTERS_MIN 8u
+#define STALE_AGAIN 0.15
+#define FOLD 128		/* batches in a leaf of the index */
+#define COMMITTERS_WINDOW 256u	/* versions: at least so far back counts as lately */
 
 void bw_dac_init(struct bw_dac *d, uint64_t seed)
 {
 	*d = (struct bw_dac){.committers = 1};
 	bw_rng_init(&d->rng, seed);
-}
-
-static int64_t attempt(const struct bw_dac *d)
-{
-	return d->attempt_ns ? d->attempt_ns : ATTEMPT_MIN;
 }
 
 /* ---- The terms of the rule -------------------------------------------------------------------- */
@@ -52,6 +49,26 @@ static const struct bw_dac_sample *reference(const struct bw_dac *d)
 	return sample(d, oldest);
 }
 
+/* Index nodes that a commit puts before its root, on average: one for each FOLD batches. */
+static double nodes(const struct bw_dac *d)
+{
+	if (!d->seen_n)
+		return 0;
+	const struct bw_dac_sample *now = sample(d, d->seen_n - 1), *then = reference(d);
+
+	if (now->version - then->version < WINDOW_MIN)
+		return 0;
+	return (double)(now->head - then->head) / (double)(now->version - then->version) /
+	       FOLD;
+}
+
+int64_t bw_dac_window(const struct bw_dac *d)
+{
+	int64_t ns = d->probe_ns + (int64_t)((double)d->put_ns * (1 + nodes(d)));
+
+	return ns > ATTEMPT_MIN ? ns : ATTEMPT_MIN;
+}
+
 double bw_dac_speed(const struct bw_dac *d)
 {
 	if (!d->seen_n)
@@ -66,7 +83,7 @@ double bw_dac_speed(const struct bw_dac *d)
 
 double bw_dac_rho(const struct bw_dac *d)
 {
-	return bw_dac_speed(d) * (double)d->attempt_ns / 1e9;
+	return bw_dac_speed(d) * (double)bw_dac_window(d) / 1e9;
 }
 
 int64_t bw_dac_tau(const struct bw_dac *d)
@@ -77,7 +94,7 @@ int64_t bw_dac_tau(const struct bw_dac *d)
 	if (d->committers <= 1 || pressure <= 0)
 		return 0;
 	pressure = pressure < PRESSURE_MAX ? pressure : PRESSURE_MAX;
-	double tau = pressure * d->committers * (double)d->attempt_ns / BW_DAC_RHO;
+	double tau = pressure * d->committers * (double)bw_dac_window(d) / BW_DAC_RHO;
 
 	return tau < (double)BW_DAC_TAU_MAX_NS ? (int64_t)tau : BW_DAC_TAU_MAX_NS;
 }
@@ -122,10 +139,11 @@ static uint32_t activities(const struct bw_root *r, struct activity *list)
 uint32_t bw_dac_committers(const struct bw_root *r)
 {
 	struct activity list[BW_PRODUCERS_MAX];
-	uint32_t n = activities(r, list), c = COMMITTERS_MIN;
+	uint32_t n = activities(r, list), c = 1;
 
 	for (;;) {
-		uint64_t window = 3 * (uint64_t)c;
+		uint64_t fair = 3 * (uint64_t)c;
+		uint64_t window = fair > COMMITTERS_WINDOW ? fair : COMMITTERS_WINDOW;
 		uint32_t active = 0;
 
 		for (uint32_t i = 0; i < n; i++)
@@ -138,18 +156,23 @@ uint32_t bw_dac_committers(const struct bw_root *r)
 
 /* ---- What happened ---------------------------------------------------------------------------- */
 
-void bw_dac_attempted(struct bw_dac *d, int64_t took_ns, bool throttled)
+static int64_t average(int64_t old_ns, int64_t took_ns)
+{
+	if (took_ns > ATTEMPT_MAX)
+		took_ns = ATTEMPT_MAX;
+	return old_ns ? old_ns + (took_ns - old_ns) / 8 : took_ns;
+}
+
+void bw_dac_put(struct bw_dac *d, int64_t took_ns, bool throttled)
 {
 	if (throttled && took_ns < ATTEMPT_MAX)
 		took_ns += took_ns / 2;
-	if (took_ns < ATTEMPT_MIN)
-		took_ns = ATTEMPT_MIN;
-	if (took_ns > ATTEMPT_MAX)
-		took_ns = ATTEMPT_MAX;
-	if (!d->attempt_ns)
-		d->attempt_ns = took_ns;
-	else
-		d->attempt_ns += (took_ns - d->attempt_ns) / 8;
+	d->put_ns = average(d->put_ns, took_ns);
+}
+
+void bw_dac_probed(struct bw_dac *d, int64_t took_ns)
+{
+	d->probe_ns = average(d->probe_ns, took_ns);
 }
 
 /* A wait under way is shortened when the load turns out to be less, never lengthened: else whoever
@@ -162,7 +185,8 @@ static void shorten(struct bw_dac *d)
 		d->wait_ns = wait_ns;
 }
 
-void bw_dac_saw_version(struct bw_dac *d, int64_t now_ns, uint64_t version, uint32_t committers)
+void bw_dac_saw_version(struct bw_dac *d, int64_t now_ns, uint64_t version, uint64_t head,
+			uint32_t committers)
 {
 	const struct bw_dac_sample *last = d->seen_n ? sample(d, d->seen_n - 1) : NULL;
 
@@ -173,13 +197,13 @@ void bw_dac_saw_version(struct bw_dac *d, int64_t now_ns, uint64_t version, uint
 	/* Looks that find nothing new move the newest sample on and push out no other. */
 	if (last && version == last->version)
 		d->seen_n--;
-	d->seen[d->seen_n++ % BW_DAC_SAMPLES] = (struct bw_dac_sample){version, now_ns};
+	d->seen[d->seen_n++ % BW_DAC_SAMPLES] = (struct bw_dac_sample){version, head, now_ns};
 	shorten(d);
 }
 
 void bw_dac_saw(struct bw_dac *d, int64_t now_ns, const struct bw_root *newest)
 {
-	bw_dac_saw_version(d, now_ns, newest->version, bw_dac_committers(newest));
+	bw_dac_saw_version(d, now_ns, newest->version, newest->head, bw_dac_committers(newest));
 }
 
 void bw_dac_committed(struct bw_dac *d, int64_t now_ns)
@@ -197,16 +221,12 @@ int64_t bw_dac_due(const struct bw_dac *d, int64_t now_ns, uint32_t queued)
 {
 	if (!d->succeeded)
 		return now_ns;
-	int64_t wait_ns = d->wait_ns, half_ns = bw_dac_tau(d) / 2;
-
-	if (queued >= BW_APPENDS_MAX && half_ns < wait_ns)
-		wait_ns = half_ns;
-	return d->last_ok_ns + wait_ns;
+	return d->last_ok_ns + d->wait_ns / (1 + queued / BW_APPENDS_MAX);
 }
 
 int64_t bw_dac_peek(const struct bw_dac *d, int64_t now_ns, int64_t due_ns)
 {
-	if (d->peeked || due_ns - d->last_ok_ns <= PEEK_ABOVE * attempt(d) || due_ns <= now_ns)
+	if (d->peeked || due_ns - d->last_ok_ns <= PEEK_ABOVE * bw_dac_window(d) || due_ns <= now_ns)
 		return INT64_MAX;
 	return d->last_ok_ns + (due_ns - d->last_ok_ns) / 3;
 }
@@ -216,10 +236,26 @@ void bw_dac_peeked(struct bw_dac *d)
 	d->peeked = true;
 }
 
+uint64_t bw_dac_guess(const struct bw_dac *d, int64_t now_ns)
+{
+	double speed = bw_dac_speed(d);
+
+	if (speed <= 0)
+		return 0;
+	return sample(d, d->seen_n - 1)->version +
+	       (uint64_t)(speed * (double)(now_ns - d->looked_ns) / 1e9);
+}
+
 bool bw_dac_look_first(const struct bw_dac *d, int64_t now_ns)
 {
 	return bw_dac_speed(d) * (double)(now_ns - d->looked_ns) / 1e9 > STALE_VERSIONS &&
 	       d->committers > 1;
+}
+
+bool bw_dac_look_again(const struct bw_dac *d, int64_t now_ns)
+{
+	return now_ns - d->looked_ns > bw_dac_window(d) / 2 &&
+	       bw_dac_speed(d) * (double)(now_ns - d->looked_ns) / 1e9 > STALE_AGAIN;
 }
 
 static int64_t uniform(struct bw_dac *d, int64_t below)
@@ -230,7 +266,7 @@ static int64_t uniform(struct bw_dac *d, int64_t below)
 int64_t bw_dac_after_conflict(struct bw_dac *d, unsigned conflicts)
 {
 	/* Bounded: whoever lost often stays aggressive, or the slowest would never win a slot. */
-	return uniform(d, (attempt(d) << (conflicts < 3 ? conflicts : 3)) / 2);
+	return uniform(d, (bw_dac_window(d) << (conflicts < 3 ? conflicts : 3)) / 2);
 }
 
 int64_t bw_dac_after_doubt(struct bw_dac *d, unsigned tries)

@@ -50,6 +50,7 @@ struct bw_ask {
 	void (*done)(struct bw_ask *ask, int err);
 	uint64_t until_step;	/* BW_STEPS_MAX: only a NOT_FOUND will do */
 	int64_t deadline_ns;
+	uint64_t guess;		/* the newest version may be about this one; 0: no idea */
 	bool urgent;		/* its probes are not spaced: the asker paces itself (committers) */
 	struct bw_ask *next;	/* private */
 	uint64_t asked;		/* private: probes sent before it */

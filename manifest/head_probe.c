@@ -261,6 +261,29 @@ static int jump(struct bw_head *h, struct source *from, uint64_t start, uint64_t
 	return err;
 }
 
+/* Somebody expects the newest version to be far from the one known: search around there.  0: search,
+ * or fail, as jump(); else the expectation is not worth it. */
+#define NOT_FAR 1
+static int leap(struct bw_head *h, struct source *from, uint64_t version, uint64_t *ret_number)
+{
+	struct bw_root *root = NULL;
+	uint64_t guess = 0, number = sent_so_far(&h->prober) + 1;
+
+	bw_lock(&h->prober.lock);
+	for (const struct bw_ask *a = h->prober.asks; a; a = a->next)
+		guess = a->guess > guess ? a->guess : guess;
+	bw_unlock(&h->prober.lock);
+	if (guess <= version + HITS_BEFORE_JUMP)
+		return NOT_FAR;
+	int err = bw_search_newer(&from->versions, version, guess, &root);
+
+	if (!err && root)
+		err = publish(h, root);
+	if (!err)
+		*ret_number = number;
+	return err;
+}
+
 static bool anybody_asks(struct bw_prober *p)
 {
 	BW_LOCK_SCOPE(&p->lock);
@@ -282,6 +305,10 @@ static int probe_on(struct bw_head *h, uint64_t *ret_number, bool *ret_news)
 		uint64_t version = root->version + 1;
 
 		bw_root_unref(root);
+		int far = hits ? NOT_FAR : leap(h, &from, version - 1, ret_number);
+
+		if (far != NOT_FAR)
+			return far;
 		if (hits == HITS_BEFORE_JUMP)
 			return jump(h, &from, version - 1, ret_number);
 		int rc = get_version(&from.versions, version, &next);

@@ -12,6 +12,22 @@
 
 #include "manifest/root.h"
 
+/*
+ * The search by itself: which version to ask for next.  Begun cold (low unknown) from any start, or
+ * warm, from a version that is known and a guess of how far the stream has come.
+ */
+struct bw_search {
+	uint64_t low;		/* highest version known to exist; 0: none */
+	uint64_t high;		/* lowest version known not to exist; 0: none */
+	uint64_t start;		/* asked for first; 0: done */
+	uint64_t stride;	/* of the doubling */
+	bool falling;		/* doubling downwards, as the start was not there */
+};
+void bw_search_cold(struct bw_search *s, uint64_t start);
+void bw_search_warm(struct bw_search *s, uint64_t known, uint64_t guess);
+uint64_t bw_search_next(const struct bw_search *s);	/* 0: low is the newest */
+void bw_search_saw(struct bw_search *s, uint64_t version, bool exists);
+
 enum bw_version_is { BW_VERSION_ABSENT, BW_VERSION_ROOT, BW_VERSION_TOMBSTONE };
 
 /* Where versions are read from; embedded in what reads them. */
@@ -25,6 +41,10 @@ struct bw_versions {
 
 /* start: a version to begin with, at least 1; any will do.  -BW_E_NO_STREAM: there is none at all. */
 int bw_search_newest(struct bw_versions *from, uint64_t start, struct bw_root **ret) bw_must_check;
+
+/* The same for who knows a version, and a guess of the newest.  *ret NULL: known is the newest. */
+int bw_search_newer(struct bw_versions *from, uint64_t known, uint64_t guess, struct bw_root **ret)
+	bw_must_check;
 
 /* ---- The hint object: a version, as decimal text ------------------------------------------------ */
 

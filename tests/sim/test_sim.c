@@ -499,7 +499,7 @@ static void one_seed(uint64_t seed, uint64_t *versions, uint64_t *acked, uint64_
 	for (int i = 0; i < w->writers_n; i++) {
 		w->writers[i].who = i;
 		bw_dac_init(&w->writers[i].dac, seed + (uint64_t)i);
-		bw_dac_attempted(&w->writers[i].dac, 100 * BW_MS, false);
+		bw_dac_put(&w->writers[i].dac, 100 * BW_MS, false);
 		be_born(w, &w->writers[i]);
 	}
 	run_world(w);

@@ -16,9 +16,10 @@ static struct bw_dac seen(double per_second, int64_t ms, uint32_t committers)
 	struct bw_dac d;
 
 	bw_dac_init(&d, 7);
-	bw_dac_attempted(&d, ms * BW_MS, false);
+	bw_dac_probed(&d, ms * BW_MS / 5);
+	bw_dac_put(&d, ms * BW_MS * 4 / 5, false);
 	for (uint64_t i = 0; i < 40; i++)
-		bw_dac_saw_version(&d, BW_SEC + (int64_t)((double)i / per_second * 1e9), 100 + i,
+		bw_dac_saw_version(&d, BW_SEC + (int64_t)((double)i / per_second * 1e9), 100 + i, 0,
 				   committers);
 	return d;
 }
@@ -40,10 +41,10 @@ Test(dac, speed_is_taken_over_sixteen_versions)
 	assert_near(bw_dac_speed(&d), 4);
 	/* A burst of 8 versions in 1 ms is averaged with the 8 before it: 16 versions in 2.001 s. */
 	for (uint64_t v = 140; v < 148; v++)
-		bw_dac_saw_version(&d, last_seen(&d) + BW_MS / 8, v, 8);
+		bw_dac_saw_version(&d, last_seen(&d) + BW_MS / 8, v, v, 8);
 	assert_near(bw_dac_speed(&d), 16 / 2.001);
 	/* One look after a long time: all versions since the look before. */
-	bw_dac_saw_version(&d, last_seen(&d) + 100 * BW_SEC, 147 + 200, 8);
+	bw_dac_saw_version(&d, last_seen(&d) + 100 * BW_SEC, 147 + 200, 147 + 200, 8);
 	assert_near(bw_dac_speed(&d), 2);
 }
 
@@ -52,35 +53,59 @@ Test(dac, speed_of_a_slow_stream_forgets_after_a_minute)
 	struct bw_dac d;
 
 	bw_dac_init(&d, 7);
-	bw_dac_saw_version(&d, BW_SEC, 10, 8);
+	bw_dac_saw_version(&d, BW_SEC, 10, 10, 8);
 	cr_assert_eq(bw_dac_speed(&d), 0, "one sample is no speed");
-	bw_dac_saw_version(&d, 2 * BW_SEC, 13, 8);
+	bw_dac_saw_version(&d, 2 * BW_SEC, 13, 13, 8);
 	cr_assert_eq(bw_dac_speed(&d), 0, "three versions are too few");
-	bw_dac_saw_version(&d, 3 * BW_SEC, 14, 8);
+	bw_dac_saw_version(&d, 3 * BW_SEC, 14, 14, 8);
 	assert_near(bw_dac_speed(&d), 2);
 	/* Nothing new for a long time: the sample moves on with the look, the speed falls. */
-	bw_dac_saw_version(&d, 41 * BW_SEC, 14, 8);
+	bw_dac_saw_version(&d, 41 * BW_SEC, 14, 14, 8);
 	assert_near(bw_dac_speed(&d), 0.1);
 	/* 61 s after the newest but one: against that one only, and 1 version is too few. */
-	bw_dac_saw_version(&d, 103 * BW_SEC, 15, 8);
+	bw_dac_saw_version(&d, 103 * BW_SEC, 15, 15, 8);
 	cr_assert_eq(bw_dac_speed(&d), 0);
 	/* An older root says nothing. */
-	bw_dac_saw_version(&d, 104 * BW_SEC, 3, 8);
+	bw_dac_saw_version(&d, 104 * BW_SEC, 3, 3, 8);
 	cr_assert_eq(d.looked_ns, 103 * BW_SEC);
 }
 
 Test(dac, tau_by_hand)
 {
-	/* rho = S * W.  tau = (rho - 0.39) / 0.21 * P * W / 0.6 */
-	struct bw_dac low = seen(3.8, 100, 64);		/* 0.38 */
-	struct bw_dac half = seen(4.95, 100, 64);	/* 0.495: pressure 0.5 */
-	struct bw_dac full = seen(6, 100, 64);		/* 0.60: pressure 1 */
-	struct bw_dac over = seen(9, 100, 64);		/* 0.90: pressure 2.43, cut to 1.5 */
+	/* rho = S * W.  tau = (rho - 0.325) / 0.175 * P * W / 0.5 */
+	struct bw_dac low = seen(3.2, 100, 64);		/* 0.32 */
+	struct bw_dac half = seen(4.125, 100, 64);	/* 0.4125: pressure 0.5 */
+	struct bw_dac full = seen(5, 100, 64);		/* 0.50: pressure 1 */
+	struct bw_dac over = seen(9, 100, 64);		/* 0.90: pressure 3.29, cut to 1.5 */
 
 	cr_assert_eq(bw_dac_tau(&low), 0);
-	assert_near((double)bw_dac_tau(&half), 0.5 * 64 * 0.1 / 0.6 * 1e9);
-	assert_near((double)bw_dac_tau(&full), 64 * 0.1 / 0.6 * 1e9);
-	assert_near((double)bw_dac_tau(&over), 1.5 * 64 * 0.1 / 0.6 * 1e9);
+	assert_near((double)bw_dac_tau(&half), 0.5 * 64 * 0.1 / 0.5 * 1e9);
+	assert_near((double)bw_dac_tau(&full), 64 * 0.1 / 0.5 * 1e9);
+	assert_near((double)bw_dac_tau(&over), 1.5 * 64 * 0.1 / 0.5 * 1e9);
+}
+
+Test(dac, the_window_counts_the_nodes_that_all_put)
+{
+	struct bw_dac d;
+
+	bw_dac_init(&d, 7);
+	cr_assert_eq(bw_dac_window(&d), BW_MS, "never less");
+	bw_dac_probed(&d, 20 * BW_MS);
+	bw_dac_put(&d, 60 * BW_MS, false);
+	cr_assert_eq(bw_dac_window(&d), 80 * BW_MS);
+	/* 64 batches a version: every other version folds a leaf, one more put of 60 ms. */
+	for (uint64_t i = 0; i < 20; i++)
+		bw_dac_saw_version(&d, (int64_t)i * BW_SEC, 10 + i, 64 * i, 8);
+	cr_assert_eq(bw_dac_window(&d), 110 * BW_MS);
+}
+
+Test(dac, guesses_the_newest_version)
+{
+	struct bw_dac d = seen(4, 100, 8), fresh;
+
+	bw_dac_init(&fresh, 7);
+	cr_assert_eq(bw_dac_guess(&fresh, BW_SEC), 0);
+	cr_assert_eq(bw_dac_guess(&d, last_seen(&d) + 25 * BW_SEC + BW_MS), 139 + 100);
 }
 
 Test(dac, tau_is_bounded_and_nothing_alone)
@@ -105,7 +130,7 @@ Test(dac, the_first_attempt_and_light_load_go_at_once)
 Test(dac, the_wait_is_half_to_one_and_a_half_tau_after_the_last_success)
 {
 	int64_t least = INT64_MAX, most = 0, tau = 0, sum = 0;
-	struct bw_dac d = seen(6, 100, 60);		/* tau = 10 s */
+	struct bw_dac d = seen(5, 100, 50);		/* tau = 10 s */
 
 	for (int i = 0; i < 4000; i++) {
 		bw_dac_committed(&d, 1000 * BW_SEC);
@@ -120,8 +145,10 @@ Test(dac, the_wait_is_half_to_one_and_a_half_tau_after_the_last_success)
 	cr_assert(least >= 5 * BW_SEC && least < 5 * BW_SEC + 100 * BW_MS);
 	cr_assert(most <= 15 * BW_SEC && most > 15 * BW_SEC - 100 * BW_MS);
 	cr_assert(sum > 9800 * BW_MS && sum < 10200 * BW_MS);
-	/* Enough for a whole version: half of tau at most. */
-	cr_assert_leq(bw_dac_due(&d, 1000 * BW_SEC, BW_APPENDS_MAX), 1000 * BW_SEC + tau / 2);
+	/* Whoever has enough for two more versions comes three times as often. */
+	int64_t wait = bw_dac_due(&d, 1000 * BW_SEC, BW_APPENDS_MAX - 1) - 1000 * BW_SEC;
+
+	cr_assert_eq(bw_dac_due(&d, 1000 * BW_SEC, 2 * BW_APPENDS_MAX) - 1000 * BW_SEC, wait / 3);
 }
 
 Test(dac, a_wait_is_shortened_but_never_lengthened)
@@ -133,10 +160,10 @@ Test(dac, a_wait_is_shortened_but_never_lengthened)
 	int64_t due = bw_dac_due(&d, now, 1);
 
 	/* Now 600 committers: the wait under way stays. */
-	bw_dac_saw_version(&d, now + BW_MS, 140, 600);
+	bw_dac_saw_version(&d, now + BW_MS, 140, 140, 600);
 	cr_assert_eq(bw_dac_due(&d, now, 1), due);
 	/* Now nobody else: it is over. */
-	bw_dac_saw_version(&d, now + 2 * BW_MS, 141, 1);
+	bw_dac_saw_version(&d, now + 2 * BW_MS, 141, 141, 1);
 	cr_assert_eq(bw_dac_due(&d, now, 1), now);
 }
 
@@ -149,7 +176,7 @@ Test(dac, a_long_wait_has_one_look_at_a_third)
 	int64_t due = bw_dac_due(&d, now, 1);
 
 	cr_assert_eq(bw_dac_peek(&d, now, due), now + (due - now) / 3);
-	cr_assert_eq(bw_dac_peek(&d, now, now + 8 * d.attempt_ns), INT64_MAX, "8 W is short");
+	cr_assert_eq(bw_dac_peek(&d, now, now + 8 * bw_dac_window(&d)), INT64_MAX, "8 W is short");
 	bw_dac_peeked(&d);
 	cr_assert_eq(bw_dac_peek(&d, now, due), INT64_MAX);
 	bw_dac_committed(&d, now);
@@ -193,9 +220,9 @@ Test(dac, committers_are_owners_that_committed_lately)
 	const uint8_t owners[6] = {1, 1, 2, 3, 3, 4};
 	const uint64_t lately[6] = {90, 100, 99, 77, 76, 50}, never[6] = {0};
 
-	/* c = 8: the last 24 versions, 77 to 100.  Owner 3 by its newer producer, owner 4 not. */
-	cr_assert_eq(committers(100, owners, lately, 6), 3);
-	cr_assert_eq(committers(101, owners, lately, 6), 2);
+	/* Few: the last 256 versions, 77 to 332.  Owner 3 by its newer producer, owner 4 not. */
+	cr_assert_eq(committers(332, owners, lately, 6), 3);
+	cr_assert_eq(committers(333, owners, lately, 6), 2);
 	cr_assert_eq(committers(100, owners, never, 6), 1, "nobody, but this one is about to");
 }
 
@@ -209,10 +236,10 @@ Test(dac, committers_by_the_hundred_and_the_dead_forgotten)
 		versions[i] = 10001 - i;	/* in turn */
 	}
 	cr_assert_eq(committers(10001, owners, versions, 200), 200);
-	/* 190 of them have gone: after 3 * 10 versions they count no more. */
+	/* 190 of them have gone: after 256 versions they count no more. */
 	for (uint32_t i = 0; i < 10; i++)
-		versions[i] += 231;
-	cr_assert_eq(committers(10232, owners, versions, 200), 10);
+		versions[i] += 256;
+	cr_assert_eq(committers(10257, owners, versions, 200), 10);
 }
 
 /* ---- Attempts and waits ------------------------------------------------------------------------ */
@@ -235,7 +262,7 @@ Test(dac, waits_after_conflicts_grow_to_a_bound)
 	struct bw_dac d;
 
 	bw_dac_init(&d, 7);
-	bw_dac_attempted(&d, 100 * BW_MS, false);
+	bw_dac_put(&d, 100 * BW_MS, false);
 	int64_t one = longest_conflict(&d, 1), two = longest_conflict(&d, 2);
 	int64_t three = longest_conflict(&d, 3);
 
@@ -251,15 +278,15 @@ Test(dac, attempts_are_averaged)
 	struct bw_dac d;
 
 	bw_dac_init(&d, 7);
-	bw_dac_attempted(&d, 80 * BW_MS, false);
-	cr_assert_eq(d.attempt_ns, 80 * BW_MS);
-	bw_dac_attempted(&d, 160 * BW_MS, false);
-	cr_assert_eq(d.attempt_ns, 90 * BW_MS);
-	bw_dac_attempted(&d, 180 * BW_MS, true);	/* counts as 270 */
-	cr_assert_eq(d.attempt_ns, 112500000);
+	bw_dac_put(&d, 80 * BW_MS, false);
+	cr_assert_eq(bw_dac_window(&d), 80 * BW_MS);
+	bw_dac_put(&d, 160 * BW_MS, false);
+	cr_assert_eq(bw_dac_window(&d), 90 * BW_MS);
+	bw_dac_put(&d, 180 * BW_MS, true);	/* counts as 270 */
+	cr_assert_eq(bw_dac_window(&d), 112500000);
 	for (int i = 0; i < 200; i++)
-		bw_dac_attempted(&d, 1000 * BW_SEC, true);
-	cr_assert_leq(d.attempt_ns, 60 * BW_SEC, "a suspended process is no slow store");
+		bw_dac_put(&d, 1000 * BW_SEC, true);
+	cr_assert_leq(bw_dac_window(&d), 60 * BW_SEC, "a suspended process is no slow store");
 }
 
 Test(dac, waits_in_doubt_double_to_five_seconds)
