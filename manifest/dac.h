@@ -9,7 +9,7 @@
  * BW_DAC_RHO_LOW it commits at once.  Above, it waits about tau after its last success, so that all
  * together keep the slot busy BW_DAC_RHO of the time:
  *
- *   tau = min(tau_max, clamp((rho - 0.325) / 0.175, 0, 1.5) * P * W / 0.5)
+ *   tau = min(tau_max, clamp((rho - 0.30) / 0.16, 0, 1.5) * P * W / 0.46)
  *
  * and each commit takes all that is queued.  docs/dac.md derives it and shows what it does.
  * Times are nanoseconds of a clock that the caller read.  Thread-safety: none; one owner.
@@ -22,8 +22,8 @@
 
 #include <stdbool.h>
 
-#define BW_DAC_RHO 0.50
-#define BW_DAC_RHO_LOW 0.325
+#define BW_DAC_RHO 0.46
+#define BW_DAC_RHO_LOW 0.30
 #define BW_DAC_TAU_MAX_NS (600 * INT64_C(1000000000))
 #define BW_DAC_SAMPLES 32u
 

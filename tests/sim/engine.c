@@ -14,6 +14,7 @@
 
 #define FOLD_AT 256u
 #define FOLD 128u
+#define CHANGE_BYTES 38.0	/* a root lists what made it */
 
 static void owner_of(uint32_t who, uint8_t owner[16])
 {
@@ -229,7 +230,8 @@ static void model_created(struct world *w, const struct writer *me)
 	double at = w->tail / 128.0;
 	int i = at < 1 ? 0 : 1;
 
-	w->newest_bytes = w->sizes[i] + (at - i) * (w->sizes[i + 1] - w->sizes[i]);
+	w->newest_bytes = w->sizes[i] + (at - i) * (w->sizes[i + 1] - w->sizes[i]) +
+			  CHANGE_BYTES * me->taken;
 }
 
 /* ---- The real thing --------------------------------------------------------------------------------- */

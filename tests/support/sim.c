@@ -88,6 +88,8 @@ void bw_sim_init(struct bw_sim *sim, const struct bw_stream *stream, uint64_t se
 
 void bw_sim_done(struct bw_sim *sim)
 {
+	if (sim->current)
+		op_unref(sim->current);
 	while (sim->events_n)
 		op_unref(pop(sim).op);
 	for (size_t i = 0; i < sim->objects_n; i++) {
@@ -124,14 +126,16 @@ void bw_sim_put_node(struct bw_sim *sim, const char *key, const void *bytes, siz
 static uint64_t version_of(const struct bw_sim *sim, const char *key)
 {
 	char mine[BW_KEY_MAX + 1];
+	uint64_t version = 0;
+	size_t at;
 
-	/* Only a version near the newest can be meant: the store is small. */
-	for (uint64_t v = sim->newest + 2; v > 0; v--) {
-		bw_key_root(sim->stream, v, mine);
-		if (!strcmp(mine, key))
-			return v;
-	}
-	return 0;
+	bw_key_root(sim->stream, 1, mine);
+	at = (size_t)(strrchr(mine, '/') + 1 - mine);
+	if (strncmp(mine, key, at) != 0)
+		return 0;
+	for (const char *p = key + at; *p; p++)
+		version = version * 10 + (uint64_t)(*p - '0');
+	return version;
 }
 
 static void create(struct bw_sim *sim, uint64_t version, struct bw_blob *blob)
@@ -173,12 +177,29 @@ void bw_sim_bury(struct bw_sim *sim, uint64_t version)
 	sim->slots[version] = bw_blob_copy(bytes.bytes, bytes.len);
 }
 
+void bw_sim_delete(struct bw_sim *sim, uint64_t version)
+{
+	bw_blob_unref(sim->slots[version]);
+	sim->slots[version] = NULL;
+}
+
+static bool may(const struct bw_sim *sim, unsigned kinds)
+{
+	return !sim->kinds || (sim->kinds & kinds);
+}
+
 /* ---- Effects ----------------------------------------------------------------------------------- */
 
 static enum bw_outcome effect_put(struct bw_sim *sim, struct bw_sim_op *op)
 {
 	uint64_t version = version_of(sim, op->key);
 
+	if (version && version <= sim->newest && !sim->slots[version]) {
+		must(sim->recreated, "a version was put for the second time");
+		sim->slots[version] = bw_blob_ref(op->bytes);
+		sim->recreated(sim, version);
+		return BW_OK;
+	}
 	if (version ? version <= sim->newest : bw_sim_has(sim, op->key))
 		return BW_EXISTS;
 	if (version)
@@ -192,13 +213,13 @@ static enum bw_outcome effect_get(struct bw_sim *sim, struct bw_sim_op *op)
 {
 	uint64_t version = version_of(sim, op->key);
 
-	if (!version || version > sim->newest)
+	if (!version || version > sim->newest || !sim->slots[version])
 		return BW_NOT_FOUND;
 	struct bw_blob *there = sim->slots[version];
 
 	bw_blob_unref(op->blob);
 	op->blob = bw_blob_copy(there->bytes, there->len);
-	if (bw_sim_chance(sim, sim->faults / 4))
+	if (may(sim, BW_SIM_FLIPPED) && bw_sim_chance(sim, sim->faults / 4))
 		op->blob->bytes[bw_sim_roll(sim, there->len)] ^= (uint8_t)(1 << bw_sim_roll(sim, 8));
 	return BW_OK;
 }
@@ -233,8 +254,24 @@ static void effect(struct bw_sim *sim, struct bw_sim_op *op)
 		outcome = effect_find(sim, op);
 	else if (op->kind == BW_SIM_NEWEST && !op->root)
 		op->root = bw_root_ref(sim->roots[sim->newest]);
+	/* Servers that say 409 for a lost race: our stores take it as "unknown". */
+	if (outcome == BW_EXISTS && may(sim, BW_SIM_CONFLICT) && bw_sim_chance(sim, sim->faults / 4))
+		outcome = BW_UNKNOWN;
 	if (!op->fixed)
 		op->outcome = outcome;
+}
+
+static void trace(struct bw_sim *sim, const struct bw_sim_event *e)
+{
+	static const char *const kinds[] = {"put", "get", "newest", "find", "wake"};
+	const struct bw_sim_op *op = e->op;
+	const char *key = strchr(op->key, '/') ? strchr(op->key, '/') + 1 : "";
+
+	if (sim->trace && (op->kind != BW_SIM_WAKE || e->what == BW_SIM_ANSWER))
+		fprintf(sim->trace, "%10lu ms  #%d %s %s %s%s%s\n", (unsigned long)sim->now, op->who,
+			e->what == BW_SIM_EFFECT ? "applied" : "answer ", kinds[op->kind], key,
+			op->kind == BW_SIM_WAKE ? "" : "  ",
+			op->kind == BW_SIM_WAKE ? "" : bw_outcome_name(op->outcome));
 }
 
 bool bw_sim_run(struct bw_sim *sim)
@@ -244,10 +281,13 @@ bool bw_sim_run(struct bw_sim *sim)
 	struct bw_sim_event e = pop(sim);
 
 	sim->now = e.at;
+	sim->current = e.op;
 	if (e.what == BW_SIM_EFFECT)
 		effect(sim, e.op);
-	else
+	trace(sim, &e);
+	if (e.what == BW_SIM_ANSWER)
 		sim->answer(sim, e.op);
+	sim->current = NULL;
 	op_unref(e.op);
 	return true;
 }
@@ -290,41 +330,36 @@ static void fault_put(struct bw_sim *sim, struct bw_sim_op *op, uint64_t effect_
 	static const enum bw_outcome nothing_applied[] = {
 		BW_UNREACHABLE, BW_THROTTLED, BW_FULL, BW_DENIED, BW_CANCELLED};
 
-	switch (bw_sim_roll(sim, 6)) {
-	case 0:
+	unsigned fault = 1u << bw_sim_roll(sim, 6);
+
+	/* A run without this kind takes another that it has. */
+	for (int i = 0; i < 6 && !may(sim, fault); i++)
+		fault = fault == BW_SIM_REPEATED ? BW_SIM_REFUSED : fault << 1;
+	if (fault == BW_SIM_REFUSED || !may(sim, fault)) {
 		answer_fixed(sim, op, nothing_applied[bw_sim_roll(sim, 5)], answer_at);
 		return;
-	case 1:		/* the reply is lost */
-		push(sim, op, BW_SIM_EFFECT, effect_at);
-		answer_fixed(sim, op, BW_UNKNOWN, answer_at);
-		return;
-	case 2:		/* it lands after the client gave up */
-		answer_fixed(sim, op, BW_UNKNOWN, answer_at);
-		push(sim, op, BW_SIM_EFFECT, answer_at + late(sim));
-		return;
-	case 3:		/* it never lands */
-		answer_fixed(sim, op, BW_UNKNOWN, answer_at);
-		return;
-	case 4:		/* delivered twice, the second time long after */
-		push(sim, op, BW_SIM_EFFECT, effect_at);
-		push(sim, op, BW_SIM_ANSWER, answer_at);
-		push(sim, op, BW_SIM_EFFECT, answer_at + late(sim));
-		return;
-	default:	/* delivered twice, and the second answer counts */
-		push(sim, op, BW_SIM_EFFECT, effect_at);
-		push(sim, op, BW_SIM_EFFECT, answer_at);
-		push(sim, op, BW_SIM_ANSWER, answer_at);
-		return;
 	}
+	if (fault == BW_SIM_LOST_REPLY || fault == BW_SIM_TWICE || fault == BW_SIM_REPEATED)
+		push(sim, op, BW_SIM_EFFECT, effect_at);
+	if (fault == BW_SIM_REPEATED)
+		push(sim, op, BW_SIM_EFFECT, answer_at);
+	if (fault == BW_SIM_TWICE || fault == BW_SIM_REPEATED)
+		push(sim, op, BW_SIM_ANSWER, answer_at);
+	else
+		answer_fixed(sim, op, BW_UNKNOWN, answer_at);
+	if (fault == BW_SIM_LATE || fault == BW_SIM_TWICE)
+		push(sim, op, BW_SIM_EFFECT, answer_at + late(sim));
 }
 
 static void submit(struct bw_sim *sim, struct bw_sim_op *op)
 {
 	uint64_t effect_at = sim->now + latency(sim), answer_at = effect_at + latency(sim);
 
-	if (bw_sim_chance(sim, sim->faults / 10))
+	if (may(sim, BW_SIM_STOPPED) && bw_sim_chance(sim, sim->faults / 10))
 		answer_at += late(sim);		/* stopped, or a very slow answer */
-	if (!bw_sim_chance(sim, sim->faults)) {
+	unsigned kinds = op->kind == BW_SIM_PUT ? 63 : BW_SIM_UNREADABLE;
+
+	if (!bw_sim_chance(sim, may(sim, kinds) ? sim->faults : 0)) {
 		push(sim, op, BW_SIM_EFFECT, effect_at);
 		push(sim, op, BW_SIM_ANSWER, answer_at);
 	} else if (op->kind == BW_SIM_PUT) {

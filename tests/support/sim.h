@@ -14,9 +14,26 @@
 #include "store/base/rand.h"
 #include "store/store.h"
 
+#include <stdio.h>
+
 #define BW_SIM_HOUR UINT64_C(3600000)	/* time is in milliseconds */
 
 struct bw_sim;
+
+/* What can happen to a request; bits, so that a failing run can be shrunk to those that matter. */
+enum bw_sim_fault {
+	BW_SIM_REFUSED = 1,	/* 503, full, denied, no connection: not applied, and the client is told */
+	BW_SIM_LOST_REPLY = 2,	/* applied, then a timeout, reset or 500 */
+	BW_SIM_LATE = 4,	/* a timeout, and applied up to an hour after it */
+	BW_SIM_NEVER = 8,	/* a timeout, and never applied */
+	BW_SIM_TWICE = 16,	/* applied, and once more long after the answer */
+	BW_SIM_REPEATED = 32,	/* applied twice, and the second answer counts */
+	BW_SIM_CONFLICT = 64,	/* 409 instead of 412: taken, and the client learns nothing */
+	BW_SIM_STOPPED = 128,	/* the answer waits, up to an hour: SIGSTOP, or a stalled body */
+	BW_SIM_FLIPPED = 256,	/* a bit of what is read */
+	BW_SIM_UNREADABLE = 512,	/* a read fails */
+	BW_SIM_ALL_FAULTS = 1023,
+};
 
 /* What a request is about; answered by sim->answer. */
 struct bw_sim_op {
@@ -52,6 +69,9 @@ struct bw_sim {
 	struct bw_rng rng;
 	uint64_t now, order;
 	double faults;		/* the chance that a request meets one */
+	unsigned kinds;		/* of faults; 0 is all */
+	FILE *trace;		/* NULL: none */
+	struct bw_sim_op *current;	/* whose event runs */
 	struct bw_sim_event *events;	/* heap */
 	size_t events_n, events_cap;
 	struct bw_sim_object *objects;	/* all but roots */
@@ -63,6 +83,8 @@ struct bw_sim {
 	/* A root was put, for the first time: it may be looked at, and the oracle judges it. */
 	void (*created)(struct bw_sim *sim, struct bw_root *root);
 	void (*answer)(struct bw_sim *sim, struct bw_sim_op *op);
+	/* A version whose name was free again was put for the second time: NULL is an abort. */
+	void (*recreated)(struct bw_sim *sim, uint64_t version);
 	void *ctx;
 };
 
@@ -74,6 +96,8 @@ void bw_sim_put_node(struct bw_sim *sim, const char *key, const void *bytes, siz
 bool bw_sim_has(const struct bw_sim *sim, const char *key);
 /* Replaces a version by a tombstone, as a collector would. */
 void bw_sim_bury(struct bw_sim *sim, uint64_t version);
+/* Deletes it, which no collector may do: its name is free. */
+void bw_sim_delete(struct bw_sim *sim, uint64_t version);
 
 /* bytes: for PUT, copied. */
 void bw_sim_put(struct bw_sim *sim, int who, uint64_t token, const char *key, const void *bytes,

@@ -72,16 +72,16 @@ Test(dac, speed_of_a_slow_stream_forgets_after_a_minute)
 
 Test(dac, tau_by_hand)
 {
-	/* rho = S * W.  tau = (rho - 0.325) / 0.175 * P * W / 0.5 */
-	struct bw_dac low = seen(3.2, 100, 64);		/* 0.32 */
-	struct bw_dac half = seen(4.125, 100, 64);	/* 0.4125: pressure 0.5 */
-	struct bw_dac full = seen(5, 100, 64);		/* 0.50: pressure 1 */
-	struct bw_dac over = seen(9, 100, 64);		/* 0.90: pressure 3.29, cut to 1.5 */
+	/* rho = S * W.  tau = (rho - 0.30) / 0.16 * P * W / 0.46 */
+	struct bw_dac low = seen(2.9, 100, 46);		/* 0.29 */
+	struct bw_dac half = seen(3.8, 100, 46);	/* 0.38: pressure 0.5 */
+	struct bw_dac full = seen(4.6, 100, 46);	/* 0.46: pressure 1 */
+	struct bw_dac over = seen(9, 100, 46);		/* 0.90: pressure 3.75, cut to 1.5 */
 
 	cr_assert_eq(bw_dac_tau(&low), 0);
-	assert_near((double)bw_dac_tau(&half), 0.5 * 64 * 0.1 / 0.5 * 1e9);
-	assert_near((double)bw_dac_tau(&full), 64 * 0.1 / 0.5 * 1e9);
-	assert_near((double)bw_dac_tau(&over), 1.5 * 64 * 0.1 / 0.5 * 1e9);
+	assert_near((double)bw_dac_tau(&half), 5e9);
+	assert_near((double)bw_dac_tau(&full), 10e9);
+	assert_near((double)bw_dac_tau(&over), 15e9);
 }
 
 Test(dac, the_window_counts_the_nodes_that_all_put)
@@ -118,7 +118,7 @@ Test(dac, tau_is_bounded_and_nothing_alone)
 
 Test(dac, the_first_attempt_and_light_load_go_at_once)
 {
-	struct bw_dac d, light = seen(3, 100, 1000);
+	struct bw_dac d, light = seen(2.9, 100, 1000);
 
 	bw_dac_init(&d, 7);
 	cr_assert_leq(bw_dac_due(&d, 5 * BW_SEC, 1), 5 * BW_SEC);
@@ -130,7 +130,7 @@ Test(dac, the_first_attempt_and_light_load_go_at_once)
 Test(dac, the_wait_is_half_to_one_and_a_half_tau_after_the_last_success)
 {
 	int64_t least = INT64_MAX, most = 0, tau = 0, sum = 0;
-	struct bw_dac d = seen(5, 100, 50);		/* tau = 10 s */
+	struct bw_dac d = seen(4.6, 100, 46);		/* tau = 10 s */
 
 	for (int i = 0; i < 4000; i++) {
 		bw_dac_committed(&d, 1000 * BW_SEC);

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/sim/check_priv.h"
+
+#include <stdarg.h>
+
+#define SHRINK_SEEDS 60
+
+const char *const check_bug_names[BUGS] = {"none",  "status", "owner", "reuse",
+					   "early", "nodes",  "abandon"};
+
+void check_fail(struct world *w, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(w->result->text, sizeof(w->result->text), format, args);
+	va_end(args);
+	w->result->failed = true;
+	w->result->at_event = w->result->events;
+	longjmp(w->failed, 1);
+}
+
+void check_options_init(struct check_options *o, uint64_t seed)
+{
+	*o = (struct check_options){.seed = seed, .events = 300, .kinds = BW_SIM_ALL_FAULTS,
+				    .writers = -1, .readers = -1, .kills = true, .buries = true,
+				    .jobs = true, .fences = true};
+}
+
+/* ---- A run ------------------------------------------------------------------------------------------ */
+
+static void answer(struct bw_sim *sim, struct bw_sim_op *op)
+{
+	struct world *w = sim->ctx;
+
+	if (op->who < WRITERS_MAX)
+		writer_answer(w, &w->writers[op->who], op);
+	else
+		reader_answer(w, &w->readers[op->who - WRITERS_MAX], op);
+}
+
+static void recreated(struct bw_sim *sim, uint64_t version)
+{
+	check_fail(sim->ctx, "I1: version %lu was created twice", (unsigned long)version);
+}
+
+/* A stream that is about to fold, in some runs. */
+static void prologue(struct world *w)
+{
+	struct bw_root *first, *root;
+	struct bw_change *c = calloc(BW_APPENDS_MAX, sizeof(*c));
+	uint32_t n = bw_sim_chance(&w->sim, 0.1) ? 200 + (uint32_t)bw_sim_roll(&w->sim, 50) : 0;
+	uint8_t owner[16];
+
+	bw_test_owner(owner, 255);
+	CHECK(w, c && !bw_root_first(&w->stream, &first), "memory");
+	bw_sim_put_root(&w->sim, first);
+	bw_root_unref(first);
+	if (n) {
+		c[0] = bw_test_fence("pa", 255);
+		for (uint32_t i = 1; i < n; i++) {
+			char text[32];
+
+			c[i] = bw_test_append("pa", 255, 1, i - 1, w->batches_n);
+			if (state_of(w->batches_n, text))
+				bw_test_state(&c[i], text);
+			batch_new(w, owner);
+		}
+		root = bw_test_apply(&w->stream, w->sim.roots[1], c, n, 1);
+		bw_sim_put_root(&w->sim, root);
+		bw_root_unref(root);
+		for (uint32_t i = 0; i < n; i++)
+			bw_change_done(&c[i]);
+	}
+	free(c);
+}
+
+static void bury_some(struct world *w)
+{
+	uint64_t version = 0;
+
+	if (!w->o.buries)
+		return;
+	if (w->sim.newest > 2 && bw_sim_chance(&w->sim, 0.05))
+		version = 1 + bw_sim_roll(&w->sim, w->sim.newest - 1);
+	/* The collector's favourite: the one that was superseded just now. */
+	if (w->sim.newest > 2 && bw_sim_chance(&w->sim, 0.03))
+		version = w->sim.newest - 1;
+	if (version && w->o.bug == BUG_REUSE)
+		bw_sim_delete(&w->sim, version);
+	else if (version && w->sim.slots[version])
+		bw_sim_bury(&w->sim, version);
+}
+
+static void run(struct world *w)
+{
+	while (bw_sim_run(&w->sim)) {
+		w->result->events++;
+		bury_some(w);
+		if (w->result->events == w->o.events) {
+			w->quiet = true;
+			w->sim.faults = 0;
+		}
+		CHECK(w, w->result->events < w->o.events + EVENTS_MAX,
+		      "I13: the writers do not come to rest");
+	}
+	for (int i = 0; i < w->writers_n; i++)
+		CHECK(w, !w->writers[i].txn, "I13: writer %d waits for ever", i);
+	for (int i = 0; i < w->readers_n && w->o.bug != BUG_REUSE; i++)
+		CHECK(w, w->readers[i].view && w->readers[i].view->version == w->sim.newest,
+		      "I13: reader %d never sees the end", i);
+}
+
+static int some(struct world *w, int wished, int least, int most)
+{
+	int n = least + (int)bw_sim_roll(&w->sim, (uint64_t)(most - least + 1));
+
+	return wished < 0 || n < wished ? n : wished;
+}
+
+static void begin(struct world *w)
+{
+	prologue(w);
+	w->sim.faults = bw_sim_chance(&w->sim, 0.2) ? 0 : 0.05 + 0.3 * bw_rng_unit(&w->sim.rng);
+	w->writers_n = some(w, w->o.writers, 3, WRITERS_MAX);
+	w->readers_n = some(w, w->o.readers, 0, READERS_MAX);
+	for (int i = 0; i < w->writers_n; i++) {
+		w->writers[i].who = i;
+		bw_dac_init(&w->writers[i].dac, w->o.seed + (uint64_t)i);
+		bw_dac_put(&w->writers[i].dac, 100 * BW_MS, false);
+		writer_born(w, &w->writers[i]);
+	}
+	for (int i = 0; i < w->readers_n; i++) {
+		w->readers[i].who = WRITERS_MAX + i;
+		reader_born(w, &w->readers[i]);
+	}
+}
+
+static void end(struct world *w)
+{
+	for (int i = 0; i < WRITERS_MAX; i++) {
+		bw_txn_free(w->writers[i].txn);
+		bw_root_unref(w->writers[i].view);
+	}
+	for (int i = 0; i < READERS_MAX; i++) {
+		bw_root_unref(w->readers[i].view);
+		bw_root_unref(w->readers[i].found);
+	}
+	bw_sim_done(&w->sim);
+	free(w->history);
+	free(w->batches);
+	free(w);
+}
+
+void check_run(const struct check_options *o, struct check_result *ret)
+{
+	struct world *volatile w = calloc(1, sizeof(*w));
+
+	*ret = (struct check_result){.failed = false};
+	if (!w)
+		abort();
+	w->o = *o;
+	w->result = ret;
+	bw_test_stream(&w->stream, 4);
+	bw_sim_init(&w->sim, &w->stream, o->seed);
+	w->stream.options.keep = 1 + (uint32_t)bw_sim_roll(&w->sim, 2);
+	w->sim.kinds = o->kinds ? o->kinds : 1u << 31;	/* no bit that is one: no fault */
+	w->sim.trace = o->trace;
+	w->sim.ctx = w;
+	w->sim.created = judge_root;
+	w->sim.recreated = recreated;
+	w->sim.answer = answer;
+	if (!setjmp(w->failed)) {
+		begin(w);
+		run(w);
+	}
+	end(w);
+}
+
+/* ---- Shrinking -------------------------------------------------------------------------------------- */
+
+static bool same_kind(const char *a, const char *b)
+{
+	return !strncmp(a, b, 3);
+}
+
+/* Does o, or one of the seeds after it, fail in the same way?  *o gets the seed, and stops where it fails. */
+static bool still(struct check_options *o, struct check_result *ret)
+{
+	struct check_options try = *o;
+	struct check_result r;
+
+	for (int i = 0; i < SHRINK_SEEDS; i++, try.seed++) {
+		check_run(&try, &r);
+		if (!r.failed || !same_kind(r.text, ret->text))
+			continue;
+		*o = try;
+		*ret = r;
+		return true;
+	}
+	return false;
+}
+
+static bool without(struct check_options *o, struct check_result *ret, int what)
+{
+	struct check_options try = *o;
+	bool *const switches[] = {&try.kills, &try.buries, &try.jobs, &try.fences};
+
+	if (what < 4) {
+		if (!*switches[what])
+			return false;
+		*switches[what] = false;
+	} else if (what < 14) {
+		unsigned bit = 1u << (what - 4);
+
+		if (!(try.kinds & bit))
+			return false;
+		try.kinds &= ~bit;
+	} else if (what == 14) {
+		try.readers = try.readers < 0 ? READERS_MAX : try.readers;
+		if (!try.readers)
+			return false;
+		try.readers--;
+	} else {
+		try.writers = try.writers < 0 ? WRITERS_MAX : try.writers;
+		if (try.writers <= 1)
+			return false;
+		try.writers--;
+	}
+	if (!still(&try, ret))
+		return false;
+	*o = try;
+	return true;
+}
+
+void check_shrink(struct check_options *o, struct check_result *ret)
+{
+	bool any = true;
+
+	while (any) {
+		any = false;
+		for (int what = 0; what < 16; what++)
+			while (without(o, ret, what))
+				any = true;
+		/* Among the seeds that are left, the one that fails soonest. */
+		struct check_options try = *o;
+
+		while (ret->at_event > 2) {
+			try.events = ret->at_event - 1;
+			if (!still(&try, ret) || ret->at_event > try.events)
+				break;
+			*o = try;
+			any = true;
+		}
+	}
+	check_run(o, ret);
+}
+
+void check_print(const struct check_options *o, const struct check_result *r, FILE *out)
+{
+	struct check_options again = *o;
+	struct check_result same;
+
+	fprintf(out, "BW_SEED=%lu events=%lu writers=%d readers=%d faults=0x%x kills=%d buries=%d "
+		     "jobs=%d fences=%d bug=%s\n", (unsigned long)o->seed, (unsigned long)o->events,
+		o->writers, o->readers, o->kinds, o->kills, o->buries, o->jobs, o->fences,
+		check_bug_names[o->bug]);
+	again.trace = out;
+	check_run(&again, &same);
+	fprintf(out, "%s, at event %lu\n", r->text, (unsigned long)r->at_event);
+}
