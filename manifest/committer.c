@@ -39,6 +39,7 @@ struct bw_committer {
 	struct bw_txn *txn;
 	unsigned attempts, conflicts;	/* of txn, counted so far */
 	bool throttled;			/* a send of the root under way was */
+	int64_t build_ns;		/* what the build of the attempt under way took */
 };
 
 /* ---- Requests --------------------------------------------------------------------------------- */
@@ -102,7 +103,7 @@ static void request_put(struct bw_committer *c, const struct bw_txn_request *r,
 		a->outcome = BW_UNKNOWN;
 	c->throttled |= a->outcome == BW_THROTTLED;
 	if (bw_txn_in_doubt(c->txn) && (a->outcome == BW_OK || a->outcome == BW_EXISTS)) {
-		bw_dac_put(&c->dac, bw_now() - sent_ns, c->throttled);
+		bw_dac_put(&c->dac, c->build_ns + bw_now() - sent_ns, c->throttled);
 		c->throttled = false;
 	}
 	if (a->outcome != BW_OK && a->outcome != BW_EXISTS)
@@ -228,7 +229,7 @@ static void request_sleep(struct bw_committer *c, const struct bw_txn_request *r
 
 /* ---- One txn ---------------------------------------------------------------------------------- */
 
-static void count(struct bw_committer *c, const struct bw_txn_request *r)
+static void count(struct bw_committer *c, const struct bw_txn_request *r, int64_t step_ns)
 {
 	unsigned attempts = bw_txn_attempts(c->txn);
 
@@ -239,6 +240,7 @@ static void count(struct bw_committer *c, const struct bw_txn_request *r)
 	if (attempts > c->attempts) {
 		atomic_fetch_add(&c->stats.attempts, attempts - c->attempts);
 		c->attempts = attempts;
+		c->build_ns = step_ns;
 	}
 	BW_LOCK_SCOPE(&c->lock);
 	c->in_doubt = bw_txn_in_doubt(c->txn);
@@ -261,12 +263,13 @@ static bool run_txn(struct bw_committer *c)
 	c->attempts = c->conflicts = 0;
 	for (;;) {
 		bw_random(id, sizeof(id));
+		int64_t began_ns = bw_now();
 		enum bw_txn_want want = bw_txn_step(c->txn, &a, bw_wall_ms(), id, &r);
 
 		bw_blob_unref(a.blob);
 		bw_root_unref(a.root);
 		a = (struct bw_txn_answer){.outcome = BW_OK};
-		count(c, &r);
+		count(c, &r, bw_now() - began_ns);
 		if (want == BW_TXN_DONE)
 			return true;
 		if (past_stop(c))

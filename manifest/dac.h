@@ -28,7 +28,7 @@
 #define BW_DAC_SAMPLES 32u
 
 struct bw_dac {
-	int64_t put_ns;		/* of a root: moving average over about 8; 0: none yet */
+	int64_t put_ns;		/* build and put of a root: moving average over about 8; 0: none */
 	int64_t probe_ns;	/* of a probe for a version that is not there, likewise */
 	uint32_t committers;	/* P: active lately, this one included */
 	struct bw_dac_sample {
@@ -50,8 +50,8 @@ void bw_dac_init(struct bw_dac *d, uint64_t seed);
 /* ---- What happened ---------------------------------------------------------------------------- */
 
 /*
- * A root was put, won or lost: from the request to its answer, which is the same for winners and losers.
- * throttled: the store refused some sends of it for their number.
+ * A root was put, won or lost: its build, and from the request to the answer, which is the same for
+ * winners and losers.  throttled: the store refused some sends of it for their number.
  */
 void bw_dac_put(struct bw_dac *d, int64_t took_ns, bool throttled);
 /* A probe for the next version took so long. */

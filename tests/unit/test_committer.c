@@ -9,6 +9,8 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
+#include <stdio.h>
+#include <unistd.h>
 
 static struct bw_test_tap *tap;
 static struct bw_stream stream;
@@ -196,6 +198,94 @@ static void mount_close(struct mount *m)
 	bw_committer_free(m->committer, bw_now() + 60 * BW_SEC);
 	bw_head_free(m->head);
 	bw_store_free(m->store);
+}
+
+/* ---- Putting off --------------------------------------------------------------------------------- */
+
+/* As many committers as the table shows, by their owners: fences, then a batch of each. */
+static void crowd(struct bw_committer *c, struct bw_head *h, uint32_t n)
+{
+	struct noted *items = calloc(n, sizeof(*items));
+	struct notes notes;
+
+	notes_init(&notes, h);
+	for (int round = 0; round < 2; round++) {
+		for (uint32_t i = 0; i < n; i++) {
+			char name[16];
+			struct bw_change change;
+
+			snprintf(name, sizeof(name), "crowd-%u", i);
+			change = round ? bw_test_append(name, 1, 1, 0, i) : bw_test_fence(name, 1);
+			memcpy(change.owner, &i, sizeof(i));
+			items[i] = (struct noted){.item = {.change = change, .done = note},
+						  .notes = &notes};
+			bw_committer_push(c, &items[i].item);
+		}
+		notes_wait(&notes, n * (unsigned)(round + 1));
+	}
+	free(items);
+}
+
+static void slow_open(struct mount *m)
+{
+	struct bw_root *root = bw_head_root(head);
+
+	cr_assert_eq(bw_filter_delay_new(bw_test_way_new(&tap->store), 30 * BW_MS, 0, 1, &m->store),
+		     0);
+	cr_assert_eq(bw_head_new(m->store, &stream, root, NULL, &m->head), 0);
+	cr_assert_eq(bw_committer_new(m->store, &stream, m->head, NULL, &m->committer), 0);
+	bw_root_unref(root);
+}
+
+static void commit_now(struct bw_committer *c, const char *p, uint64_t seq)
+{
+	struct bw_change change = append(c, p, 1, seq);
+	struct bw_txn_change result;
+
+	cr_assert_eq(bw_committer_sync(c, &change, &result), 0);
+}
+
+/* One of 100 on a stream that is fast for its store shares its versions; who is in a hurry takes along
+ * what is queued. */
+Test(committer, batches_are_put_off_until_somebody_is_in_a_hurry)
+{
+	struct mount m;
+	struct noted items[3];
+	struct notes notes;
+
+	slow_open(&m);
+	notes_init(&notes, m.head);
+	take(m.committer, "p", 1, 0);
+	take(committer, "q", 1, 0);
+	const struct bw_commit_stats *stats = bw_committer_stats(m.committer);
+
+	commit_now(m.committer, "p", 0);
+	cr_assert_eq(atomic_load(&stats->window_ns), 0, "no load: at once");
+	crowd(committer, head, 100);
+	for (uint64_t i = 0; i < 60; i++)
+		commit_now(committer, "q", i);
+	commit_now(m.committer, "p", 1);
+	cr_assert_gt(atomic_load(&stats->window_ns), 0);
+	uint64_t versions = atomic_load(&stats->versions);
+
+	items[0] = (struct noted){.item = {.change = append(m.committer, "p", 1, 2), .done = note},
+				  .notes = &notes};
+	items[1] = items[2] = items[0];
+	items[1].item.change.seq = 3;
+	items[1].item.hurry = true;
+	items[2].item.change.seq = 4;
+	bw_committer_push(m.committer, &items[0].item);
+	usleep(100000);
+	bw_committer_push(m.committer, &items[1].item);
+	notes_wait(&notes, 2);
+	cr_assert_eq(items[0].err, 0);
+	cr_assert_eq(items[1].step, items[0].step + 1);
+	cr_assert_eq(atomic_load(&stats->versions), versions + 1, "one version for both");
+	bw_committer_push(m.committer, &items[2].item);
+	bw_committer_hurry(m.committer);
+	notes_wait(&notes, 3);
+	cr_assert_eq(items[2].err, 0);
+	mount_close(&m);
 }
 
 /* S3: each fault on the put of a root, once and several times: committed exactly once. */
