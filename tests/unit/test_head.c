@@ -364,6 +364,37 @@ Test(head, far_behind_jumps)
 	cr_assert_leq(atomic_load(&tap->gets), 4 + 24);
 }
 
+/* Asks with a guess; gets it took. */
+static uint64_t gets_with_guess(uint64_t guess)
+{
+	struct asked a = {.ask = {.done = answered, .until_step = BW_STEPS_MAX,
+				  .deadline_ns = soon(), .guess = guess, .urgent = true}};
+
+	bw_mutex_init(&a.lock, BW_RANK_LEAF);
+	bw_cond_init(&a.cond);
+	atomic_store(&tap->gets, 0);
+	bw_head_ask(head, &a.ask);
+	cr_assert_eq(ask_wait(&a), 0);
+	cr_assert_eq(a.version, root->version);
+	return atomic_load(&tap->gets);
+}
+
+Test(head, far_behind_with_a_guess)
+{
+	struct bw_change c = bw_test_change(BW_CHANGE_TRIM, "");
+	uint64_t first = root->version;
+
+	for (int i = 0; i < 300; i++)
+		bw_test_commit(&tap->store, &stream, &root, &c, 1);
+	cr_assert_leq(gets_with_guess(root->version + 5), 7, "near");
+	cr_assert_leq(gets_with_guess(root->version + 1000), 24, "nothing newer, and a wrong guess");
+	for (int i = 0; i < 300; i++)
+		bw_test_commit(&tap->store, &stream, &root, &c, 1);
+	for (uint64_t v = first + 301; v < root->version - 3; v++)
+		bw_test_bury(&tap->store, &stream, v);
+	gets_with_guess(root->version - 50);
+}
+
 Test(head, a_tombstone_above_is_searched_past)
 {
 	struct bw_change c = bw_test_change(BW_CHANGE_TRIM, "");

@@ -284,6 +284,32 @@ Test(open, search_from_everywhere)
 			search(n, n / 2, from);
 }
 
+/* Gets until the newest of n is found, from one that is known and a guess. */
+static uint64_t search_newer(uint64_t n, uint64_t buried, uint64_t known, uint64_t guess)
+{
+	struct versions v = {.versions.get = get_version, .n = n, .buried = buried};
+	struct bw_root *r = NULL;
+
+	cr_assert_eq(bw_search_newer(&v.versions, known, guess, &r), 0);
+	cr_assert_eq(!r, known == n, "nothing newer, no root");
+	cr_assert(!r || r->version == n, "from %lu, guess %lu", (unsigned long)known,
+		  (unsigned long)guess);
+	bw_root_unref(r);
+	return v.gets;
+}
+
+Test(open, search_from_a_guess)
+{
+	for (uint64_t n = 1; n <= 40; n++)
+		for (uint64_t known = 1; known <= n; known++)
+			for (uint64_t guess = 0; guess <= 60; guess++)
+				search_newer(n, n / 2, known, guess);
+	/* 1,000 behind and wrong by as much as the root of it: half of what a doubling from there costs. */
+	for (uint64_t guess = 1968; guess <= 2032; guess++)
+		cr_assert_leq(search_newer(2000, 0, 1000, guess), 9);
+	cr_assert_leq(search_newer(2000, 0, 1000, 100000), 40, "a guess far off");
+}
+
 Test(open, search_of_nothing)
 {
 	struct versions v = {.versions.get = get_version};
