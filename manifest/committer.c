@@ -93,17 +93,18 @@ static void request_put(struct bw_committer *c, const struct bw_txn_request *r,
 			struct bw_txn_answer *a)
 {
 	struct bw_bytes_body body;
-
 	int64_t sent_ns = bw_now();
 
 	bw_bytes_body_init(&body, r->bytes, r->len);
 	bw_op_put(&c->op, r->key, &body.body, true);
 	a->outcome = run_op(c);
+	int64_t took_ns = c->build_ns + bw_now() - sent_ns;
+
 	if (a->outcome == BW_EXISTS && r->look && !is_there(c, r->key))
 		a->outcome = BW_UNKNOWN;
 	c->throttled |= a->outcome == BW_THROTTLED;
 	if (bw_txn_in_doubt(c->txn) && (a->outcome == BW_OK || a->outcome == BW_EXISTS)) {
-		bw_dac_put(&c->dac, c->build_ns + bw_now() - sent_ns, c->throttled);
+		bw_dac_put(&c->dac, took_ns, c->throttled);
 		c->throttled = false;
 	}
 	if (a->outcome != BW_OK && a->outcome != BW_EXISTS)
