@@ -245,9 +245,9 @@ static void commit_now(struct bw_committer *c, const char *p, uint64_t seq)
 	cr_assert_eq(bw_committer_sync(c, &change, &result), 0);
 }
 
-/* One of 100 on a stream that is fast for its store shares its versions; who is in a hurry takes along
+/* One of 250 on a stream that is fast for its store shares its versions; who is in a hurry takes along
  * what is queued. */
-Test(committer, batches_are_put_off_until_somebody_is_in_a_hurry)
+Test(committer, batches_are_put_off_until_somebody_is_in_a_hurry, .timeout = 30)
 {
 	struct mount m;
 	struct noted items[3];
@@ -261,7 +261,7 @@ Test(committer, batches_are_put_off_until_somebody_is_in_a_hurry)
 
 	commit_now(m.committer, "p", 0);
 	cr_assert_eq(atomic_load(&stats->window_ns), 0, "no load: at once");
-	crowd(committer, head, 100);
+	crowd(committer, head, 250);
 	for (uint64_t i = 0; i < 60; i++)
 		commit_now(committer, "q", i);
 	commit_now(m.committer, "p", 1);
