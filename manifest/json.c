@@ -3,7 +3,6 @@
 
 #include "store/base/rand.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,8 +32,23 @@ static char peek(const struct bw_json *j)
 	return !j->bad && j->p < j->end ? *j->p : 0;
 }
 
+/* As bw_json_expect(), for one byte: roots are read one comma at a time. */
+static void expect_byte(struct bw_json *j, char c)
+{
+	if (peek(j) == c)
+		j->p++;
+	else
+		j->bad = true;
+}
+
 bool bw_json_try(struct bw_json *j, const char *text)
 {
+	if (text[0] && !text[1]) {
+		if (peek(j) != text[0])
+			return false;
+		j->p++;
+		return true;
+	}
 	size_t len = strlen(text);
 
 	if (j->bad || (size_t)(j->end - j->p) < len || memcmp(j->p, text, len) != 0)
@@ -69,19 +83,20 @@ static bool is_digit(char c)
 
 uint64_t bw_json_int(struct bw_json *j, uint64_t max)
 {
-	const char *start = j->p;
+	const char *start = j->p, *p = start;
 	uint64_t v = 0;
 
-	while (is_digit(peek(j))) {
-		uint64_t digit = (uint64_t)(*j->p++ - '0');
+	for (; !j->bad && p < j->end && is_digit(*p); p++) {
+		uint64_t digit = (uint64_t)(*p - '0');
 
-		if (v > (UINT64_MAX - digit) / 10) {
+		if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, digit, &v)) {
 			j->bad = true;
 			return 0;
 		}
-		v = v * 10 + digit;
 	}
-	size_t digits = (size_t)(j->p - start);
+	size_t digits = (size_t)(p - start);
+
+	j->p = p;
 	if (!digits || (digits > 1 && *start == '0') || v > max)
 		j->bad = true;
 	return j->bad ? 0 : v;
@@ -89,15 +104,15 @@ uint64_t bw_json_int(struct bw_json *j, uint64_t max)
 
 uint64_t bw_json_dec(struct bw_json *j, uint64_t max)
 {
-	bw_json_expect(j, "\"");
+	expect_byte(j, '"');
 	uint64_t v = bw_json_int(j, max);
-	bw_json_expect(j, "\"");
+	expect_byte(j, '"');
 	return j->bad ? 0 : v;
 }
 
 void bw_json_hex(struct bw_json *j, void *bytes, size_t len)
 {
-	bw_json_expect(j, "\"");
+	expect_byte(j, '"');
 	if (j->bad || (size_t)(j->end - j->p) < 2 * len ||
 	    bw_unhex(j->p, 2 * len, bytes, len) != 0) {
 		memset(bytes, 0, len);
@@ -105,7 +120,7 @@ void bw_json_hex(struct bw_json *j, void *bytes, size_t len)
 		return;
 	}
 	j->p += 2 * len;
-	bw_json_expect(j, "\"");
+	expect_byte(j, '"');
 }
 
 uint64_t bw_json_hex64(struct bw_json *j)
@@ -386,14 +401,36 @@ void bw_json_extra(struct bw_json *j, const char *const *known, const char *last
 
 /* ---- Writing ------------------------------------------------------------------------------------ */
 
+/* Numbers make up most of a root, and a root is written at each attempt: no printf. */
+void bw_json_put_int(struct bw_buf *b, uint64_t v)
+{
+	char text[20], *p = text + sizeof(text);
+
+	do
+		*--p = (char)('0' + v % 10);
+	while (v /= 10);
+	bw_buf_add(b, p, (size_t)(text + sizeof(text) - p));
+}
+
 void bw_json_put_dec(struct bw_buf *b, uint64_t v)
 {
-	bw_buf_fmt(b, "\"%" PRIu64 "\"", v);
+	char text[22], *p = text + sizeof(text);
+
+	*--p = '"';
+	do
+		*--p = (char)('0' + v % 10);
+	while (v /= 10);
+	*--p = '"';
+	bw_buf_add(b, p, (size_t)(text + sizeof(text) - p));
 }
 
 void bw_json_put_hex64(struct bw_buf *b, uint64_t v)
 {
-	bw_buf_fmt(b, "\"%016" PRIx64 "\"", v);
+	char text[18] = {[0] = '"', [17] = '"'};
+
+	for (int i = 16; i > 0; i--, v >>= 4)
+		text[i] = "0123456789abcdef"[v & 15];
+	bw_buf_add(b, text, sizeof(text));
 }
 
 void bw_json_put_hex(struct bw_buf *b, const void *bytes, size_t len)

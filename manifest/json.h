@@ -60,6 +60,7 @@ void bw_json_extra(struct bw_json *j, const char *const *known, const char *last
 
 /* ---- Writing: each appends one value ---------------------------------------------------------- */
 
+void bw_json_put_int(struct bw_buf *b, uint64_t v);
 void bw_json_put_dec(struct bw_buf *b, uint64_t v);
 void bw_json_put_hex64(struct bw_buf *b, uint64_t v);
 void bw_json_put_hex(struct bw_buf *b, const void *bytes, size_t len);

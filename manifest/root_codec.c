@@ -46,10 +46,21 @@ static void put_append(struct bw_buf *b, const struct bw_change *c)
 {
 	bw_buf_str(b, ",");
 	bw_json_put_hex(b, c->owner, sizeof(c->owner));
-	bw_buf_fmt(b,
-		   ",\"%" PRIu64 "\",\"%" PRIu64 "\",\"%016" PRIx64 "\",\"%" PRIu64 "\",\"%" PRIu64
-		   "\",%" PRIu32 ",\"%016" PRIx64 "\",",
-		   c->epoch, c->seq, c->nonce, c->size, c->raw, c->footer_len, c->footer_xxh3);
+	bw_buf_u8(b, ',');
+	bw_json_put_dec(b, c->epoch);
+	bw_buf_u8(b, ',');
+	bw_json_put_dec(b, c->seq);
+	bw_buf_u8(b, ',');
+	bw_json_put_hex64(b, c->nonce);
+	bw_buf_u8(b, ',');
+	bw_json_put_dec(b, c->size);
+	bw_buf_u8(b, ',');
+	bw_json_put_dec(b, c->raw);
+	bw_buf_u8(b, ',');
+	bw_json_put_int(b, c->footer_len);
+	bw_buf_u8(b, ',');
+	bw_json_put_hex64(b, c->footer_xxh3);
+	bw_buf_u8(b, ',');
 	if (!c->has_state) {
 		bw_buf_str(b, "null");
 		return;

@@ -4,7 +4,6 @@
 #include "store/base/hash.h"
 
 #include <endian.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,14 +27,38 @@ void *bw_array_room(void *array, uint32_t n, uint32_t *cap, size_t size)
 	return p;
 }
 
+static void put_comma(struct bw_buf *b)
+{
+	bw_buf_u8(b, ',');
+}
+
 void bw_entry_put(struct bw_buf *b, const struct bw_entry *e)
 {
-	bw_buf_fmt(b,
-		   "[\"%" PRIu64 "\",\"%s\",\"%" PRIu64 "\",\"%" PRIu64 "\",\"%016" PRIx64
-		   "\",\"%" PRIu64 "\",\"%" PRIu64 "\",\"%" PRIu64 "\",%" PRIu32 ",\"%016" PRIx64
-		   "\",\"%" PRIu64 "\",%" PRId64 "]",
-		   e->step, e->producer, e->epoch, e->seq, e->nonce, e->size, e->raw, e->before,
-		   e->footer_len, e->footer_xxh3, e->version, e->time_ms);
+	bw_buf_u8(b, '[');
+	bw_json_put_dec(b, e->step);
+	bw_buf_add(b, ",\"", 2);
+	bw_buf_str(b, e->producer);
+	bw_buf_add(b, "\",", 2);
+	bw_json_put_dec(b, e->epoch);
+	put_comma(b);
+	bw_json_put_dec(b, e->seq);
+	put_comma(b);
+	bw_json_put_hex64(b, e->nonce);
+	put_comma(b);
+	bw_json_put_dec(b, e->size);
+	put_comma(b);
+	bw_json_put_dec(b, e->raw);
+	put_comma(b);
+	bw_json_put_dec(b, e->before);
+	put_comma(b);
+	bw_json_put_int(b, e->footer_len);
+	put_comma(b);
+	bw_json_put_hex64(b, e->footer_xxh3);
+	put_comma(b);
+	bw_json_put_dec(b, e->version);
+	put_comma(b);
+	bw_json_put_int(b, (uint64_t)e->time_ms);
+	bw_buf_u8(b, ']');
 }
 
 void bw_entry_get(struct bw_json *j, struct bw_entry *ret)
@@ -86,8 +109,15 @@ bool bw_entry_follows(const struct bw_entry *prev, const struct bw_entry *e)
 
 void bw_pointer_put(struct bw_buf *b, const struct bw_pointer *p)
 {
-	bw_buf_fmt(b, "[\"%" PRIu64 "\",\"%" PRIu64 "\",\"%016" PRIx64 "\",\"%016" PRIx64 "\"]",
-		   p->first, p->last, p->hash, p->digest);
+	bw_buf_u8(b, '[');
+	bw_json_put_dec(b, p->first);
+	put_comma(b);
+	bw_json_put_dec(b, p->last);
+	put_comma(b);
+	bw_json_put_hex64(b, p->hash);
+	put_comma(b);
+	bw_json_put_hex64(b, p->digest);
+	bw_buf_u8(b, ']');
 }
 
 void bw_pointer_get(struct bw_json *j, struct bw_pointer *ret)

@@ -82,21 +82,28 @@ void bw_buf_str(struct bw_buf *b, const char *s)
 
 void bw_buf_fmt(struct bw_buf *b, const char *fmt, ...)
 {
+	/* Most texts are short, and fit what is there already. */
+	size_t left = b->bytes && !b->err ? b->cap - b->len : 0;
 	va_list ap;
 
 	va_start(ap, fmt);
-	int n = vsnprintf(NULL, 0, fmt, ap);
+	int n = vsnprintf(left ? (char *)b->bytes + b->len : NULL, left, fmt, ap);
 	va_end(ap);
 	if (n < 0) {
 		b->err = b->err ? b->err : -EINVAL;
 		return;
 	}
 	char *room = bw_buf_room(b, (size_t)n);
-	if (!room)
+	if (!room) {
+		if (left)
+			b->bytes[b->len] = 0;
 		return;
-	va_start(ap, fmt);
-	vsnprintf(room, (size_t)n + 1, fmt, ap);
-	va_end(ap);
+	}
+	if ((size_t)n >= left) {
+		va_start(ap, fmt);
+		vsnprintf(room, (size_t)n + 1, fmt, ap);
+		va_end(ap);
+	}
 	bw_buf_used(b, (size_t)n);
 }
 

@@ -57,13 +57,15 @@ void bw_hex(const void *bytes, size_t len, char *text)
 	text[2 * len] = 0;
 }
 
+/* -1 for what is no digit; without branches for what is. */
 static int hex_digit(char c)
 {
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return -1;
+	static const int8_t values[256] = {
+		['0'] = 1, ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,
+		['6'] = 7, ['7'] = 8,  ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12,
+		['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16};
+
+	return values[(unsigned char)c] - 1;
 }
 
 int bw_unhex(const char *text, size_t text_len, void *bytes, size_t len)
@@ -74,7 +76,7 @@ int bw_unhex(const char *text, size_t text_len, void *bytes, size_t len)
 		return -EINVAL;
 	for (size_t i = 0; i < len; i++) {
 		int hi = hex_digit(text[2 * i]), lo = hex_digit(text[2 * i + 1]);
-		if (hi < 0 || lo < 0)
+		if ((hi | lo) < 0)
 			return -EINVAL;
 		p[i] = (uint8_t)(hi << 4 | lo);
 	}

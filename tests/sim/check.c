@@ -7,6 +7,7 @@
 
 const char *const check_bug_names[BUGS] = {"none",  "status", "owner", "reuse",
 					   "early", "nodes",  "abandon"};
+const char *const check_bug_breaks[BUGS] = {"", "I6", "I7", "I1", "I6", "I9", "I6"};
 
 void check_fail(struct world *w, const char *format, ...)
 {
@@ -48,8 +49,10 @@ static void recreated(struct bw_sim *sim, uint64_t version)
 static void prologue(struct world *w)
 {
 	struct bw_root *first, *root;
-	struct bw_change *c = calloc(BW_APPENDS_MAX, sizeof(*c));
-	uint32_t n = bw_sim_chance(&w->sim, 0.1) ? 200 + (uint32_t)bw_sim_roll(&w->sim, 50) : 0;
+	struct bw_change *c = calloc(BW_TAIL_FOLD, sizeof(*c));
+	uint32_t n = bw_sim_chance(&w->sim, 0.1) ?
+			     BW_TAIL_FOLD * 4 / 5 + (uint32_t)bw_sim_roll(&w->sim, BW_TAIL_FOLD / 5) :
+			     0;
 	uint8_t owner[16];
 
 	bw_test_owner(owner, 255);
@@ -122,6 +125,8 @@ static void begin(struct world *w)
 {
 	prologue(w);
 	w->sim.faults = bw_sim_chance(&w->sim, 0.2) ? 0 : 0.05 + 0.3 * bw_rng_unit(&w->sim.rng);
+	if (w->sim.faults < w->o.faults)
+		w->sim.faults = w->o.faults;
 	w->writers_n = some(w, w->o.writers, 3, WRITERS_MAX);
 	w->readers_n = some(w, w->o.readers, 0, READERS_MAX);
 	for (int i = 0; i < w->writers_n; i++) {
@@ -147,6 +152,8 @@ static void end(struct world *w)
 		bw_root_unref(w->readers[i].found);
 	}
 	bw_sim_done(&w->sim);
+	for (int i = 0; i < PRODUCERS; i++)
+		free(w->truth[i].owners);
 	free(w->history);
 	free(w->batches);
 	free(w);
@@ -161,6 +168,8 @@ void check_run(const struct check_options *o, struct check_result *ret)
 		abort();
 	w->o = *o;
 	w->result = ret;
+	for (int i = 0; i < PRODUCERS; i++)
+		w->truth[i].state = UNCOMMITTED;
 	bw_test_stream(&w->stream, 4);
 	bw_sim_init(&w->sim, &w->stream, o->seed);
 	w->stream.options.keep = 1 + (uint32_t)bw_sim_roll(&w->sim, 2);

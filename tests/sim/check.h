@@ -25,11 +25,13 @@ enum check_bug {
 	BUGS,
 };
 extern const char *const check_bug_names[BUGS];
+extern const char *const check_bug_breaks[BUGS];	/* the invariant it is found as */
 
 struct check_options {
 	uint64_t seed;
 	uint64_t events;	/* with faults; then everybody comes to rest */
 	unsigned kinds;		/* of faults (bw_sim_fault) */
+	double faults;		/* a request meets one by this chance at least; 0: by the seed */
 	int writers, readers;	/* at most; -1: by the seed */
 	bool kills, buries, jobs, fences;
 	enum check_bug bug;

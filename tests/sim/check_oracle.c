@@ -5,7 +5,7 @@
 const char *const check_producers[PRODUCERS] = {"pa", "pb", "pc", "pd"};
 const char *const check_jobs[JOBS] = {"ja", "jb"};
 
-static int producer_index(const char *name)
+int producer_index(const char *name)
 {
 	for (int i = 0; i < PRODUCERS; i++)
 		if (!strcmp(check_producers[i], name))
@@ -24,6 +24,7 @@ bool state_of(uint64_t nonce, char text[32])
 static void judge_entry(struct world *w, const struct bw_root *r, const struct bw_entry *e)
 {
 	int p = producer_index(e->producer);
+	char text[32];
 
 	CHECK(w, p >= 0, "an unknown producer");
 	CHECK(w, e->step == w->history_n, "I4: step %lu after %lu", (unsigned long)e->step,
@@ -38,7 +39,14 @@ static void judge_entry(struct world *w, const struct bw_root *r, const struct b
 	      "I7: a batch of a life that was fenced");
 	CHECK(w, e->version == r->version, "an entry of another version");
 	w->truth[p].next++;
-	w->history = realloc(w->history, (w->history_n + 1) * sizeof(*w->history));
+	w->batches[e->nonce].step = e->step;
+	if (state_of(e->nonce, text))
+		w->truth[p].state = e->step;
+	if (w->history_n == w->history_cap) {
+		w->history_cap = 2 * w->history_cap + 64;
+		w->history = realloc(w->history, w->history_cap * sizeof(*w->history));
+		CHECK(w, w->history, "memory");
+	}
 	w->history[w->history_n++] = *e;
 }
 
@@ -49,8 +57,12 @@ static void judge_changes(struct world *w, const struct bw_root *r)
 		int p = c->kind <= BW_CHANGE_APPEND ? producer_index(c->name) : -1;
 
 		if (c->kind == BW_CHANGE_FENCE) {
-			w->truth[p].epoch++;
+			uint64_t epoch = ++w->truth[p].epoch;
+
 			memcpy(w->truth[p].owner, c->owner, 16);
+			w->truth[p].owners = realloc(w->truth[p].owners, (epoch + 1) * 16);
+			CHECK(w, w->truth[p].owners, "memory");
+			memcpy(w->truth[p].owners[epoch], c->owner, 16);
 		}
 		if (c->kind != BW_CHANGE_APPEND)
 			continue;
@@ -66,13 +78,10 @@ static void judge_states(struct world *w, const struct bw_root *r)
 {
 	for (uint32_t i = 0; i < r->producers_n; i++) {
 		const struct bw_producer_entry *p = &r->producers[i];
-		const struct bw_entry *last = NULL;
+		uint64_t state = w->truth[producer_index(p->name)].state;
+		const struct bw_entry *last = state == UNCOMMITTED ? NULL : &w->history[state];
 		char text[32];
 
-		for (uint64_t s = w->history_n; s-- > 0 && !last;)
-			if (!strcmp(w->history[s].producer, p->name) &&
-			    state_of(w->history[s].nonce, text))
-				last = &w->history[s];
 		CHECK(w, p->has_state == !!last, "I8: %s has %s state", p->name, last ? "no" : "a");
 		if (!last)
 			continue;
@@ -83,7 +92,21 @@ static void judge_states(struct world *w, const struct bw_root *r)
 	}
 }
 
-static void judge_prefix(struct world *w, const struct bw_root *r)
+/* The node is there; objects stay, so it is enough to look when a pointer is new. */
+static void judge_pointer(struct world *w, const struct bw_root *old, unsigned level,
+			  const struct bw_pointer *p)
+{
+	char key[BW_KEY_MAX + 1];
+
+	for (uint32_t i = old && level < old->levels_n ? old->levels[level].n : 0; i-- > 0;)
+		if (old->levels[level].pointers[i].hash == p->hash &&
+		    old->levels[level].pointers[i].first == p->first)
+			return;
+	bw_key_node(&w->stream, level, p->first, p->last, p->hash, key);
+	CHECK(w, bw_sim_has(&w->sim, key), "I9: a root before its index node");
+}
+
+static void judge_prefix(struct world *w, const struct bw_root *old, const struct bw_root *r)
 {
 	for (uint32_t i = 0; i < r->tail_n; i++) {
 		const struct bw_entry *e = &r->tail[i], *h = &w->history[e->step];
@@ -92,15 +115,9 @@ static void judge_prefix(struct world *w, const struct bw_root *r)
 			 !strcmp(e->producer, h->producer),
 		      "I3: entry %lu has changed", (unsigned long)e->step);
 	}
-	for (unsigned k = 0; k < r->levels_n; k++) {
-		for (uint32_t i = 0; i < r->levels[k].n; i++) {
-			const struct bw_pointer *p = &r->levels[k].pointers[i];
-			char key[BW_KEY_MAX + 1];
-
-			bw_key_node(&w->stream, k, p->first, p->last, p->hash, key);
-			CHECK(w, bw_sim_has(&w->sim, key), "I9: a root before its index node");
-		}
-	}
+	for (unsigned k = 0; k < r->levels_n; k++)
+		for (uint32_t i = 0; i < r->levels[k].n; i++)
+			judge_pointer(w, old, k, &r->levels[k].pointers[i]);
 }
 
 void judge_root(struct bw_sim *sim, struct bw_root *r)
@@ -114,11 +131,11 @@ void judge_root(struct bw_sim *sim, struct bw_root *r)
 		      (unsigned long)r->version);
 	judge_changes(w, r);
 	CHECK(w, !old || (r->head >= old->head && r->first >= old->first), "I2: it has fallen");
-	CHECK(w, r->tail_n <= 2 * 256, "I12: a tail of %u", r->tail_n);
+	CHECK(w, r->tail_n <= 2 * BW_TAIL_FOLD, "I12: a tail of %u", r->tail_n);
 	CHECK(w, r->head == w->history_n, "I2: head %lu, history %lu", (unsigned long)r->head,
 	      (unsigned long)w->history_n);
 	judge_states(w, r);
-	judge_prefix(w, r);
+	judge_prefix(w, old, r);
 	/* A late put, after all had come to rest: those who sleep look once more. */
 	for (int i = 0; i < w->readers_n && w->quiet; i++)
 		if (!w->readers[i].asked)
@@ -130,11 +147,8 @@ void judge_root(struct bw_sim *sim, struct bw_root *r)
 static void judge_append(struct world *w, const struct bw_txn_change *c)
 {
 	const struct bw_root *newest = w->sim.roots[w->sim.newest];
-	uint64_t step = UINT64_MAX;
+	uint64_t step = w->batches[c->change.nonce].step;
 
-	for (uint64_t s = 0; s < w->history_n; s++)
-		if (w->history[s].nonce == c->change.nonce)
-			step = s;
 	if (!c->err) {
 		CHECK(w, step == c->step, "I6: acknowledged at %lu, committed at %lu",
 		      (unsigned long)c->step, (unsigned long)step);
@@ -146,22 +160,18 @@ static void judge_append(struct world *w, const struct bw_txn_change *c)
 		CHECK(w, newest->first > 0, "unknown, with nothing trimmed");
 		return;
 	}
-	CHECK(w, step == UINT64_MAX, "I6: error %d, but committed at %lu", c->err,
+	CHECK(w, step == UNCOMMITTED, "I6: error %d, but committed at %lu", c->err,
 	      (unsigned long)step);
 	w->batches[c->change.nonce].dead = true;
 }
 
 static void judge_fence(struct world *w, const struct bw_txn_change *c)
 {
-	bool found = false;
+	int p = producer_index(c->change.name);
 
-	for (uint64_t v = 1; v <= w->sim.newest && !c->err; v++) {
-		const struct bw_producer_entry *p =
-			bw_root_producer(w->sim.roots[v], c->change.name);
-
-		found |= p && p->epoch == c->epoch && !memcmp(p->owner, c->change.owner, 16);
-	}
-	CHECK(w, c->err || found, "I6: a fence was acknowledged that did not take place");
+	CHECK(w, c->err || (c->epoch <= w->truth[p].epoch &&
+			    !memcmp(w->truth[p].owners[c->epoch], c->change.owner, 16)),
+	      "I6: a fence was acknowledged that did not take place");
 }
 
 void judge_results(struct world *w, struct bw_txn *t)
@@ -187,11 +197,14 @@ void judge_view(struct world *w, const struct bw_root *view)
 
 struct batch *batch_new(struct world *w, const uint8_t owner[16])
 {
-	w->batches = realloc(w->batches, (w->batches_n + 1) * sizeof(*w->batches));
-	CHECK(w, w->batches, "memory");
+	if (w->batches_n == w->batches_cap) {
+		w->batches_cap = 2 * w->batches_cap + 64;
+		w->batches = realloc(w->batches, w->batches_cap * sizeof(*w->batches));
+		CHECK(w, w->batches, "memory");
+	}
 	struct batch *b = &w->batches[w->batches_n++];
 
-	*b = (struct batch){.dead = false};
+	*b = (struct batch){.step = UNCOMMITTED};
 	memcpy(b->owner, owner, 16);
 	return b;
 }

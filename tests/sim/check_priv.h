@@ -50,8 +50,11 @@ struct reader {
 	uint64_t first_step;	/* the one it began with */
 };
 
+#define UNCOMMITTED UINT64_MAX
+
 struct batch {
 	bool dead;		/* its writer was told that it is not committed */
+	uint64_t step;		/* that it has, or UNCOMMITTED */
 	uint8_t owner[16];	/* the life that made it */
 };
 
@@ -68,13 +71,15 @@ struct world {
 	int readers_n;
 	bool quiet;		/* no new work */
 	struct bw_entry *history;
-	uint64_t history_n;
+	uint64_t history_n, history_cap;
 	struct {
 		uint64_t epoch, next;
 		uint8_t owner[16];
+		uint64_t state;		/* the step whose batch brought the newest state, or UNCOMMITTED */
+		uint8_t (*owners)[16];	/* [epoch]: who has ever held it */
 	} truth[PRODUCERS];
 	struct batch *batches;	/* by nonce */
-	uint64_t batches_n;
+	uint64_t batches_n, batches_cap;
 	uint32_t lives;
 };
 
@@ -88,6 +93,7 @@ void check_fail(struct world *w, const char *format, ...)
 
 /* The oracle. */
 void judge_root(struct bw_sim *sim, struct bw_root *r);
+int producer_index(const char *name);
 void judge_results(struct world *w, struct bw_txn *t);
 void judge_view(struct world *w, const struct bw_root *view);
 /* The state that a batch carries, if it does, follows from what it is: so I8 can be checked anywhere. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/sim.h"
 
+#include "store/base/hash.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,6 +86,8 @@ void bw_sim_init(struct bw_sim *sim, const struct bw_stream *stream, uint64_t se
 {
 	*sim = (struct bw_sim){.stream = stream};
 	bw_rng_init(&sim->rng, seed);
+	bw_key_root(stream, 1, sim->root_prefix);
+	sim->root_prefix_len = (size_t)(strrchr(sim->root_prefix, '/') + 1 - sim->root_prefix);
 }
 
 void bw_sim_done(struct bw_sim *sim)
@@ -108,8 +112,10 @@ void bw_sim_done(struct bw_sim *sim)
 
 bool bw_sim_has(const struct bw_sim *sim, const char *key)
 {
-	for (size_t i = 0; i < sim->objects_n; i++)
-		if (!strcmp(sim->objects[i].key, key))
+	uint64_t hash = bw_xxh3(key, strlen(key));
+
+	for (size_t i = sim->objects_n; i-- > 0;)
+		if (sim->objects[i].hash == hash && !strcmp(sim->objects[i].key, key))
 			return true;
 	return false;
 }
@@ -118,6 +124,7 @@ void bw_sim_put_node(struct bw_sim *sim, const char *key, const void *bytes, siz
 {
 	sim->objects = realloc(sim->objects, (sim->objects_n + 1) * sizeof(*sim->objects));
 	must(sim->objects, "memory");
+	sim->objects[sim->objects_n].hash = bw_xxh3(key, strlen(key));
 	sim->objects[sim->objects_n].key = strdup(key);
 	sim->objects[sim->objects_n++].blob = bw_blob_copy(bytes, len);
 }
@@ -125,13 +132,10 @@ void bw_sim_put_node(struct bw_sim *sim, const char *key, const void *bytes, siz
 /* The version a key names, or 0. */
 static uint64_t version_of(const struct bw_sim *sim, const char *key)
 {
-	char mine[BW_KEY_MAX + 1];
+	size_t at = sim->root_prefix_len;
 	uint64_t version = 0;
-	size_t at;
 
-	bw_key_root(sim->stream, 1, mine);
-	at = (size_t)(strrchr(mine, '/') + 1 - mine);
-	if (strncmp(mine, key, at) != 0)
+	if (strncmp(sim->root_prefix, key, at) != 0)
 		return 0;
 	for (const char *p = key + at; *p; p++)
 		version = version * 10 + (uint64_t)(*p - '0');
@@ -218,9 +222,16 @@ static enum bw_outcome effect_get(struct bw_sim *sim, struct bw_sim_op *op)
 	struct bw_blob *there = sim->slots[version];
 
 	bw_blob_unref(op->blob);
-	op->blob = bw_blob_copy(there->bytes, there->len);
-	if (may(sim, BW_SIM_FLIPPED) && bw_sim_chance(sim, sim->faults / 4))
-		op->blob->bytes[bw_sim_roll(sim, there->len)] ^= (uint8_t)(1 << bw_sim_roll(sim, 8));
+	if (may(sim, BW_SIM_FLIPPED) && bw_sim_chance(sim, sim->faults / 4)) {
+		op->blob = bw_blob_copy(there->bytes, there->len);
+		if (bw_sim_chance(sim, 0.3))
+			op->blob->len = bw_sim_roll(sim, there->len);
+		else
+			op->blob->bytes[bw_sim_roll(sim, there->len)] ^=
+				(uint8_t)(1 << bw_sim_roll(sim, 8));
+	} else {
+		op->blob = bw_blob_ref(there);
+	}
 	return BW_OK;
 }
 

@@ -30,7 +30,7 @@ enum bw_sim_fault {
 	BW_SIM_REPEATED = 32,	/* applied twice, and the second answer counts */
 	BW_SIM_CONFLICT = 64,	/* 409 instead of 412: taken, and the client learns nothing */
 	BW_SIM_STOPPED = 128,	/* the answer waits, up to an hour: SIGSTOP, or a stalled body */
-	BW_SIM_FLIPPED = 256,	/* a bit of what is read */
+	BW_SIM_FLIPPED = 256,	/* a bit of what is read, or its end is missing */
 	BW_SIM_UNREADABLE = 512,	/* a read fails */
 	BW_SIM_ALL_FAULTS = 1023,
 };
@@ -54,6 +54,7 @@ struct bw_sim_op {
 };
 
 struct bw_sim_object {
+	uint64_t hash;		/* of key */
 	char *key;
 	struct bw_blob *blob;
 };
@@ -67,6 +68,8 @@ struct bw_sim_event {
 struct bw_sim {
 	const struct bw_stream *stream;
 	struct bw_rng rng;
+	char root_prefix[BW_KEY_MAX + 1];	/* of the keys of roots */
+	size_t root_prefix_len;
 	uint64_t now, order;
 	double faults;		/* the chance that a request meets one */
 	unsigned kinds;		/* of faults; 0 is all */
