@@ -14,7 +14,7 @@
 #define WINDOW_VERSIONS 16u	/* a speed over these has 25 % error, whatever the speed */
 #define WINDOW_MIN 4u
 #define WINDOW_NS (60 * BW_SEC)
-#define PEEK_ABOVE 8		/* waits longer than so many W */
+#define PEEK_ABOVE 256		/* waits longer than so many W: a look costs as much as half a commit */
 #define STALE_VERSIONS 0.4	/* expected since the last look: a blind put loses more than a look costs */
 #define STALE_AGAIN 0.15
 #define FOLD 128		/* batches in a leaf of the index */

@@ -3,8 +3,10 @@
  * sim_load: tables of what each rule for when to commit costs (world.h).
  *
  *   sim_load [--store NAME] [--policy NAME] [--producers N] [--offered X] [--seconds S] [--seed N] [--real] [--slow N]
+ *            [--latency GET,MISS,PUT,SIGMA] [--interval S]
  * prints one CSV row per run; without a policy or a number of producers: all of them.
- * --offered -X: X a second and producer.
+ * --offered -X: X a second and producer.  --latency: instead of a store, medians in ms that were measured, and no
+ * limits.  --interval: of the policy with a fixed one.
  */
 #include "store/base/clock.h"
 #include "tests/sim/world.h"
@@ -22,6 +24,8 @@ struct wish {
 	uint64_t seed;
 	bool real;
 	uint32_t slow;
+	struct store_model measured;	/* named when there is one */
+	double interval;
 };
 
 static void row(const struct load *l)
@@ -52,24 +56,45 @@ static void run(const struct wish *o, const struct store_model *store, const str
 
 static void matrix(const struct wish *o)
 {
-	for (unsigned s = 0; s < store_models_n; s++)
+	bool measured = o->measured.name != NULL;
+
+	for (unsigned s = 0; s < (measured ? 1 : store_models_n); s++)
 		for (size_t n = 0; n < sizeof(counts) / sizeof(*counts); n++)
 			for (unsigned p = 0; p < policies_n; p++) {
-				if (o->store && strcmp(o->store, store_models[s].name) != 0)
+				if (!measured && o->store && strcmp(o->store, store_models[s].name) != 0)
 					continue;
 				if (o->policy && strcmp(o->policy, policies[p].name) != 0)
 					continue;
 				if (o->producers && n)
 					continue;
-				run(o, &store_models[s], &policies[p],
+				struct policy policy = policies[p];
+
+				if (o->interval > 0 && policy.interval_ns)
+					policy.interval_ns = (int64_t)(o->interval * 1e9);
+				run(o, measured ? &o->measured : &store_models[s], &policy,
 				    o->producers ? o->producers : counts[n]);
 			}
+}
+
+static bool latency(struct store_model *m, const char *text)
+{
+	double get, miss, put, sigma;
+
+	if (sscanf(text, "%lf,%lf,%lf,%lf", &get, &miss, &put, &sigma) != 4)
+		return false;
+	*m = (struct store_model){.name = "measured", .title = "measured",
+				  .get_ns = (int64_t)(get * 1e6), .miss_ns = (int64_t)(miss * 1e6),
+				  .put_ns = (int64_t)(put * 1e6), .sigma = sigma,
+				  .bytes_per_ns = 1, .puts_per_s = 1000000,
+				  .gets_per_s = 1000000};
+	return true;
 }
 
 static int usage(void)
 {
 	fprintf(stderr, "usage: sim_load [--store NAME] [--policy NAME] [--producers N] [--offered X]\n"
-			"                [--seconds S] [--seed N] [--slow N] [--real] [--no-header]\n");
+			"                [--seconds S] [--seed N] [--slow N] [--real] [--no-header]\n"
+			"                [--latency GET,MISS,PUT,SIGMA] [--interval SECONDS]\n");
 	return 2;
 }
 
@@ -103,6 +128,10 @@ int main(int argc, char **argv)
 			o.seed = strtoull(v, NULL, 10);
 		else if (!strcmp(a, "--slow"))
 			o.slow = (uint32_t)strtoul(v, NULL, 10);
+		else if (!strcmp(a, "--interval"))
+			o.interval = strtod(v, NULL);
+		else if (!strcmp(a, "--latency") && latency(&o.measured, v))
+			;
 		else
 			return usage();
 		i++;

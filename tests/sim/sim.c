@@ -5,9 +5,11 @@
  *   sim [--seeds N] [--events M] [--from SEED] [--faults MIN] [--seconds S] [--bug NAME]
  *
  * Ends with 1 at the first seed that breaks an invariant, after printing the smallest run found that
- * still does.  With --bug it is the other way round: the bug must be found, as what it is.
+ * still does.  With --bug it is the other way round: the bug must be found, as what it is.  Without --from
+ * the seeds are new ones; BW_SEED=SEED runs one again.
  */
 #include "store/base/clock.h"
+#include "store/base/rand.h"
 #include "tests/sim/check.h"
 
 #include <stdlib.h>
@@ -117,13 +119,17 @@ static bool option(const char *name, const char *value, struct check_options *o,
 
 int main(int argc, char **argv)
 {
-	uint64_t seeds = 1000, from = 1;
+	const char *again = getenv("BW_SEED");
+	uint64_t seeds = again ? 1 : 1000, from;
 	int64_t until_ns = BW_NEVER;
 	struct check_options o;
 
 	check_options_init(&o, 0);
+	bw_random(&from, sizeof(from));
+	from = again ? strtoull(again, NULL, 10) : from >> 20;
 	for (int i = 1; i < argc; i += 2)
 		if (i + 1 == argc || !option(argv[i], argv[i + 1], &o, &from, &seeds, &until_ns))
 			return usage();
+	printf("BW_SEED=%lu and those after it\n", (unsigned long)from);
 	return run(&o, from, seeds, until_ns);
 }

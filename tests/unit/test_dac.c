@@ -169,14 +169,15 @@ Test(dac, a_wait_is_shortened_but_never_lengthened)
 
 Test(dac, a_long_wait_has_one_look_at_a_third)
 {
-	struct bw_dac d = seen(6, 100, 60);
+	struct bw_dac d = seen(6, 100, 600);
 	int64_t now = last_seen(&d);
 
 	bw_dac_committed(&d, now);
 	int64_t due = bw_dac_due(&d, now, 1);
 
 	cr_assert_eq(bw_dac_peek(&d, now, due), now + (due - now) / 3);
-	cr_assert_eq(bw_dac_peek(&d, now, now + 8 * bw_dac_window(&d)), INT64_MAX, "8 W is short");
+	cr_assert_eq(bw_dac_peek(&d, now, now + 256 * bw_dac_window(&d)), INT64_MAX,
+		     "256 W is short");
 	bw_dac_peeked(&d);
 	cr_assert_eq(bw_dac_peek(&d, now, due), INT64_MAX);
 	bw_dac_committed(&d, now);
