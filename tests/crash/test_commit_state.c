@@ -24,7 +24,7 @@
 #define RANKS 2
 /* Of "alpha" and "beta" in turn, before: three batches later a leaf is the 128th, and a node is made. */
 #define STEPS ((BW_LEVEL_FOLD - 1) * BW_LEAF_ENTRIES + BW_TAIL_FOLD - 3)
-#define BATCHES 6
+#define BATCHES 4
 
 struct death {
 	struct bw_fault_plan plan;
