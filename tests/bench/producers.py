@@ -6,8 +6,9 @@
   producers.py --store s3://BUCKET        (AWS_ENDPOINT_URL_S3 and the keys in the environment; the bucket exists)
 
 Every producer offers its share of --offered batches a second (one rank, 100 bytes) to a mount of its own with pending=256.
-The first third is not measured.  Then sim_load runs with the mean latencies that the mounts have measured meanwhile, the same
-number of producers and the same load, and prints what it would have been.
+The first third is not measured.  Then sim_load runs with the latencies that the mounts have measured meanwhile (median and
+spread of gets and puts, from their histograms), the same number of producers and the same load, and prints what it would
+have been.
 """
 import argparse
 import csv
@@ -23,7 +24,7 @@ import tempfile
 import time
 
 SAMPLE = re.compile(r'^batchweave_(\w+)(\{[^}]*\})? (\S+)$', re.MULTILINE)
-SIGMA = 0.5  # of the logarithm of the latencies, in the simulator
+BUCKET = re.compile(r'le="([^"]+)"')
 
 
 def read(path):
@@ -121,24 +122,41 @@ def figures(before, after, count, late):
     def delta(name, label=""):
         return family(after[1], name, label) - family(before[1], name, label)
 
-    def mean(op):
-        n = delta("store_request_seconds_count", f'op="{op}"')
-        return delta("store_request_seconds_sum", f'op="{op}"') / n if n else 0
+    def histogram(op):
+        buckets = {}
+        for which, total in ((1, after[1]), (-1, before[1])):
+            for key, value in total.items():
+                if key.startswith("store_request_seconds_bucket") and f'op="{op}"' in key:
+                    bound = float(BUCKET.search(key).group(1))
+                    buckets[bound] = buckets.get(bound, 0) + which * value
+        return sorted(buckets.items())
 
     done = [after[2].get(f"p{i}", 0) - before[2].get(f"p{i}", 0) for i in range(count)]
     versions = delta("commit_attempts_count")
     return {"committed": sum(done) / seconds, "commits": versions / seconds,
             "attempts": delta("commit_attempts_sum") / versions if versions else 0,
             "requests_tgb": (delta("store_requests_total") - sum(done)) / max(1, sum(done)),
-            "jain": jain(done), "late": late, "put": mean("put"), "get": mean("get")}
+            "jain": jain(done), "late": late,
+            **{f"{op}{q}": quantile(histogram(op), q / 100) for op in ("get", "put") for q in (50, 84)}}
+
+
+def quantile(buckets, q):
+    """Of a histogram whose counts are sums from below; between two bounds as if logarithms were spread evenly."""
+    wanted, low, below = q * buckets[-1][1] if buckets else 0, 0.0003, 0
+    for bound, count in buckets:
+        if count >= wanted > 0 and count > below:
+            high = min(bound, 60)
+            return low * (high / low) ** ((wanted - below) / (count - below))
+        low, below = bound, count
+    return low
 
 
 def predict(bench, count, real):
     """What the simulator makes of the same load with these latencies; a data object is a put as well."""
-    scale = math.exp(SIGMA * SIGMA / 2)
-    get, put = real["get"] / scale, real["put"] / scale
+    get, put = real["get50"], real["put50"]
+    sigma = math.log(max(real["put84"] / put, 1.05))
     out = subprocess.run([bench.sim, "--policy", "dac", "--producers", str(count), "--offered", str(bench.offered),
-                          "--latency", f"{get * 1e3},{get * 1e3},{put * 1e3},{SIGMA}"],
+                          "--latency", f"{get * 1e3},{get * 1e3},{put * 1e3},{sigma}"],
                          check=True, stdout=subprocess.PIPE, text=True).stdout
     return {k: float(v) for k, v in next(csv.DictReader(out.splitlines())).items()
             if k in ("committed", "commits", "attempts", "requests_tgb", "jain")}
@@ -174,14 +192,15 @@ def main():
     parser.add_argument("--seconds", type=float, default=20)
     args = parser.parse_args()
     work = tempfile.mkdtemp(prefix="batchweave-producers-", dir=args.dir)
-    print("| producers | | committed/s | versions/s | attempts a commit | requests a TGB | Jain | put | get |")
+    print("| producers | | committed/s | versions/s | attempts a commit | requests a TGB | Jain | put p50, p84 | get |")
     print("|--:|---|--:|--:|--:|--:|--:|--:|--:|")
     try:
         bench = Bench(args, work)
         for count in map(int, args.counts.split(",")):
             real = measure(bench, count)
             for what, r in (("real", real), ("simulated", predict(bench, count, real))):
-                latency = f"{real['put'] * 1e3:.1f} ms | {real['get'] * 1e3:.1f} ms" if r is real else " | "
+                latency = " | " if r is not real else " | ".join(
+                    f"{real[op + '50'] * 1e3:.1f}, {real[op + '84'] * 1e3:.1f} ms" for op in ("put", "get"))
                 print(f"| {count} | {what} | {r['committed']:.1f} | {r['commits']:.2f} | {r['attempts']:.2f} | "
                       f"{r['requests_tgb']:.3f} | {r['jain']:.3f} | {latency} |", flush=True)
             if real["late"] > 1:
