@@ -133,6 +133,7 @@ static int commit_one(struct bw_test_mount *m, uint64_t epoch, uint64_t seq, uin
 	if (err)
 		return err;
 	err = bw_committer_sync(m->committer, &c, &result);
+	bw_change_done(&c);
 	*ret_step = result.step;
 	return err;
 }
