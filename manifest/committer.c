@@ -14,7 +14,6 @@
 #define REQUEST_NS (30 * BW_SEC)
 #define HINT_NS (10 * BW_SEC)
 #define LOOKS 3
-#define PROBES_ONE_BY_ONE 4	/* newer versions that a head finds one by one */
 
 struct bw_committer {
 	struct bw_store *store;	/* borrowed */
@@ -172,35 +171,23 @@ static void refresh_once(struct bw_committer *c, struct bw_txn_answer *a)
 	while (!f.done)
 		bw_cond_wait(&c->cond, &c->lock);
 	bw_unlock(&c->lock);
+	if (!f.err && f.ask.took_ns)
+		bw_dac_probed(&c->dac, f.ask.took_ns);
 	a->err = f.err;
 	a->outcome = f.err ? BW_UNREACHABLE : BW_OK;
 	a->root = f.err ? NULL : bw_head_root(c->head);
-}
-
-/* What a look says of the store and of the load.  One that found little was made of so many probes. */
-static void looked(struct bw_committer *c, uint64_t before, int64_t began_ns,
-		   const struct bw_root *newest)
-{
-	uint64_t found = newest->version - before;
-
-	if (found < PROBES_ONE_BY_ONE)
-		bw_dac_probed(&c->dac, (bw_now() - began_ns) / (int64_t)(found + 1));
-	bw_dac_saw(&c->dac, began_ns, newest);
 }
 
 /* Long searches end at a version that is old by then: look again, which is short. */
 static void request_refresh(struct bw_committer *c, struct bw_txn_answer *a)
 {
 	for (int i = 0; i < LOOKS; i++) {
-		struct bw_root *known = bw_head_root(c->head);
-		uint64_t before = known->version;
 		int64_t began_ns = bw_now();
 
-		bw_root_unref(known);
 		refresh_once(c, a);
 		if (!a->root)
 			return;
-		looked(c, before, began_ns, a->root);
+		bw_dac_saw(&c->dac, began_ns, a->root);
 		if (i + 1 == LOOKS || !bw_dac_look_again(&c->dac, bw_now()))
 			return;
 		bw_root_unref(a->root);

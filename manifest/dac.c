@@ -17,8 +17,6 @@
 #define PEEK_ABOVE 256		/* waits longer than so many W: a look costs as much as half a commit */
 #define STALE_VERSIONS 0.4	/* expected since the last look: a blind put loses more than a look costs */
 #define STALE_AGAIN 0.15
-#define OUTLIER 4		/* times the average: a probe that took longer is left out */
-#define OUTLIERS_MAX 8u		/* but not so many in a row */
 #define FOLD 128		/* batches in a leaf of the index */
 #define COMMITTERS_WINDOW 256u	/* versions: at least so far back counts as lately */
 
@@ -174,11 +172,6 @@ void bw_dac_put(struct bw_dac *d, int64_t took_ns, bool throttled)
 
 void bw_dac_probed(struct bw_dac *d, int64_t took_ns)
 {
-	/* One that was made again, after the pause that follows a failure, says nothing of the next.  A store
-	 * that has become slower is believed when it says so several times in a row. */
-	if (d->probe_ns && took_ns > OUTLIER * d->probe_ns && ++d->outliers < OUTLIERS_MAX)
-		return;
-	d->outliers = 0;
 	d->probe_ns = average(d->probe_ns, took_ns);
 }
 

@@ -30,7 +30,6 @@
 struct bw_dac {
 	int64_t put_ns;		/* build and put of a root: moving average over about 8; 0: none */
 	int64_t probe_ns;	/* of a probe for a version that is not there, likewise */
-	unsigned outliers;	/* probes in a row that took much longer than that */
 	uint32_t committers;	/* P: active lately, this one included */
 	struct bw_dac_sample {
 		uint64_t version, head;

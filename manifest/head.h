@@ -52,6 +52,7 @@ struct bw_ask {
 	int64_t deadline_ns;
 	uint64_t guess;		/* the newest version may be about this one; 0: no idea */
 	bool urgent;		/* its probes are not spaced: the asker paces itself (committers) */
+	int64_t took_ns;	/* set before done: what the probe took whose NOT_FOUND it was; 0: it was none */
 	struct bw_ask *next;	/* private */
 	uint64_t asked;		/* private: probes sent before it */
 };

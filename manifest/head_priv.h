@@ -33,7 +33,8 @@ struct bw_prober {
 	/* When a probe was fruitless or failed last, when one brought news last; 0: never. */
 	int64_t fruitless_ns, failed_ns, news_ns;
 	int64_t pause_ns, resume_ns;	/* after a round that failed, and until when; 0: the last did not */
-	int64_t patience_ns;	/* with one request; of the thread alone */
+	int64_t patience_ns;	/* with one request; of the thread alone, as took_ns */
+	int64_t took_ns;	/* the last probe that said NOT_FOUND */
 	struct bw_rng rng;
 	/* The request under way, of the thread alone. */
 	struct bw_op op;

@@ -72,6 +72,7 @@ static void end_asks(struct bw_head *h, enum why why, uint64_t number, int err)
 			continue;
 		}
 		*at = a->next;
+		a->took_ns = why == WHY_PROBE && !err ? p->took_ns : 0;
 		a->next = taken;
 		taken = a;
 	}
@@ -180,8 +181,11 @@ static int ask_store(struct bw_head *h, const char *key, uint64_t max, bool once
 	bw_store_submit(h->store, &p->op);
 	wait_answer(h);
 	int err = bw_op_err(&p->op);
+	int64_t took_ns = bw_now() - sent_ns;
 
-	adapt_patience(p, err, bw_now() - sent_ns);
+	adapt_patience(p, err, took_ns);
+	if (err == -ENOENT)
+		p->took_ns = took_ns;
 	if (!err) {
 		*ret = p->op.blob;
 		p->op.blob = NULL;
@@ -275,6 +279,7 @@ static int leap(struct bw_head *h, struct source *from, uint64_t version, uint64
 	bw_unlock(&h->prober.lock);
 	if (guess <= version + HITS_BEFORE_JUMP)
 		return NOT_FAR;
+	from->once = false;
 	int err = bw_search_newer(&from->versions, version, guess, &root);
 
 	if (!err && root)
@@ -305,7 +310,8 @@ static int probe_on(struct bw_head *h, uint64_t *ret_number, bool *ret_news)
 		uint64_t version = root->version + 1;
 
 		bw_root_unref(root);
-		int far = hits ? NOT_FAR : leap(h, &from, version - 1, ret_number);
+		/* A leap that failed brought nothing; one by one, each version found is kept. */
+		int far = hits || h->prober.failed_ns ? NOT_FAR : leap(h, &from, version - 1, ret_number);
 
 		if (far != NOT_FAR)
 			return far;

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define MOUNTS 4
-#define BATCHES 40	/* of each mount's own producer */
+#define BATCHES 120	/* of each mount's own producer */
 
 struct chance {
 	struct bw_fault_plan plan;

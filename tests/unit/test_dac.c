@@ -167,19 +167,6 @@ Test(dac, a_wait_is_shortened_but_never_lengthened)
 	cr_assert_eq(bw_dac_due(&d, now, 1), now);
 }
 
-Test(dac, a_probe_that_was_made_again_is_no_window)
-{
-	struct bw_dac d;
-
-	bw_dac_init(&d, 7);
-	for (int i = 0; i < 800; i++)	/* two in five fail, and are made again after 100 ms */
-		bw_dac_probed(&d, i % 5 > 2 ? 102 * BW_MS : 2 * BW_MS);
-	cr_assert_lt(bw_dac_window(&d), 3 * BW_MS);
-	for (int i = 0; i < 80; i++)
-		bw_dac_probed(&d, 100 * BW_MS);
-	cr_assert_gt(bw_dac_window(&d), 80 * BW_MS, "a store that has become slow is believed");
-}
-
 Test(dac, a_long_wait_has_one_look_at_a_third)
 {
 	struct bw_dac d = seen(6, 100, 600);

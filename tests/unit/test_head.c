@@ -290,6 +290,31 @@ Test(head, a_probe_that_stalls_does_not_use_up_the_time_of_a_look_up)
 	cr_assert_eq(ask_wait(&a), 0);
 }
 
+static bool fail_three(struct bw_test_tap *t, struct bw_op *op)
+{
+	return atomic_load(&failed_n) < 3 && fail_gets(t, op);
+}
+
+/* DAC reckons with what a probe takes, and not with the pauses after those that failed. */
+Test(head, an_ask_is_told_what_its_probe_took)
+{
+	struct asked a;
+	int64_t began = bw_now();
+
+	tap->on_submit = fail_three;
+	ask_now(&a, BW_STEPS_MAX, soon());
+	cr_assert_eq(ask_wait(&a), 0);
+	cr_assert_eq(atomic_load(&failed_n), 3);
+	cr_assert_gt(a.ask.took_ns, 0);
+	/* Half of 10, 20 and 40 ms at least. */
+	cr_assert_leq(a.ask.took_ns + 35 * BW_MS, bw_now() - began);
+	grow(1);
+	cr_assert_eq(bw_head_publish(head, root), 0);
+	ask_now(&a, 0, soon());
+	cr_assert_eq(ask_wait(&a), 0);
+	cr_assert_eq(a.ask.took_ns, 0, "a step that is there needs no probe");
+}
+
 Test(head, until_step_is_enough)
 {
 	struct asked a, never;
