@@ -284,6 +284,7 @@ static int push_ready_locked(struct bw_stage_producer *sp)
 		b->item.done = item_done;
 		b->item.ctx = b;
 		b->item.hurry = b->hurry || sp->drainers || p->stopping;
+		b->item.latest_ns = b->started_ns + p->c.options->commit_timeout_ns / 4 * 3;
 		b->pushed = true;
 		sp->push_next = b->seq + 1;
 		bw_committer_push(p->c.committer, &b->item);

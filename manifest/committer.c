@@ -489,13 +489,21 @@ static void look(struct bw_committer *c)
 	bw_root_unref(a.root);
 }
 
+/* Who waits for a batch gives up some time: DAC must not spend all of that. */
+static int64_t due_locked(const struct bw_committer *c, int64_t now)
+{
+	int64_t due = bw_dac_due(&c->dac, now, c->queued);
+
+	return c->queue && c->queue->latest_ns && c->queue->latest_ns < due ? c->queue->latest_ns : due;
+}
+
 /* Until something is queued and may be committed, or (false) the newest root is to be looked for. */
 static bool wait_due_locked(struct bw_committer *c)
 {
 	for (;;) {
 		while (!c->queue && !c->stopping)
 			bw_cond_wait(&c->cond, &c->lock);
-		int64_t now = bw_now(), due = bw_dac_due(&c->dac, now, c->queued);
+		int64_t now = bw_now(), due = due_locked(c, now);
 		int64_t peek = bw_dac_peek(&c->dac, now, due);
 
 		if (c->stopping || c->hurry || due <= now)

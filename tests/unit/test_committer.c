@@ -285,6 +285,16 @@ Test(committer, batches_are_put_off_until_somebody_is_in_a_hurry, .timeout = 30)
 	bw_committer_hurry(m.committer);
 	notes_wait(&notes, 3);
 	cr_assert_eq(items[2].err, 0);
+
+	/* Nor is it put off for longer than those who wait for it have time. */
+	for (uint64_t i = 0; i < 20; i++) {
+		items[0].item.change.seq = 5 + i;
+		items[0].item.latest_ns = bw_now();
+		bw_committer_push(m.committer, &items[0].item);
+		notes_wait(&notes, 4 + (unsigned)i);
+		cr_assert_eq(items[0].err, 0);
+		cr_assert_gt(atomic_load(&stats->window_ns), 2 * BW_SEC, "by itself each would wait half of this");
+	}
 	mount_close(&m);
 }
 
