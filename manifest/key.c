@@ -96,7 +96,7 @@ static void build(const struct bw_stream *s, const struct bw_key *k, char *text)
 	case BW_KEY_FOREIGN:
 		break;
 	case BW_KEY_STREAM:
-		strcpy(text, BW_STREAM_KEY);
+		memcpy(text, BW_STREAM_KEY, sizeof(BW_STREAM_KEY));
 		break;
 	case BW_KEY_HINT:
 		bw_key_hint(s, text);
