@@ -10,9 +10,11 @@ enum bw_wait_reason {
 	BW_WAIT_LOOKUP,		/* V3: for a probe */
 	BW_WAIT_COMMIT,		/* P1: in close, rename or fsync */
 	BW_WAIT_TAKE,		/* P5: mkdir that takes a producer or registers it */
+	BW_WAIT_MARK,		/* C1, C2: mkdir, create, close, rm and rmdir under /checkpoint */
+	BW_WAIT_AHEAD,		/* P7: mkdir of a seq, for the slowest job */
 	BW_WAIT_REASONS
 };
-#define BW_WAIT_REASON_NAMES {"step", "lookup", "commit", "take"}
+#define BW_WAIT_REASON_NAMES {"step", "lookup", "commit", "take", "mark", "ahead"}
 
 struct bw_counters {
 	/* read_bytes_total{source}: raw bytes handed to the kernel, by where the block was found. */

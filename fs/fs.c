@@ -79,9 +79,15 @@ static int start_readers(struct bw_fs *fs)
 		.head = fs->head, .waiting = &fs->waiting, .wait_ns = fs->o.wait_ns,
 		.io_timeout_ns = fs->o.io_timeout_ns,
 	};
+	struct bw_checkpoint_config checkpoint = {
+		.head = fs->head, .committer = fs->committer, .waiting = &fs->waiting, .errors = &fs->errors,
+		.log = fs->log, .commit_timeout_ns = fs->o.commit_timeout_ns,
+	};
 	int err = bw_reader_new(&reader, &fs->reader);
 
-	return err ? err : bw_steps_new(&steps, &fs->steps);
+	if (!err)
+		err = bw_steps_new(&steps, &fs->steps);
+	return err ? err : bw_checkpoint_new(&checkpoint, &fs->checkpoint);
 }
 
 static int start_writers(struct bw_fs *fs)
@@ -204,6 +210,8 @@ void bw_fs_run(struct bw_fs *fs)
 		bw_produce_stop(fs->produce);
 		bw_produce_drain(fs->produce, bw_now() + DRAIN_NS);
 	}
+	bw_checkpoint_stop(fs->checkpoint);
+	bw_checkpoint_drain(fs->checkpoint, bw_now() + DRAIN_NS);
 	bw_steps_stop(fs->steps);
 	bw_fuse_unmount(fs);
 }
@@ -227,6 +235,8 @@ void bw_fs_free(struct bw_fs *fs)
 		bw_produce_stop(fs->produce);
 		bw_produce_drain(fs->produce, bw_now());
 	}
+	if (fs->checkpoint)
+		bw_checkpoint_stop(fs->checkpoint);
 	if (fs->steps)
 		bw_steps_stop(fs->steps);
 	bw_fuse_unmount(fs);
@@ -241,6 +251,7 @@ void bw_fs_free(struct bw_fs *fs)
 	bw_workq_free(fs->pool);
 	bw_store_free(fs->store);
 	bw_produce_free(fs->produce);
+	bw_checkpoint_free(fs->checkpoint);
 	bw_steps_free(fs->steps);
 	bw_fuse_destroy(fs);
 	bw_cond_done(&fs->changed);

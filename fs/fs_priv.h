@@ -3,6 +3,7 @@
 #ifndef BW_FS_PRIV_H
 #define BW_FS_PRIV_H
 
+#include "fs/checkpoint.h"
 #include "fs/closer.h"
 #include "fs/counters.h"
 #include "fs/errors.h"
@@ -49,6 +50,7 @@ struct bw_fs {
 	struct bw_closer *closer;
 	struct bw_reader *reader;
 	struct bw_steps *steps;
+	struct bw_checkpoint *checkpoint;
 	struct bw_produce *produce;	/* NULL: ro */
 
 	struct fuse_session *session;

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
-enum area { AREA_ROOT, AREA_STEP, AREA_PRODUCE, AREA_STATUS, AREA_NONE };
+enum area { AREA_ROOT, AREA_STEP, AREA_PRODUCE, AREA_CHECKPOINT, AREA_STATUS, AREA_NONE };
 
 static enum area area_of(const struct bw_fs *fs, fuse_ino_t ino)
 {
@@ -21,13 +21,22 @@ static enum area area_of(const struct bw_fs *fs, fuse_ino_t ino)
 	if (ino == BW_INO_STATUS ||
 	    (ino >= BW_INO_STATUS_FILES && ino < BW_INO_STATUS_FILES + BW_STATUS_FILES))
 		return AREA_STATUS;
+	if (ino == BW_INO_CHECKPOINT || bw_is_job_ino(ino))
+		return AREA_CHECKPOINT;
 	return fs->produce ? AREA_PRODUCE : AREA_NONE;
 }
 
-/* What lies outside /produce is written by nobody. */
+static bool in_checkpoint(fuse_req_t req, fuse_ino_t ino)
+{
+	return area_of(bw_req_fs(req), ino) == AREA_CHECKPOINT;
+}
+
+/* What lies outside /produce and /checkpoint is written by nobody, and nothing is when it is ro. */
 static bool refuse_write(fuse_req_t req, fuse_ino_t ino)
 {
-	if (area_of(bw_req_fs(req), ino) == AREA_PRODUCE)
+	enum area area = area_of(bw_req_fs(req), ino);
+
+	if (bw_req_fs(req)->produce && (area == AREA_PRODUCE || area == AREA_CHECKPOINT))
 		return false;
 	fuse_reply_err(req, EROFS);
 	return true;
@@ -61,6 +70,7 @@ static const struct {
 } tops[] = {
 	{"step", BW_INO_STEP, 0555},
 	{"produce", BW_INO_PRODUCE, 0777},
+	{"checkpoint", BW_INO_CHECKPOINT, 0777},
 	{"status", BW_INO_STATUS, 0555},
 };
 #define TOPS_N (sizeof(tops) / sizeof(tops[0]))
@@ -141,6 +151,9 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	case AREA_STATUS:
 		bw_status_lookup(req, name);
 		break;
+	case AREA_CHECKPOINT:
+		bw_fuse_checkpoint_lookup(req, parent, name);
+		break;
 	case AREA_PRODUCE:
 		bw_fuse_produce_lookup(req, parent, name);
 		break;
@@ -180,6 +193,9 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	case AREA_STATUS:
 		bw_status_getattr(req, ino);
 		break;
+	case AREA_CHECKPOINT:
+		bw_fuse_checkpoint_getattr(req, ino);
+		break;
 	case AREA_PRODUCE:
 		bw_fuse_produce_getattr(req, ino);
 		break;
@@ -191,7 +207,11 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 		       struct fuse_file_info *fi)
 {
-	if (!refuse_write(req, ino))
+	if (refuse_write(req, ino))
+		return;
+	if (in_checkpoint(req, ino))
+		bw_fuse_checkpoint_setattr(req, ino, fi ? bw_fi_handle(fi) : NULL, attr, to_set);
+	else
 		bw_fuse_produce_setattr(req, ino, fi ? bw_fi_handle(fi) : NULL, attr, to_set);
 }
 
@@ -207,19 +227,31 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
 	(void)mode;
-	if (!refuse_write(req, parent))
+	if (refuse_write(req, parent))
+		return;
+	if (in_checkpoint(req, parent))
+		bw_fuse_checkpoint_mkdir(req, parent, name);
+	else
 		bw_fuse_produce_mkdir(req, parent, name);
 }
 
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	if (!refuse_write(req, parent))
+	if (refuse_write(req, parent))
+		return;
+	if (in_checkpoint(req, parent))
+		bw_fuse_checkpoint_unlink(req, parent, name);
+	else
 		bw_reply_err(req, bw_produce_unlink(bw_req_fs(req)->produce, parent, name));
 }
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	if (!refuse_write(req, parent))
+	if (refuse_write(req, parent))
+		return;
+	if (in_checkpoint(req, parent))
+		bw_fuse_checkpoint_rmdir(req, parent, name);
+	else
 		bw_reply_err(req, bw_produce_rmdir(bw_req_fs(req)->produce, parent, name));
 }
 
@@ -242,7 +274,12 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const cha
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to,
 		      const char *to_name, unsigned flags)
 {
-	if (!refuse_write(req, parent) && !refuse_write(req, to))
+	if (refuse_write(req, parent) || refuse_write(req, to))
+		return;
+	/* A marker says where a job resumes: under another name it would be another one. */
+	if (in_checkpoint(req, parent) || in_checkpoint(req, to))
+		fuse_reply_err(req, EPERM);
+	else
 		bw_fuse_produce_rename(req, parent, name, to, to_name, flags);
 }
 
@@ -252,7 +289,11 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 		      struct fuse_file_info *fi)
 {
 	(void)mode;
-	if (!refuse_write(req, parent))
+	if (refuse_write(req, parent))
+		return;
+	if (in_checkpoint(req, parent))
+		bw_fuse_checkpoint_create(req, parent, name, fi);
+	else
 		bw_fuse_produce_create(req, parent, name, fi);
 }
 
@@ -264,6 +305,9 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		break;
 	case AREA_STATUS:
 		bw_status_open(req, ino, fi);
+		break;
+	case AREA_CHECKPOINT:
+		bw_fuse_checkpoint_open(req, ino, fi);
 		break;
 	case AREA_PRODUCE:
 		bw_fuse_produce_open(req, ino, fi);
@@ -282,6 +326,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 		bw_step_read(req, h, size, (uint64_t)off);
 	} else if (h->kind == BW_HANDLE_STAGE) {
 		bw_fuse_produce_read(req, h, size, (uint64_t)off);
+	} else if (h->kind == BW_HANDLE_MARK) {
+		bw_fuse_checkpoint_read(req, h, size, (uint64_t)off);
 	} else {
 		size_t at = (size_t)off < h->text.len ? (size_t)off : h->text.len;
 		size_t n = h->text.len - at < size ? h->text.len - at : size;
@@ -297,6 +343,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	(void)ino;
 	if (h->kind == BW_HANDLE_STAGE)
 		bw_fuse_produce_write(req, h, buf, size, (uint64_t)off);
+	else if (h->kind == BW_HANDLE_MARK)
+		bw_fuse_checkpoint_write(req, h, buf, size, (uint64_t)off);
 	else
 		fuse_reply_err(req, EBADF);
 }
@@ -308,6 +356,8 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	(void)ino;
 	if (h->kind == BW_HANDLE_STAGE)
 		bw_fuse_produce_flush(req, h);
+	else if (h->kind == BW_HANDLE_MARK)
+		bw_fuse_checkpoint_flush(req, h);
 	else
 		fuse_reply_err(req, 0);
 }
@@ -331,6 +381,8 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 	(void)datasync;
 	if (h->kind == BW_HANDLE_STAGE)
 		bw_fuse_produce_fsync(req, h);
+	else if (h->kind == BW_HANDLE_MARK)
+		bw_fuse_checkpoint_flush(req, h);
 	else
 		fuse_reply_err(req, 0);
 }
@@ -356,6 +408,9 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	case AREA_STEP:
 		bw_step_opendir(req, ino, fi);
 		break;
+	case AREA_CHECKPOINT:
+		bw_fuse_checkpoint_opendir(req, ino, fi);
+		break;
 	case AREA_PRODUCE:
 		bw_fuse_produce_opendir(req, ino, fi);
 		break;
@@ -377,6 +432,9 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		break;
 	case AREA_STATUS:
 		bw_status_readdir(req, size, (uint64_t)off);
+		break;
+	case AREA_CHECKPOINT:
+		bw_fuse_checkpoint_readdir(req, ino, size, (uint64_t)off);
 		break;
 	case AREA_PRODUCE:
 		bw_fuse_produce_readdir(req, ino, size, (uint64_t)off);

@@ -17,13 +17,14 @@
 #define BW_INO_ROOT 1u
 #define BW_INO_STEP 2u
 #define BW_INO_PRODUCE BW_PRODUCE_INO
+#define BW_INO_CHECKPOINT BW_CHECKPOINT_INO
 #define BW_INO_STATUS 5u
 #define BW_INO_STATUS_FILES 16u		/* + enum bw_status_file */
 
 /* What the kernel may keep of names and attributes that never change (V4), seconds. */
 #define BW_FOREVER 86400.0
 
-enum bw_handle_kind { BW_HANDLE_TEXT, BW_HANDLE_SLICE, BW_HANDLE_STAGE };
+enum bw_handle_kind { BW_HANDLE_TEXT, BW_HANDLE_SLICE, BW_HANDLE_STAGE, BW_HANDLE_MARK };
 
 struct bw_handle {
 	enum bw_handle_kind kind;
@@ -31,6 +32,7 @@ struct bw_handle {
 	struct bw_handle *next, **prev;		/* of fs->handles */
 	struct bw_buf text;			/* TEXT */
 	struct bw_stage_handle *stage;		/* STAGE */
+	struct bw_mark_text *mark;		/* MARK: owned */
 	/* SLICE */
 	struct bw_entry entry;
 	struct bw_tgb *tgb;			/* ref */
@@ -107,6 +109,25 @@ void bw_fuse_produce_fsync(fuse_req_t req, struct bw_handle *h);
 void bw_fuse_produce_fsyncdir(fuse_req_t req, uint64_t ino);
 void bw_fuse_produce_opendir(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi);
 void bw_fuse_produce_readdir(fuse_req_t req, uint64_t ino, size_t size, uint64_t off);
+
+/* ---- fuse_checkpoint.c ------------------------------------------------------------------------- */
+
+void bw_fuse_checkpoint_lookup(fuse_req_t req, uint64_t parent, const char *name);
+void bw_fuse_checkpoint_getattr(fuse_req_t req, uint64_t ino);
+void bw_fuse_checkpoint_setattr(fuse_req_t req, uint64_t ino, struct bw_handle *h, struct stat *attr,
+				int to_set);
+void bw_fuse_checkpoint_mkdir(fuse_req_t req, uint64_t parent, const char *name);
+void bw_fuse_checkpoint_unlink(fuse_req_t req, uint64_t parent, const char *name);
+void bw_fuse_checkpoint_rmdir(fuse_req_t req, uint64_t parent, const char *name);
+void bw_fuse_checkpoint_create(fuse_req_t req, uint64_t parent, const char *name,
+			       struct fuse_file_info *fi);
+void bw_fuse_checkpoint_open(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi);
+void bw_fuse_checkpoint_read(fuse_req_t req, struct bw_handle *h, size_t size, uint64_t off);
+void bw_fuse_checkpoint_write(fuse_req_t req, struct bw_handle *h, const char *buf, size_t size,
+			      uint64_t off);
+void bw_fuse_checkpoint_flush(fuse_req_t req, struct bw_handle *h);	/* fsync as well */
+void bw_fuse_checkpoint_opendir(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi);
+void bw_fuse_checkpoint_readdir(fuse_req_t req, uint64_t ino, size_t size, uint64_t off);
 
 /* ---- fuse_text.c: /status, and the files next, state, resume ----------------------------------- */
 

@@ -17,6 +17,7 @@ struct produce_req {
 	fuse_req_t req;
 	struct bw_fs *fs;
 	enum answer_kind kind;
+	bool begun;
 };
 
 static void attr_stat(const struct bw_fs *fs, const struct bw_attr *a, struct stat *st)
@@ -32,6 +33,8 @@ static void answered(struct bw_answer *a, int err)
 	struct bw_fs *fs = q->fs;
 	struct stat st;
 
+	if (q->begun)
+		bw_produce_end(fs->produce, a);
 	if (err || q->kind == ANSWER_ERR) {
 		bw_reply_err(q->req, err);
 	} else {
@@ -146,12 +149,23 @@ void bw_fuse_produce_setattr(fuse_req_t req, uint64_t ino, struct bw_handle *h, 
 		reply_attr(req, ino);
 }
 
+/* data is the request's number, not its address: the answer may be on its way meanwhile. */
+static void interrupted(fuse_req_t req, void *data)
+{
+	bw_produce_interrupt(bw_req_fs(req)->produce, (uint64_t)(uintptr_t)data);
+}
+
 void bw_fuse_produce_mkdir(fuse_req_t req, uint64_t parent, const char *name)
 {
 	struct produce_req *q = question(req, ANSWER_ENTRY);
 
-	if (q)
-		bw_produce_mkdir(q->fs->produce, parent, name, &q->answer);
+	if (!q)
+		return;
+	q->begun = true;
+	uint64_t id = bw_produce_begin(q->fs->produce, &q->answer);
+
+	fuse_req_interrupt_func(req, interrupted, (void *)(uintptr_t)id);
+	bw_produce_mkdir(q->fs->produce, parent, name, &q->answer);
 }
 
 void bw_fuse_produce_rename(fuse_req_t req, uint64_t parent, const char *name, uint64_t to,

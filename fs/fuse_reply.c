@@ -34,6 +34,7 @@ void bw_handle_free(struct bw_handle *h)
 	bw_unlock(&h->fs->handles_lock);
 	bw_buf_done(&h->text);
 	bw_tgb_unref(h->tgb);
+	bw_mark_text_free(h->mark);
 	free(h);
 }
 

@@ -2,6 +2,7 @@
 /* Files whose text is made when they are opened: /status, and next, state, resume of a producer. */
 #include "fs/fuse_ops.h"
 
+#include "fs/names.h"
 #include "store/base/clock.h"
 #include "store/base/hash.h"
 
@@ -44,6 +45,7 @@ void bw_fresh_ask(fuse_req_t req, uint64_t ino, const char *name, const struct f
 	f->ask.done = fresh_done;
 	f->ask.until_step = BW_STEPS_MAX;
 	f->ask.deadline_ns = bw_now() + limit_ns;
+	f->ask.urgent = (ino == BW_INO_CHECKPOINT || bw_is_job_ino(ino)) && bw_checkpoint_pace(f->fs->checkpoint);
 	bw_waiting_add(&f->fs->waiting, &f->waiter);
 	bw_head_ask(f->fs->head, &f->ask);
 }

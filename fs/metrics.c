@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* /status/metrics: Prometheus text format, names as interface.md fixes them. */
 #include "fs/fs_priv.h"
+#include "fs/jobs.h"
 
 #include <inttypes.h>
 
@@ -117,11 +118,11 @@ static void print_reads(struct bw_fs *fs, struct bw_buf *out)
 static void print_waits(struct bw_fs *fs, struct bw_buf *out)
 {
 	static const char *const reasons[] = BW_WAIT_REASON_NAMES;
-	uint64_t waiters = 0;
 
+	head(out, "waiters", "gauge", "Requests that wait now, by reason; see /status/waiting.");
 	for (int i = 0; i < BW_WAIT_REASONS; i++)
-		waiters += atomic_load(&fs->counters.waiters[i]);
-	one(out, "waiters", "gauge", "Requests that wait now; see /status/waiting.", waiters);
+		bw_buf_fmt(out, "batchweave_waiters{reason=\"%s\"} %" PRIu64 "\n", reasons[i],
+			   (uint64_t)atomic_load(&fs->counters.waiters[i]));
 	head(out, "wait_seconds", "summary", "Time requests have waited, by reason.");
 	for (int i = 0; i < BW_WAIT_REASONS; i++) {
 		bw_buf_fmt(out, "batchweave_wait_seconds_sum{reason=\"%s\"} %.6f\n", reasons[i],
@@ -136,8 +137,8 @@ static void print_lag(const struct bw_root *r, struct bw_buf *out)
 	head(out, "lag_steps", "gauge", "Steps between a job's newest marker and the head.");
 	for (uint32_t i = 0; i < r->jobs_n; i++) {
 		const struct bw_job *j = &r->jobs[i];
-		uint64_t newest = j->markers_n ? j->markers[j->markers_n - 1].step : r->first;
-		bw_buf_fmt(out, "batchweave_lag_steps{job=\"%s\"} %" PRIu64 "\n", j->name, r->head - newest);
+		bw_buf_fmt(out, "batchweave_lag_steps{job=\"%s\"} %" PRIu64 "\n", j->name,
+			   r->head - bw_job_stands(r, j));
 	}
 }
 
@@ -147,6 +148,8 @@ void bw_metrics_print(struct bw_fs *fs, struct bw_buf *out)
 
 	one(out, "head_step", "gauge", "The step to be committed next, as this mount knows it.", r->head);
 	one(out, "first_step", "gauge", "The oldest step that is not reclaimed.", r->first);
+	one(out, "max_ahead_steps", "gauge", "How far producers may run ahead of the slowest job; 0: any.",
+	    fs->stream.options.max_ahead);
 	print_lag(r, out);
 	bw_root_unref(r);
 	print_commits(fs, out);

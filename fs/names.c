@@ -85,3 +85,31 @@ void bw_step_ino_split(uint64_t ino, uint64_t *step, enum bw_step_what *what, ui
 	*what = low >= BW_STEP_SLICE ? BW_STEP_SLICE : (enum bw_step_what)low;
 	*rank = low >= BW_STEP_SLICE ? low - BW_STEP_SLICE : 0;
 }
+
+#define JOB_AREA (UINT64_C(1) << 62)
+#define MARKER_BITS 46
+
+uint64_t bw_job_ino(uint32_t job)
+{
+	return JOB_AREA | (uint64_t)job << MARKER_BITS;
+}
+
+uint64_t bw_marker_ino(uint32_t job, uint64_t step)
+{
+	return bw_job_ino(job) | (step + 1);
+}
+
+bool bw_is_job_ino(uint64_t ino)
+{
+	return (ino & (STEP_AREA | JOB_AREA)) == JOB_AREA;
+}
+
+bool bw_job_ino_split(uint64_t ino, uint32_t *ret_job, uint64_t *ret_step)
+{
+	uint64_t low = ino & ((UINT64_C(1) << MARKER_BITS) - 1);
+
+	*ret_job = (uint32_t)((ino & ~JOB_AREA) >> MARKER_BITS);
+	if (low)
+		*ret_step = low - 1;
+	return low != 0;
+}

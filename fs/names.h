@@ -6,6 +6,8 @@
  * Inode numbers under /step are arithmetic, so they are the same on every mount, after every restart,
  * and need no table:  bit 63 set, 45 bits of step, 18 bits of what: 0 the step's directory,
  * 1 its rank/, 2 meta.json, 4 + r the slice of rank r.
+ * Under /checkpoint: bit 62 set, 16 bits of job, 46 bits: 0 the job's directory, step + 1 a marker.  Which
+ * number a job has is a matter of each mount.
  */
 #ifndef BW_FS_NAMES_H
 #define BW_FS_NAMES_H
@@ -33,5 +35,12 @@ enum bw_step_what { BW_STEP_DIR = 0, BW_STEP_RANKS = 1, BW_STEP_META = 2, BW_STE
 uint64_t bw_step_ino(uint64_t step, enum bw_step_what what, uint32_t rank);
 bool bw_is_step_ino(uint64_t ino);
 void bw_step_ino_split(uint64_t ino, uint64_t *step, enum bw_step_what *what, uint32_t *rank);
+
+#define BW_JOB_NUMBERS (1u << 16)
+uint64_t bw_job_ino(uint32_t job);
+uint64_t bw_marker_ino(uint32_t job, uint64_t step);	/* step is below BW_STEPS_MAX */
+bool bw_is_job_ino(uint64_t ino);	/* of a job or of a marker */
+/* True: of a marker, with its step. */
+bool bw_job_ino_split(uint64_t ino, uint32_t *ret_job, uint64_t *ret_step);
 
 #endif

@@ -30,16 +30,19 @@ int bw_produce_new(const struct bw_produce_config *config, struct bw_produce **r
 		bw_produce_free(p);
 		return err;
 	}
+	bw_head_subscribe(p->c.head, bw_ahead_news, p);
 	*ret = p;
 	return 0;
 }
 
 void bw_produce_stop(struct bw_produce *p)
 {
-	BW_LOCK_SCOPE(&p->lock);
+	bw_lock(&p->lock);
 	p->stopping = true;
 	if (p->c.committer)
 		bw_committer_hurry(p->c.committer);
+	bw_unlock(&p->lock);
+	bw_ahead_stop(p);
 }
 
 void bw_produce_drain(struct bw_produce *p, int64_t deadline_ns)

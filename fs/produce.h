@@ -71,6 +71,11 @@ struct bw_answer {
 	int64_t deadline_ns;		/* private */
 	int err;			/* private */
 	struct bw_answer *next;		/* private */
+	/* Private, of those that have begun (bw_produce_begin). */
+	uint64_t id;
+	bool interrupted;
+	struct bw_ahead *ahead;
+	struct bw_answer *begun_next, **begun_prev;
 };
 
 /* ---- The tree.  ino and parent are numbers this module gave out, or BW_PRODUCE_INO ------------- */
@@ -84,7 +89,12 @@ int bw_produce_getattr(struct bw_produce *p, uint64_t ino, struct bw_attr *ret) 
 int bw_produce_truncate(struct bw_produce *p, uint64_t ino, struct bw_stage_handle *h, uint64_t size)
 	bw_must_check;
 
-/* Directories: producers and seqs are answered later, others at once; always through a->done. */
+/* Directories: producers and seqs are answered later, others at once; always through a->done.  A seq may wait
+ * for a job (P7), and a signal ends that: the caller gives the request a number that bw_produce_interrupt()
+ * knows it by, and takes it back in done. */
+uint64_t bw_produce_begin(struct bw_produce *p, struct bw_answer *a);
+void bw_produce_end(struct bw_produce *p, struct bw_answer *a);
+void bw_produce_interrupt(struct bw_produce *p, uint64_t id);
 void bw_produce_mkdir(struct bw_produce *p, uint64_t parent, const char *name, struct bw_answer *a);
 int bw_produce_unlink(struct bw_produce *p, uint64_t parent, const char *name) bw_must_check;
 int bw_produce_rmdir(struct bw_produce *p, uint64_t parent, const char *name) bw_must_check;

@@ -135,7 +135,10 @@ struct bw_produce {
 	struct bw_stage_node *inos[BW_NODE_BUCKETS], *names[BW_NODE_BUCKETS];
 	uint64_t next_ino;
 	uint32_t busy_n;		/* batches in BUSY */
-	uint32_t asking_n;		/* takes and registrations under way */
+	uint32_t asking_n;		/* takes, registrations and questions of ahead.c under way */
+	struct bw_answer *begun;
+	struct bw_ahead *ahead;		/* mkdirs that wait for a job */
+	uint64_t next_id;
 	bool stopping, closed;
 	struct bw_workq *timer;		/* owned */
 	struct bw_task tick;
@@ -200,6 +203,14 @@ void bw_answer_park(struct bw_produce *p, struct bw_answer *a, enum bw_wait_reas
 /* ---- Taking and registering (take.c) ---------------------------------------------------------- */
 
 void bw_take_mkdir(struct bw_produce *p, struct bw_stage_node *dir, const char *name, struct bw_answer *a);
+/* a->seq is set, and nothing is in its way but what is checked here. */
+void bw_take_seq(struct bw_produce *p, struct bw_stage_producer *sp, struct bw_answer *a);
 void bw_register_mkdir(struct bw_produce *p, const char *name, struct bw_answer *a);
+
+/* ---- Waiting for the slowest job (ahead.c) ------------------------------------------------------ */
+
+void bw_ahead_mkdir(struct bw_produce *p, struct bw_stage_producer *sp, struct bw_answer *a);
+bw_head_news bw_ahead_news;	/* ctx: the bw_produce */
+void bw_ahead_stop(struct bw_produce *p);
 
 #endif

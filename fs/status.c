@@ -2,6 +2,7 @@
 /* The texts of /status, meta.json and a producer's files.  JSON is printed by hand: every string in it
  * is a name or a number of ours, and what is not goes through json_string(). */
 #include "fs/fs_priv.h"
+#include "fs/jobs.h"
 
 #include "store/base/clock.h"
 #include "store/base/rand.h"
@@ -70,8 +71,9 @@ static void print_jobs_json(const struct bw_fs *fs, const struct bw_root *r, str
 		bw_buf_fmt(out, "%s\"%s\":{\"markers\":[", i ? "," : "", j->name);
 		for (uint32_t m = 0; m < j->markers_n; m++)
 			bw_buf_fmt(out, "%s%" PRIu64, m ? "," : "", j->markers[m].step);
-		bw_buf_fmt(out, "],\"holds\":%s}",
-			   j->markers_n < fs->stream.options.keep ? "true" : "false");
+		bw_buf_fmt(out, "],\"holds\":%" PRIu64 ",\"stops_reclaiming\":%s}",
+			   bw_job_needs(&fs->stream, r, j),
+			   bw_job_stops_reclaiming(&fs->stream, j) ? "true" : "false");
 	}
 	bw_buf_str(out, "}");
 }
@@ -166,6 +168,15 @@ static uint64_t staged_batches(struct bw_fs *fs)
 	return n;
 }
 
+static void print_jobs(const struct bw_fs *fs, const struct bw_root *r, struct bw_buf *out)
+{
+	bw_buf_fmt(out, "jobs       %" PRIu32 "%s\n", r->jobs_n, r->jobs_n ? "" : " (nothing is reclaimed)");
+	for (uint32_t i = 0; i < r->jobs_n; i++) {
+		bw_buf_str(out, "  ");
+		bw_job_print(&fs->stream, r, &r->jobs[i], out);
+	}
+}
+
 static void print_status(struct bw_fs *fs, const struct bw_root *r, struct bw_buf *out)
 {
 	char id[33], since[32], last[400], commit[32];
@@ -183,11 +194,11 @@ static void print_status(struct bw_fs *fs, const struct bw_root *r, struct bw_bu
 	bw_buf_fmt(out, "steps      first %" PRIu64 ", head %" PRIu64 "%s\n", r->first, r->head,
 		   r->sealed ? ", sealed" : "");
 	bw_buf_fmt(out, "version    %" PRIu64 ", committed %s\n", r->version, commit);
-	bw_buf_fmt(out, "bytes      %" PRIu64 "\n", r->bytes);
+	bw_buf_fmt(out, "bytes      %" PRIu64 " in all, %" PRIu64 " reclaimed steps are not deleted yet\n", r->bytes,
+		   r->first - r->swept);
 	bw_buf_fmt(out, "producers  %" PRIu32 ", batches not yet committed here %" PRIu64 "\n",
 		   r->producers_n, staged_batches(fs));
-	bw_buf_fmt(out, "jobs       %" PRIu32 "%s\n", r->jobs_n,
-		   r->jobs_n ? "" : " (nothing is reclaimed)");
+	print_jobs(fs, r, out);
 	bw_buf_fmt(out, "memory     %" PRIu64 " of %" PRIu64 " bytes, staged on disk %" PRIu64 "\n",
 		   bw_budget_used(&fs->budget), fs->o.memory, (uint64_t)atomic_load(&fs->space.disk));
 	bw_buf_fmt(out, "waiting    %" PRIu64 " requests\n", waiters);

@@ -202,15 +202,30 @@ static bool is_gap_locked(const struct bw_stage_producer *sp, uint64_t next, uin
 
 void bw_take_mkdir(struct bw_produce *p, struct bw_stage_node *dir, const char *name, struct bw_answer *a)
 {
-	struct bw_stage_producer *sp = dir->producer;
-	bool held;
 	int err = bw_decimal_parse(name, &a->seq);
 
-	if (err) {
+	if (err)
 		a->done(a, err);
-		return;
-	}
+	else if (p->c.stream->options.max_ahead)
+		bw_ahead_mkdir(p, dir->producer, a);
+	else
+		bw_take_seq(p, dir->producer, a);
+}
+
+static bool known_sealed(struct bw_produce *p)
+{
+	struct bw_root *root = bw_head_root(p->c.head);
+	bool sealed = root->sealed;
+
+	bw_root_unref(root);
+	return sealed;
+}
+
+void bw_take_seq(struct bw_produce *p, struct bw_stage_producer *sp, struct bw_answer *a)
+{
+	bool held, sealed = known_sealed(p);
 	uint64_t next = bw_producer_next(p, sp->name, &held);
+	int err = 0;
 
 	bw_lock(&p->lock);
 	if (p->stopping)
@@ -228,6 +243,8 @@ void bw_take_mkdir(struct bw_produce *p, struct bw_stage_node *dir, const char *
 	} else {
 		err = check_seq_locked(sp, next, a->seq);
 	}
+	if (!err && sealed)
+		err = -BW_E_SEALED;
 	if (!err)
 		err = make_batch_locked(sp, a);
 	bw_unlock(&p->lock);

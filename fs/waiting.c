@@ -42,6 +42,12 @@ void bw_waiting_remove(struct bw_waiting *w, struct bw_waiter *one)
 		one->next->prev = one->prev;
 }
 
+void bw_waiting_say(struct bw_waiting *w, struct bw_waiter *one, const char *what)
+{
+	BW_LOCK_SCOPE(&w->lock);
+	snprintf(one->what, sizeof(one->what), "%s", what);
+}
+
 /* The waiter is still blocked in its system call, so its name is still there to read. */
 static void read_comm(pid_t pid, char comm[32])
 {

@@ -40,16 +40,26 @@ const struct bw_command bw_commands[] = {
 	 "  --seq N       commit only if N is the producer's next seq\n"
 	 "  --state FILE  at most 16 MiB that are committed with the batch\n"
 	 "\n"
-	 "Takes the producer from any mount that has it.\n",
+	 "Takes the producer from any mount that has it.  Waits where max-ahead says so.\n",
 	 true, bw_cmd_put},
+	{"checkpoint", "URL JOB [STEP] [--text TEXT] [--remove]",
+	 "Registers a job, or sets one of its markers; or withdraws either",
+	 "  --text TEXT  at most 255 bytes that are kept with the marker, such as a path\n"
+	 "  --remove     withdraws the marker, or a job without markers\n"
+	 "\n"
+	 "A job is registered before it reads: the step that is printed is the oldest that is kept for it.\n"
+	 "The marker of a live checkpoint that resumes reading at STEP keeps that step and all after it.\n",
+	 true, bw_cmd_checkpoint},
+	{"seal", "URL", "Ends a stream: no more commits, and who reads past the end is told so",
+	 "Prints the number of steps.  It cannot be undone.\n", true, bw_cmd_seal},
 	{"version", "", "Prints the version", "", false, cmd_version},
 	{"help", "[COMMAND]", "Explains a command", "", false, cmd_help},
 	{0},
 };
 
 /* Commands with a name of their own that come with later releases. */
-static const char *const later[] = {"checkpoint", "destroy", "doctor", "top",  "gc",
-				    "fsck",	  "watch",   "seal",   "bench"};
+static const char *const later[] = {"destroy", "doctor", "top",  "gc",
+				    "fsck",	  "watch",   "bench"};
 
 static const struct bw_command *find_command(const char *name)
 {
@@ -86,7 +96,7 @@ static void print_commands(FILE *to)
 {
 	fprintf(to, "usage: batchweave COMMAND ...\n\n");
 	for (const struct bw_command *c = bw_commands; c->name; c++)
-		fprintf(to, "  %-8s %s\n", c->name, c->summary);
+		fprintf(to, "  %-10s  %s\n", c->name, c->summary);
 	fprintf(to, "\nbatchweave COMMAND --help tells more.  A URL is file:///absolute/directory\n"
 		    "or s3://bucket[/prefix].  Exit codes: 0 done, 1 found something wrong or the\n"
 		    "answer is no, 2 usage, 3 the store did not answer.\n");

@@ -2,6 +2,7 @@
 #include "mount-helpers/session.h"
 #include "mount-helpers/slice_file.h"
 
+#include "fs/jobs.h"
 #include "fs/names.h"
 #include "manifest/committer.h"
 #include "store/base/parse.h"
@@ -15,6 +16,8 @@
 #include <unistd.h>
 
 enum { SEQ = 1, STATE };
+
+#define LOOK_AGAIN_US 500000
 
 static const struct option longs[] = {
 	{"seq", required_argument, NULL, SEQ},
@@ -195,6 +198,32 @@ static int say_failed(struct put *p, int err)
 	}
 }
 
+/* P7: until the slowest job has come near enough.  Ctrl-C ends it; nothing is taken from anybody before. */
+static int wait_for_jobs(struct put *p)
+{
+	bool said = false;
+
+	for (;; usleep(LOOK_AGAIN_US)) {
+		struct bw_root *root;
+		int r = bw_head_refresh(p->s.head, bw_session_deadline(), &root);
+
+		if (r < 0)
+			return bw_say_err(p->c, r, "cannot read the newest manifest");
+		const struct bw_job *slowest = bw_jobs_slowest(root);
+		bool waits = !root->sealed && bw_jobs_too_far(&p->s.stream, root, 1);
+
+		if (waits && !said)
+			bw_say(p->c, 0,
+			       "waiting: the head is %" PRIu64 ", job %s stands at step %" PRIu64
+			       ", and producers may run %" PRIu64 " steps ahead of it", root->head, slowest->name,
+			       bw_job_stands(root, slowest), p->s.stream.options.max_ahead);
+		said |= waits;
+		bw_root_unref(root);
+		if (!waits)
+			return 0;
+	}
+}
+
 static int take(struct put *p)
 {
 	int r = bw_committer_new(p->s.store, &p->s.stream, p->s.head, NULL, &p->committer);
@@ -268,6 +297,10 @@ static int put(struct put *p, const char *url, int paths_n)
 
 	if (!code)
 		code = check_first(p, paths_n);
+	if (code)
+		return code;
+	if (p->s.stream.options.max_ahead)
+		code = wait_for_jobs(p);
 	if (code)
 		return code;
 	signal(SIGINT, on_interrupt);

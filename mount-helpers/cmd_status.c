@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mount-helpers/session.h"
 
+#include "fs/jobs.h"
 #include "store/base/buf.h"
 #include "store/base/rand.h"
 
@@ -104,18 +105,13 @@ static void print_producer(const struct bw_producer_entry *p)
 	putchar('\n');
 }
 
-/* C3: a job that holds fewer markers than keep stops all reclaiming. */
-static bool stops_reclaiming(const struct bw_job *j, uint32_t keep)
+static void print_job(const struct bw_stream *stream, const struct bw_root *root, const struct bw_job *j)
 {
-	return j->markers_n < keep;
-}
+	bw_auto_buf struct bw_buf line;
 
-static void print_job(const struct bw_job *j, uint32_t keep)
-{
-	printf("  %s: %" PRIu32 " marker%s", j->name, j->markers_n, j->markers_n == 1 ? "" : "s");
-	if (j->markers_n)
-		printf(", oldest at step %" PRIu64, j->markers[0].step);
-	puts(stops_reclaiming(j, keep) ? ", holds everything" : "");
+	bw_buf_init(&line, 1024);
+	bw_job_print(stream, root, j, &line);
+	printf("  %s", bw_buf_err(&line) ? "\n" : bw_buf_text(&line));
 }
 
 /* The same words as status/status of a mount. */
@@ -142,7 +138,7 @@ static void print_text(const struct report *rep)
 	printf("jobs       %" PRIu32 "%s\n", root->jobs_n,
 	       root->jobs_n ? "" : " (nothing is reclaimed)");
 	for (uint32_t i = 0; i < root->jobs_n; i++)
-		print_job(&root->jobs[i], stream->options.keep);
+		print_job(stream, root, &root->jobs[i]);
 }
 
 /* The length of the UTF-8 sequence at p, or 0 when the bytes are none. */
@@ -198,12 +194,13 @@ static void print_json_producer(const struct bw_producer_entry *p)
 	printf(",\"pending\":0}");
 }
 
-static void print_json_job(const struct bw_job *j, uint32_t keep)
+static void print_json_job(const struct bw_stream *stream, const struct bw_root *root, const struct bw_job *j)
 {
 	printf("\"%s\":{\"markers\":[", j->name);
 	for (uint32_t i = 0; i < j->markers_n; i++)
 		printf("%s%" PRIu64, i ? "," : "", j->markers[i].step);
-	printf("],\"holds\":%s}", stops_reclaiming(j, keep) ? "true" : "false");
+	printf("],\"holds\":%" PRIu64 ",\"stops_reclaiming\":%s}", bw_job_needs(stream, root, j),
+	       bw_job_stops_reclaiming(stream, j) ? "true" : "false");
 }
 
 static void print_json(const struct report *rep)
@@ -221,7 +218,7 @@ static void print_json(const struct report *rep)
 	printf("},\"jobs\":{");
 	for (uint32_t i = 0; i < root->jobs_n; i++) {
 		fputs(i ? "," : "", stdout);
-		print_json_job(&root->jobs[i], rep->s->stream.options.keep);
+		print_json_job(&rep->s->stream, root, &root->jobs[i]);
 	}
 	printf("},\"store\":{\"url\":");
 	print_json_string(rep->s->url);
