@@ -13,23 +13,24 @@
 #include "manifest/key.h"
 #include "manifest/root.h"
 
-/* X(name, deletes, words for people: "3 data objects <words>") */
-#define BW_RECLAIM_WHYS(X)                                                                         \
-	X(FOREIGN, false, "not of this stream, or of a kind that this release does not know")      \
-	X(META, false, "what the stream is opened by")                                             \
-	X(NEEDED, false, "of steps that may be read")                                              \
-	X(UNSETTLED, false, "may still be committed: of the producer's epoch and a seq not taken") \
-	X(NO_PRODUCER, false, "of a producer that took it less than the grace ago")                \
-	X(STATE_CURRENT, false, "the state that a producer resumes from")                          \
-	X(STATE_RECENT, false, "the state before, until the producer commits once more")           \
-	X(NODE_NEEDED, false, "find steps that may be read or are not deleted yet")                \
-	X(PARTIAL_YOUNG, false, "uploads begun less than a day ago")                               \
-	X(LATER, false, "looked at in a later part of the walk")                                   \
-	X(RECLAIMED, true, "of reclaimed steps")                                                   \
-	X(FENCED, true, "uploaded by a mount that lost the producer, never committed")             \
-	X(LOST, true, "uploaded again by its producer, never committed")                           \
-	X(STATE_OLD, true, "states that no producer resumes from")                                 \
-	X(NODE_OLD, true, "that find reclaimed steps only")
+/* X(name, deletes, what they are, for people) */
+#define BW_RECLAIM_WHYS(X)                                                                      \
+	X(FOREIGN, false, "objects of something else, or of a kind that this release does not know") \
+	X(META, false, "objects that the stream is opened by")                                  \
+	X(NEEDED, false, "data objects of steps that may be read")                              \
+	X(UNSETTLED, false, "uploads that may still be committed")                              \
+	X(NO_PRODUCER, false, "uploads of producers that are younger than the grace")           \
+	X(STATE_CURRENT, false, "states that producers resume from")                            \
+	X(STATE_RECENT, false, "states that were replaced last")                                \
+	X(NODE_NEEDED, false, "index nodes of steps that may be read or are not deleted yet")   \
+	X(PARTIAL_YOUNG, false, "unfinished uploads begun less than a day ago")                 \
+	X(LATER, false, "objects that another part of the walk looks at")                       \
+	X(RECLAIMED, true, "data objects of reclaimed steps")                                   \
+	X(FENCED, true, "data objects of mounts that lost the producer, never committed")       \
+	X(LOST, true, "data objects that lost their seq, never committed")                      \
+	X(STATE_OLD, true, "states that no producer resumes from")                              \
+	X(NODE_OLD, true, "index nodes of reclaimed steps")                                     \
+	X(PARTIAL_OLD, true, "unfinished uploads that can never be committed")
 
 enum bw_reclaim_why {
 #define X(name, deletes, words) BW_WHY_##name,

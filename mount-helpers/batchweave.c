@@ -52,14 +52,24 @@ const struct bw_command bw_commands[] = {
 	 true, bw_cmd_checkpoint},
 	{"seal", "URL", "Ends a stream: no more commits, and who reads past the end is told so",
 	 "Prints the number of steps.  It cannot be undone.\n", true, bw_cmd_seal},
+	{"gc", "URL [--dry-run] [--force] [--once | --every TIME] [--rate N]",
+	 "Deletes what no checkpoint needs any more, and what never became part of a commit",
+	 "  --dry-run     writes nothing, tells what would be done\n"
+	 "  --force       trims also when young markers release more than half of the live bytes\n"
+	 "  --once        one pass (default)\n"
+	 "  --every TIME  a pass each TIME, until Ctrl-C\n"
+	 "  --rate N      objects deleted per second at most (default 1000)\n"
+	 "\n"
+	 "Says what was deleted, and what was kept and why.  Any number may run at once, and any may be\n"
+	 "killed at any time: the next pass goes on where it was.\n",
+	 true, bw_cmd_gc},
 	{"version", "", "Prints the version", "", false, cmd_version},
 	{"help", "[COMMAND]", "Explains a command", "", false, cmd_help},
 	{0},
 };
 
 /* Commands with a name of their own that come with later releases. */
-static const char *const later[] = {"destroy", "doctor", "top",  "gc",
-				    "fsck",	  "watch",   "bench"};
+static const char *const later[] = {"destroy", "doctor", "top", "fsck", "watch", "bench"};
 
 static const struct bw_command *find_command(const char *name)
 {
