@@ -73,11 +73,24 @@ static void found(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 	r->phase = find;
 }
 
-static void bury(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
+static int put_tombstone(struct bw_reclaim *r)
 {
 	char key[BW_KEY_MAX + 1];
 	bw_auto_buf struct bw_buf tombstone;
 
+	bw_buf_init(&tombstone, sizeof(r->text));
+	int err = bw_tombstone_encode(r->bury, &tombstone);
+
+	if (err)
+		return err;
+	memcpy(r->text, tombstone.bytes, tombstone.len);
+	bw_key_root(r->stream, r->bury, key);
+	bw_reclaim_put(r, key, tombstone.len);
+	return 0;
+}
+
+static void bury(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
+{
 	if (a) {	/* the one before is in its place */
 		r->bury++;
 		r->memo->buried = r->bury;
@@ -91,14 +104,8 @@ static void bury(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 		bw_reclaim_end(r);
 		return;
 	}
-	bw_buf_init(&tombstone, sizeof(r->text));
-	int err = bw_tombstone_encode(r->bury, &tombstone);
+	int err = put_tombstone(r);
 
-	if (err) {
+	if (err)
 		bw_reclaim_fail(r, err, "");
-		return;
-	}
-	memcpy(r->text, tombstone.bytes, tombstone.len);
-	bw_key_root(r->stream, r->bury, key);
-	bw_reclaim_put(r, key, tombstone.len);
 }

@@ -35,7 +35,7 @@ struct gc {
 	/* Ctrl-C ends the pass, a second one the program. */
 	pthread_t listener;
 	bool listening;
-	atomic_bool over, interrupted;
+	atomic_bool ready, over, interrupted;	/* ready: there is a collector to stop */
 };
 
 /* ---- Signals ------------------------------------------------------------------------------------ */
@@ -55,7 +55,7 @@ static void *listen_run(void *arg)
 
 	signals(&set);
 	while (sigwait(&set, &sig) == 0 && !atomic_load(&gc->over)) {
-		if (atomic_exchange(&gc->interrupted, true))
+		if (!atomic_load(&gc->ready) || atomic_exchange(&gc->interrupted, true))
 			_exit(BW_EXIT_INTERRUPTED);
 		bw_collector_stop(gc->collector);
 	}
@@ -148,11 +148,15 @@ static int passes(struct gc *gc)
 
 static int start(struct gc *gc, const char *url)
 {
+	int err = listen_start(gc);
+
+	if (err)
+		return bw_say_err(gc->c, err, "cannot start");
 	int code = bw_session_open(&gc->s, gc->c, url, &gc->store, !gc->dry);
 
 	if (code)
 		return code;
-	int err = gc->dry ? 0 : bw_root_may_write(gc->s.root);
+	err = gc->dry ? 0 : bw_root_may_write(gc->s.root);
 
 	if (!err && !gc->dry)
 		err = bw_committer_new(gc->s.store, &gc->s.stream, gc->s.head, NULL, &gc->committer);
@@ -163,8 +167,7 @@ static int start(struct gc *gc, const char *url)
 	};
 	if (!err)
 		err = bw_collector_new(&config, &gc->collector);
-	if (!err)
-		err = listen_start(gc);
+	atomic_store(&gc->ready, !err);
 	return err ? bw_say_err(gc->c, err, "cannot start") : 0;
 }
 
