@@ -227,6 +227,31 @@ void bw_world_append(struct bw_world *w, const char *producer, uint8_t owner, ui
 	free(c);
 }
 
+void bw_world_grow(struct bw_world *w)
+{
+	bw_world_init(w);
+	bw_world_commit_one(w, bw_test_fence("p", 1));
+	bw_world_append(w, "p", 1, 1, 0, 200, 10);
+	bw_world_upload(w, BW_KEY_DATA, "p", 1, 200, 77);
+	bw_world_upload(w, BW_KEY_STATE, "p", 1, 200, 77);
+	bw_world_commit_one(w, bw_test_fence("p", 2));
+	bw_world_append(w, "p", 2, 2, 200, 400, 10);
+	bw_world_upload(w, BW_KEY_DATA, "p", 2, 555, 78);
+	bw_world_upload(w, BW_KEY_STATE, "p", 2, 555, 78);
+	bw_world_upload(w, BW_KEY_DATA, "p", 2, 600, 79);
+	bw_world_upload(w, BW_KEY_STATE, "p", 2, 600, 79);
+	bw_world_commit_one(w, bw_test_fence("q", 3));
+	bw_world_append(w, "q", 3, 1, 0, 100, 1);
+	bw_world_upload(w, BW_KEY_DATA, "r", 1, 0, 80);
+}
+
+void bw_world_job(struct bw_world *w, const char *name, const uint64_t *markers, uint32_t n)
+{
+	bw_world_commit_one(w, bw_test_change(BW_CHANGE_JOB, name));
+	for (uint32_t i = 0; i < n; i++)
+		bw_world_commit_one(w, bw_test_step(BW_CHANGE_MARK, name, markers[i]));
+}
+
 /* ---- What is there ------------------------------------------------------------------------------ */
 
 size_t bw_world_count(const struct bw_world *w, enum bw_key_kind kind)
@@ -241,6 +266,7 @@ size_t bw_world_count(const struct bw_world *w, enum bw_key_kind kind)
 /* A key is marked by its place in the array. */
 struct marks {
 	const struct bw_world *w;
+	struct bw_root *root;	/* whose reader asks */
 	bool *needed;
 	const char *missing;
 };
@@ -266,7 +292,7 @@ static void need_steps(struct marks *m)
 	uint32_t n;
 	int moved;
 
-	bw_walk_begin(&walk, w->root, w->root->first, w->root->head);
+	bw_walk_begin(&walk, m->root, m->root->first, m->root->head);
 	while (!m->missing && (moved = bw_walk_move(&walk, &e, &n)) != -ENODATA) {
 		const struct bw_blob *blob;
 
@@ -289,8 +315,8 @@ static void need_states(struct marks *m)
 {
 	char key[BW_KEY_MAX + 1];
 
-	for (uint32_t i = 0; i < m->w->root->producers_n; i++) {
-		const struct bw_producer_entry *p = &m->w->root->producers[i];
+	for (uint32_t i = 0; i < m->root->producers_n; i++) {
+		const struct bw_producer_entry *p = &m->root->producers[i];
 
 		if (!p->has_state || p->state)
 			continue;
@@ -310,9 +336,9 @@ static void need_root(struct marks *m)
 		m->missing = "the newest root is a tombstone";
 }
 
-static struct marks marks_of(const struct bw_world *w)
+static struct marks marks_of(const struct bw_world *w, struct bw_root *root)
 {
-	struct marks m = {.w = w, .needed = calloc(w->n + 1, sizeof(bool))};
+	struct marks m = {.w = w, .root = root, .needed = calloc(w->n + 1, sizeof(bool))};
 
 	must(m.needed, "memory");
 	need_steps(&m);
@@ -321,9 +347,9 @@ static struct marks marks_of(const struct bw_world *w)
 	return m;
 }
 
-const char *bw_world_missing(const struct bw_world *w)
+const char *bw_world_missing(const struct bw_world *w, struct bw_root *root)
 {
-	struct marks m = marks_of(w);
+	struct marks m = marks_of(w, root ? root : w->root);
 
 	free(m.needed);
 	return m.missing;
@@ -356,7 +382,7 @@ static const char *judge(const struct bw_world *w, size_t i)
 
 const char *bw_world_garbage(const struct bw_world *w)
 {
-	struct marks m = marks_of(w);
+	struct marks m = marks_of(w, w->root);
 	const char *garbage = m.missing;
 
 	for (size_t i = 0; i < w->n && !garbage; i++)

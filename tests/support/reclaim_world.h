@@ -48,14 +48,20 @@ void bw_world_commit_one(struct bw_world *w, struct bw_change c);
 void bw_world_upload(struct bw_world *w, enum bw_key_kind kind, const char *producer, uint64_t epoch,
 		     uint64_t seq, uint64_t nonce);
 
+/*
+ * 600 steps of p and 100 of q, one state for each ten or each, and what came to nothing: of p data and state of a
+ * fenced epoch, data and state that lost seq 555; of p's next seq, and of r, whom nobody knows, what may come yet.
+ */
+void bw_world_grow(struct bw_world *w);		/* instead of init */
+void bw_world_job(struct bw_world *w, const char *name, const uint64_t *markers, uint32_t n);
+
 /* Objects of a kind. */
 size_t bw_world_count(const struct bw_world *w, enum bw_key_kind kind);
-/* NULL: each step that may be read has its data, and is found through index nodes that are there; the state that
- * each producer resumes from is there; the newest root is no tombstone.  Else what is missing. */
-const char *bw_world_missing(const struct bw_world *w);
+/* What a reader of root lacks, which is NULL for the newest; NULL: nothing.  Each step that may be read has its data,
+ * and is found through index nodes that are there; so has each producer its state; the root is no tombstone. */
+const char *bw_world_missing(const struct bw_world *w, struct bw_root *root);
 /* NULL: nothing is there that a reader or writer of the newest root does not need, except uploads of an epoch and
- * seq that may be committed.  roots: nor is a root but the newest.  Written without the rules that are under
- * test. */
+ * seq that may be committed.  Written without the rules that are under test. */
 const char *bw_world_garbage(const struct bw_world *w);
 
 struct bw_test_collector {

@@ -10,38 +10,12 @@
 
 static const struct bw_reclaim_options whole = {.walk = true};
 
-static void job(struct bw_world *w, const char *name, const uint64_t *markers, uint32_t n)
-{
-	bw_world_commit_one(w, bw_test_change(BW_CHANGE_JOB, name));
-	for (uint32_t i = 0; i < n; i++)
-		bw_world_commit_one(w, bw_test_step(BW_CHANGE_MARK, name, markers[i]));
-}
-
-/* 600 steps of p and 100 of q, each with states, and uploads of every kind that came to nothing. */
-static void grown(struct bw_world *w)
-{
-	bw_world_init(w);
-	bw_world_commit_one(w, bw_test_fence("p", 1));
-	bw_world_append(w, "p", 1, 1, 0, 200, 10);
-	bw_world_upload(w, BW_KEY_DATA, "p", 1, 200, 77);
-	bw_world_upload(w, BW_KEY_STATE, "p", 1, 200, 77);
-	bw_world_commit_one(w, bw_test_fence("p", 2));
-	bw_world_append(w, "p", 2, 2, 200, 400, 10);
-	bw_world_upload(w, BW_KEY_DATA, "p", 2, 555, 78);
-	bw_world_upload(w, BW_KEY_STATE, "p", 2, 555, 78);
-	bw_world_upload(w, BW_KEY_DATA, "p", 2, 600, 79);
-	bw_world_upload(w, BW_KEY_STATE, "p", 2, 600, 79);
-	bw_world_commit_one(w, bw_test_fence("q", 3));
-	bw_world_append(w, "q", 3, 1, 0, 100, 1);
-	bw_world_upload(w, BW_KEY_DATA, "r", 1, 0, 80);
-}
-
 static void trimmed(struct bw_world *w)
 {
 	const uint64_t markers[] = {300, 450};
 
-	grown(w);
-	job(w, "j", markers, 2);
+	bw_world_grow(w);
+	bw_world_job(w, "j", markers, 2);
 	w->now_ms += 2 * HOUR;
 	struct bw_reclaim_report r = bw_world_pass(w, &whole);
 
@@ -54,7 +28,7 @@ Test(reclaim, c3_without_a_job_nothing_is_reclaimed)
 {
 	struct bw_world w;
 
-	grown(&w);
+	bw_world_grow(&w);
 	w.now_ms += 2 * HOUR;
 	struct bw_reclaim_report r = bw_world_pass(&w, &whole);
 
@@ -62,7 +36,7 @@ Test(reclaim, c3_without_a_job_nothing_is_reclaimed)
 	cr_assert_eq(r.trim, BW_TRIM_NO_JOBS);
 	cr_assert_eq(w.root->first, 0);
 	cr_assert_eq(r.deleted[BW_WHY_RECLAIMED].n, 0);
-	cr_assert_null(bw_world_missing(&w));
+	cr_assert_null(bw_world_missing(&w, NULL));
 	bw_world_done(&w);
 }
 
@@ -71,8 +45,8 @@ Test(reclaim, c3_a_job_with_too_few_markers_holds_everything)
 	const uint64_t markers[] = {300};
 	struct bw_world w;
 
-	grown(&w);
-	job(&w, "j", markers, 1);
+	bw_world_grow(&w);
+	bw_world_job(&w, "j", markers, 1);
 	w.now_ms += 2 * HOUR;
 	struct bw_reclaim_report r = bw_world_pass(&w, &whole);
 
@@ -104,7 +78,7 @@ Test(reclaim, c4_steps_are_deleted_a_grace_after_their_trim_and_not_before)
 	cr_assert_eq(r.deleted[BW_WHY_NODE_OLD].n, 2);
 	cr_assert_eq(w.root->swept, 300);
 	cr_assert_eq(r.kept[BW_WHY_NEEDED].n, 400);
-	cr_assert_null(bw_world_missing(&w));
+	cr_assert_null(bw_world_missing(&w, NULL));
 	cr_assert_null(bw_world_garbage(&w), "%s", bw_world_garbage(&w));
 	/* Nothing is left for the next. */
 	r = bw_world_pass(&w, &whole);
@@ -118,7 +92,7 @@ Test(reclaim, c5_uploads_go_by_proof_and_those_that_may_be_committed_stay)
 {
 	struct bw_world w;
 
-	grown(&w);
+	bw_world_grow(&w);
 	w.now_ms += 30 * DAY;
 	struct bw_reclaim_report r = bw_world_pass(&w, &whole);
 
@@ -129,7 +103,7 @@ Test(reclaim, c5_uploads_go_by_proof_and_those_that_may_be_committed_stay)
 	cr_assert_eq(r.kept[BW_WHY_STATE_CURRENT].n, 2);
 	cr_assert_eq(r.kept[BW_WHY_STATE_RECENT].n, 0);
 	cr_assert_eq(r.deleted[BW_WHY_STATE_OLD].n, 20 + 40 - 1 + 2 + 100 - 1);
-	cr_assert_null(bw_world_missing(&w));
+	cr_assert_null(bw_world_missing(&w, NULL));
 	cr_assert_null(bw_world_garbage(&w), "%s", bw_world_garbage(&w));
 	bw_world_done(&w);
 }
@@ -138,7 +112,7 @@ Test(reclaim, what_a_young_root_needs_stays)
 {
 	struct bw_world w;
 
-	grown(&w);
+	bw_world_grow(&w);
 	w.now_ms += 2 * HOUR;
 	/* Taken and committed after the judge: by the judge's epoch the upload is of nobody, or to come. */
 	bw_world_commit_one(&w, bw_test_fence("p", 4));
@@ -146,7 +120,7 @@ Test(reclaim, what_a_young_root_needs_stays)
 	bw_world_upload(&w, BW_KEY_DATA, "p", 2, 601, 90);	/* fenced, but not by the judge */
 	struct bw_reclaim_report r = bw_world_pass(&w, &whole);
 
-	cr_assert_null(bw_world_missing(&w));
+	cr_assert_null(bw_world_missing(&w, NULL));
 	cr_assert_eq(r.kept[BW_WHY_UNSETTLED].n, 2 + 5 + 5 + 1);
 	bw_world_done(&w);
 }
@@ -183,7 +157,7 @@ Test(reclaim, old_roots_become_tombstones_a_day_after_they_were_superseded)
 	r = bw_world_pass(&w, &whole);
 	cr_assert_eq(r.roots_buried, 2, "the sweep is a day old now: what it superseded goes");
 	cr_assert_eq(bw_world_count(&w, BW_KEY_ROOT), w.root->version, "no name is free");
-	cr_assert_null(bw_world_missing(&w));
+	cr_assert_null(bw_world_missing(&w, NULL));
 	for (uint64_t v = 1; v <= w.root->version; v++) {
 		struct bw_root *root;
 		bool tombstone;
