@@ -200,3 +200,299 @@ Test(reclaim, a_dry_run_says_what_a_real_one_then_does_and_writes_nothing)
 	bw_world_done(&w);
 	bw_world_done(&before);
 }
+
+/* ---- The guard ------------------------------------------------------------------------------------ */
+
+static const struct bw_reclaim_options forced = {.walk = true, .force = true};
+
+struct mark {
+	uint64_t first;
+	enum bw_reclaim_trim trim;
+};
+
+static struct mark trim_of(struct bw_world *w, const struct bw_reclaim_options *o)
+{
+	struct bw_reclaim_report r = bw_world_pass(w, o);
+
+	cr_assert_eq(r.err, 0);
+	return (struct mark){w->root->first, r.trim};
+}
+
+/* Markers at 600 and 650 of 700 steps release most of the bytes. */
+static void jumped(struct bw_world *w)
+{
+	const uint64_t markers[] = {600, 650};
+
+	bw_world_grow(w);
+	w->now_ms += 2 * HOUR;
+	bw_world_job(w, "j", markers, 2);
+}
+
+Test(reclaim, young_markers_that_release_more_than_half_wait_for_the_grace)
+{
+	struct bw_world w;
+
+	jumped(&w);
+	struct mark m = trim_of(&w, &whole);
+
+	cr_assert(m.first == 0 && m.trim == BW_TRIM_WAITS);
+	w.now_ms += HOUR / 2;
+	m = trim_of(&w, &whole);
+	cr_assert(m.first == 0 && m.trim == BW_TRIM_WAITS);
+	w.now_ms += HOUR;
+	m = trim_of(&w, &whole);
+	cr_assert(m.first == 600 && m.trim == BW_TRIM_DONE);
+	bw_world_done(&w);
+}
+
+Test(reclaim, a_marker_that_is_withdrawn_within_the_grace_releases_nothing)
+{
+	struct bw_world w;
+
+	jumped(&w);
+	trim_of(&w, &whole);
+	bw_world_commit_one(&w, bw_test_step(BW_CHANGE_UNMARK, "j", 650));
+	w.now_ms += 2 * HOUR;
+	struct mark m = trim_of(&w, &whole);
+
+	cr_assert(m.first == 0 && m.trim == BW_TRIM_JOB_HOLDS);
+	bw_world_done(&w);
+}
+
+Test(reclaim, forced_it_waits_for_nothing)
+{
+	struct bw_world w;
+
+	jumped(&w);
+	struct mark m = trim_of(&w, &forced);
+
+	cr_assert(m.first == 600 && m.trim == BW_TRIM_DONE);
+	bw_world_done(&w);
+}
+
+/* keep=1: each marker releases nearly all there is.  Storage is bounded all the same, and nobody is asked. */
+Test(reclaim, with_one_marker_to_keep_the_guard_holds_no_more_than_two_graces_of_data)
+{
+	struct bw_world w;
+	uint64_t next = 0, most = 0;
+
+	bw_world_init(&w);
+	w.stream.options.keep = 1;
+	bw_world_commit_one(&w, bw_test_fence("p", 1));
+	bw_world_commit_one(&w, bw_test_change(BW_CHANGE_JOB, "j"));
+	for (int i = 0; i < 60; i++) {	/* ten minutes each: ten steps, a marker, a pass */
+		bw_world_append(&w, "p", 1, 1, next, 10, 0);
+		next += 10;
+		bw_world_commit_one(&w, bw_test_step(BW_CHANGE_MARK, "j", next));
+		if (i)
+			bw_world_commit_one(&w, bw_test_step(BW_CHANGE_UNMARK, "j", next - 10));
+		w.now_ms += HOUR / 6;
+		trim_of(&w, &whole);
+		most = w.root->head - w.root->first > most ? w.root->head - w.root->first : most;
+	}
+	cr_assert_gt(w.root->first, 400);
+	cr_assert_leq(most, 2 * 70 + 10);
+	bw_world_done(&w);
+}
+
+/* Off for a week, it finds much to release, all of it by markers that are older than the grace. */
+Test(reclaim, a_collector_that_was_off_for_a_week_releases_all_of_it_at_once)
+{
+	const uint64_t markers[] = {600, 650};
+	struct bw_world w;
+
+	bw_world_grow(&w);
+	bw_world_job(&w, "j", markers, 2);
+	w.now_ms += 7 * DAY;
+	bw_world_append(&w, "q", 3, 1, 100, 1, 0);
+	struct mark m = trim_of(&w, &whole);
+
+	cr_assert(m.first == 600 && m.trim == BW_TRIM_DONE);
+	bw_world_done(&w);
+}
+
+Test(reclaim, without_a_grace_one_pass_trims_and_deletes)
+{
+	const uint64_t markers[] = {300, 450};
+	struct bw_world w;
+
+	bw_world_grow(&w);
+	w.stream.options.grace_s = 0;
+	bw_world_job(&w, "j", markers, 2);
+	struct bw_reclaim_report r = bw_world_pass(&w, &whole);
+
+	cr_assert_eq(r.err, 0);
+	cr_assert_eq(r.deleted[BW_WHY_RECLAIMED].n, 300);
+	cr_assert_null(bw_world_missing(&w, NULL));
+	cr_assert_null(bw_world_garbage(&w));
+	bw_world_done(&w);
+}
+
+/* ---- What may be wrong with a store ---------------------------------------------------------------- */
+
+/* The key of an index node by its first step. */
+static const char *node_key(const struct bw_world *w, uint64_t first)
+{
+	for (size_t i = 0; i < w->n; i++) {
+		struct bw_key k = bw_key_parse(&w->stream, w->objects[i].key);
+
+		if (k.kind == BW_KEY_NODE && k.first == first)
+			return w->objects[i].key;
+	}
+	return NULL;
+}
+
+Test(reclaim, a_damaged_node_of_reclaimed_steps_holds_up_nothing)
+{
+	struct bw_world w;
+	char key[BW_KEY_MAX + 1];
+
+	trimmed(&w);
+	memcpy(key, node_key(&w, 0), strlen(node_key(&w, 0)) + 1);
+	bw_world_put(&w, key, "damage", 6);
+	w.now_ms += 2 * DAY;
+	struct bw_reclaim_report r = bw_world_pass(&w, &whole);
+
+	cr_assert_eq(r.err, 0);
+	cr_assert_eq(w.root->swept, 300);
+	cr_assert_eq(r.deleted[BW_WHY_RECLAIMED].n, 300 - 128);
+	cr_assert_eq(r.deleted[BW_WHY_FENCED].n, 128, "found by the listing");
+	cr_assert_null(bw_world_missing(&w, NULL));
+	cr_assert_null(bw_world_garbage(&w), "%s", bw_world_garbage(&w));
+	bw_world_done(&w);
+}
+
+/* Without a node it is not known what is needed: so nothing of data/ is judged. */
+Test(reclaim, a_missing_node_of_live_steps_keeps_all_data)
+{
+	struct bw_world w;
+	char key[BW_KEY_MAX + 1];
+
+	trimmed(&w);
+	memcpy(key, node_key(&w, 384), strlen(node_key(&w, 384)) + 1);
+	bw_world_delete(&w, key);
+	w.now_ms += 2 * DAY;
+	struct bw_reclaim_report r = bw_world_pass(&w, &whole);
+
+	cr_assert_eq(r.err, -BW_E_CORRUPT);
+	cr_assert_str_eq(r.what, key);
+	cr_assert_not(r.walked);
+	cr_assert_eq(bw_world_count(&w, BW_KEY_DATA), 400 + 2);
+	bw_world_done(&w);
+}
+
+Test(reclaim, a_clock_that_goes_back_makes_nothing_old)
+{
+	struct bw_reclaim_memo memo = {.old = 0};
+	struct bw_reclaim_options o = {.walk = true, .memo = &memo};
+	struct bw_world w;
+
+	trimmed(&w);
+	w.now_ms += 4 * HOUR;
+	bw_world_pass(&w, &o);
+	cr_assert_gt(memo.old, 1);
+	bw_world_commit_one(&w, bw_test_step(BW_CHANGE_MARK, "j", 500));
+	bw_world_commit_one(&w, bw_test_step(BW_CHANGE_UNMARK, "j", 300));
+	w.now_ms += HOUR / 2;
+	bw_world_pass(&w, &o);
+	cr_assert_eq(w.root->first, 450);
+	w.now_ms -= 30 * DAY;
+	size_t n = w.n;
+	struct bw_reclaim_report r = bw_world_pass(&w, &o);
+
+	cr_assert_eq(r.err, 0);
+	cr_assert_eq(r.judge, 0);
+	cr_assert_eq(w.n, n);
+	bw_world_done(&w);
+}
+
+Test(reclaim, a_delete_that_fails_is_made_again_and_ends_the_pass_when_it_keeps_failing)
+{
+	struct bw_world w;
+
+	trimmed(&w);
+	w.now_ms += 2 * DAY;
+	w.fault = BW_DENIED;
+	w.faults = 2;	/* the hint, and a delete */
+	struct bw_reclaim_report r = bw_world_pass(&w, &whole);
+
+	cr_assert_eq(r.err, -BW_E_DENIED);
+	cr_assert_eq(w.root->swept, 0);
+	w.fault = BW_UNKNOWN;
+	w.faults = 4;
+	r = bw_world_pass(&w, &whole);
+	cr_assert_eq(r.err, 0);
+	cr_assert_eq(r.deleted[BW_WHY_RECLAIMED].n, 300);
+	cr_assert_null(bw_world_garbage(&w), "%s", bw_world_garbage(&w));
+	bw_world_done(&w);
+}
+
+/* ---- What it costs ---------------------------------------------------------------------------------- */
+
+#define MANY 100000u
+
+/* Nobody looks at the data objects, so there are none. */
+static void long_history(struct bw_world *w)
+{
+	struct bw_change *c = calloc(BW_APPENDS_MAX, sizeof(*c));
+
+	bw_world_init(w);
+	bw_world_commit_one(w, bw_test_fence("p", 1));
+	for (uint64_t seq = 0; seq < MANY + 1000; seq += BW_APPENDS_MAX) {
+		for (uint32_t i = 0; i < BW_APPENDS_MAX; i++)
+			c[i] = bw_test_append("p", 1, 1, seq + i, seq + i + 1);
+		bw_world_commit(w, c, BW_APPENDS_MAX);
+	}
+	free(c);
+}
+
+Test(reclaim, i12_costs_a_hundredth_request_a_step_and_bounded_memory)
+{
+	const uint64_t markers[] = {MANY, MANY + 500};
+	struct bw_world w;
+
+	long_history(&w);
+	bw_world_job(&w, "j", markers, 2);
+	w.now_ms += 2 * HOUR;
+	bw_world_pass(&w, &whole);
+	cr_assert_eq(w.root->first, MANY);
+	w.now_ms += 2 * HOUR;
+	w.requests = w.deletes = w.commits = 0;
+	struct bw_reclaim_report r = bw_world_pass(&w, &whole);
+
+	cr_assert_eq(r.err, 0);
+	cr_assert_eq(r.deleted[BW_WHY_RECLAIMED].n, MANY);
+	cr_assert_eq(w.root->swept, MANY);
+	cr_assert_eq(r.requests, w.requests);
+	cr_assert_leq(w.requests, MANY / 100, "%lu requests with batches", (unsigned long)w.requests);
+	/* A store without batches gets a request for each key of a batch. */
+	uint64_t single = w.requests + w.deletes;
+
+	cr_assert_leq(single, MANY * 11 / 10, "%lu requests one by one", (unsigned long)single);
+	cr_assert_leq(w.commits, 4, "sweeps now and then, not with each delete");
+	cr_assert_leq(w.most_bytes, UINT64_C(4) << 20, "%lu bytes", (unsigned long)w.most_bytes);
+	cr_assert_eq(w.most_deletes, BW_DELETE_MANY_MAX);
+	bw_world_done(&w);
+}
+
+Test(reclaim, references_in_many_parts_give_the_same_result)
+{
+	struct bw_reclaim_options small = {.walk = true, .memory = 4096};
+	const uint64_t markers[] = {300, 450};
+	struct bw_world w;
+
+	bw_world_grow(&w);
+	bw_world_append(&w, "p", 2, 2, 600, 1500, 0);
+	bw_world_job(&w, "j", markers, 2);
+	w.now_ms += 2 * HOUR;
+	bw_world_pass(&w, &forced);
+	w.now_ms += 2 * HOUR;
+	struct bw_reclaim_report r = bw_world_pass(&w, &small);
+
+	cr_assert_eq(r.err, 0);
+	cr_assert(r.walked);
+	cr_assert_eq(r.kept[BW_WHY_NEEDED].n, 1900);
+	cr_assert_null(bw_world_missing(&w, NULL));
+	cr_assert_null(bw_world_garbage(&w), "%s", bw_world_garbage(&w));
+	bw_world_done(&w);
+}
