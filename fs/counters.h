@@ -28,6 +28,7 @@ struct bw_counters {
 	atomic_uint_fast64_t waited_ns[BW_WAIT_REASONS];
 	atomic_uint_fast64_t commits_ok, commits_failed;	/* batches */
 	atomic_uint_fast64_t commit_ns;		/* whole to acknowledged, of all batches, summed */
+	atomic_uint_fast64_t reclaimed_bytes;	/* of objects that this mount's gc has deleted */
 	atomic_uint_fast64_t killed_writers;	/* P3k: slices not made whole because the writer was killed */
 };
 

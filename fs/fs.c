@@ -111,6 +111,23 @@ static int start_writers(struct bw_fs *fs)
 	return bw_produce_new(&produce, &fs->produce);
 }
 
+static void saw_root(void *ctx, struct bw_root *old, struct bw_root *now)
+{
+	struct bw_fs *fs = ctx;
+
+	bw_released_saw(&fs->released, fs->stream.options.margin, old, now);
+}
+
+static int start_gc(struct bw_fs *fs)
+{
+	struct bw_gc_config gc = {
+		.store = fs->store, .stream = &fs->stream, .head = fs->head,
+		.committer = fs->committer, .counters = &fs->counters, .log = fs->log,
+	};
+
+	return fs->o.gc ? bw_gc_new(&gc, &fs->gc) : 0;
+}
+
 static int start_parts(struct bw_fs *fs, struct bw_root *root)
 {
 	int err = bw_workq_new("bw-pool", POOL_THREADS, &fs->pool);
@@ -119,12 +136,16 @@ static int start_parts(struct bw_fs *fs, struct bw_root *root)
 		err = bw_workq_new("bw-side", 1, &fs->side);
 	if (!err)
 		err = bw_head_new(fs->store, &fs->stream, root, fs->log, &fs->head);
+	if (!err)
+		bw_head_subscribe(fs->head, saw_root, fs);
 	if (!err && !fs->o.ro)
 		err = bw_committer_new(fs->store, &fs->stream, fs->head, fs->log, &fs->committer);
 	if (!err)
 		err = start_readers(fs);
 	if (!err && !fs->o.ro)
 		err = start_writers(fs);
+	if (!err)
+		err = start_gc(fs);
 	return err;
 }
 
@@ -155,6 +176,7 @@ static int make(const char *url, const char *dir, const struct bw_mount_options 
 	bw_budget_init(&fs->budget, fs->o.memory - set_transfers(&fs->o, url));
 	bw_errors_init(&fs->errors);
 	bw_waiting_init(&fs->waiting, &fs->counters);
+	bw_released_init(&fs->released);
 	bw_mutex_init(&fs->lock, BW_RANK_FS);
 	bw_mutex_init(&fs->handles_lock, BW_RANK_LEAF);
 	bw_cond_init(&fs->changed);
@@ -169,6 +191,11 @@ int bw_fs_start(const char *url, const char *dir, const struct bw_mount_options 
 {
 	struct bw_fs *fs = NULL;
 	struct bw_root *root = NULL;
+
+	if (options->ro && options->gc) {
+		snprintf(why, why_len, "option gc deletes, so it does not go with ro");
+		return BW_FS_USAGE;
+	}
 	int err = make(url, dir, options, log, &fs), code;
 
 	if (err) {
@@ -206,6 +233,7 @@ void bw_fs_run(struct bw_fs *fs)
 
 	while (poll(&fd, 1, -1) < 0 && errno == EINTR)
 		;
+	bw_gc_stop(fs->gc);
 	if (fs->produce) {
 		bw_produce_stop(fs->produce);
 		bw_produce_drain(fs->produce, bw_now() + DRAIN_NS);
@@ -231,6 +259,7 @@ void bw_fs_free(struct bw_fs *fs)
 {
 	if (!fs)
 		return;
+	bw_gc_stop(fs->gc);
 	if (fs->produce) {
 		bw_produce_stop(fs->produce);
 		bw_produce_drain(fs->produce, bw_now());
@@ -242,6 +271,7 @@ void bw_fs_free(struct bw_fs *fs)
 	bw_fuse_unmount(fs);
 	if (fs->committer)
 		bw_committer_free(fs->committer, bw_now() + 5 * BW_SEC);
+	bw_gc_free(fs->gc);
 	bw_closer_free(fs->closer);
 	/* Uploads that outlived the drain end with the store; they find the queue closed. */
 	bw_workq_free(fs->builders);
@@ -257,6 +287,7 @@ void bw_fs_free(struct bw_fs *fs)
 	bw_cond_done(&fs->changed);
 	bw_mutex_done(&fs->handles_lock);
 	bw_mutex_done(&fs->lock);
+	bw_released_done(&fs->released);
 	bw_waiting_done(&fs->waiting);
 	bw_errors_done(&fs->errors);
 	if (fs->wake[0] >= 0) {

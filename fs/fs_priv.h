@@ -8,8 +8,10 @@
 #include "fs/counters.h"
 #include "fs/errors.h"
 #include "fs/fs.h"
+#include "fs/gc.h"
 #include "fs/produce.h"
 #include "fs/reader.h"
+#include "fs/released.h"
 #include "fs/spool.h"
 #include "fs/steps.h"
 #include "fs/waiting.h"
@@ -38,6 +40,7 @@ struct bw_fs {
 	struct bw_errors errors;
 	struct bw_waiting waiting;
 	struct bw_spool_space space;
+	struct bw_released released;
 
 	/* In the order they start; freed the other way round. */
 	struct bw_store *store;
@@ -52,6 +55,7 @@ struct bw_fs {
 	struct bw_steps *steps;
 	struct bw_checkpoint *checkpoint;
 	struct bw_produce *produce;	/* NULL: ro */
+	struct bw_gc *gc;		/* NULL: without option gc */
 
 	struct fuse_session *session;
 	bool mounted;

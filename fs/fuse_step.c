@@ -161,18 +161,26 @@ static void reply(struct step_req *q, struct bw_tgb *t)
 
 static void log_failure(struct bw_fs *fs, uint64_t step, uint32_t rank, int err)
 {
+	char by[BW_RELEASED_TEXT];
 	char text[128];
 
 	/* What a poller meets all day is not worth a line. */
 	if (err == -BW_E_NOT_COMMITTED || err == -BW_E_PAST_END || err == -EINTR || err == -ETIMEDOUT ||
 	    err == -BW_E_STOPPING)
 		return;
-	bw_log(fs->log, err == -BW_E_RECLAIMED ? BW_LOG_INFO : BW_LOG_ERROR, "step_failed",
+	bw_err_text(err, text, sizeof(text));
+	if (err == -BW_E_RECLAIMED) {
+		bw_released_text(&fs->released, step, by);
+		bw_log(fs->log, BW_LOG_INFO, "step_failed",
+		       "step=%" PRIu64 " rank=%" PRIu32 " errno=%d reason=\"%s\" %s", step, rank,
+		       bw_err_errno(err), text, by);
+		return;
+	}
+	bw_log(fs->log, BW_LOG_ERROR, "step_failed",
 	       "step=%" PRIu64 " rank=%" PRIu32 " errno=%d reason=\"%s\"", step, rank, bw_err_errno(err),
-	       bw_err_text(err, text, sizeof(text)));
-	if (err != -BW_E_RECLAIMED)
-		bw_errors_add(&fs->errors, "step=%" PRIu64 " errno=%d reason=\"%s\"", step,
-			      bw_err_errno(err), bw_err_text(err, text, sizeof(text)));
+	       text);
+	bw_errors_add(&fs->errors, "step=%" PRIu64 " errno=%d reason=\"%s\"", step, bw_err_errno(err),
+		      text);
 }
 
 static void end(struct step_req *q, int err, struct bw_tgb *t)

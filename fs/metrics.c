@@ -111,6 +111,8 @@ static void print_reads(struct bw_fs *fs, struct bw_buf *out)
 	    atomic_load(&c->useful));
 	one(out, "prefetched_bytes_total", "counter", "Bytes of blocks fetched ahead.",
 	    atomic_load(&c->prefetched));
+	one(out, "reclaimed_bytes_total", "counter", "Bytes of objects that this mount has deleted (option gc).",
+	    atomic_load(&c->reclaimed_bytes));
 	one(out, "checksum_failures_total", "counter", "Blocks whose checksum did not match (V5).",
 	    atomic_load(&c->checksum_failures));
 }

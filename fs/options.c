@@ -56,7 +56,6 @@ static const char *other_release(const char *name)
 		{"view", "name templates"},
 		{"cache", "the disk cache"},
 		{"cache_size", "the disk cache"},
-		{"gc", "reclamation"},
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
@@ -119,6 +118,8 @@ static int set_flag(struct bw_mount_options *o, const char *name)
 		o->ro = false;		/* the last one counts, as with mount(8) */
 	else if (strcmp(name, "allow_other") == 0)
 		o->allow_other = true;
+	else if (strcmp(name, "gc") == 0)
+		o->gc = true;
 	else if (strcmp(name, "foreground") == 0)
 		o->foreground = true;
 	else if (strcmp(name, "debug") == 0)

@@ -16,6 +16,7 @@ enum bw_commit_mode { BW_COMMIT_CLOSE, BW_COMMIT_RENAME };
 
 struct bw_mount_options {
 	bool ro;
+	bool gc;		/* makes passes of reclaiming */
 	int64_t wait_ns;
 	enum bw_commit_mode commit;
 	uint32_t pending;

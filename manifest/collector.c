@@ -40,7 +40,7 @@ int bw_collector_new(const struct bw_collector_config *config, struct bw_collect
 	c->passes = BW_COLLECTOR_WALK_EVERY;
 	bw_random(&seed, sizeof(seed));
 	bw_rng_init(&c->rng, seed);
-	bw_mutex_init(&c->lock, BW_RANK_COMMITTER);
+	bw_mutex_init(&c->lock, BW_RANK_WAITERS);	/* below the committer's: see commit() */
 	bw_cond_init(&c->cond);
 	*ret = c;
 	return 0;
@@ -166,15 +166,20 @@ static void commit_done(struct bw_commit_item *item, const struct bw_txn_change 
 	answered(item->ctx, result->err);
 }
 
-/* The outcome is awaited, as nothing may be built on a guess; the end of the committer ends the wait as well. */
+/*
+ * The outcome is awaited, as nothing may be built on a guess; the end of the committer ends the wait as well.
+ * Once bw_collector_stop() has returned nothing is pushed any more, so the committer may go.
+ */
 static void commit(struct bw_collector *c, const struct bw_change *change,
 		   struct bw_reclaim_answer *a)
 {
 	struct bw_commit_item item = {.change = *change, .done = commit_done, .ctx = c};
 
-	expect(c);
-	bw_committer_push(c->config.committer, &item);
 	bw_lock(&c->lock);
+	c->answered = c->stopping;
+	c->err = -BW_E_STOPPING;
+	if (!c->stopping)
+		bw_committer_push(c->config.committer, &item);
 	while (!c->answered)
 		bw_cond_wait(&c->cond, &c->lock);
 	a->err = c->err;

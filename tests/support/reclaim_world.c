@@ -431,7 +431,9 @@ static void get(struct bw_test_collector *c)
 		return;
 	}
 	c->a.blob = bw_blob_ref(o->blob);
-	c->a.modified_ms = c->w->hide_times ? 0 : o->ms;
+	bool hidden = c->w->hide_times || (c->w->hide_root_times && !strstr(c->q.key, "hint"));
+
+	c->a.modified_ms = hidden ? 0 : o->ms;
 }
 
 /* As the committer does: what is there already is not committed again. */
@@ -450,22 +452,23 @@ static void commit(struct bw_test_collector *c)
 	c->a.root = bw_root_ref(w->root);
 }
 
-static bool faulty(struct bw_world *w)
+static bool faulty(struct bw_world *w, bool put)
 {
-	if (!w->faults)
+	if (!w->faults || w->faulty_puts != put)
 		return false;
 	w->faults--;
 	return true;
 }
 
-static void delete_keys(struct bw_test_collector *c, size_t n)
+static void delete_keys(struct bw_test_collector *c, size_t from)
 {
 	struct bw_world *w = c->w;
-	bool fault = faulty(w);
+	size_t n = c->q.items_n;
+	bool fault = faulty(w, false);
 
 	w->deletes += n;
 	w->most_deletes = n > w->most_deletes ? n : w->most_deletes;
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = from; i < n; i++) {
 		struct bw_delete_item *item = &c->q.items[i];
 
 		/* An answer that was lost is one that was applied: every other one. */
@@ -475,7 +478,7 @@ static void delete_keys(struct bw_test_collector *c, size_t n)
 	}
 }
 
-static void serve(struct bw_test_collector *c, size_t deletes)
+static void serve(struct bw_test_collector *c, size_t deletes_from)
 {
 	struct bw_world *w = c->w;
 
@@ -488,7 +491,7 @@ static void serve(struct bw_test_collector *c, size_t deletes)
 		get(c);
 		break;
 	case BW_RECLAIM_PUT:
-		if (faulty(w))
+		if (faulty(w, true))
 			c->a.outcome = w->fault;
 		else
 			bw_world_put(w, c->q.key, c->q.bytes, c->q.len);
@@ -498,7 +501,7 @@ static void serve(struct bw_test_collector *c, size_t deletes)
 		c->a.listing = c->listing;
 		break;
 	case BW_RECLAIM_DELETE:
-		delete_keys(c, deletes);
+		delete_keys(c, deletes_from);
 		break;
 	case BW_RECLAIM_COMMIT:
 		commit(c);
@@ -511,7 +514,7 @@ static void serve(struct bw_test_collector *c, size_t deletes)
 
 void bw_test_collector_serve(struct bw_test_collector *c)
 {
-	serve(c, c->q.items_n);
+	serve(c, 0);
 }
 
 void bw_test_collector_serve_half(struct bw_test_collector *c)

@@ -25,10 +25,12 @@ struct bw_world {
 	uint64_t deletes, most_deletes;	/* keys of deletes, in all and in one */
 	uint64_t commits;
 	size_t most_bytes;	/* that a collector held */
-	/* Deletes and puts fail with this for as many requests as there are; 0: none. */
+	/* Deletes, or if so puts, fail with this for as many requests as there are; 0: none. */
 	enum bw_outcome fault;
 	unsigned faults;
-	bool hide_times;	/* the store does not say when anything was written */
+	bool faulty_puts;
+	/* The store does not say when anything was written, or only of the hint. */
+	bool hide_times, hide_root_times;
 };
 
 void bw_world_init(struct bw_world *w);		/* root 1, keep 2, grace 1 h */
@@ -78,7 +80,7 @@ void bw_test_collector_done(struct bw_test_collector *c);
 /* What it asks for next; bw_test_collector_serve() answers. */
 enum bw_reclaim_want bw_test_collector_ask(struct bw_test_collector *c);
 void bw_test_collector_serve(struct bw_test_collector *c);
-/* Of a delete, only the first half of the keys. */
+/* Of a delete, only the second half of the keys. */
 void bw_test_collector_serve_half(struct bw_test_collector *c);
 
 /* A pass to its end. */
