@@ -168,19 +168,20 @@ static void log_failure(struct bw_fs *fs, uint64_t step, uint32_t rank, int err)
 	if (err == -BW_E_NOT_COMMITTED || err == -BW_E_PAST_END || err == -EINTR || err == -ETIMEDOUT ||
 	    err == -BW_E_STOPPING)
 		return;
-	bw_err_text(err, text, sizeof(text));
+	const char *reason = bw_err_text(err, text, sizeof(text));
+
 	if (err == -BW_E_RECLAIMED) {
 		bw_released_text(&fs->released, step, by);
 		bw_log(fs->log, BW_LOG_INFO, "step_failed",
 		       "step=%" PRIu64 " rank=%" PRIu32 " errno=%d reason=\"%s\" %s", step, rank,
-		       bw_err_errno(err), text, by);
+		       bw_err_errno(err), reason, by);
 		return;
 	}
 	bw_log(fs->log, BW_LOG_ERROR, "step_failed",
 	       "step=%" PRIu64 " rank=%" PRIu32 " errno=%d reason=\"%s\"", step, rank, bw_err_errno(err),
-	       text);
+	       reason);
 	bw_errors_add(&fs->errors, "step=%" PRIu64 " errno=%d reason=\"%s\"", step, bw_err_errno(err),
-		      text);
+		      reason);
 }
 
 static void end(struct step_req *q, int err, struct bw_tgb *t)

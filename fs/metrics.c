@@ -111,8 +111,6 @@ static void print_reads(struct bw_fs *fs, struct bw_buf *out)
 	    atomic_load(&c->useful));
 	one(out, "prefetched_bytes_total", "counter", "Bytes of blocks fetched ahead.",
 	    atomic_load(&c->prefetched));
-	one(out, "reclaimed_bytes_total", "counter", "Bytes of objects that this mount has deleted (option gc).",
-	    atomic_load(&c->reclaimed_bytes));
 	one(out, "checksum_failures_total", "counter", "Blocks whose checksum did not match (V5).",
 	    atomic_load(&c->checksum_failures));
 }
@@ -168,7 +166,8 @@ void bw_metrics_print(struct bw_fs *fs, struct bw_buf *out)
 		   (uint64_t)atomic_load(&fs->space.disk));
 	one(out, "memory_limit_bytes", "gauge", "The memory= budget.", fs->o.memory);
 	one(out, "memory_used_bytes", "gauge", "What is taken of it.", bw_budget_used(&fs->budget));
-	one(out, "reclaimed_bytes_total", "counter", "Bytes of reclaimed objects; none in this release.", 0);
+	one(out, "reclaimed_bytes_total", "counter", "Bytes of objects that this mount has deleted (option gc).",
+	    atomic_load(&fs->counters.reclaimed_bytes));
 	head(out, "build_info", "gauge", "Always 1; the labels tell the version.");
 	bw_buf_fmt(out, "batchweave_build_info{version=\"%s\",format=\"%d\"} 1\n", BW_VERSION, BW_FORMAT);
 }

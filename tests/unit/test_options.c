@@ -116,7 +116,6 @@ Test(options, one_of_another_release_says_so)
 {
 	refused("cache=/x", "option cache: this release does not have the disk cache");
 	refused("view=a/{step}", "option view: this release does not have name templates");
-	refused("gc", "option gc: this release does not have reclamation");
 }
 
 Test(options, the_options_of_an_s3_store_stand_over_the_environment)

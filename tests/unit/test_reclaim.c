@@ -154,13 +154,11 @@ Test(reclaim, tombstones_written_lately_are_old_all_the_same)
 
 	trimmed(&w);
 	w.now_ms += 2 * DAY;
-	cr_assert_gt(bw_world_pass(&w, &whole).roots_buried, 0);
 	uint64_t old = w.root->version;
 
-	w.now_ms += 2 * HOUR;
 	for (int i = 0; i < 60; i++)
 		bw_world_commit_one(&w, bw_test_fence("q", 3));
-	w.now_ms += HOUR / 2;
+	cr_assert_eq(bw_world_pass(&w, &whole).roots_buried, old - 1);
 	cr_assert_eq(bw_world_pass(&w, &whole).judge, old);
 	bw_world_done(&w);
 }
