@@ -53,6 +53,7 @@ static const char help_text[] =
 	"  memory=SIZE          what caches, transfers and staging may hold (a quarter of the limit)\n"
 	"  staging=DIR          where staged bytes go that do not fit into memory ($TMPDIR)\n"
 	"  prefetch=N           steps read ahead for each rank that is read here (2)\n"
+	"  gc                   deletes now and then what no checkpoint needs any more\n"
 	"  endpoint=URL         of an s3:// store, http://host[:port] or https://... (AWS_ENDPOINT_URL_S3)\n"
 	"  region=NAME          of an s3:// store (AWS_REGION)\n"
 	"  profile=NAME         of the shared config files (AWS_PROFILE)\n"
