@@ -234,12 +234,14 @@ void bw_fs_run(struct bw_fs *fs)
 	while (poll(&fd, 1, -1) < 0 && errno == EINTR)
 		;
 	bw_gc_stop(fs->gc);
+	int64_t deadline = bw_now() + DRAIN_NS;
+
+	bw_checkpoint_stop(fs->checkpoint);
 	if (fs->produce) {
 		bw_produce_stop(fs->produce);
-		bw_produce_drain(fs->produce, bw_now() + DRAIN_NS);
+		bw_produce_drain(fs->produce, deadline);
 	}
-	bw_checkpoint_stop(fs->checkpoint);
-	bw_checkpoint_drain(fs->checkpoint, bw_now() + DRAIN_NS);
+	bw_checkpoint_drain(fs->checkpoint, deadline);
 	bw_steps_stop(fs->steps);
 	bw_fuse_unmount(fs);
 }

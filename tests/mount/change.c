@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Commits one change that has no command yet, so that mounts can be tested against its effect.
+ * Commits one change by itself, so that mounts can be tested against its effect.
  *
  * usage: change URL seal | job NAME | mark JOB STEP | trim
  */

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """V6, V7, P7: the two ends of a stream: sealed above, reclaimed below.
 
-Their commands are not part of this release; tests/mount/change.c commits what they will commit.
+tests/mount/change.c commits one change each; what the commands do is in test_sealed.py and test_checkpoint.py.
 """
 import os
 import subprocess
