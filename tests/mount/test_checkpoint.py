@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """C1, C2, C3, S9: jobs and markers under /checkpoint, and what their commands do."""
+import errno
 import json
 import os
 import re
@@ -366,6 +367,42 @@ class Trouble(Checkpoint):
             b.restart()
             for mount in (self.a, b):
                 self.assertEqual(bw.read(self.at(mount, f"job{i}", i)), f"text {i}")
+
+    def test_s3_a_lost_reply_is_resolved(self):
+        """C1, C2, S3: each change whose reply is lost was made once, and its caller is told that it was."""
+        gate = self.gate()
+        b = self.mount(self.made, gate=gate)
+        gate.fail(errno.EIO, applied=True)
+        version = json.loads(self.a.status("status.json"))["version"]
+        os.mkdir(self.at(b, "train"))
+        bw.write(self.at(b, "train", 1), b"")
+        bw.write(self.at(b, "train", 2), b"text")
+        os.unlink(self.at(b, "train", 1))
+        self.assertEqual(self.markers(self.a, "train"), [2])
+        self.assertEqual(bw.read(self.at(self.a, "train", 2)), "text")
+        os.unlink(self.at(b, "train", 2))
+        os.rmdir(self.at(b, "train"))
+        self.assertEqual(os.listdir(self.at(self.a)), [])
+        self.assertEqual(json.loads(self.a.status("status.json"))["version"], version + 7)
+
+    def test_s1_many_at_once(self):
+        """C2, S1: processes of two mounts set and withdraw markers of several jobs side by side."""
+        b = self.mount(self.made)
+
+        def work(mount, job, mine):
+            for i in range(4):
+                bw.write(self.at(mount, job, mine), f"{mine} {i}")
+                if i < 3:
+                    os.unlink(self.at(mount, job, mine))
+
+        for job in ("x", "y"):
+            os.mkdir(self.at(b, job))
+        self.join(*[self.spawn(work, mount, job, 2 * i + (mount is b))
+                    for i in range(3) for job in ("x", "y") for mount in (self.a, b)])
+        for mount in (self.a, b):
+            for job in ("x", "y"):
+                self.assertEqual(self.markers(mount, job), list(range(6)))
+                self.assertEqual([bw.read(self.at(mount, job, i)) for i in range(6)], [f"{i} 3" for i in range(6)])
 
     def test_the_store_out_of_reach(self):
         """C2, V6: EIO for who must not be wrong, a listing of what is known for who looks; then all goes on."""
