@@ -63,13 +63,29 @@ const struct bw_command bw_commands[] = {
 	 "Says what was deleted, and what was kept and why.  Any number may run at once, and any may be\n"
 	 "killed at any time: the next pass goes on where it was.\n",
 	 true, bw_cmd_gc},
+	{"watch", "URL --job J --dir DIR --format NAME [--once]",
+	 "Keeps the markers of a job equal to the checkpoints in a trainer's directory",
+	 "  --job J        the job; it is registered first, and all its markers are this command's\n"
+	 "  --dir DIR      where the trainer keeps its checkpoints\n"
+	 "  --format NAME  megatron, deepspeed, dcp (torchtitan too), hf, orbax, lightning, or\n"
+	 "                 pattern:NAME[/PATH], such as pattern:step-{step}/DONE\n"
+	 "  --scale N      steps of the stream for each step of the trainer (default 1)\n"
+	 "  --offset N     marker = step * scale + offset (default 0)\n"
+	 "  --settle TIME  between two looks that must agree (default 5s; 65s on network disks)\n"
+	 "  --poll TIME    between looks when nothing seems to happen (default 30s)\n"
+	 "  --once         takes two looks and ends, for cron\n"
+	 "  --adopt        withdraws markers too that no checkpoint in DIR explains\n"
+	 "\n"
+	 "Runs until a signal ends it.  A marker is set for a checkpoint that is whole, and\n"
+	 "withdrawn when it has gone; what cannot be read is kept.\n",
+	 true, bw_cmd_watch},
 	{"version", "", "Prints the version", "", false, cmd_version},
 	{"help", "[COMMAND]", "Explains a command", "", false, cmd_help},
 	{0},
 };
 
 /* Commands with a name of their own that come with later releases. */
-static const char *const later[] = {"destroy", "doctor", "top", "fsck", "watch", "bench"};
+static const char *const later[] = {"destroy", "doctor", "top", "fsck", "bench"};
 
 static const struct bw_command *find_command(const char *name)
 {
