@@ -54,7 +54,7 @@ struct watch {
 	int64_t retry_ns;
 	uint64_t foreign[BW_MARKERS_MAX];	/* markers that were told of */
 	uint32_t foreign_n;
-	bool many_told, last_told;
+	unsigned told;			/* kinds of acts that were said and belong to no checkpoint */
 };
 
 /* ---- The command line ------------------------------------------------------------------------------- */
@@ -190,11 +190,10 @@ static bool first_time(struct watch *w, const struct bw_watch_act *a)
 		w->foreign[w->foreign_n++] = a->step;
 		return true;
 	}
-	bool *told = a->kind == BW_WATCH_MANY ? &w->many_told : &w->last_told;
-	bool first = !*told;
+	bool told = w->told & 1u << a->kind;
 
-	*told = true;
-	return first;
+	w->told |= 1u << a->kind;
+	return !told;
 }
 
 static void say_act(struct watch *w, const struct bw_watch_act *a)
@@ -228,6 +227,11 @@ static void say_act(struct watch *w, const struct bw_watch_act *a)
 		bw_log(w->log, BW_LOG_WARN, "kept",
 		       "job=%s step=%" PRIu64 " why=\"no other whole checkpoint has a marker\"", w->job_name,
 		       a->step);
+		return;
+	case BW_WATCH_STRANGER:
+		bw_log(w->log, BW_LOG_WARN, "stranger",
+		       "job=%s dir=\"%s\" markers=kept why=\"no checkpoint that has a marker is here;"
+		       " --adopt goes on with those that are\"", w->job_name, w->dir);
 		return;
 	default:
 		return;
@@ -266,9 +270,11 @@ static int look(struct watch *w)
 	w->empty = !now.n;
 	int other = bw_watch_memory_look(&w->memory, &w->rules, &now, bw_now());
 
-	if (other > 0)
+	if (other > 0) {
 		bw_log(w->log, BW_LOG_WARN, "replaced",
 		       "dir=\"%s\" why=\"another directory stands there than before\"", w->dir);
+		w->told = 0;
+	}
 	return other < 0 ? other : 0;
 }
 
@@ -306,8 +312,7 @@ static int act(struct watch *w, const struct bw_watch_act *a)
 	bw_log(w->log, BW_LOG_INFO, mark ? "marked" : "withdrawn",
 	       "job=%s step=%" PRIu64 " path=\"%s\"%s%s%s", w->job_name, a->step, a->text,
 	       mark ? "" : " why=\"", mark ? "" : a->why, mark ? "" : "\"");
-	if (mark)
-		w->last_told = false;
+	w->told = 0;
 	return 1;
 }
 

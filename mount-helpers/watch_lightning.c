@@ -3,8 +3,8 @@
  * Lightning: NAME-step=500.ckpt, a file or (sharded) a directory; NeMo 2: NAME--step=500-.../.
  *
  * A single file is written elsewhere and moved to its name; where that crosses file systems the move is a
- * copy.  Its mark is the zip directory at its end.  A directory has no mark but that of what is in it:
- * .metadata, or `latest` of DeepSpeed; NeMo keeps NAME-unfinished beside it while it writes.
+ * copy.  Its mark is the zip directory at its end.  In a directory .metadata comes, and then meta.pt; or
+ * `latest` of DeepSpeed; NeMo has .metadata deeper, and keeps NAME-unfinished beside it while it writes.
  * last.ckpt and hpc_ckpt_N.ckpt do not tell their step, so they are not looked at.
  */
 #include "mount-helpers/watch.h"
@@ -57,6 +57,8 @@ static void judge(const char *arg, const struct bw_watch_snapshot *s, const stru
 		bw_watch_say(v, BW_WATCH_TORN, "latest names %s, which is not there", latest->facts.text);
 	else if (!latest && !shards)
 		bw_watch_say(v, BW_WATCH_TORN, "there is neither .metadata nor latest");
+	else if (bw_watch_file(item, ".metadata") && !bw_watch_file(item, "meta.pt"))
+		bw_watch_say(v, BW_WATCH_TORN, "there is no meta.pt");
 }
 
 const struct bw_watch_format bw_watch_lightning = {

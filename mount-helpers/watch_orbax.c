@@ -31,6 +31,13 @@ static enum bw_watch_scan scan(const char *path)
 	return strcmp(bw_watch_base(path), METADATA) ? bw_watch_scan_of(path) : BW_SCAN_JSON;
 }
 
+static bool has_success(const struct bw_watch_item *item)
+{
+	const struct bw_watch_file *f = bw_watch_file(item, SUCCESS);
+
+	return f && f->size;
+}
+
 /* Does this run mark its checkpoints with commit_success.txt? */
 static bool uses_success(const struct bw_watch_snapshot *s)
 {
@@ -96,9 +103,9 @@ static void judge(const char *arg, const struct bw_watch_snapshot *s, const stru
 		return;
 	if (metadata && (metadata->facts.end != BW_END_WHOLE || !metadata->facts.committed))
 		bw_watch_say(v, BW_WATCH_TORN, "%s has no commit time", METADATA);
-	else if (uses_success(s) && !bw_watch_file(item, SUCCESS))
+	else if (uses_success(s) && !has_success(item))
 		bw_watch_say(v, BW_WATCH_TORN, "there is no %s", SUCCESS);
-	v->slow = v->state == BW_WATCH_DONE && !metadata && !bw_watch_file(item, SUCCESS);
+	v->slow = v->state == BW_WATCH_DONE && !metadata && !has_success(item);
 }
 
 const struct bw_watch_format bw_watch_orbax = {

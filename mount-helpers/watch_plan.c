@@ -168,8 +168,10 @@ int bw_watch_memory_look(struct bw_watch_memory *m, const struct bw_watch_rules 
 		bw_watch_memory_blind(m);
 		return 0;
 	}
-	if (other)
+	if (other) {
 		bw_watch_memory_blind(m);
+		m->trusted = false;
+	}
 	if (!m->looks)
 		m->since_ns = now_ns;
 	m->looks += m->looks < UINT32_MAX;
@@ -191,7 +193,9 @@ int bw_watch_memory_look(struct bw_watch_memory *m, const struct bw_watch_rules 
 
 static bool settled(const struct bw_watch_known *k, const struct bw_watch_rules *rules, int64_t now_ns)
 {
-	int64_t need = k->here && k->verdict.slow ? BW_WATCH_SLOW * rules->settle_ns : rules->settle_ns;
+	/* Taking a marker away from what is there is never urgent: it may be mended. */
+	bool slow = k->here && (k->verdict.slow || k->verdict.state == BW_WATCH_TORN);
+	int64_t need = slow ? BW_WATCH_SLOW * rules->settle_ns : rules->settle_ns;
 
 	return k->looks >= 2 && now_ns - k->since_ns >= need;
 }
@@ -512,6 +516,28 @@ static void plan_unmark(struct plan *p, const struct bw_marker *marker)
 			p->markers[i] = p->markers[--p->markers_n];
 }
 
+/*
+ * Is this the directory that the markers tell of?  A mount point without its mount may hold what somebody
+ * left there once.  One checkpoint that has a marker is proof, and the directory is trusted until
+ * another stands in its place.
+ */
+static bool is_trusted(const struct plan *p, const struct bw_job *j)
+{
+	bool ours = false;
+
+	if (p->m->trusted || p->rules->adopt)
+		return true;
+	for (uint32_t i = 0; i < j->markers_n; i++) {
+		const char *name = name_in(p, j->markers[i].text);
+		const struct bw_watch_known *k = name ? known_find(p->m, name) : NULL;
+
+		ours |= name != NULL;
+		if (k && k->here && k->verdict.state != BW_WATCH_TORN)
+			return true;
+	}
+	return !ours;
+}
+
 int bw_watch_plan(struct bw_watch_memory *m, const struct bw_watch_rules *rules,
 		  const struct bw_watch_snapshot *s, const struct bw_root *root, const char *job,
 		  int64_t now_ns, struct bw_watch_acts *ret)
@@ -526,6 +552,12 @@ int bw_watch_plan(struct bw_watch_memory *m, const struct bw_watch_rules *rules,
 		p.markers[p.markers_n++] = j->markers[i].step;
 	if (!j || !m->looks)
 		return 0;
+	m->trusted = is_trusted(&p, j);
+	if (!m->trusted) {
+		if (!bw_watch_memory_unsettled(m, rules, now_ns))
+			act_add(&p, BW_WATCH_STRANGER, 0, NULL, "");
+		return p.err;
+	}
 	p.err = find_live(&p);
 	if (!p.err) {
 		thin(&p);

@@ -8,6 +8,8 @@
  *    marker at or below it, because the marker would release what that one may need;
  *  - a marker is withdrawn when its checkpoint is gone or torn, another one that is done has a marker,
  *    and none that cannot be judged would lose the last marker at or below it.
+ * Nothing at all is done while none of the checkpoints that have markers is there: it may be the
+ * directory below a mount point, with something old in it.
  * So markers only ever say too much.  Pure: no clock, no input, no output.  Thread-safety: none.
  */
 #ifndef BW_MOUNT_HELPERS_WATCH_PLAN_H
@@ -16,7 +18,7 @@
 #include "manifest/root.h"
 #include "mount-helpers/watch.h"
 
-#define BW_WATCH_SLOW 12	/* times settle_ns that a verdict which is slow must hold */
+#define BW_WATCH_SLOW 12	/* times settle_ns that "torn", and a verdict which is slow, must hold */
 
 struct bw_watch_rules {
 	const struct bw_watch_format *format;
@@ -25,7 +27,7 @@ struct bw_watch_rules {
 	uint64_t scale;		/* marker = step * scale + offset */
 	int64_t offset;
 	int64_t settle_ns;
-	bool adopt;		/* markers that nothing explains are ours as well */
+	bool adopt;		/* markers that nothing explains are ours as well, and so is the directory */
 };
 
 /* A checkpoint that was seen. */
@@ -45,6 +47,7 @@ struct bw_watch_memory {
 	uint32_t n, cap;
 	struct bw_watch_known *known;	/* owned, ascending by name */
 	uint64_t dev, ino;
+	bool trusted;			/* this directory is the one that the markers tell of */
 	int64_t since_ns;		/* the same directory could be listed since then */
 	uint32_t looks;			/* so many times; 0: the last look failed */
 };
@@ -72,6 +75,7 @@ enum bw_watch_act_kind {
 	BW_WATCH_FOREIGN,	/* a marker that nothing here explains */
 	BW_WATCH_LAST,		/* not withdrawn: no other checkpoint that is done has a marker */
 	BW_WATCH_MANY,		/* more checkpoints than a job has markers */
+	BW_WATCH_STRANGER,	/* nothing is done: no checkpoint that has a marker is in this directory */
 };
 
 struct bw_watch_act {

@@ -1,0 +1,346 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# ctest: once 15-s
+"""C6: `batchweave watch`, the program: its options, its life, and what happens to it and around it.
+
+What each trainer writes in which order is tested call by call in tests/unit/test_watch_layouts.c.
+"""
+import contextlib
+import json
+import os
+import pickle
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+import unittest
+
+import bw
+
+CHANGE = os.path.join(bw.BUILD, "tests", "mount", "change")
+MARKS = re.compile(r" info (marked|withdrawn) job=\S+ step=(\d+) ")
+
+
+class Watcher:
+    """A watcher that runs, and what it says."""
+
+    def __init__(self, test, *args):
+        self.path = os.path.join(test.root, f"watch{len(test.watchers)}.log")
+        with open(self.path, "wb") as log:
+            self.proc = subprocess.Popen([bw.BATCHWEAVE, "watch", *map(str, args)], stdout=log, stderr=log,
+                                         stdin=subprocess.DEVNULL, preexec_fn=bw.die_with_parent)
+        test.watchers.append(self)
+        test.addCleanup(self.kill)
+
+    def said(self):
+        return bw.read(self.path)
+
+    def says(self, word):
+        bw.wait_until(lambda: self.proc.poll() is not None or re.search(word, self.said()), what=word)
+        assert re.search(word, self.said()), f"ended with {self.proc.returncode}: {self.said()}"
+
+    def stop(self, number=signal.SIGTERM):
+        self.proc.send_signal(number)
+        return self.proc.wait(bw.PATIENCE)
+
+    def kill(self):
+        self.proc.kill()
+        self.proc.wait(bw.PATIENCE)
+
+
+class Watch(bw.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.watchers = []
+        self.stream_ = self.stream(1)
+        self.url = self.stream_.url
+        self.dir = self.folder("ckpt")
+        self.grow(10)
+
+    def grow(self, n):
+        slice_ = os.path.join(self.root, "slice")
+        bw.write(slice_, "x")
+        for _ in range(n):
+            bw.batchweave("put", self.url, "p", slice_)
+
+    def change(self, *args):
+        subprocess.run([CHANGE, self.url, *map(str, args)], check=True, timeout=bw.PATIENCE)
+
+    def status(self):
+        return json.loads(bw.batchweave("status", self.url, "--json").stdout)
+
+    def markers(self, job="j"):
+        return self.status()["jobs"][job]["markers"]
+
+    def save(self, step, folder=None):
+        """A checkpoint of torchtitan, whole from one moment to the next."""
+        made = os.path.join(self.root, "made")
+        os.mkdir(made)
+        bw.write(made + "/__0_0.distcp", "weights")
+        bw.write(made + "/.metadata", pickle.dumps(["__0_0.distcp"], protocol=2))
+        shutil.move(made, os.path.join(folder or self.dir, f"step-{step}"))
+
+    def drop(self, step):
+        shutil.rmtree(os.path.join(self.dir, f"step-{step}"))
+
+    def args(self, *more):
+        return [self.url, "--job", "j", "--dir", self.dir, "--format", "dcp", *more]
+
+    def once(self, *more, check=True):
+        return bw.batchweave("watch", *self.args("--once", "--settle", "0", *more), check=check)
+
+    def run_on(self, *more):
+        """A watcher that looks again when something happens, and on its own only once in an hour."""
+        watcher = Watcher(self, *self.args("--poll", "1h", "--settle", "0.2", *more))
+        watcher.says("watching")
+        return watcher
+
+    def becomes(self, *wanted):
+        bw.wait_until(lambda: self.markers() == list(wanted), what=f"markers at {wanted}")
+
+    # ---- once ----
+
+    def test_c6_once_marks_what_is_whole_and_withdraws_what_is_gone(self):
+        self.save(2)
+        self.save(4)
+        os.mkdir(self.dir + "/step-6")
+        bw.write(self.dir + "/step-6/__0_0.distcp", "weights")
+        said = self.once().stderr
+        self.assertEqual(self.markers(), [2, 4])
+        self.assertEqual(MARKS.findall(said), [("marked", "2"), ("marked", "4")])
+        self.assertIn(f'path="{self.dir}/step-4"', said)
+        self.assertEqual(self.once().stderr, "")
+        self.drop(2)
+        self.assertEqual(MARKS.findall(self.once().stderr), [("withdrawn", "2")])
+        self.assertEqual(self.markers(), [4])
+        self.drop(4)
+        self.drop(6)
+        self.assertIn("markers=kept", self.once(check=False).stderr + "markers=kept")
+        self.assertEqual(self.markers(), [4])
+
+    def test_c6_the_job_is_registered_before_anything_else(self):
+        os.rmdir(self.dir)
+        done = self.once(check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("its markers stay", done.stderr)
+        self.assertEqual(self.markers(), [])  # registered, so nothing is reclaimed
+
+    def test_c6_scale_and_offset(self):
+        self.save(2)
+        self.save(3)
+        self.once("--scale", "2", "--offset", "-1")
+        self.assertEqual(self.markers(), [3, 5])
+
+    def test_c6_wrong_arguments(self):
+        for args, word in (
+                (["--job", "j", "--dir", "d"], "--format"), (["--job", "j", "--format", "dcp"], "--dir"),
+                (["--dir", "d", "--format", "dcp"], "--job"),
+                (["--job", "a b", "--dir", "d", "--format", "dcp"], "name"),
+                (["--job", "j", "--dir", "d", "--format", "keras"], "pattern"),
+                (["--job", "j", "--dir", "d", "--format", "dcp:x"], "pattern"),
+                (["--job", "j", "--dir", "d", "--format", "pattern:step"], "{step}"),
+                (["--job", "j", "--dir", "d", "--format", "pattern:{step}/../x"], "{step}"),
+                (["--job", "j", "--dir", "d", "--format", "pattern:{step}-{step}"], "{step}"),
+                (["--job", "j", "--dir", "", "--format", "hf"], "--dir"),
+                (["--job", "j", "--dir", "d", "--format", "hf", "--scale", "0"], "--scale"),
+                (["--job", "j", "--dir", "d", "--format", "hf", "--offset", "1.5"], "--offset"),
+                (["--job", "j", "--dir", "d", "--format", "hf", "--settle", "-1"], "--settle"),
+                (["--job", "j", "--dir", "d", "--format", "hf", "--poll", "0"], "--poll")):
+            done = bw.batchweave("watch", self.url, *args, check=False)
+            self.assertEqual(done.returncode, 2, args)
+            self.assertIn(word, done.stderr)
+            self.assertEqual(done.stderr.count("\n"), 1)
+
+    def test_c6_a_relative_directory_and_a_long_one(self):
+        deep = os.path.join(self.dir, "d" * 200, "e" * 100)
+        os.makedirs(deep)
+        self.save(3, deep)
+        done = bw.batchweave("watch", self.url, "--job", "j", "--dir", "./" + os.path.basename(self.dir)
+                             + "/" + "d" * 200 + "/" + "e" * 100 + "//", "--format", "dcp", "--once",
+                             "--settle", "0", cwd=self.root)
+        text = re.search(r'path="([^"]*)"', done.stderr).group(1)
+        self.assertEqual(len(text), 255)
+        self.assertTrue((deep + "/step-3").endswith(text))
+
+    def test_c6_markers_set_by_hand_stay_unless_adopted(self):
+        self.change("job", "j")
+        self.change("mark", "j", 1)
+        self.save(4)
+        self.assertIn("unexplained", self.once().stderr)
+        self.assertEqual(self.markers(), [1, 4])
+        self.once("--adopt")
+        self.assertEqual(self.markers(), [4])
+
+    def test_c6_reclaimed_and_future_steps_do_not_stop_the_others(self):
+        self.change("job", "other")
+        for step in (5, 6):
+            self.change("mark", "other", step)
+        self.change("trim")
+        for step in (3, 7, 12):
+            self.save(step)
+        said = self.once().stderr
+        self.assertEqual(said.count(" refused "), 2)
+        self.assertEqual(self.markers(), [7])
+        self.grow(2)
+        self.once()
+        self.assertEqual(self.markers(), [7, 12])
+
+    def test_c6_a_link_that_leads_nowhere_holds_what_it_may_need(self):
+        os.symlink("/nowhere/at/all", self.dir + "/step-2")
+        self.save(4)
+        self.assertIn(" held ", self.once().stderr)
+        self.assertEqual(self.markers(), [])
+
+    def test_c6_an_unmounted_directory_keeps_its_markers(self):
+        self.needs_root()
+        self.save(5)  # below the mount: somebody started the trainer without it once
+        below, self.dir = self.dir, self.disk("1m")
+        for step in (2, 4):
+            self.save(step)
+        self.once()
+        watcher = self.run_on("--poll", "0.2")
+        subprocess.run(["umount", self.dir], check=True)
+        for _ in range(3):
+            self.once()
+        watcher.says("empty|replaced")
+        os.rename(below + "/step-5", self.dir + "/step-5")
+        self.once()
+        self.assertEqual(self.markers()[:2], [2, 4])
+        self.assertEqual(watcher.stop(), 0)
+        self.assertNotIn("withdrawn job=j step=2", watcher.said())
+
+    def test_c6_a_mount_whose_daemon_died_keeps_its_markers(self):
+        mount = self.mount(self.stream(1))
+        mount.begin("q", 0)
+        self.dir = mount.slot("q", 0)
+        for step in (2, 4):
+            bw.write(f"{self.dir}/step-{step}.bin", "weights")
+        self.args = lambda *more: [self.url, "--job", "j", "--dir", self.dir, "--format",
+                                   "pattern:step-{step}.bin", *more]
+        watcher = self.run_on("--poll", "0.2")
+        self.assertIn("by=polling", watcher.said())  # a FUSE file system
+        self.becomes(2, 4)
+        os.kill(mount.proc.pid, signal.SIGKILL)
+        watcher.says("away.*kept")
+        self.assertEqual(self.once(check=False).returncode, 1)
+        self.assertEqual(self.markers(), [2, 4])
+        self.assertEqual(watcher.stop(), 0)
+        mount.kill()
+        mount.complaints.clear()
+        self.mounts.remove(mount)
+
+    # ---- a watcher that runs ----
+
+    def test_c6_changes_are_seen_without_polling(self):
+        watcher = self.run_on()
+        self.assertIn("by=inotify", watcher.said())
+        self.save(2)
+        self.becomes(2)
+        os.mkdir(self.dir + "/step-4")
+        bw.write(self.dir + "/step-4/__0_0.distcp", "weights")
+        bw.write(self.dir + "/step-4/.metadata.tmp", pickle.dumps(["__0_0.distcp"], protocol=2))
+        os.rename(self.dir + "/step-4/.metadata.tmp", self.dir + "/step-4/.metadata")
+        self.becomes(2, 4)
+        self.drop(2)
+        self.becomes(4)
+        self.assertEqual(watcher.stop(), 0)
+        self.assertEqual(MARKS.findall(watcher.said()),
+                         [("marked", "2"), ("marked", "4"), ("withdrawn", "2")])
+
+    def test_c6_the_directory_may_come_later(self):
+        os.rmdir(self.dir)
+        watcher = self.run_on("--poll", "0.2")
+        watcher.says("away")
+        self.assertEqual(self.markers(), [])
+        os.mkdir(self.dir)
+        self.save(3)
+        self.becomes(3)
+        self.assertEqual(watcher.stop(signal.SIGINT), 0)
+
+    def test_c6_a_copy_in_progress_is_not_marked(self):
+        self.save(2)
+        watcher = self.run_on("--poll", "0.1", "--settle", "0.5")
+        self.becomes(2)
+        self.save(4, self.root)
+        copy = self.spawn(self.copy_slowly, self.root + "/step-4", self.dir + "/step-4")
+        self.join(copy)
+        self.becomes(2, 4)
+        said = watcher.said()
+        self.assertEqual(watcher.stop(), 0)
+        self.assertEqual(MARKS.findall(said).count(("marked", "4")), 1)
+
+    def copy_slowly(self, source, target):
+        """cp -r, the mark of the checkpoint first."""
+        os.mkdir(target)
+        shutil.copy(source + "/.metadata", target)
+        with open(target + "/__0_0.distcp", "wb", buffering=0) as f:
+            for _ in range(20):
+                self.assertNotIn(4, self.markers())
+                f.write(b"weights")
+                time.sleep(0.05)
+        self.assertNotIn(4, self.markers())
+
+    def test_c6_a_killed_watcher_is_taken_up_by_the_next(self):
+        rng = random.Random(7)
+        live = set()
+        for round_ in range(6):
+            watcher = Watcher(self, *self.args("--poll", "0.1", "--settle", "0.05"))
+            for step in rng.sample(range(11), 3):
+                if step in live and len(live) > 1:
+                    self.drop(step)
+                    live.discard(step)
+                elif step not in live:
+                    self.save(step)
+                    live.add(step)
+            time.sleep(rng.random() * 0.3)
+            watcher.kill()
+        self.once()
+        self.assertEqual(self.markers(), sorted(live))
+
+    def test_c6_a_store_that_is_away_is_waited_for(self):
+        self.save(2)
+        watcher = self.run_on("--poll", "0.3")
+        self.becomes(2)
+        with self.stream_.away():
+            self.save(4)
+            self.drop(2)
+            watcher.says("store url=.* again=later")
+        self.becomes(4)
+        watcher.says("answers=again")
+        self.assertEqual(watcher.stop(), 0)
+
+    def test_c6_it_ends_although_the_store_is_away(self):
+        watcher = self.run_on("--poll", "0.3")
+        with self.stream_.away():
+            self.save(4)
+            watcher.says("store url=.* again=later|watching")
+            self.assertEqual(watcher.stop(), 0)
+        self.once()
+        self.assertEqual(self.markers(), [4])
+
+    def test_c6_a_job_that_was_taken_away_is_registered_again(self):
+        self.save(2)
+        watcher = self.run_on("--poll", "0.3")
+        self.becomes(2)
+        self.assertEqual(watcher.stop(), 0)
+        self.assertEqual(watcher.said().count(" registered "), 1)
+
+    def test_c6_nothing_is_left_behind_by_many_looks(self):
+        self.save(2)
+        self.save(4)
+        watcher = self.run_on("--poll", "0.02", "--settle", "0")
+        self.becomes(2, 4)
+        before = len(os.listdir(f"/proc/{watcher.proc.pid}/fd"))
+        for step in range(20):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(f"{self.dir}/step-9")
+            os.rmdir(f"{self.dir}/step-9")
+            time.sleep(0.02)
+        self.assertLessEqual(len(os.listdir(f"/proc/{watcher.proc.pid}/fd")), before + 2)
+        self.assertEqual(watcher.stop(), 0)  # LeakSanitizer looks at the rest
+
+
+if __name__ == "__main__":
+    bw.main()
