@@ -28,3 +28,15 @@ void bw_listing_free(struct bw_listing *l)
 	free(l->items);
 	free(l);
 }
+
+void bw_uploads_free(struct bw_uploads *u)
+{
+	if (!u)
+		return;
+	for (size_t i = 0; i < u->n; i++) {
+		free(u->items[i].key);
+		free(u->items[i].id);
+	}
+	free(u->items);
+	free(u);
+}

@@ -2,8 +2,6 @@
 /* Objects as files below a directory. */
 #include "store/file_priv.h"
 
-#include "store/base/rand.h"
-
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,7 +84,7 @@ static bool is_refusal(int err)
 	}
 }
 
-static void change_failed(struct bw_op *op, const char *what, int err)
+void file_change_failed(struct bw_op *op, const char *what, int err)
 {
 	if (is_refusal(err)) {
 		file_fail(op, what, err);
@@ -205,25 +203,31 @@ static void get(struct file_store *f, struct file_root *r, struct bw_op *op)
 
 struct temp {
 	int dir, fd;
-	char name[48];
+	char name[NAME_MAX + 1];
 };
 
-static int temp_open(struct file_root *r, struct temp *t)
+static int temp_open(struct file_root *r, const char *key, struct temp *t)
 {
-	uint8_t random[8];
-	char hex[2 * sizeof(random) + 1];
-
 	t->dir = file_tmp_dir(r);
 	if (t->dir < 0)
 		return t->dir;
 	do {
-		bw_random(random, sizeof(random));
-		bw_hex(random, sizeof(random), hex);
-		snprintf(t->name, sizeof(t->name), "%ld-%s", (long)getpid(), hex);
+		file_tmp_name(key, t->name);
 		t->fd = openat(t->dir, t->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
 			       0644);
+		if (t->fd < 0 && errno == ENAMETOOLONG && *key) {
+			key = "";	/* a file system with shorter names than most */
+			errno = EEXIST;
+		}
 	} while (t->fd < 0 && errno == EEXIST);
 	return t->fd < 0 ? -errno : 0;
+}
+
+static bool is_aborted(const struct temp *t)
+{
+	struct stat st;
+
+	return fstat(t->fd, &st) == 0 && st.st_nlink == 0;
 }
 
 static void temp_done(struct temp *t)
@@ -320,7 +324,7 @@ static int publish(struct bw_op *op, const struct temp *t, int parent, const cha
 	else if (err == -EEXIST && op->if_absent)
 		name_taken(op, t, parent, base);
 	else
-		change_failed(op, op->if_absent ? "link" : "rename", err == -EEXIST ? -EISDIR : err);
+		file_change_failed(op, op->if_absent ? "link" : "rename", err == -EEXIST ? -EISDIR : err);
 	if (op->outcome != BW_OK && op->outcome != BW_EXISTS)
 		return 0;
 
@@ -347,7 +351,7 @@ static void find_place(struct file_store *f, struct file_root *r, struct bw_op *
 		err = file_parent(r, op->key, true, &parent, &base);
 		if (!err)
 			err = publish(op, t, parent, base);
-		if (err == -ENOENT && file_root_check(f, r) != 0)
+		if (err == -ENOENT && (file_root_check(f, r) != 0 || is_aborted(t)))
 			break;
 	}
 	if (err)
@@ -359,7 +363,7 @@ static void put(struct file_store *f, struct file_root *r, struct bw_op *op)
 	struct temp t = {.dir = -1, .fd = -1};
 
 	file_anchor_make(r);
-	int err = temp_open(r, &t);
+	int err = temp_open(r, op->key, &t);
 
 	if (err) {
 		file_fail(op, "temporary file", err);
@@ -397,7 +401,7 @@ static void delete(struct file_store *f, struct file_root *r, struct bw_op *op)
 		if (file_is_missing(err) || err == -EISDIR)
 			missing(f, r, op);
 		else
-			change_failed(op, "unlink", err);
+			file_change_failed(op, "unlink", err);
 		return;
 	}
 	err = file_sync(parent);
@@ -423,6 +427,17 @@ static void delete_one(void *ctx, struct bw_op *op)
 }
 
 /* ---- The store ------------------------------------------------------------------------------ */
+
+/* What was found, or not found, counts only if that was the store. */
+static void still_there(struct file_store *f, struct file_root *r, struct bw_op *op)
+{
+	int err = op->outcome == BW_OK ? file_root_check(f, r) : 0;
+
+	if (!err)
+		return;
+	bw_op_done(op);
+	gone(op, err);
+}
 
 static void perform(struct file_store *f, struct bw_op *op)
 {
@@ -450,11 +465,15 @@ static void perform(struct file_store *f, struct bw_op *op)
 		break;
 	case BW_OP_LIST:
 		file_list(r, op);
-		err = op->outcome == BW_OK ? file_root_check(f, r) : 0;
-		if (err) {
-			bw_op_done(op);
-			gone(op, err);
-		}
+		still_there(f, r, op);
+		break;
+	case BW_OP_LIST_UPLOADS:
+		file_list_uploads(r, op);
+		still_there(f, r, op);
+		break;
+	case BW_OP_ABORT_UPLOAD:
+		file_abort_upload(r, op);
+		still_there(f, r, op);
 		break;
 	}
 	file_root_unref(r);

@@ -12,6 +12,7 @@
 
 #include "store/layer.h"
 
+#include <limits.h>
 #include <string.h>
 #include <sys/types.h>
 
@@ -65,6 +66,7 @@ int file_parent(struct file_root *r, const char *path, bool create, int *ret_fd,
 /* Removes the directories on the way to key that are empty now. */
 void file_remove_empty(struct file_root *r, const char *key);
 int file_tmp_dir(struct file_root *r) bw_must_check;	/* descriptor or -errno */
+int file_tmp_look(struct file_root *r) bw_must_check;	/* the same, but makes none: -ENOENT */
 static inline bool file_is_private(const char *name)
 {
 	return strcmp(name, FILE_TMP) == 0 || strcmp(name, FILE_ANCHOR) == 0;
@@ -78,8 +80,20 @@ bool file_anchor_look(struct file_root *r);	/* whether the store has been named 
 void file_anchor_make(struct file_root *r);
 bool file_anchor_same(struct file_root *a, struct file_root *b);	/* known to be one store */
 
+/*
+ * The name of a temporary file: PID-RANDOM-KEY, each slash of the key a '%', which no key has.  A key that a name
+ * has no room for is left out; what such a file holds goes when it is a day old.
+ */
+void file_tmp_name(const char *key, char ret[NAME_MAX + 1]);
+/* The key in name; false: there is none, or it is no such name. */
+bool file_tmp_key(const char *name, char ret[BW_KEY_MAX + 1]);
+void file_list_uploads(struct file_root *r, struct bw_op *op);
+void file_abort_upload(struct file_root *r, struct bw_op *op);
+
 /* Ends a request on which nothing was applied. */
 void file_fail(struct bw_op *op, const char *what, int err);
+/* The answer of link, rename or unlink was err: nothing was applied, or nobody knows. */
+void file_change_failed(struct bw_op *op, const char *what, int err);
 void file_list(struct file_root *r, struct bw_op *op);
 
 static inline bool file_is_missing(int err)

@@ -289,9 +289,14 @@ int file_tmp_dir(struct file_root *r)
 	return enter(r->fd, FILE_TMP, true);
 }
 
+int file_tmp_look(struct file_root *r)
+{
+	return enter(r->fd, FILE_TMP, false);
+}
+
 void file_tmp_clean(struct file_root *r)
 {
-	int fd = enter(r->fd, FILE_TMP, false);
+	int fd = file_tmp_look(r);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *e;
 	struct stat st;

@@ -12,6 +12,7 @@
 struct copy {
 	struct bw_op op;
 	struct bw_bytes_body body;
+	char upload[BW_UPLOAD_ID_MAX + 1];
 	uint8_t bytes[];
 };
 
@@ -58,6 +59,10 @@ static int copy_new(const struct bw_op *op, struct copy **ret)
 		bw_bytes_body_init(&c->body, c->bytes, size);
 		c->op.body = &c->body.body;
 	}
+	if (op->upload) {
+		snprintf(c->upload, sizeof(c->upload), "%s", op->upload);
+		c->op.upload = c->upload;
+	}
 	*ret = c;
 	return 0;
 }
@@ -91,7 +96,7 @@ static void late(struct fault *f, struct bw_op *op)
 {
 	struct copy *c;
 
-	if (op->kind != BW_OP_PUT && op->kind != BW_OP_DELETE) {
+	if (op->kind != BW_OP_PUT && op->kind != BW_OP_DELETE && op->kind != BW_OP_ABORT_UPLOAD) {
 		end(f, op, BW_UNREACHABLE, 0);
 		return;
 	}
@@ -136,7 +141,7 @@ static void done(struct bw_op *op)
 {
 	struct faulted *d = (struct faulted *)bw_frame_pop(op);
 	struct fault *f = d->f;
-	bool is_read = op->kind == BW_OP_GET || op->kind == BW_OP_LIST;
+	bool is_read = bw_op_kind_is_read(op->kind);
 
 	switch (d->fault) {
 	case BW_FAULT_DIE_AFTER:

@@ -47,7 +47,7 @@ struct limit {
 
 static bool is_read(const struct bw_op *op)
 {
-	return op->prio == BW_PRIO_DEMAND && (op->kind == BW_OP_GET || op->kind == BW_OP_LIST);
+	return op->prio == BW_PRIO_DEMAND && bw_op_kind_is_read(op->kind);
 }
 
 static struct class *class_of(struct limit *l, const struct bw_op *op)

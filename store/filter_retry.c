@@ -131,6 +131,7 @@ static void send(struct child *c)
 	c->op.offset = p->offset;
 	c->op.length = p->length;
 	c->op.max = p->max;
+	c->op.upload = p->upload;
 	if (p->kind == BW_OP_DELETE_MANY)
 		items_pick(c);
 	c->op.done = done;
@@ -190,6 +191,7 @@ static void finish(struct child *c)
 		p->outcome = bw_delete_worst(p->items, p->items_n);
 	p->blob = c->op.blob;
 	p->listing = c->op.listing;
+	p->uploads = c->op.uploads;
 	p->object_size = c->op.object_size;
 	p->modified_ms = c->op.modified_ms;
 	bw_lock(&r->lock);

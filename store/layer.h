@@ -27,6 +27,12 @@ static inline struct bw_op *bw_op_of(struct bw_task *task)
 	return (struct bw_op *)((char *)task - offsetof(struct bw_op, task));
 }
 
+/* What asks and changes nothing: lost, it was as if never sent. */
+static inline bool bw_op_kind_is_read(enum bw_op_kind kind)
+{
+	return kind == BW_OP_GET || kind == BW_OP_LIST || kind == BW_OP_LIST_UPLOADS;
+}
+
 /* Queues an op, to be run by run() on a thread of q, not before due_ns (0: at once). */
 void bw_op_queue(struct bw_op *op, struct bw_workq *q, void (*run)(struct bw_task *task),
 		 int64_t due_ns);

@@ -214,6 +214,13 @@ fail:
 	bw_op_fail(op, BW_UNREACHABLE, -ENOMEM);
 }
 
+/* An object is there at once, or was never begun. */
+static void list_uploads(struct bw_op *op)
+{
+	op->uploads = calloc(1, sizeof(*op->uploads));
+	bw_op_fail(op, op->uploads ? BW_OK : BW_UNREACHABLE, op->uploads ? 0 : -ENOMEM);
+}
+
 static void run(struct bw_task *task)
 {
 	struct bw_op *op = bw_op_of(task);
@@ -237,6 +244,12 @@ static void run(struct bw_task *task)
 			break;
 		case BW_OP_LIST:
 			list(m, op);
+			break;
+		case BW_OP_LIST_UPLOADS:
+			list_uploads(op);
+			break;
+		case BW_OP_ABORT_UPLOAD:
+			op->outcome = BW_OK;
 			break;
 		}
 	}

@@ -61,12 +61,28 @@ void bw_op_list(struct bw_op *op, const char *prefix, const char *after, unsigne
 	op->max = max;
 }
 
+void bw_op_list_uploads(struct bw_op *op, const char *prefix, const char *after, const char *after_id,
+			unsigned max)
+{
+	bw_op_list(op, prefix, after, max);
+	op->kind = BW_OP_LIST_UPLOADS;
+	op->upload = after_id;
+}
+
+void bw_op_abort_upload(struct bw_op *op, const char *key, const char *id)
+{
+	op_init(op, BW_OP_ABORT_UPLOAD, key);
+	op->upload = id;
+}
+
 void bw_op_done(struct bw_op *op)
 {
 	bw_blob_unref(op->blob);
 	op->blob = NULL;
 	bw_listing_free(op->listing);
 	op->listing = NULL;
+	bw_uploads_free(op->uploads);
+	op->uploads = NULL;
 }
 
 bool bw_key_valid(const char *key)
@@ -91,19 +107,27 @@ bool bw_key_valid(const char *key)
 	}
 }
 
+static bool is_listing(enum bw_op_kind kind)
+{
+	return kind == BW_OP_LIST || kind == BW_OP_LIST_UPLOADS;
+}
+
 void bw_store_submit(struct bw_store *s, struct bw_op *op)
 {
 	assert(op->done);
-	assert(op->kind == BW_OP_LIST || op->kind == BW_OP_DELETE_MANY || bw_key_valid(op->key));
+	assert(is_listing(op->kind) || op->kind == BW_OP_DELETE_MANY || bw_key_valid(op->key));
 	assert(op->kind != BW_OP_DELETE_MANY || (op->items_n > 0 && op->items_n <= BW_DELETE_MANY_MAX));
 	assert(op->kind != BW_OP_PUT || op->body);
-	assert(op->kind != BW_OP_LIST || (op->max > 0 && op->max <= BW_LIST_PAGE_MAX));
+	assert(!is_listing(op->kind) || (op->max > 0 && op->max <= BW_LIST_PAGE_MAX));
+	assert(op->kind != BW_OP_ABORT_UPLOAD || (op->upload && *op->upload));
+	assert(!op->upload || strlen(op->upload) <= BW_UPLOAD_ID_MAX);
 	op->outcome = BW_UNREACHABLE;
 	op->err = 0;
 	op->retry_after_ns = 0;
 	op->detail[0] = 0;
 	op->blob = NULL;
 	op->listing = NULL;
+	op->uploads = NULL;
 	op->object_size = 0;
 	op->modified_ms = 0;
 	op->at = s;
@@ -207,6 +231,8 @@ const char *bw_op_kind_name(enum bw_op_kind kind)
 		[BW_OP_DELETE] = "delete",
 		[BW_OP_LIST] = "list",
 		[BW_OP_DELETE_MANY] = "delete_many",
+		[BW_OP_LIST_UPLOADS] = "list_uploads",
+		[BW_OP_ABORT_UPLOAD] = "abort_upload",
 	};
 	return names[kind];
 }

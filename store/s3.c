@@ -62,7 +62,7 @@ struct single {
 	size_t drop, keep;	/* GET: bytes in front that are not the caller's, and how many are at most */
 	char range[64];
 	struct bw_buf query;
-	struct bw_task task;	/* LIST: to read the answer */
+	struct bw_task task;	/* LIST, LIST_UPLOADS: to read the answer */
 };
 
 static void end_single(struct single *g)
@@ -191,7 +191,9 @@ static void run_list(struct bw_task *task)
 	struct single *g = (struct single *)((char *)task - offsetof(struct single, task));
 	struct bw_op *op = g->job.op;
 	const struct bw_blob *b = g->x.http.blob;
-	int err = bw_s3_list_parse(b->bytes, b->len, g->x.address.prefix, &op->listing);
+	const char *prefix = g->x.address.prefix;
+	int err = op->kind == BW_OP_LIST ? bw_s3_list_parse(b->bytes, b->len, prefix, &op->listing)
+					 : bw_s3_uploads_parse(b->bytes, b->len, prefix, &op->uploads);
 
 	if (err == -ENOMEM) {
 		bw_op_fail(op, BW_UNREACHABLE, err);
@@ -216,6 +218,54 @@ static void list_done(struct bw_s3_exchange *x)
 	g->task.run = run_list;
 	g->task.prio = op->prio;
 	bw_workq_push(x->s->workers, &g->task);
+}
+
+/* ---- Uploads ---------------------------------------------------------------------------------- */
+
+static int ask_uploads(struct single *g, const struct bw_op *op)
+{
+	const char *prefix = g->x.address.prefix;
+	struct bw_buf *q = &g->query;
+	int err = 0;
+
+	bw_buf_str(q, "encoding-type=url");
+	if (op->after[0]) {
+		bw_buf_str(q, "&key-marker=");
+		err = bw_percent_encode(prefix, false, q);
+		if (!err)
+			err = bw_percent_encode(op->after, false, q);
+	}
+	bw_buf_fmt(q, "&max-uploads=%llu&prefix=", (unsigned long long)op->max);
+	if (!err)
+		err = bw_percent_encode(prefix, false, q);
+	if (!err)
+		err = bw_percent_encode(op->key, false, q);
+	if (!err && op->after[0] && op->upload) {
+		bw_buf_str(q, "&upload-id-marker=");
+		err = bw_percent_encode(op->upload, false, q);
+	}
+	bw_buf_str(q, "&uploads=");
+	g->x.call.query = bw_buf_text(q);
+	return err ? err : bw_buf_err(q);
+}
+
+static int ask_abort(struct single *g, const struct bw_op *op)
+{
+	bw_buf_str(&g->query, "uploadId=");
+	int err = bw_percent_encode(op->upload, false, &g->query);
+
+	g->x.call.query = bw_buf_text(&g->query);
+	return err ? err : bw_buf_err(&g->query);
+}
+
+static void abort_done(struct bw_s3_exchange *x)
+{
+	struct single *g = x->ctx;
+
+	bw_s3_exchange_to_op(x, g->job.op);
+	if (x->outcome == BW_NOT_FOUND)
+		g->job.op->outcome = BW_OK;
+	end_single(g);
 }
 
 /* ---- PUT and DELETE --------------------------------------------------------------------------- */
@@ -283,13 +333,19 @@ static int ask(struct bw_s3 *s, struct bw_op *op, struct single **ret)
 		ask_put(g, op);
 		break;
 	case BW_OP_LIST:
+	case BW_OP_LIST_UPLOADS:
 		bw_lock(&s->lock);
 		g->x.address = s->address;
 		bw_unlock(&s->lock);
-		err = ask_list(g, op);
+		err = op->kind == BW_OP_LIST ? ask_list(g, op) : ask_uploads(g, op);
 		g->x.call.key = NULL;
 		g->x.max = BW_S3_XML_MAX;
 		g->x.done = list_done;
+		break;
+	case BW_OP_ABORT_UPLOAD:
+		err = ask_abort(g, op);
+		g->x.call.method = "DELETE";
+		g->x.done = abort_done;
 		break;
 	case BW_OP_DELETE:
 	case BW_OP_DELETE_MANY:

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What an answer says about the state of the store. */
+#include "store/layer.h"
 #include "store/s3_request.h"
 
 #include <stdio.h>
@@ -13,15 +14,10 @@ static bool is_one_of(const char *code, const char *const *codes)
 	return false;
 }
 
-static bool is_read(enum bw_op_kind kind)
-{
-	return kind == BW_OP_GET || kind == BW_OP_LIST;
-}
-
 /* It left, and what became of it is not known. */
 static enum bw_outcome in_the_dark(enum bw_op_kind kind)
 {
-	return is_read(kind) ? BW_UNREACHABLE : BW_UNKNOWN;
+	return bw_op_kind_is_read(kind) ? BW_UNREACHABLE : BW_UNKNOWN;
 }
 
 /* ---- No whole answer -------------------------------------------------------------------------- */
@@ -36,7 +32,7 @@ static enum bw_outcome classify_end(enum bw_op_kind kind, const struct bw_http_r
 	case BW_HTTP_CANCELLED:
 		return BW_CANCELLED;
 	case BW_HTTP_TOO_LONG:
-		return is_read(kind) ? BW_CORRUPT : BW_UNKNOWN;
+		return bw_op_kind_is_read(kind) ? BW_CORRUPT : BW_UNKNOWN;
 	case BW_HTTP_NO_MEMORY:
 		return r->status ? in_the_dark(kind) : BW_UNREACHABLE;
 	case BW_HTTP_LOST:
@@ -181,7 +177,8 @@ static enum bw_outcome classify_missing(enum bw_op_kind kind, const struct bw_s3
 	if (strcmp(error->code, "NoSuchBucket") == 0)
 		return BW_DENIED;
 	if (strcmp(error->code, "NoSuchUpload") == 0 ||
-	    (strcmp(error->code, "NoSuchKey") == 0 && (kind == BW_OP_GET || kind == BW_OP_DELETE)))
+	    (strcmp(error->code, "NoSuchKey") == 0 &&
+	     (kind == BW_OP_GET || kind == BW_OP_DELETE || kind == BW_OP_ABORT_UPLOAD)))
 		return BW_NOT_FOUND;
 	return in_the_dark(kind);
 }

@@ -59,7 +59,7 @@ static void on_answer(struct bw_http_request *r);
 
 static int64_t think_ns(const struct bw_s3_exchange *x)
 {
-	bool is_read = x->kind == BW_OP_GET || x->kind == BW_OP_LIST;
+	bool is_read = bw_op_kind_is_read(x->kind);
 	int64_t ns = BW_HTTP_SLOW_NS;
 
 	for (unsigned i = 0; i < x->attempts && ns < BW_HTTP_THINK_NS; i++)

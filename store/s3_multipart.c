@@ -44,7 +44,7 @@
 #define ABORT_AGAIN_NS (500 * BW_MS)
 #define ANSWER_MAX (1u << 20)
 #define LIST_MAX (16u << 20)
-#define ID_MAX 1024
+#define ID_MAX (BW_UPLOAD_ID_MAX + 1)
 
 struct bw_s3_upload;
 

@@ -30,6 +30,13 @@ int bw_s3_error_parse(const void *bytes, size_t len, struct bw_s3_error *ret) bw
 int bw_s3_list_parse(const void *bytes, size_t len, const char *prefix, struct bw_listing **ret)
 	bw_must_check;
 
+/*
+ * <ListMultipartUploadsResult>: the same of uploads, several of which may have one key.  An id longer than
+ * BW_UPLOAD_ID_MAX, or with control characters, is CORRUPT.
+ */
+int bw_s3_uploads_parse(const void *bytes, size_t len, const char *prefix, struct bw_uploads **ret)
+	bw_must_check;
+
 /* <InitiateMultipartUploadResult>: the upload id. */
 int bw_s3_upload_id_parse(const void *bytes, size_t len, char *ret, size_t ret_len) bw_must_check;
 

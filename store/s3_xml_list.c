@@ -27,8 +27,7 @@ static int digits(const char **p, int n, int *ret)
 	return 0;
 }
 
-/* "2009-10-12T17:50:30.000Z", with any number of digits behind the point, or none. */
-static int parse_time(const char *p, int64_t *ret_ms)
+int bw_xml_time(const char *p, int64_t *ret_ms)
 {
 	static const struct {
 		int n;
@@ -100,7 +99,7 @@ static int item_field(struct list *s, const char *field, const char *text)
 		err = text ? bw_parse_u64(text, UINT64_MAX, &s->item.size) : -EINVAL;
 		s->has_size = true;
 	} else if (!strcmp(field, "LastModified")) {
-		err = text ? parse_time(text, &s->item.modified_ms) : -EINVAL;
+		err = text ? bw_xml_time(text, &s->item.modified_ms) : -EINVAL;
 		s->has_time = true;
 	}
 	return err && err != -ENOMEM ? -BW_E_CORRUPT : err;
@@ -137,8 +136,7 @@ static int hex(char c)
 	return at ? (int)(at - all) % 16 : -1;
 }
 
-/* In place.  A blank may come as '+', a plus comes as %2B. */
-static int url_decode(char *text)
+int bw_xml_url_decode(char *text)
 {
 	char *to = text;
 
@@ -158,11 +156,7 @@ static int url_decode(char *text)
 	return 0;
 }
 
-/*
- * Somebody else's objects can have names that no key of ours has: too long to be told, or with
- * control characters, or nothing at all behind the prefix (the mark that consoles make of a folder).
- */
-static bool can_be_told(const char *key)
+bool bw_xml_can_be_told(const char *key)
 {
 	size_t len = strlen(key);
 
@@ -178,7 +172,7 @@ static int settle(struct list *s, const char *prefix)
 	size_t prefix_len = strlen(prefix), kept = 0;
 
 	for (size_t i = 0; s->is_encoded && i < l->n; i++)
-		if (url_decode(l->items[i].key))
+		if (bw_xml_url_decode(l->items[i].key))
 			return -BW_E_CORRUPT;
 	for (size_t i = 0; i < l->n; i++)
 		if (strncmp(l->items[i].key, prefix, prefix_len) != 0 ||
@@ -188,7 +182,7 @@ static int settle(struct list *s, const char *prefix)
 		struct bw_listed item = l->items[i];
 
 		memmove(item.key, item.key + prefix_len, strlen(item.key + prefix_len) + 1);
-		if (can_be_told(item.key))
+		if (bw_xml_can_be_told(item.key))
 			l->items[kept++] = item;
 		else
 			free(item.key);

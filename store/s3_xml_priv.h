@@ -30,4 +30,14 @@ int bw_xml_scan(const void *bytes, size_t len, const struct bw_xml_visitor *v) b
 /* Copies text with control characters made blanks, cut off where ret ends. */
 void bw_xml_copy(const char *text, char *ret, size_t ret_len);
 
+/* "2009-10-12T17:50:30.000Z", with any number of digits behind the point, or none. */
+int bw_xml_time(const char *text, int64_t *ret_ms) bw_must_check;
+/* Undoes encoding-type=url, in place.  A blank may come as '+', a plus comes as %2B. */
+int bw_xml_url_decode(char *text) bw_must_check;
+/*
+ * Somebody else's objects can have names that no key of ours has: too long to be told, or with
+ * control characters, or nothing at all behind the prefix (the mark that consoles make of a folder).
+ */
+bool bw_xml_can_be_told(const char *key);
+
 #endif

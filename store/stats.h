@@ -7,7 +7,7 @@
 
 #include <stdatomic.h>
 
-#define BW_STATS_KINDS (BW_OP_DELETE_MANY + 1)
+#define BW_STATS_KINDS (BW_OP_ABORT_UPLOAD + 1)
 #define BW_STATS_OUTCOMES (BW_CANCELLED + 1)
 /* Upper bounds of the time buckets, seconds; the last bucket is +Inf.  A request is in one bucket. */
 #define BW_STATS_BUCKETS {0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30}

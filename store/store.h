@@ -47,7 +47,15 @@ enum bw_outcome {
 	BW_CANCELLED,		/* nothing was applied; cancelled or past its deadline before it was sent */
 };
 
-enum bw_op_kind { BW_OP_GET, BW_OP_PUT, BW_OP_DELETE, BW_OP_LIST, BW_OP_DELETE_MANY };
+enum bw_op_kind {
+	BW_OP_GET,
+	BW_OP_PUT,
+	BW_OP_DELETE,
+	BW_OP_LIST,
+	BW_OP_DELETE_MANY,
+	BW_OP_LIST_UPLOADS,
+	BW_OP_ABORT_UPLOAD,
+};
 
 #define BW_TO_END UINT64_MAX
 
@@ -81,6 +89,22 @@ struct bw_listing {
 };
 void bw_listing_free(struct bw_listing *l);	/* NULL is fine */
 
+/*
+ * One page of the uploads that were begun and have not ended: puts that are on their way, and what those left
+ * behind whose process died.  A put that a store takes in one piece leaves nothing; nor does one in memory.
+ */
+struct bw_upload {
+	char *key;		/* owned by the page, like id */
+	char *id;		/* names it to the store, together with key; at most BW_UPLOAD_ID_MAX bytes */
+	int64_t begun_ms;	/* by the store's clock; a store of files tells when it last grew */
+};
+struct bw_uploads {
+	size_t n;
+	bool more;		/* ask again with key and id of the last */
+	struct bw_upload *items;	/* ascending by bytes of the key; those of one key as the store sorts them */
+};
+void bw_uploads_free(struct bw_uploads *u);	/* NULL is fine */
+
 /* One of the keys of a DELETE_MANY and what became of it: OK also when there was no such object. */
 struct bw_delete_item {
 	const char *key;	/* borrowed until done */
@@ -95,14 +119,17 @@ struct bw_op {
 	int64_t deadline_ns;	/* bw_now() time; BW_NEVER.  Past it the op ends, soon, by itself */
 	bool once;		/* filter_retry: not repeated; whoever asks does so himself, and knows which answer is how old */
 	unsigned attempts;	/* filter_retry: that have ended; a backend is more patient with each */
-	char key[BW_KEY_MAX + 1];	/* LIST: the prefix */
+	char key[BW_KEY_MAX + 1];	/* LIST, LIST_UPLOADS: the prefix */
 	bool if_absent;		/* PUT */
 	struct bw_body *body;	/* PUT: borrowed until done */
 	uint64_t offset;	/* GET */
 	uint64_t length;	/* GET: BW_TO_END reads the rest, at most max bytes of it */
 	uint32_t cut;		/* GET with a length: the answer may be a chain of blobs of so many bytes; 0: it is one blob */
-	uint64_t max;		/* GET to the end: a longer object is CORRUPT.  LIST: keys in the page */
-	char after[BW_KEY_MAX + 1];	/* LIST: only keys above this; "" for all */
+	uint64_t max;		/* GET to the end: a longer object is CORRUPT.  LIST, LIST_UPLOADS: items in the page */
+	char after[BW_KEY_MAX + 1];	/* LIST, LIST_UPLOADS: only keys above this; "" for all */
+	/* ABORT_UPLOAD: its id.  LIST_UPLOADS: unless NULL, those of the key `after` that come behind this one,
+	 * too.  Borrowed until done. */
+	const char *upload;
 	struct bw_delete_item *items;	/* DELETE_MANY: 1 to BW_DELETE_MANY_MAX, borrowed until done; key is "" */
 	size_t items_n;
 	void (*done)(struct bw_op *op);
@@ -117,6 +144,7 @@ struct bw_op {
 	uint64_t object_size;	/* GET OK: size of the whole object, or 0 when the store did not say */
 	int64_t modified_ms;	/* GET OK: by the store's clock, or 0 */
 	struct bw_listing *listing;	/* LIST OK: dropped by bw_op_done() */
+	struct bw_uploads *uploads;	/* LIST_UPLOADS OK: the same */
 
 	/* The store's own while the op is lent. */
 	struct bw_store *at;	/* the layer that was given it last */
@@ -156,6 +184,20 @@ void bw_op_delete(struct bw_op *op, const char *key);
 /* OK: all of them are; else the worst of what they ended with, and each item says its own. */
 void bw_op_delete_many(struct bw_op *op, struct bw_delete_item *items, size_t n);
 void bw_op_list(struct bw_op *op, const char *prefix, const char *after, unsigned max);
+/*
+ * after, after_id: those of the last of the page before; "" and NULL for the first.  A page can end early, or the
+ * listing, when the upload that it is to go on behind was aborted meanwhile: gather all pages before you abort,
+ * or begin again afterwards.  NotImplemented and alike are DENIED: some stores tell nobody of uploads.
+ */
+void bw_op_list_uploads(struct bw_op *op, const char *prefix, const char *after, const char *after_id,
+			unsigned max);
+/*
+ * OK also when there is no such upload (any more).  For one that nobody can finish any more: a put whose upload is
+ * aborted under it ends UNREACHABLE and is made again; but some stores take the parts from under an object
+ * that is being completed at that moment.  A part that arrives behind the abort can bring an upload back, so who
+ * wants them gone lists again later.
+ */
+void bw_op_abort_upload(struct bw_op *op, const char *key, const char *id);
 /* Frees what a result holds.  The op may then be used again. */
 void bw_op_done(struct bw_op *op);
 
@@ -165,7 +207,7 @@ enum bw_outcome bw_store_sync(struct bw_store *s, struct bw_op *op);
 /* 0 for OK, else the private code or -errno that fits (EXISTS: -EEXIST, NOT_FOUND: -ENOENT ...). */
 int bw_op_err(const struct bw_op *op);
 const char *bw_outcome_name(enum bw_outcome outcome);	/* "ok", "exists", ... for metrics and logs */
-const char *bw_op_kind_name(enum bw_op_kind kind);	/* "get", "put", "delete", "list", "delete_many" */
+const char *bw_op_kind_name(enum bw_op_kind kind);	/* "get", "put", "delete", "list", "delete_many", "list_uploads", "abort_upload" */
 
 /*
  * Keys are 1 to BW_KEY_MAX bytes of [A-Za-z0-9._-] segments joined by single slashes; no segment is
@@ -202,7 +244,7 @@ int bw_filter_limit_new(struct bw_store *below, unsigned max_ops, uint64_t max_b
 			struct bw_store **ret) bw_must_check;
 
 /*
- * Repeats gets, lists, deletes and unconditional puts that ended THROTTLED, UNREACHABLE or UNKNOWN,
+ * Repeats gets, lists, deletes, aborts and unconditional puts that ended THROTTLED, UNREACHABLE or UNKNOWN,
  * and if_absent puts only when nothing can have been applied (THROTTLED, UNREACHABLE), with full
  * jitter from base_ns doubling to max_ns, not before the store's retry_after_ns, until the op's
  * deadline.  An op without a deadline is tried at most tries times, one that is to be sent once is not repeated.

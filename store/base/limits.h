@@ -9,7 +9,8 @@
 #define BW_NAME_MAX 64			 /* producer and job names, bytes without the NUL */
 #define BW_KEY_MAX 511			 /* object keys below the store URL, bytes without the NUL */
 #define BW_LARGE_OBJECT (5u << 20)	 /* a store may send what is longer in parts: none is shorter */
-#define BW_LIST_PAGE_MAX 1000		 /* keys in one page of a listing */
+#define BW_LIST_PAGE_MAX 1000		 /* keys, or uploads, in one page of a listing */
+#define BW_UPLOAD_ID_MAX 1023		 /* id of an unfinished upload, bytes without the NUL */
 #define BW_DELETE_MANY_MAX 1000		 /* keys in one delete of many */
 
 /* Streams. */
