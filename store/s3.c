@@ -63,6 +63,7 @@ struct single {
 	char range[64];
 	struct bw_buf query;
 	struct bw_task task;	/* LIST, LIST_UPLOADS: to read the answer */
+	bool by_key;		/* LIST_UPLOADS: goes on behind a key, whatever the upload */
 };
 
 static void end_single(struct single *g)
@@ -186,42 +187,6 @@ static int ask_list(struct single *g, const struct bw_op *op)
 	return err;
 }
 
-static void run_list(struct bw_task *task)
-{
-	struct single *g = (struct single *)((char *)task - offsetof(struct single, task));
-	struct bw_op *op = g->job.op;
-	const struct bw_blob *b = g->x.http.blob;
-	const char *prefix = g->x.address.prefix;
-	int err = op->kind == BW_OP_LIST ? bw_s3_list_parse(b->bytes, b->len, prefix, &op->listing)
-					 : bw_s3_uploads_parse(b->bytes, b->len, prefix, &op->uploads);
-
-	if (err == -ENOMEM) {
-		bw_op_fail(op, BW_UNREACHABLE, err);
-	} else if (err) {
-		bw_op_fail(op, BW_CORRUPT, 0);
-		snprintf(op->detail, sizeof(op->detail), "no whole page of a listing");
-	}
-	end_single(g);
-}
-
-/* A page of keys takes a while to read: not on the thread that moves everybody's bytes. */
-static void list_done(struct bw_s3_exchange *x)
-{
-	struct single *g = x->ctx;
-	struct bw_op *op = g->job.op;
-
-	bw_s3_exchange_to_op(x, op);
-	if (op->outcome != BW_OK) {
-		end_single(g);
-		return;
-	}
-	g->task.run = run_list;
-	g->task.prio = op->prio;
-	bw_workq_push(x->s->workers, &g->task);
-}
-
-/* ---- Uploads ---------------------------------------------------------------------------------- */
-
 static int ask_uploads(struct single *g, const struct bw_op *op)
 {
 	const char *prefix = g->x.address.prefix;
@@ -240,7 +205,7 @@ static int ask_uploads(struct single *g, const struct bw_op *op)
 		err = bw_percent_encode(prefix, false, q);
 	if (!err)
 		err = bw_percent_encode(op->key, false, q);
-	if (!err && op->after[0] && op->upload) {
+	if (!err && op->after[0] && op->upload && !g->by_key) {
 		bw_buf_str(q, "&upload-id-marker=");
 		err = bw_percent_encode(op->upload, false, q);
 	}
@@ -248,6 +213,100 @@ static int ask_uploads(struct single *g, const struct bw_op *op)
 	g->x.call.query = bw_buf_text(q);
 	return err ? err : bw_buf_err(q);
 }
+
+/* A page that begins anew at the upload that it was to go on behind would come again for ever. */
+static bool goes_nowhere(const struct bw_op *op)
+{
+	for (size_t i = 0; op->upload && i < op->uploads->n; i++)
+		if (!strcmp(op->uploads->items[i].key, op->after) && !strcmp(op->uploads->items[i].id, op->upload))
+			return true;
+	return false;
+}
+
+/*
+ * Ceph RGW looks for the prefix in names of its own, "KEY.ID.meta", so it may tell of others.  False: nothing is
+ * left to go on behind.
+ */
+static bool keep_asked_for(struct bw_op *op)
+{
+	struct bw_uploads *page = op->uploads;
+	size_t n = page->n, prefix_len = strlen(op->key);
+
+	page->n = 0;
+	for (size_t i = 0; i < n; i++) {
+		struct bw_upload u = page->items[i];
+
+		if (strncmp(u.key, op->key, prefix_len) == 0) {
+			page->items[page->n++] = u;
+			continue;
+		}
+		free(u.key);
+		free(u.id);
+	}
+	return page->n || !page->more;
+}
+
+static void run_list(struct bw_task *task)
+{
+	struct single *g = (struct single *)((char *)task - offsetof(struct single, task));
+	struct bw_op *op = g->job.op;
+	const struct bw_blob *b = g->x.http.blob;
+	const char *prefix = g->x.address.prefix;
+	int err = op->kind == BW_OP_LIST ? bw_s3_list_parse(b->bytes, b->len, prefix, &op->listing)
+					 : bw_s3_uploads_parse(b->bytes, b->len, prefix, &op->uploads);
+
+	if (!err && op->kind == BW_OP_LIST_UPLOADS && (goes_nowhere(op) || !keep_asked_for(op))) {
+		bw_op_done(op);
+		err = -BW_E_CORRUPT;
+	}
+	if (err == -ENOMEM) {
+		bw_op_fail(op, BW_UNREACHABLE, err);
+	} else if (err) {
+		bw_op_fail(op, BW_CORRUPT, 0);
+		snprintf(op->detail, sizeof(op->detail), "no whole page of a listing");
+	}
+	end_single(g);
+}
+
+/* Some stores do not take back even the markers that they have given out (Versity 1.8). */
+static bool is_marker_refused(const struct single *g)
+{
+	return g->job.op->kind == BW_OP_LIST_UPLOADS && g->job.op->upload && !g->by_key &&
+	       !strcmp(g->x.error.code, "InvalidArgument");
+}
+
+static bool ask_by_key(struct single *g)
+{
+	g->by_key = true;
+	bw_buf_reset(&g->query);
+	if (ask_uploads(g, g->job.op))
+		return false;
+	bw_s3_exchange_clear(&g->x);
+	g->x.remedies = 0;
+	return true;
+}
+
+/* A page of keys takes a while to read: not on the thread that moves everybody's bytes. */
+static void list_done(struct bw_s3_exchange *x)
+{
+	struct single *g = x->ctx;
+	struct bw_op *op = g->job.op;
+
+	if (is_marker_refused(g) && ask_by_key(g)) {
+		bw_s3_exchange_start(x);
+		return;
+	}
+	bw_s3_exchange_to_op(x, op);
+	if (op->outcome != BW_OK) {
+		end_single(g);
+		return;
+	}
+	g->task.run = run_list;
+	g->task.prio = op->prio;
+	bw_workq_push(x->s->workers, &g->task);
+}
+
+/* ---- ABORT_UPLOAD ------------------------------------------------------------------------------ */
 
 static int ask_abort(struct single *g, const struct bw_op *op)
 {

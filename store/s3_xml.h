@@ -31,8 +31,8 @@ int bw_s3_list_parse(const void *bytes, size_t len, const char *prefix, struct b
 	bw_must_check;
 
 /*
- * <ListMultipartUploadsResult>: the same of uploads, several of which may have one key.  An id longer than
- * BW_UPLOAD_ID_MAX, or with control characters, is CORRUPT.
+ * <ListMultipartUploadsResult>: the same of uploads, in the order of the store; several may have one key.  An id
+ * longer than BW_UPLOAD_ID_MAX, or with control characters, is CORRUPT.
  */
 int bw_s3_uploads_parse(const void *bytes, size_t len, const char *prefix, struct bw_uploads **ret)
 	bw_must_check;

@@ -110,8 +110,7 @@ static int settle(struct list *s, const char *prefix)
 		if (bw_xml_url_decode(page->items[i].key))
 			return -BW_E_CORRUPT;
 	for (size_t i = 0; i < page->n; i++)
-		if (strncmp(page->items[i].key, prefix, prefix_len) != 0 ||
-		    (i && strcmp(page->items[i - 1].key, page->items[i].key) > 0))
+		if (strncmp(page->items[i].key, prefix, prefix_len) != 0)
 			return -BW_E_CORRUPT;
 	for (size_t i = 0; i < page->n; i++) {
 		struct bw_upload u = page->items[i];

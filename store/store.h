@@ -101,7 +101,7 @@ struct bw_upload {
 struct bw_uploads {
 	size_t n;
 	bool more;		/* ask again with key and id of the last */
-	struct bw_upload *items;	/* ascending by bytes of the key; those of one key as the store sorts them */
+	struct bw_upload *items;	/* in an order of the store's own */
 };
 void bw_uploads_free(struct bw_uploads *u);	/* NULL is fine */
 
@@ -126,10 +126,9 @@ struct bw_op {
 	uint64_t length;	/* GET: BW_TO_END reads the rest, at most max bytes of it */
 	uint32_t cut;		/* GET with a length: the answer may be a chain of blobs of so many bytes; 0: it is one blob */
 	uint64_t max;		/* GET to the end: a longer object is CORRUPT.  LIST, LIST_UPLOADS: items in the page */
-	char after[BW_KEY_MAX + 1];	/* LIST, LIST_UPLOADS: only keys above this; "" for all */
-	/* ABORT_UPLOAD: its id.  LIST_UPLOADS: unless NULL, those of the key `after` that come behind this one,
-	 * too.  Borrowed until done. */
-	const char *upload;
+	char after[BW_KEY_MAX + 1];	/* LIST: only keys above this; "" for all */
+	const char *upload;	/* ABORT_UPLOAD: its id.  LIST_UPLOADS: with after, the one to go on behind.  Borrowed
+				 * until done */
 	struct bw_delete_item *items;	/* DELETE_MANY: 1 to BW_DELETE_MANY_MAX, borrowed until done; key is "" */
 	size_t items_n;
 	void (*done)(struct bw_op *op);
@@ -185,17 +184,18 @@ void bw_op_delete(struct bw_op *op, const char *key);
 void bw_op_delete_many(struct bw_op *op, struct bw_delete_item *items, size_t n);
 void bw_op_list(struct bw_op *op, const char *prefix, const char *after, unsigned max);
 /*
- * after, after_id: those of the last of the page before; "" and NULL for the first.  A page can end early, or the
- * listing, when the upload that it is to go on behind was aborted meanwhile: gather all pages before you abort,
- * or begin again afterwards.  NotImplemented and alike are DENIED: some stores tell nobody of uploads.
+ * after, after_id: those of the last of the page before; "" and NULL for the first.  Gather all pages before you
+ * abort: a store may not know how to go on behind an upload that is gone.  It may also pass over others of the key
+ * on which a page ends.  So who wants all of them gone lists again until nothing is left.  Stores that tell nobody
+ * of uploads say DENIED, or nothing.
  */
 void bw_op_list_uploads(struct bw_op *op, const char *prefix, const char *after, const char *after_id,
 			unsigned max);
 /*
  * OK also when there is no such upload (any more).  For one that nobody can finish any more: a put whose upload is
- * aborted under it ends UNREACHABLE and is made again; but some stores take the parts from under an object
- * that is being completed at that moment.  A part that arrives behind the abort can bring an upload back, so who
- * wants them gone lists again later.
+ * aborted under it ends UNREACHABLE, or UNKNOWN when it was about to be completed; but some stores take the
+ * parts from under an object that is being completed at that moment.  A part that arrives behind the abort can
+ * bring an upload back.
  */
 void bw_op_abort_upload(struct bw_op *op, const char *key, const char *id);
 /* Frees what a result holds.  The op may then be used again. */

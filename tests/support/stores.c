@@ -2,12 +2,13 @@
 #include "tests/support/stores.h"
 
 #include "store/base/rand.h"
-#include "store/s3.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum backend { MEM, FILES, RGW, VERSITY };
 static const char *const backends[] = {"mem", "file", "rgw", "versity"};
@@ -67,27 +68,27 @@ static void address_s3(enum backend backend, struct bw_url *url, struct bw_s3_co
 
 static int open_backend(struct bw_test_store *t, enum backend backend, bool in_chain)
 {
-	struct bw_s3_config s3;
 	struct bw_store_config config = {
-		.stats = &t->stats, .fault = &t->plan, .threads = 4, .s3 = &s3};
-	struct bw_url url = {.scheme = BW_URL_FILE};
+		.stats = &t->stats, .fault = &t->plan, .threads = 4, .s3 = &t->s3};
 	char why[256] = "";
 	int err;
 
+	t->url.scheme = BW_URL_FILE;
+	t->in_memory = backend == MEM;
 	if (backend == MEM)
 		return bw_store_mem_new(&t->s);
 	if (backend == FILES) {
 		bw_test_tmpdir(t->dir);
-		snprintf(url.path, sizeof(url.path), "%s", t->dir);
+		snprintf(t->url.path, sizeof(t->url.path), "%s", t->dir);
 	} else {
-		address_s3(backend, &url, &s3);
+		address_s3(backend, &t->url, &t->s3);
 	}
 	if (in_chain)
-		err = bw_store_open(&url, &config, &t->s, why, sizeof(why));
+		err = bw_store_open(&t->url, &config, &t->s, why, sizeof(why));
 	else if (backend == FILES)
 		err = bw_store_file_new(t->dir, false, 0, &t->s);
 	else
-		err = bw_store_s3_new(&url, &s3, &t->s, why, sizeof(why));
+		err = bw_store_s3_new(&t->url, &t->s3, &t->s, why, sizeof(why));
 	if (err)
 		fprintf(stderr, "%s\n", why);
 	return err;
@@ -208,6 +209,49 @@ enum bw_outcome bw_test_delete(struct bw_store *s, const char *key)
 
 	bw_op_delete(&op, key);
 	return bw_store_sync(s, &op);
+}
+
+/* By the second part the upload was begun. */
+static int read_and_die(struct bw_body *body, uint64_t off, void *buf, size_t len)
+{
+	(void)body;
+	memset(buf, 'x', len);
+	if (off)
+		_exit(0);
+	return 0;
+}
+
+static void die_uploading(const struct bw_test_store *t, const char *key)
+{
+	struct bw_store_config config = {.threads = 1, .s3 = &t->s3};
+	struct bw_body body = {.size = 13 << 20, .read = read_and_die};
+	struct bw_store *s;
+	struct bw_op op;
+	char why[256];
+
+	if (bw_store_open(&t->url, &config, &s, why, sizeof(why)) != 0)
+		return;
+	bw_op_put(&op, key, &body, true);
+	bw_store_sync(s, &op);
+}
+
+bool bw_test_leave_upload(struct bw_test_store *t, const char *key)
+{
+	int status = -1;
+
+	if (t->in_memory)
+		return false;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		die_uploading(t, key);
+		_exit(1);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
+		fprintf(stderr, "%s: no upload could be left behind\n", t->name);
+		abort();
+	}
+	return true;
 }
 
 bool bw_test_holds(struct bw_store *s, const char *key, const void *bytes, size_t len)

@@ -9,6 +9,7 @@
 #ifndef BW_TESTS_STORES_H
 #define BW_TESTS_STORES_H
 
+#include "store/s3.h"
 #include "store/stats.h"
 #include "store/store.h"
 #include "tests/support/tmpdir.h"
@@ -23,6 +24,10 @@ struct bw_test_store {
 	char dir[BW_TMPDIR_MAX];	/* "" when the backend has none */
 	struct bw_store_stats stats;	/* counts when the stack holds that filter */
 	struct bw_fault_plan plan;
+	/* Where it is, for those who open it once more; memory is nowhere. */
+	bool in_memory;
+	struct bw_url url;
+	struct bw_s3_config s3;
 };
 
 /* The numbers of the stores to test. */
@@ -38,6 +43,8 @@ enum bw_outcome bw_test_put(struct bw_store *s, const char *key, const void *byt
 /* The whole object; *ret_blob only when it is OK. */
 enum bw_outcome bw_test_get(struct bw_store *s, const char *key, struct bw_blob **ret_blob);
 enum bw_outcome bw_test_delete(struct bw_store *s, const char *key);
+/* Leaves the upload of a process that dies in the middle of a put.  False: this store keeps none. */
+bool bw_test_leave_upload(struct bw_test_store *t, const char *key);
 /* Whether the object is there and has these bytes. */
 bool bw_test_holds(struct bw_store *s, const char *key, const void *bytes, size_t len);
 
