@@ -62,6 +62,24 @@ static bool listing(const uint8_t *bytes, size_t len, const char *prefix)
 	return true;
 }
 
+static bool uploads(const uint8_t *bytes, size_t len, const char *prefix)
+{
+	struct bw_uploads *u = NULL;
+
+	if (bw_s3_uploads_parse(bytes, len, prefix, &u) != 0) {
+		bw_fuzz_must(!u, "nothing is written on failure");
+		return false;
+	}
+	bw_fuzz_must(u->n <= BW_LIST_PAGE_MAX && (u->n || !u->more), "a page leads on");
+	for (size_t i = 0; i < u->n; i++) {
+		bw_fuzz_must(u->items[i].key[0] && u->items[i].id[0], "an upload has a name");
+		check_line(u->items[i].key, BW_KEY_MAX + 1);
+		check_line(u->items[i].id, BW_UPLOAD_ID_MAX + 1);
+	}
+	bw_uploads_free(u);
+	return true;
+}
+
 static bool deleted(const uint8_t *bytes, size_t len, const char *prefix)
 {
 	struct bw_delete_item items[ITEMS] = {{.key = "a"}, {.key = "b/1"}, {.key = "b/2"}};
@@ -86,5 +104,6 @@ bool bw_fuzz_one(const uint8_t *bytes, size_t len)
 		taken = true;
 	}
 	taken |= listing(bytes, len, "") | listing(bytes, len, "runs/7/");
+	taken |= uploads(bytes, len, "") | uploads(bytes, len, "runs/7/");
 	return taken | deleted(bytes, len, "") | deleted(bytes, len, "runs/7/");
 }

@@ -253,6 +253,8 @@ Test(s3_classify, every_row)
 			     {BW_OP_LIST, false, row->list},
 			     {BW_OP_PUT, true, row->put_if_absent},
 			     {BW_OP_DELETE, false, row->delete},
+			     {BW_OP_LIST_UPLOADS, false, row->list},
+			     {BW_OP_ABORT_UPLOAD, false, row->delete},
 			     {BW_OP_DELETE_MANY, false, row->put},
 			     {BW_OP_PUT, false, row->put}};
 		int err;

@@ -291,6 +291,99 @@ Test(s3_xml, a_page_holds_a_thousand)
 	}
 }
 
+/* ---- Uploads that nobody finished ----------------------------------------------------------- */
+
+#define BEGUN(key, id)                                                                             \
+	"<Upload><Key>" key "</Key><UploadId>" id "</UploadId><Initiator><ID>no</ID></Initiator>"    \
+	"<Owner><ID>no</ID></Owner><StorageClass>STANDARD</StorageClass>"                            \
+	"<Initiated>2009-10-12T17:50:30.250Z</Initiated></Upload>"
+#define UPLOADS(items, more)                                                                       \
+	DECL "<ListMultipartUploadsResult" NS "><Bucket>b</Bucket><KeyMarker></KeyMarker>"           \
+	     "<NextKeyMarker>k</NextKeyMarker><MaxUploads>9</MaxUploads><IsTruncated>" more          \
+	     "</IsTruncated>" items "</ListMultipartUploadsResult>"
+
+static int uploads_of(const char *text, const char *prefix, struct bw_uploads **ret)
+{
+	*ret = NULL;
+	return bw_s3_uploads_parse(text, strlen(text), prefix, ret);
+}
+
+Test(s3_xml, uploads)
+{
+	struct bw_uploads *u;
+
+	cr_assert_eq(uploads_of(UPLOADS(BEGUN("p/b", "2~x/+=") BEGUN("p/b", "1") BEGUN("p/a", "3"), "true"),
+				"p/", &u), 0);
+	cr_assert_eq(u->n, 3);
+	cr_assert(u->more);
+	cr_assert_str_eq(u->items[0].key, "b");
+	cr_assert_str_eq(u->items[0].id, "2~x/+=");
+	cr_assert_eq(u->items[0].begun_ms, 1255369830250);
+	cr_assert_str_eq(u->items[1].key, "b");
+	cr_assert_str_eq(u->items[2].key, "a", "the order is the store's");
+	bw_uploads_free(u);
+	cr_assert_eq(uploads_of(UPLOADS("", "false"), "p/", &u), 0);
+	cr_assert_eq(u->n, 0);
+	cr_assert_not(u->more);
+	bw_uploads_free(u);
+	cr_assert_eq(uploads_of(UPLOADS("<EncodingType>url</EncodingType>" BEGUN("p%2Fa%2Fb", "x%2F"), "false"),
+				"p/", &u), 0);
+	cr_assert_str_eq(u->items[0].key, "a/b");
+	cr_assert_str_eq(u->items[0].id, "x%2F", "an id is not encoded");
+	bw_uploads_free(u);
+	/* What no key of ours is called. */
+	cr_assert_eq(uploads_of(UPLOADS(BEGUN("p/", "1") BEGUN("p/a", "2"), "false"), "p/", &u), 0);
+	cr_assert_eq(u->n, 1);
+	cr_assert_str_eq(u->items[0].key, "a");
+	bw_uploads_free(u);
+}
+
+Test(s3_xml, what_is_no_page_of_uploads)
+{
+	static const char *const bad[] = {
+		"<ListMultipartUploadsResult/>",
+		LIST("", "false"),
+		"<Error><Code>NoSuchBucket</Code></Error>",
+		UPLOADS("", "maybe"),
+		UPLOADS("", "true"),
+		UPLOADS(BEGUN("p/", "1"), "true"),
+		UPLOADS(BEGUN("q/a", "1"), "false"),
+		UPLOADS(BEGUN("p/a", ""), "false"),
+		UPLOADS(BEGUN("p/a", "x&#10;y"), "false"),
+		UPLOADS(BEGUN("p/a", "<x/>"), "false"),
+		UPLOADS("<EncodingType>url</EncodingType>" BEGUN("p/%4", "1"), "false"),
+		UPLOADS("<Upload><Key>p/a</Key><UploadId>1</UploadId></Upload>", "false"),
+		UPLOADS("<Upload><Key>p/a</Key><Initiated>2009-10-12T17:50:30Z</Initiated></Upload>", "false"),
+		UPLOADS("<Upload><UploadId>1</UploadId><Initiated>2009-10-12T17:50:30Z</Initiated></Upload>",
+			"false"),
+		UPLOADS("<Upload><Key>p/a</Key><UploadId>1</UploadId><Initiated>then</Initiated></Upload>",
+			"false"),
+		UPLOADS(BEGUN("p/a", "1") "<Upload></Upload>", "false"),
+	};
+	struct bw_uploads *u;
+
+	for (size_t i = 0; i < N(bad); i++) {
+		cr_assert_eq(uploads_of(bad[i], "p/", &u), -BW_E_CORRUPT, "%s", bad[i]);
+		cr_assert_null(u);
+	}
+}
+
+Test(s3_xml, an_upload_id_has_a_longest)
+{
+	char text[3000], id[BW_UPLOAD_ID_MAX + 2];
+	struct bw_uploads *u;
+
+	memset(id, 'i', sizeof(id));
+	id[BW_UPLOAD_ID_MAX + 1] = 0;
+	snprintf(text, sizeof(text), UPLOADS(BEGUN("p/a", "%s"), "false"), id);
+	cr_assert_eq(uploads_of(text, "p/", &u), -BW_E_CORRUPT);
+	id[BW_UPLOAD_ID_MAX] = 0;
+	snprintf(text, sizeof(text), UPLOADS(BEGUN("p/a", "%s"), "false"), id);
+	cr_assert_eq(uploads_of(text, "p/", &u), 0);
+	cr_assert_str_eq(u->items[0].id, id);
+	bw_uploads_free(u);
+}
+
 /* ---- Uploads -------------------------------------------------------------------------------- */
 
 Test(s3_xml, upload_id)

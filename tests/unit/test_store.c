@@ -34,6 +34,7 @@ Test(store, outcomes_have_an_error_and_a_name)
 		cr_assert_neq(bw_outcome_name(op.outcome)[0], 0);
 	}
 	cr_assert_str_eq(bw_op_kind_name(BW_OP_LIST), "list");
+	cr_assert_str_eq(bw_op_kind_name(BW_OP_ABORT_UPLOAD), "abort_upload");
 }
 
 Test(store, an_op_can_be_used_again)
@@ -53,6 +54,7 @@ Test(store, an_op_can_be_used_again)
 	bw_store_free(s);
 	bw_store_free(NULL);
 	bw_listing_free(NULL);
+	bw_uploads_free(NULL);
 }
 
 /* ---- Opening -------------------------------------------------------------------------------- */
