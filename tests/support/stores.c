@@ -2,13 +2,14 @@
 #include "tests/support/stores.h"
 
 #include "store/base/rand.h"
+#include "store/file_priv.h"
+#include "store/s3_priv.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 enum backend { MEM, FILES, RGW, VERSITY };
 static const char *const backends[] = {"mem", "file", "rgw", "versity"};
@@ -68,27 +69,28 @@ static void address_s3(enum backend backend, struct bw_url *url, struct bw_s3_co
 
 static int open_backend(struct bw_test_store *t, enum backend backend, bool in_chain)
 {
+	struct bw_s3_config s3;
 	struct bw_store_config config = {
-		.stats = &t->stats, .fault = &t->plan, .threads = 4, .s3 = &t->s3};
+		.stats = &t->stats, .fault = &t->plan, .threads = 4, .s3 = &s3};
+	struct bw_url url = {.scheme = BW_URL_FILE};
 	char why[256] = "";
 	int err;
 
-	t->url.scheme = BW_URL_FILE;
 	t->in_memory = backend == MEM;
 	if (backend == MEM)
 		return bw_store_mem_new(&t->s);
 	if (backend == FILES) {
 		bw_test_tmpdir(t->dir);
-		snprintf(t->url.path, sizeof(t->url.path), "%s", t->dir);
+		snprintf(url.path, sizeof(url.path), "%s", t->dir);
 	} else {
-		address_s3(backend, &t->url, &t->s3);
+		address_s3(backend, &url, &s3);
 	}
 	if (in_chain)
-		err = bw_store_open(&t->url, &config, &t->s, why, sizeof(why));
+		err = bw_store_open(&url, &config, &t->s, why, sizeof(why));
 	else if (backend == FILES)
 		err = bw_store_file_new(t->dir, false, 0, &t->s);
 	else
-		err = bw_store_s3_new(&t->url, &t->s3, &t->s, why, sizeof(why));
+		err = bw_store_s3_new(&url, &s3, &t->s, why, sizeof(why));
 	if (err)
 		fprintf(stderr, "%s\n", why);
 	return err;
@@ -211,44 +213,76 @@ enum bw_outcome bw_test_delete(struct bw_store *s, const char *key)
 	return bw_store_sync(s, &op);
 }
 
-/* By the second part the upload was begun. */
-static int read_and_die(struct bw_body *body, uint64_t off, void *buf, size_t len)
+/* ---- What a process leaves that dies in the middle of a put ------------------------------------ */
+
+static int leave_file(const struct bw_test_store *t, const char *key)
 {
-	(void)body;
-	memset(buf, 'x', len);
-	if (off)
-		_exit(0);
-	return 0;
+	char name[NAME_MAX + 1], path[BW_TMPDIR_MAX + NAME_MAX + 16];
+
+	snprintf(path, sizeof(path), "%s/" FILE_TMP, t->dir);
+	mkdir(path, 0755);
+	file_tmp_name(key, name);
+	snprintf(path, sizeof(path), "%s/" FILE_TMP "/%s", t->dir, name);
+	FILE *f = fopen(path, "wx");
+
+	return f && fputs("half of an obj", f) >= 0 && fclose(f) == 0 ? 0 : -errno;
 }
 
-static void die_uploading(const struct bw_test_store *t, const char *key)
-{
-	struct bw_store_config config = {.threads = 1, .s3 = &t->s3};
-	struct bw_body body = {.size = 13 << 20, .read = read_and_die};
-	struct bw_store *s;
-	struct bw_op op;
-	char why[256];
+struct begun {
+	struct bw_s3_exchange x;
+	struct bw_mutex lock;
+	struct bw_cond cond;
+	bool is_done;
+};
 
-	if (bw_store_open(&t->url, &config, &s, why, sizeof(why)) != 0)
-		return;
-	bw_op_put(&op, key, &body, true);
-	bw_store_sync(s, &op);
+static void on_begun(struct bw_s3_exchange *x)
+{
+	struct begun *b = x->ctx;
+
+	BW_LOCK_SCOPE(&b->lock);
+	b->is_done = true;
+	bw_cond_signal(&b->cond);
+}
+
+static int leave_parts(const struct bw_test_store *t, const char *key)
+{
+	struct bw_store *s3 = t->s;
+	struct begun b = {.is_done = false};
+
+	while (s3->next)
+		s3 = s3->next;
+	b.x = (struct bw_s3_exchange){.s = (struct bw_s3 *)s3,
+				      .kind = BW_OP_PUT,
+				      .deadline_ns = BW_NEVER,
+				      .call = {.method = "POST", .key = key, .query = "uploads="},
+				      .expect = SIZE_MAX,
+				      .max = 64 << 10,
+				      .done = on_begun,
+				      .ctx = &b};
+	bw_mutex_init(&b.lock, BW_RANK_LEAF);
+	bw_cond_init(&b.cond);
+	bw_s3_exchange_start(&b.x);
+	bw_lock(&b.lock);
+	while (!b.is_done)
+		bw_cond_wait(&b.cond, &b.lock);
+	bw_unlock(&b.lock);
+	bw_cond_done(&b.cond);
+	bw_mutex_done(&b.lock);
+	enum bw_outcome outcome = b.x.outcome;
+
+	bw_s3_exchange_clear(&b.x);
+	return outcome == BW_OK ? 0 : -EIO;
 }
 
 bool bw_test_leave_upload(struct bw_test_store *t, const char *key)
 {
-	int status = -1;
+	int err;
 
 	if (t->in_memory)
 		return false;
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		die_uploading(t, key);
-		_exit(1);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
-		fprintf(stderr, "%s: no upload could be left behind\n", t->name);
+	err = t->dir[0] ? leave_file(t, key) : leave_parts(t, key);
+	if (err) {
+		fprintf(stderr, "%s: no upload could be left behind: %d\n", t->name, err);
 		abort();
 	}
 	return true;

@@ -9,7 +9,6 @@
 #ifndef BW_TESTS_STORES_H
 #define BW_TESTS_STORES_H
 
-#include "store/s3.h"
 #include "store/stats.h"
 #include "store/store.h"
 #include "tests/support/tmpdir.h"
@@ -24,10 +23,7 @@ struct bw_test_store {
 	char dir[BW_TMPDIR_MAX];	/* "" when the backend has none */
 	struct bw_store_stats stats;	/* counts when the stack holds that filter */
 	struct bw_fault_plan plan;
-	/* Where it is, for those who open it once more; memory is nowhere. */
 	bool in_memory;
-	struct bw_url url;
-	struct bw_s3_config s3;
 };
 
 /* The numbers of the stores to test. */
