@@ -6,8 +6,8 @@
 #define SHRINK_SEEDS 60
 
 const char *const check_bug_names[BUGS] = {"none",  "status", "owner", "reuse",
-					   "early", "nodes",  "abandon"};
-const char *const check_bug_breaks[BUGS] = {"", "I6", "I7", "I1", "I6", "I9", "I6"};
+					   "early", "nodes",  "abandon", "upload", "clock"};
+const char *const check_bug_breaks[BUGS] = {"", "I6", "I7", "I1", "I6", "I9", "I6", "I9", "I9"};
 
 void check_fail(struct world *w, const char *format, ...)
 {
@@ -24,7 +24,7 @@ void check_fail(struct world *w, const char *format, ...)
 void check_options_init(struct check_options *o, uint64_t seed)
 {
 	*o = (struct check_options){.seed = seed, .events = 300, .kinds = BW_SIM_ALL_FAULTS,
-				    .writers = -1, .readers = -1, .kills = true, .buries = true,
+				    .writers = -1, .readers = -1, .collectors = -1, .kills = true, .buries = true,
 				    .jobs = true, .fences = true};
 }
 
@@ -36,13 +36,66 @@ static void answer(struct bw_sim *sim, struct bw_sim_op *op)
 
 	if (op->who < WRITERS_MAX)
 		writer_answer(w, &w->writers[op->who], op);
-	else
+	else if (op->who < WRITERS_MAX + READERS_MAX)
 		reader_answer(w, &w->readers[op->who - WRITERS_MAX], op);
+	else
+		collector_answer(w, &w->collectors[op->who - WRITERS_MAX - READERS_MAX], op);
+}
+
+/* ---- Commits of writers and collectors ------------------------------------------------------------------ */
+
+void txn_request(struct world *w, int who, uint64_t token, enum bw_txn_want want, const struct bw_txn_request *r,
+		 struct bw_dac *dac)
+{
+	int64_t ns;
+
+	switch (want) {
+	case BW_TXN_PUT:
+		bw_sim_put(&w->sim, who, token, r->key, r->bytes, r->len);
+		return;
+	case BW_TXN_GET:
+		bw_sim_get(&w->sim, who, token, r->key);
+		return;
+	case BW_TXN_REFRESH:
+		bw_sim_newest(&w->sim, who, token);
+		return;
+	case BW_TXN_FIND:
+		bw_sim_find(&w->sim, who, token, r->step);
+		return;
+	case BW_TXN_SLEEP:
+		ns = r->conflicts ? bw_dac_after_conflict(dac, r->conflicts) : bw_dac_after_doubt(dac, r->tries);
+		bw_sim_wake(&w->sim, who, token, 1 + (uint64_t)(ns / BW_MS));
+		return;
+	case BW_TXN_DONE:
+		break;
+	}
+}
+
+/* Clocks of hosts disagree. */
+int64_t txn_clock_ms(const struct world *w, int who)
+{
+	return bw_sim_wall_ms(w->sim.now) + who * 5000;
+}
+
+void txn_commit_id(struct world *w, uint8_t id[16])
+{
+	uint64_t random = bw_rng_next(&w->sim.rng);
+
+	memset(id, 0, 16);
+	memcpy(id, &random, sizeof(random));
 }
 
 static void recreated(struct bw_sim *sim, uint64_t version)
 {
 	check_fail(sim->ctx, "I1: version %lu was created twice", (unsigned long)version);
+}
+
+static void put_data(struct world *w, const struct bw_change *c)
+{
+	char key[BW_KEY_MAX + 1];
+
+	bw_key_data(&w->stream, c->name, c->epoch, c->seq, c->nonce, key);
+	bw_sim_put_node(&w->sim, key, "bytes", 5);
 }
 
 /* A stream that is about to fold, in some runs. */
@@ -65,6 +118,7 @@ static void prologue(struct world *w)
 			char text[32];
 
 			c[i] = bw_test_append("pa", 255, 1, i - 1, w->batches_n);
+			put_data(w, &c[i]);
 			if (state_of(w->batches_n, text))
 				bw_test_state(&c[i], text);
 			batch_new(w, owner);
@@ -102,6 +156,7 @@ static void run(struct world *w)
 		bury_some(w);
 		if (w->result->events == w->o.events) {
 			w->quiet = true;
+			w->quiet_at = w->sim.now;
 			w->sim.faults = 0;
 		}
 		CHECK(w, w->result->events < w->o.events + EVENTS_MAX,
@@ -112,6 +167,10 @@ static void run(struct world *w)
 	for (int i = 0; i < w->readers_n && w->o.bug != BUG_REUSE; i++)
 		CHECK(w, w->readers[i].view && w->readers[i].view->version == w->sim.newest,
 		      "I13: reader %d never sees the end", i);
+	for (int i = 0; i < w->collectors_n; i++)
+		CHECK(w, !w->collectors[i].pass, "I13: collector %d waits for ever", i);
+	if (w->collectors_n)
+		judge_rest(w);
 }
 
 static int some(struct world *w, int wished, int least, int most)
@@ -129,6 +188,10 @@ static void begin(struct world *w)
 		w->sim.faults = w->o.faults;
 	w->writers_n = some(w, w->o.writers, 3, WRITERS_MAX);
 	w->readers_n = some(w, w->o.readers, 0, READERS_MAX);
+	w->collectors_n = some(w, w->o.collectors, 0, COLLECTORS_MAX);
+	/* Names that become free confuse everybody; it is the version made twice that is looked for. */
+	if (w->o.bug == BUG_REUSE)
+		w->readers_n = w->collectors_n = 0;
 	for (int i = 0; i < w->writers_n; i++) {
 		w->writers[i].who = i;
 		bw_dac_init(&w->writers[i].dac, w->o.seed + (uint64_t)i);
@@ -139,6 +202,11 @@ static void begin(struct world *w)
 		w->readers[i].who = WRITERS_MAX + i;
 		reader_born(w, &w->readers[i]);
 	}
+	w->small_pages = bw_sim_chance(&w->sim, 0.5);
+	for (int i = 0; i < w->collectors_n; i++) {
+		bw_dac_init(&w->collectors[i].dac, w->o.seed + 100 + (uint64_t)i);
+		collector_born(w, &w->collectors[i]);
+	}
 }
 
 static void end(struct world *w)
@@ -146,7 +214,11 @@ static void end(struct world *w)
 	for (int i = 0; i < WRITERS_MAX; i++) {
 		bw_txn_free(w->writers[i].txn);
 		bw_root_unref(w->writers[i].view);
+		while (w->writers[i].work_n)
+			bw_change_done(&w->writers[i].work[--w->writers[i].work_n]);
 	}
+	for (int i = 0; i < COLLECTORS_MAX; i++)
+		collector_done(&w->collectors[i]);
 	for (int i = 0; i < READERS_MAX; i++) {
 		bw_root_unref(w->readers[i].view);
 		bw_root_unref(w->readers[i].found);
@@ -173,11 +245,14 @@ void check_run(const struct check_options *o, struct check_result *ret)
 	bw_test_stream(&w->stream, 4);
 	bw_sim_init(&w->sim, &w->stream, o->seed);
 	w->stream.options.keep = 1 + (uint32_t)bw_sim_roll(&w->sim, 2);
+	w->stream.options.grace_s = 1 + bw_sim_roll(&w->sim, 3);
 	w->sim.kinds = o->kinds ? o->kinds : 1u << 31;	/* no bit that is one: no fault */
 	w->sim.trace = o->trace;
 	w->sim.ctx = w;
 	w->sim.created = judge_root;
 	w->sim.recreated = recreated;
+	w->sim.deleting = judge_deletion;
+	w->sim.burying = judge_burial;
 	w->sim.answer = answer;
 	if (!setjmp(w->failed)) {
 		begin(w);
@@ -230,6 +305,11 @@ static bool without(struct check_options *o, struct check_result *ret, int what)
 		if (!try.readers)
 			return false;
 		try.readers--;
+	} else if (what == 15) {
+		try.collectors = try.collectors < 0 ? COLLECTORS_MAX : try.collectors;
+		if (!try.collectors)
+			return false;
+		try.collectors--;
 	} else {
 		try.writers = try.writers < 0 ? WRITERS_MAX : try.writers;
 		if (try.writers <= 1)
@@ -248,7 +328,7 @@ void check_shrink(struct check_options *o, struct check_result *ret)
 
 	while (any) {
 		any = false;
-		for (int what = 0; what < 16; what++)
+		for (int what = 0; what < 17; what++)
 			while (without(o, ret, what))
 				any = true;
 		/* Among the seeds that are left, the one that fails soonest. */
@@ -270,9 +350,9 @@ void check_print(const struct check_options *o, const struct check_result *r, FI
 	struct check_options again = *o;
 	struct check_result same;
 
-	fprintf(out, "BW_SEED=%lu events=%lu writers=%d readers=%d faults=0x%x kills=%d buries=%d "
+	fprintf(out, "BW_SEED=%lu events=%lu writers=%d readers=%d collectors=%d faults=0x%x kills=%d buries=%d "
 		     "jobs=%d fences=%d bug=%s\n", (unsigned long)o->seed, (unsigned long)o->events,
-		o->writers, o->readers, o->kinds, o->kills, o->buries, o->jobs, o->fences,
+		o->writers, o->readers, o->collectors, o->kinds, o->kills, o->buries, o->jobs, o->fences,
 		check_bug_names[o->bug]);
 	again.trace = out;
 	check_run(&again, &same);

@@ -5,8 +5,8 @@
  *
  * Each writer drives bw_txn as the committer does; each reader opens cold and polls by bw_search as
  * open.c and head_probe.c do.  The oracle looks at every root at the moment it is created, at every
- * result at the moment it is given and at every view a reader takes: I1-I8, I10-I12, index nodes of I9
- * and, once faults stop, I13.  A run can be made worse by a bug of the client, to see that it is found.
+ * result at the moment it is given, at every deletion and at every view a reader takes: I1-I12 and, once faults
+ * stop, I13: everything queued is committed, and all garbage goes.  A run can be made worse by a bug of the client, to see that it is found.
  */
 #ifndef BW_TESTS_SIM_CHECK_H
 #define BW_TESTS_SIM_CHECK_H
@@ -22,6 +22,8 @@ enum check_bug {
 	BUG_EARLY,	/* acknowledged when the outcome of the put is not known */
 	BUG_NODES,	/* the root is put although the put of its index node failed */
 	BUG_ABANDON,	/* a slot in doubt is given up, and the batches are built into the next */
+	BUG_UPLOAD,	/* committed although the upload of its data failed */
+	BUG_CLOCK,	/* the collector takes its own clock, which is ahead, for the store's */
 	BUGS,
 };
 extern const char *const check_bug_names[BUGS];
@@ -32,7 +34,7 @@ struct check_options {
 	uint64_t events;	/* with faults; then everybody comes to rest */
 	unsigned kinds;		/* of faults (bw_sim_fault) */
 	double faults;		/* a request meets one by this chance at least; 0: by the seed */
-	int writers, readers;	/* at most; -1: by the seed */
+	int writers, readers, collectors;	/* at most; -1: by the seed */
 	bool kills, buries, jobs, fences;
 	enum check_bug bug;
 	FILE *trace;
@@ -42,7 +44,7 @@ struct check_result {
 	bool failed;
 	char text[256];		/* what broke: begins with the invariant */
 	uint64_t at_event;	/* when */
-	uint64_t events, versions, acked, unknowns, opens, polls;
+	uint64_t events, versions, acked, unknowns, opens, polls, passes, deleted;
 };
 
 void check_options_init(struct check_options *o, uint64_t seed);

@@ -21,10 +21,15 @@ bool state_of(uint64_t nonce, char text[32])
 	return nonce % 3 != 0;
 }
 
+bool state_is_apart(uint64_t nonce)
+{
+	return nonce % 5 == 1;
+}
+
 static void judge_entry(struct world *w, const struct bw_root *r, const struct bw_entry *e)
 {
 	int p = producer_index(e->producer);
-	char text[32];
+	char text[32], key[BW_KEY_MAX + 1];
 
 	CHECK(w, p >= 0, "an unknown producer");
 	CHECK(w, e->step == w->history_n, "I4: step %lu after %lu", (unsigned long)e->step,
@@ -38,6 +43,8 @@ static void judge_entry(struct world *w, const struct bw_root *r, const struct b
 	CHECK(w, !memcmp(w->batches[e->nonce].owner, w->truth[p].owner, 16),
 	      "I7: a batch of a life that was fenced");
 	CHECK(w, e->version == r->version, "an entry of another version");
+	bw_key_data(&w->stream, e->producer, e->epoch, e->seq, e->nonce, key);
+	CHECK(w, bw_sim_has(&w->sim, key), "I9: a root before its data");
 	w->truth[p].next++;
 	w->batches[e->nonce].step = e->step;
 	if (state_of(e->nonce, text))
@@ -80,15 +87,19 @@ static void judge_states(struct world *w, const struct bw_root *r)
 		const struct bw_producer_entry *p = &r->producers[i];
 		uint64_t state = w->truth[producer_index(p->name)].state;
 		const struct bw_entry *last = state == UNCOMMITTED ? NULL : &w->history[state];
-		char text[32];
+		char text[32], text_key[BW_KEY_MAX + 1];
 
 		CHECK(w, p->has_state == !!last, "I8: %s has %s state", p->name, last ? "no" : "a");
 		if (!last)
 			continue;
 		state_of(last->nonce, text);
-		CHECK(w, p->state_seq == last->seq && p->state_len == strlen(text) &&
-			 !memcmp(p->state, text, strlen(text)),
-		      "I8: another batch's state");
+		CHECK(w, p->state_seq == last->seq && p->state_len == strlen(text), "I8: another batch's state");
+		if (p->state) {
+			CHECK(w, !memcmp(p->state, text, strlen(text)), "I8: another state");
+			continue;
+		}
+		bw_key_state(&w->stream, p->name, p->state_epoch, p->state_seq, p->state_nonce, text_key);
+		CHECK(w, bw_sim_has(&w->sim, text_key), "I8: a root before its state");
 	}
 }
 
@@ -207,4 +218,69 @@ struct batch *batch_new(struct world *w, const uint8_t owner[16])
 	*b = (struct batch){.step = UNCOMMITTED};
 	memcpy(b->owner, owner, 16);
 	return b;
+}
+
+/* ---- The oracle: every deletion ------------------------------------------------------------------------- */
+
+/* Some mount may still go by this root: it is the newest, or was until less than grace ago. */
+static bool is_used(const struct world *w, uint64_t version)
+{
+	return version == w->sim.newest ||
+	       w->sim.now < w->sim.created_at[version + 1] + 1000 * w->stream.options.grace_s;
+}
+
+static bool needs(const struct world *w, const struct bw_root *r, const struct bw_key *k)
+{
+	uint64_t step;
+
+	switch (k->kind) {
+	case BW_KEY_DATA:
+		step = w->batches[k->nonce].step;
+		return step != UNCOMMITTED && step >= r->first && step < r->head;
+	case BW_KEY_STATE:
+		for (uint32_t i = 0; i < r->producers_n; i++)
+			if (r->producers[i].has_state && !r->producers[i].state &&
+			    r->producers[i].state_nonce == k->nonce)
+				return true;
+		return false;
+	case BW_KEY_NODE:
+		return k->last >= r->first;
+	default:
+		return true;
+	}
+}
+
+/* I9, and C4: open files keep working within the grace. */
+void judge_deletion(struct bw_sim *sim, const struct bw_sim_object *object)
+{
+	struct world *w = sim->ctx;
+	struct bw_key k = bw_key_parse(&w->stream, object->key);
+
+	for (uint64_t v = sim->newest; v && is_used(w, v); v--)
+		CHECK(w, !needs(w, sim->roots[v], &k), "I9: %s is deleted, and version %lu of %lu needs it",
+		      object->key, (unsigned long)v, (unsigned long)sim->newest);
+}
+
+void judge_burial(struct bw_sim *sim, uint64_t version)
+{
+	struct world *w = sim->ctx;
+
+	CHECK(w, version < sim->newest, "the newest root is overwritten");
+	CHECK(w, !is_used(w, version), "I9: version %lu is overwritten while it is used", (unsigned long)version);
+}
+
+void judge_rest(struct world *w)
+{
+	const struct bw_root *newest = w->sim.roots[w->sim.newest];
+
+	for (size_t i = 0; i < w->sim.objects_n; i++) {
+		struct bw_key k = bw_key_parse(&w->stream, w->sim.objects[i].key);
+		int p = k.kind == BW_KEY_DATA || k.kind == BW_KEY_STATE ? producer_index(k.producer) : -1;
+		bool settled = p < 0 || k.epoch < w->truth[p].epoch || k.seq < w->truth[p].next;
+		/* The state before the current one goes with the next batch. */
+		bool recent = k.kind == BW_KEY_STATE && k.seq + 1 >= w->truth[p].next;
+
+		CHECK(w, k.kind == BW_KEY_HINT || needs(w, newest, &k) || !settled || recent,
+		      "I13: %s is left", w->sim.objects[i].key);
+	}
 }

@@ -6,6 +6,7 @@
 #include "manifest/apply.h"
 #include "manifest/dac.h"
 #include "manifest/open_search.h"
+#include "manifest/reclaim.h"
 #include "manifest/txn.h"
 #include "store/base/clock.h"
 #include "tests/sim/check.h"
@@ -17,6 +18,8 @@
 
 #define WRITERS_MAX 6
 #define READERS_MAX 3
+#define COLLECTORS_MAX 2
+#define WORK_MAX 24		/* changes of one commit of a writer */
 #define PRODUCERS 4
 #define JOBS 2
 #define EVENTS_MAX 60000	/* I13: rest comes within this after the last fault */
@@ -33,6 +36,27 @@ struct writer {
 	struct bw_dac dac;
 	bool slot;		/* the put under way is of a root */
 	uint64_t acked;
+	/* What it is about to commit: their objects are uploaded first, and then the txn is made. */
+	struct bw_change work[WORK_MAX];	/* owned */
+	unsigned work_n, uploaded;
+	bool state_next;	/* the data of work[uploaded] is there, its state not yet */
+};
+
+/* Reclaims, pass after pass; dies and begins anew. */
+struct collector {
+	int who;
+	uint64_t token;
+	uint8_t owner[16];
+	struct bw_root *view;	/* the newest it has seen */
+	struct bw_reclaim *pass;	/* NULL: between passes */
+	struct bw_reclaim_options options;
+	struct bw_reclaim_memo memo;
+	struct bw_reclaim_request request;
+	enum bw_reclaim_want want;
+	struct bw_txn *txn;	/* of a commit that the pass has asked for */
+	struct bw_txn_request ask;
+	struct bw_dac dac;
+	uint64_t passes_at_rest;	/* that found nothing to do, since the last request could arrive */
 };
 
 struct reader {
@@ -69,7 +93,11 @@ struct world {
 	int writers_n;
 	struct reader readers[READERS_MAX];
 	int readers_n;
+	struct collector collectors[COLLECTORS_MAX];
+	int collectors_n;
+	bool small_pages;	/* of listings */
 	bool quiet;		/* no new work */
+	uint64_t quiet_at;
 	struct bw_entry *history;
 	uint64_t history_n, history_cap;
 	struct {
@@ -102,6 +130,23 @@ struct batch *batch_new(struct world *w, const uint8_t owner[16]);
 
 void writer_born(struct world *w, struct writer *me);
 void writer_answer(struct world *w, struct writer *me, struct bw_sim_op *op);
+/* Its data, and whether its state is an object of its own; keys for both. */
+bool state_is_apart(uint64_t nonce);
+
+/* The request that a txn wants next, from who; DONE: nothing is sent. */
+void txn_request(struct world *w, int who, uint64_t token, enum bw_txn_want want, const struct bw_txn_request *r,
+		 struct bw_dac *dac);
+int64_t txn_clock_ms(const struct world *w, int who);
+void txn_commit_id(struct world *w, uint8_t id[16]);
+
+void collector_born(struct world *w, struct collector *me);
+void collector_answer(struct world *w, struct collector *me, struct bw_sim_op *op);
+void collector_done(struct collector *me);
+void judge_deletion(struct bw_sim *sim, const struct bw_sim_object *object);
+void judge_burial(struct bw_sim *sim, uint64_t version);
+/* I13 of objects: what is left is needed, or may still be. */
+void judge_rest(struct world *w);
+
 void reader_born(struct world *w, struct reader *me);
 void reader_answer(struct world *w, struct reader *me, struct bw_sim_op *op);
 

@@ -3,10 +3,12 @@
 #include "tests/sim/check_priv.h"
 
 static void step(struct world *w, struct writer *me, const struct bw_txn_answer *a);
+static void drop_work(struct writer *me);
 
 /* A new life: another owner, nothing remembered, the requests of the old one still under way. */
 void writer_born(struct world *w, struct writer *me)
 {
+	drop_work(me);
 	bw_txn_free(me->txn);
 	bw_root_unref(me->view);
 	me->txn = NULL;
@@ -17,9 +19,18 @@ void writer_born(struct world *w, struct writer *me)
 	bw_sim_wake(&w->sim, me->who, ++me->token, bw_sim_roll(&w->sim, 2000));
 }
 
+static void drop_work(struct writer *me)
+{
+	while (me->work_n)
+		bw_change_done(&me->work[--me->work_n]);
+	me->uploaded = 0;
+	me->state_next = false;
+}
+
 static void add(struct world *w, struct writer *me, struct bw_change c)
 {
-	CHECK(w, !bw_txn_add(me->txn, &c, NULL), "memory");
+	CHECK(w, me->work_n < WORK_MAX, "too much work");
+	me->work[me->work_n++] = c;
 }
 
 static void add_batches(struct world *w, struct writer *me, const struct bw_producer_entry *p)
@@ -31,11 +42,39 @@ static void add_batches(struct world *w, struct writer *me, const struct bw_prod
 		char text[32];
 
 		memcpy(c.owner, w->o.bug == BUG_OWNER ? p->owner : me->owner, 16);
-		if (state_of(w->batches_n, text))
+		if (state_of(w->batches_n, text)) {
 			bw_test_state(&c, text);
+			if (state_is_apart(w->batches_n)) {
+				free(c.state);
+				c.state = NULL;
+			}
+		}
 		batch_new(w, me->owner);
 		add(w, me, c);
 	}
+}
+
+static void add_markers(struct world *w, struct writer *me)
+{
+	struct bw_sim *sim = &w->sim;
+	const char *job = check_jobs[bw_sim_roll(sim, JOBS)];
+	uint64_t span = me->view->head - me->view->first + 1;
+
+	if (bw_sim_chance(sim, 0.1))
+		add(w, me, bw_test_change(BW_CHANGE_JOB, job));
+	if (bw_sim_chance(sim, 0.3))
+		add(w, me, bw_test_step(BW_CHANGE_MARK, job,
+				     me->view->first + bw_sim_roll(sim, span)));
+	if (bw_sim_chance(sim, 0.15))
+		add(w, me, bw_test_step(BW_CHANGE_UNMARK, job,
+				     me->view->first + bw_sim_roll(sim, span)));
+	if (bw_sim_chance(sim, 0.1))
+		add(w, me, bw_test_change(BW_CHANGE_TRIM, ""));
+	/* Whoever sweeps has deleted. */
+	if (!w->collectors_n && bw_sim_chance(sim, 0.05))
+		add(w, me, bw_test_step(BW_CHANGE_SWEEP, "", me->view->first));
+	if (bw_sim_chance(sim, 0.02))
+		add(w, me, bw_test_change(BW_CHANGE_UNJOB, job));
 }
 
 static void add_work(struct world *w, struct writer *me)
@@ -58,25 +97,66 @@ static void add_work(struct world *w, struct writer *me)
 			add(w, me, fence);
 		}
 	}
-	if (!w->o.jobs)
-		return;
-	const char *job = check_jobs[bw_sim_roll(sim, JOBS)];
-	uint64_t span = me->view->head - me->view->first + 1;
+	if (w->o.jobs)
+		add_markers(w, me);
+}
 
-	if (bw_sim_chance(sim, 0.1))
-		add(w, me, bw_test_change(BW_CHANGE_JOB, job));
-	if (bw_sim_chance(sim, 0.3))
-		add(w, me, bw_test_step(BW_CHANGE_MARK, job,
-				     me->view->first + bw_sim_roll(sim, span)));
-	if (bw_sim_chance(sim, 0.15))
-		add(w, me, bw_test_step(BW_CHANGE_UNMARK, job,
-				     me->view->first + bw_sim_roll(sim, span)));
-	if (bw_sim_chance(sim, 0.1))
-		add(w, me, bw_test_change(BW_CHANGE_TRIM, ""));
-	if (bw_sim_chance(sim, 0.05))
-		add(w, me, bw_test_step(BW_CHANGE_SWEEP, "", me->view->first));
-	if (bw_sim_chance(sim, 0.02))
-		add(w, me, bw_test_change(BW_CHANGE_UNJOB, job));
+/* ---- Uploads ---------------------------------------------------------------------------------------- */
+
+/* Sends the next object that the work needs; false when all of them are there. */
+static bool upload(struct world *w, struct writer *me)
+{
+	char key[BW_KEY_MAX + 1];
+
+	for (; me->uploaded < me->work_n; me->uploaded++) {
+		const struct bw_change *c = &me->work[me->uploaded];
+
+		if (c->kind != BW_CHANGE_APPEND)
+			continue;
+		if (me->state_next)
+			bw_key_state(&w->stream, c->name, c->epoch, c->seq, c->nonce, key);
+		else
+			bw_key_data(&w->stream, c->name, c->epoch, c->seq, c->nonce, key);
+		bw_sim_put(&w->sim, me->who, ++me->token, key, "bytes", 5);
+		return true;
+	}
+	return false;
+}
+
+static void uploaded(struct writer *me)
+{
+	const struct bw_change *c = &me->work[me->uploaded];
+
+	if (!me->state_next && c->has_state && !c->state) {
+		me->state_next = true;
+		return;
+	}
+	me->state_next = false;
+	me->uploaded++;
+}
+
+static void commit(struct world *w, struct writer *me)
+{
+	CHECK(w, !bw_txn_new(&w->stream, me->view, &me->txn), "memory");
+	for (unsigned i = 0; i < me->work_n; i++)
+		CHECK(w, !bw_txn_add(me->txn, &me->work[i], NULL), "memory");
+	me->work_n = 0;
+	drop_work(me);
+	step(w, me, NULL);
+}
+
+/* An upload whose outcome is unknown is sent again: the name is this batch's alone. */
+static void upload_answer(struct world *w, struct writer *me, const struct bw_sim_op *op)
+{
+	if (op->kind == BW_SIM_PUT && (op->outcome == BW_OK || op->outcome == BW_EXISTS ||
+				       w->o.bug == BUG_UPLOAD)) {
+		uploaded(me);
+	} else if (op->kind == BW_SIM_PUT) {
+		bw_sim_wake(&w->sim, me->who, ++me->token, bw_sim_roll(&w->sim, 200));
+		return;
+	}
+	if (!upload(w, me))
+		commit(w, me);
 }
 
 static void begin(struct world *w, struct writer *me)
@@ -87,9 +167,9 @@ static void begin(struct world *w, struct writer *me)
 		bw_sim_newest(&w->sim, me->who, ++me->token);
 		return;
 	}
-	CHECK(w, !bw_txn_new(&w->stream, me->view, &me->txn), "memory");
 	add_work(w, me);
-	step(w, me, NULL);
+	if (!upload(w, me))
+		commit(w, me);
 }
 
 static void finish(struct world *w, struct writer *me)
@@ -114,46 +194,20 @@ static void finish(struct world *w, struct writer *me)
 	bw_sim_wake(&w->sim, me->who, ++me->token, bw_sim_roll(&w->sim, 200));
 }
 
-static void ask(struct world *w, struct writer *me, enum bw_txn_want want)
-{
-	const struct bw_txn_request *r = &me->request;
-	int64_t ns;
-
-	me->token++;
-	switch (want) {
-	case BW_TXN_PUT:
-		me->slot = bw_txn_in_doubt(me->txn);
-		bw_sim_put(&w->sim, me->who, me->token, r->key, r->bytes, r->len);
-		return;
-	case BW_TXN_GET:
-		bw_sim_get(&w->sim, me->who, me->token, r->key);
-		return;
-	case BW_TXN_REFRESH:
-		bw_sim_newest(&w->sim, me->who, me->token);
-		return;
-	case BW_TXN_FIND:
-		bw_sim_find(&w->sim, me->who, me->token, r->step);
-		return;
-	case BW_TXN_SLEEP:
-		ns = r->conflicts ? bw_dac_after_conflict(&me->dac, r->conflicts)
-				  : bw_dac_after_doubt(&me->dac, r->tries);
-		bw_sim_wake(&w->sim, me->who, me->token, 1 + (uint64_t)(ns / BW_MS));
-		return;
-	case BW_TXN_DONE:
-		finish(w, me);
-	}
-}
-
 static void step(struct world *w, struct writer *me, const struct bw_txn_answer *a)
 {
-	uint8_t id[16] = {0};
-	uint64_t random = bw_rng_next(&w->sim.rng);
+	uint8_t id[16];
 
-	memcpy(id, &random, sizeof(random));
-	/* Clocks of hosts disagree. */
-	int64_t clock_ms = 1700000000000 + (int64_t)w->sim.now + me->who * 5000;
+	txn_commit_id(w, id);
+	enum bw_txn_want want = bw_txn_step(me->txn, a, txn_clock_ms(w, me->who), id, &me->request);
 
-	ask(w, me, bw_txn_step(me->txn, a, clock_ms, id, &me->request));
+	if (want == BW_TXN_DONE) {
+		finish(w, me);
+		return;
+	}
+	if (want == BW_TXN_PUT)
+		me->slot = bw_txn_in_doubt(me->txn);
+	txn_request(w, me->who, ++me->token, want, &me->request, &me->dac);
 }
 
 /* ---- Bugs: what a client that breaks a rule believes ------------------------------------------------ */
@@ -209,6 +263,8 @@ void writer_answer(struct world *w, struct writer *me, struct bw_sim_op *op)
 	if (me->txn) {
 		if (!misread(w, me, op, &a))
 			step(w, me, &a);
+	} else if (me->work_n) {
+		upload_answer(w, me, op);
 	} else {
 		if (op->kind == BW_SIM_NEWEST && op->outcome == BW_OK) {
 			me->view = bw_root_ref(op->root);

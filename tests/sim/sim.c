@@ -19,7 +19,7 @@
 
 struct totals {
 	int64_t began_ns, reported_ns;
-	uint64_t seeds, events, versions, acked, looks, unknowns;
+	uint64_t seeds, events, versions, acked, looks, unknowns, passes, deleted;
 };
 
 static int usage(void)
@@ -38,10 +38,11 @@ static void report(struct totals *t)
 	double seconds = (double)(t->reported_ns - t->began_ns) / 1e9;
 
 	printf("%lu seeds, %lu events in %.0f s (%.0f a second), %lu versions, %lu changes "
-	       "acknowledged, %lu unknown, %lu looks; no invariant broken\n",
+	       "acknowledged, %lu unknown, %lu looks, %lu objects deleted in %lu passes; no invariant broken\n",
 	       (unsigned long)t->seeds, (unsigned long)t->events, seconds,
 	       (double)t->events / seconds, (unsigned long)t->versions, (unsigned long)t->acked,
-	       (unsigned long)t->unknowns, (unsigned long)t->looks);
+	       (unsigned long)t->unknowns, (unsigned long)t->looks, (unsigned long)t->deleted,
+	       (unsigned long)t->passes);
 	fflush(stdout);
 }
 
@@ -53,6 +54,8 @@ static void add(struct totals *t, const struct check_result *r)
 	t->acked += r->acked;
 	t->unknowns += r->unknowns;
 	t->looks += r->opens + r->polls;
+	t->passes += r->passes;
+	t->deleted += r->deleted;
 }
 
 static int failed(struct check_options *o, struct check_result *r, uint64_t n)

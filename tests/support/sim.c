@@ -77,6 +77,10 @@ static void op_unref(struct bw_sim_op *op)
 	bw_blob_unref(op->bytes);
 	bw_blob_unref(op->blob);
 	bw_root_unref(op->root);
+	bw_listing_free(op->listing);
+	for (size_t i = 0; i < op->keys_n; i++)
+		free(op->keys[i]);
+	free(op->keys);
 	free(op);
 }
 
@@ -108,16 +112,28 @@ void bw_sim_done(struct bw_sim *sim)
 	free(sim->events);
 	free(sim->roots);
 	free(sim->slots);
+	free(sim->made);
+	free(sim->created_at);
 }
 
-bool bw_sim_has(const struct bw_sim *sim, const char *key)
+int64_t bw_sim_wall_ms(uint64_t at)
+{
+	return 1700000000000 + (int64_t)at;
+}
+
+static struct bw_sim_object *object_find(const struct bw_sim *sim, const char *key)
 {
 	uint64_t hash = bw_xxh3(key, strlen(key));
 
 	for (size_t i = sim->objects_n; i-- > 0;)
 		if (sim->objects[i].hash == hash && !strcmp(sim->objects[i].key, key))
-			return true;
-	return false;
+			return &sim->objects[i];
+	return NULL;
+}
+
+bool bw_sim_has(const struct bw_sim *sim, const char *key)
+{
+	return object_find(sim, key) != NULL;
 }
 
 void bw_sim_put_node(struct bw_sim *sim, const char *key, const void *bytes, size_t len)
@@ -126,6 +142,7 @@ void bw_sim_put_node(struct bw_sim *sim, const char *key, const void *bytes, siz
 	must(sim->objects, "memory");
 	sim->objects[sim->objects_n].hash = bw_xxh3(key, strlen(key));
 	sim->objects[sim->objects_n].key = strdup(key);
+	sim->objects[sim->objects_n].made = sim->now;
 	sim->objects[sim->objects_n++].blob = bw_blob_copy(bytes, len);
 }
 
@@ -150,11 +167,14 @@ static void create(struct bw_sim *sim, uint64_t version, struct bw_blob *blob)
 	must(version == sim->newest + 1, "I2: a version was created out of order");
 	sim->roots = realloc(sim->roots, (version + 1) * sizeof(*sim->roots));
 	sim->slots = realloc(sim->slots, (version + 1) * sizeof(*sim->slots));
-	must(sim->roots && sim->slots, "memory");
+	sim->made = realloc(sim->made, (version + 1) * sizeof(*sim->made));
+	sim->created_at = realloc(sim->created_at, (version + 1) * sizeof(*sim->created_at));
+	must(sim->roots && sim->slots && sim->made && sim->created_at, "memory");
 	must(!bw_root_decode(sim->stream, version, blob->bytes, blob->len, &root, &tombstone),
 	     "an unreadable root was put");
 	sim->roots[version] = root;
 	sim->slots[version] = bw_blob_ref(blob);
+	sim->made[version] = sim->created_at[version] = sim->now;
 	sim->newest = version;
 	if (sim->created)
 		sim->created(sim, root);
@@ -179,6 +199,7 @@ void bw_sim_bury(struct bw_sim *sim, uint64_t version)
 	must(!bw_tombstone_encode(version, &bytes), "tombstone");
 	bw_blob_unref(sim->slots[version]);
 	sim->slots[version] = bw_blob_copy(bytes.bytes, bytes.len);
+	sim->made[version] = sim->now;
 }
 
 void bw_sim_delete(struct bw_sim *sim, uint64_t version)
@@ -194,10 +215,34 @@ static bool may(const struct bw_sim *sim, unsigned kinds)
 
 /* ---- Effects ----------------------------------------------------------------------------------- */
 
+static enum bw_outcome effect_put_over(struct bw_sim *sim, struct bw_sim_op *op)
+{
+	uint64_t version = version_of(sim, op->key);
+	struct bw_sim_object *there = object_find(sim, op->key);
+
+	if (version) {
+		must(version <= sim->newest && sim->slots[version], "a root is overwritten that is not there");
+		if (sim->burying)
+			sim->burying(sim, version);
+		bw_blob_unref(sim->slots[version]);
+		sim->slots[version] = bw_blob_ref(op->bytes);
+		sim->made[version] = sim->now;
+	} else if (there) {
+		bw_blob_unref(there->blob);
+		there->blob = bw_blob_ref(op->bytes);
+		there->made = sim->now;
+	} else {
+		bw_sim_put_node(sim, op->key, op->bytes->bytes, op->bytes->len);
+	}
+	return BW_OK;
+}
+
 static enum bw_outcome effect_put(struct bw_sim *sim, struct bw_sim_op *op)
 {
 	uint64_t version = version_of(sim, op->key);
 
+	if (op->over)
+		return effect_put_over(sim, op);
 	if (version && version <= sim->newest && !sim->slots[version]) {
 		must(sim->recreated, "a version was put for the second time");
 		sim->slots[version] = bw_blob_ref(op->bytes);
@@ -216,11 +261,13 @@ static enum bw_outcome effect_put(struct bw_sim *sim, struct bw_sim_op *op)
 static enum bw_outcome effect_get(struct bw_sim *sim, struct bw_sim_op *op)
 {
 	uint64_t version = version_of(sim, op->key);
+	const struct bw_sim_object *object = version ? NULL : object_find(sim, op->key);
 
-	if (!version || version > sim->newest || !sim->slots[version])
+	if (version ? version > sim->newest || !sim->slots[version] : !object)
 		return BW_NOT_FOUND;
-	struct bw_blob *there = sim->slots[version];
+	struct bw_blob *there = version ? sim->slots[version] : object->blob;
 
+	op->modified_ms = bw_sim_wall_ms(version ? sim->made[version] : object->made);
 	bw_blob_unref(op->blob);
 	if (may(sim, BW_SIM_FLIPPED) && bw_sim_chance(sim, sim->faults / 4)) {
 		op->blob = bw_blob_copy(there->bytes, there->len);
@@ -232,6 +279,70 @@ static enum bw_outcome effect_get(struct bw_sim *sim, struct bw_sim_op *op)
 	} else {
 		op->blob = bw_blob_ref(there);
 	}
+	return BW_OK;
+}
+
+static int by_key(const void *a, const void *b)
+{
+	const struct bw_listed *x = a, *y = b;
+
+	return strcmp(x->key, y->key);
+}
+
+static void list_one(struct bw_listing *l, const struct bw_sim_op *op, const char *key, const struct bw_blob *blob,
+		     uint64_t made)
+{
+	if (strncmp(key, op->key, strlen(op->key)) != 0 || strcmp(key, op->after) <= 0)
+		return;
+	l->items = realloc(l->items, (l->n + 1) * sizeof(*l->items));
+	must(l->items, "memory");
+	l->items[l->n++] = (struct bw_listed){.key = strdup(key), .size = blob->len, .modified_ms = bw_sim_wall_ms(made)};
+}
+
+static enum bw_outcome effect_list(struct bw_sim *sim, struct bw_sim_op *op)
+{
+	struct bw_listing *l = calloc(1, sizeof(*l));
+	char key[BW_KEY_MAX + 1];
+
+	must(l, "memory");
+	for (size_t i = 0; i < sim->objects_n; i++)
+		list_one(l, op, sim->objects[i].key, sim->objects[i].blob, sim->objects[i].made);
+	for (uint64_t v = 1; v <= sim->newest; v++) {
+		bw_key_root(sim->stream, v, key);
+		if (sim->slots[v])
+			list_one(l, op, key, sim->slots[v], sim->made[v]);
+	}
+	if (l->n)
+		qsort(l->items, l->n, sizeof(*l->items), by_key);
+	l->more = l->n > op->max;
+	while (l->n > op->max)
+		free(l->items[--l->n].key);
+	bw_listing_free(op->listing);
+	op->listing = l;
+	return BW_OK;
+}
+
+static void delete_one(struct bw_sim *sim, const char *key)
+{
+	struct bw_sim_object *o = object_find(sim, key);
+
+	must(!version_of(sim, key), "a root is deleted");
+	if (!o)
+		return;
+	if (sim->deleting)
+		sim->deleting(sim, o);
+	free(o->key);
+	bw_blob_unref(o->blob);
+	memmove(o, o + 1, (size_t)(sim->objects + --sim->objects_n - o) * sizeof(*o));
+}
+
+/* One by one and in any number, if the request is cut short. */
+static enum bw_outcome effect_delete(struct bw_sim *sim, struct bw_sim_op *op)
+{
+	size_t n = op->fixed ? bw_sim_roll(sim, op->keys_n + 1) : op->keys_n;
+
+	for (size_t i = 0; i < n; i++)
+		delete_one(sim, op->keys[i]);
 	return BW_OK;
 }
 
@@ -263,6 +374,10 @@ static void effect(struct bw_sim *sim, struct bw_sim_op *op)
 		outcome = effect_get(sim, op);
 	else if (op->kind == BW_SIM_FIND)
 		outcome = effect_find(sim, op);
+	else if (op->kind == BW_SIM_LIST)
+		outcome = effect_list(sim, op);
+	else if (op->kind == BW_SIM_DELETE)
+		outcome = effect_delete(sim, op);
 	else if (op->kind == BW_SIM_NEWEST && !op->root)
 		op->root = bw_root_ref(sim->roots[sim->newest]);
 	/* Servers that say 409 for a lost race: our stores take it as "unknown". */
@@ -274,7 +389,7 @@ static void effect(struct bw_sim *sim, struct bw_sim_op *op)
 
 static void trace(struct bw_sim *sim, const struct bw_sim_event *e)
 {
-	static const char *const kinds[] = {"put", "get", "newest", "find", "wake"};
+	static const char *const kinds[] = {"put", "get", "newest", "find", "wake", "list", "delete"};
 	const struct bw_sim_op *op = e->op;
 	const char *key = strchr(op->key, '/') ? strchr(op->key, '/') + 1 : "";
 
@@ -368,12 +483,13 @@ static void submit(struct bw_sim *sim, struct bw_sim_op *op)
 
 	if (may(sim, BW_SIM_STOPPED) && bw_sim_chance(sim, sim->faults / 10))
 		answer_at += late(sim);		/* stopped, or a very slow answer */
-	unsigned kinds = op->kind == BW_SIM_PUT ? 63 : BW_SIM_UNREADABLE;
+	bool writes = op->kind == BW_SIM_PUT || op->kind == BW_SIM_DELETE;
+	unsigned kinds = writes ? 63 : BW_SIM_UNREADABLE;
 
 	if (!bw_sim_chance(sim, may(sim, kinds) ? sim->faults : 0)) {
 		push(sim, op, BW_SIM_EFFECT, effect_at);
 		push(sim, op, BW_SIM_ANSWER, answer_at);
-	} else if (op->kind == BW_SIM_PUT) {
+	} else if (writes) {
 		fault_put(sim, op, effect_at, answer_at);
 	} else {
 		answer_fixed(sim, op, BW_UNREACHABLE, answer_at);
@@ -386,6 +502,37 @@ void bw_sim_put(struct bw_sim *sim, int who, uint64_t token, const char *key, co
 	struct bw_sim_op *op = op_new(BW_SIM_PUT, who, token, key);
 
 	op->bytes = bw_blob_copy(bytes, len);
+	submit(sim, op);
+}
+
+void bw_sim_put_over(struct bw_sim *sim, int who, uint64_t token, const char *key, const void *bytes,
+		     size_t len)
+{
+	struct bw_sim_op *op = op_new(BW_SIM_PUT, who, token, key);
+
+	op->bytes = bw_blob_copy(bytes, len);
+	op->over = true;
+	submit(sim, op);
+}
+
+void bw_sim_list(struct bw_sim *sim, int who, uint64_t token, const char *prefix, const char *after,
+		 size_t max)
+{
+	struct bw_sim_op *op = op_new(BW_SIM_LIST, who, token, prefix);
+
+	snprintf(op->after, sizeof(op->after), "%s", after);
+	op->max = max;
+	submit(sim, op);
+}
+
+void bw_sim_delete_many(struct bw_sim *sim, int who, uint64_t token, const char *const *keys, size_t n)
+{
+	struct bw_sim_op *op = op_new(BW_SIM_DELETE, who, token, n ? keys[0] : "");
+
+	op->keys = calloc(n + 1, sizeof(*op->keys));
+	must(op->keys, "memory");
+	for (; op->keys_n < n; op->keys_n++)
+		op->keys[op->keys_n] = strdup(keys[op->keys_n]);
 	submit(sim, op);
 }
 

@@ -37,14 +37,21 @@ enum bw_sim_fault {
 
 /* What a request is about; answered by sim->answer. */
 struct bw_sim_op {
-	enum { BW_SIM_PUT, BW_SIM_GET, BW_SIM_NEWEST, BW_SIM_FIND, BW_SIM_WAKE } kind;
+	enum { BW_SIM_PUT, BW_SIM_GET, BW_SIM_NEWEST, BW_SIM_FIND, BW_SIM_WAKE, BW_SIM_LIST, BW_SIM_DELETE } kind;
 	int who;
 	uint64_t token;		/* the caller's, to tell its requests from older ones */
 	char key[BW_KEY_MAX + 1];
 	uint64_t step;		/* FIND */
+	bool over;		/* PUT: whether the name is taken or not */
+	char after[BW_KEY_MAX + 1];	/* LIST: only keys above; key is the prefix */
+	size_t max;		/* LIST: keys in the page */
+	char **keys;		/* DELETE: owned */
+	size_t keys_n;
 	/* The answer. */
 	enum bw_outcome outcome;
 	struct bw_blob *blob;	/* GET OK */
+	int64_t modified_ms;	/* GET OK */
+	struct bw_listing *listing;	/* LIST OK */
 	struct bw_root *root;	/* NEWEST OK */
 	struct bw_entry entry;	/* FIND OK */
 	/* Private. */
@@ -57,6 +64,7 @@ struct bw_sim_object {
 	uint64_t hash;		/* of key */
 	char *key;
 	struct bw_blob *blob;
+	uint64_t made;		/* when it was put last */
 };
 
 struct bw_sim_event {
@@ -82,12 +90,17 @@ struct bw_sim {
 	/* [newest + 1]: what was put at each version (owned), and what is there now. */
 	struct bw_root **roots;
 	struct bw_blob **slots;
+	uint64_t *made;		/* when what is there now was put */
+	uint64_t *created_at;	/* when it was put first */
 	uint64_t newest;
 	/* A root was put, for the first time: it may be looked at, and the oracle judges it. */
 	void (*created)(struct bw_sim *sim, struct bw_root *root);
 	void (*answer)(struct bw_sim *sim, struct bw_sim_op *op);
 	/* A version whose name was free again was put for the second time: NULL is an abort. */
 	void (*recreated)(struct bw_sim *sim, uint64_t version);
+	/* An object is about to be deleted, a version about to be overwritten by what is no root.  May be NULL. */
+	void (*deleting)(struct bw_sim *sim, const struct bw_sim_object *object);
+	void (*burying)(struct bw_sim *sim, uint64_t version);
 	void *ctx;
 };
 
@@ -105,7 +118,16 @@ void bw_sim_delete(struct bw_sim *sim, uint64_t version);
 /* bytes: for PUT, copied. */
 void bw_sim_put(struct bw_sim *sim, int who, uint64_t token, const char *key, const void *bytes,
 		size_t len);
+/* The same, in the place of what is there. */
+void bw_sim_put_over(struct bw_sim *sim, int who, uint64_t token, const char *key, const void *bytes,
+		     size_t len);
 void bw_sim_get(struct bw_sim *sim, int who, uint64_t token, const char *key);
+void bw_sim_list(struct bw_sim *sim, int who, uint64_t token, const char *prefix, const char *after,
+		 size_t max);
+/* keys: copied. */
+void bw_sim_delete_many(struct bw_sim *sim, int who, uint64_t token, const char *const *keys, size_t n);
+/* The store's clock. */
+int64_t bw_sim_wall_ms(uint64_t at);
 void bw_sim_newest(struct bw_sim *sim, int who, uint64_t token);
 void bw_sim_find(struct bw_sim *sim, int who, uint64_t token, uint64_t step);
 void bw_sim_wake(struct bw_sim *sim, int who, uint64_t token, uint64_t after);
