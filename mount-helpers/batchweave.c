@@ -79,13 +79,19 @@ const struct bw_command bw_commands[] = {
 	 "Runs until a signal ends it.  A marker is set for a checkpoint that is whole, and\n"
 	 "withdrawn when it has gone; what cannot be read is kept.\n",
 	 true, bw_cmd_watch},
+	{"fsck", "URL [--data] [--json]", "Checks that the store holds what the manifest says",
+	 "  --data  reads and verifies every block of every step as well\n"
+	 "  --json  one JSON object\n"
+	 "\n"
+	 "Only reads, and may run beside mounts and gc.  Exit code 1: something is wrong, a line each.\n",
+	 true, bw_cmd_fsck},
 	{"version", "", "Prints the version", "", false, cmd_version},
 	{"help", "[COMMAND]", "Explains a command", "", false, cmd_help},
 	{0},
 };
 
 /* Commands with a name of their own that come with later releases. */
-static const char *const later[] = {"destroy", "doctor", "top", "fsck", "bench"};
+static const char *const later[] = {"destroy", "doctor", "top", "bench"};
 
 static const struct bw_command *find_command(const char *name)
 {

@@ -87,5 +87,6 @@ int bw_cmd_checkpoint(const struct bw_command *c, int argc, char **argv);
 int bw_cmd_seal(const struct bw_command *c, int argc, char **argv);
 int bw_cmd_gc(const struct bw_command *c, int argc, char **argv);
 int bw_cmd_watch(const struct bw_command *c, int argc, char **argv);
+int bw_cmd_fsck(const struct bw_command *c, int argc, char **argv);
 
 #endif
