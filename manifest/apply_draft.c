@@ -285,14 +285,19 @@ static int do_unjob(struct bw_root *r, const struct bw_change *c)
 static int do_mark(struct bw_root *r, const struct bw_change *c)
 {
 	struct bw_job *j = job_find(r, c->name);
-	char *text = strdup(c->text ? c->text : "");
 	uint32_t i = 0;
+
+	while (i < j->markers_n && j->markers[i].step < c->step)
+		i++;
+	bool there = i < j->markers_n && j->markers[i].step == c->step;
+
+	if (there && !c->text)
+		return 0;
+	char *text = strdup(c->text ? c->text : "");
 
 	if (!text)
 		return -ENOMEM;
-	while (i < j->markers_n && j->markers[i].step < c->step)
-		i++;
-	if (i < j->markers_n && j->markers[i].step == c->step) {
+	if (there) {
 		free(j->markers[i].text);
 		j->markers[i].text = text;
 		return 0;

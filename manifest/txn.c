@@ -164,7 +164,7 @@ static bool has_marker(const struct bw_root *r, const struct bw_change *c)
 
 	for (uint32_t i = 0; j && i < j->markers_n; i++)
 		if (j->markers[i].step == c->step)
-			return !strcmp(j->markers[i].text, c->text ? c->text : "");
+			return !c->text || !strcmp(j->markers[i].text, c->text);
 	return false;
 }
 

@@ -35,16 +35,6 @@ struct checkpoint {
 	const char *text;	/* NULL: the marker keeps the one it has */
 };
 
-static const struct bw_marker *find_marker(const struct bw_root *r, const char *job, uint64_t step)
-{
-	const struct bw_job *j = bw_root_job(r, job);
-
-	for (uint32_t i = 0; j && i < j->markers_n; i++)
-		if (j->markers[i].step == step)
-			return &j->markers[i];
-	return NULL;
-}
-
 static int say_refused(struct checkpoint *k, int err)
 {
 	struct bw_root *r = bw_head_root(k->s.head);
@@ -94,14 +84,8 @@ static int commit(struct checkpoint *k)
 		change.kind = k->removes ? BW_CHANGE_UNMARK : BW_CHANGE_MARK;
 	else
 		change.kind = k->removes ? BW_CHANGE_UNJOB : BW_CHANGE_JOB;
-	if (change.kind == BW_CHANGE_MARK) {
-		const struct bw_marker *m = find_marker(k->s.root, k->job, k->step);
-		const char *text = k->text ? k->text : m ? m->text : "";
-
-		change.text = strdup(text);
-		if (!change.text)
-			return bw_say_err(k->c, -ENOMEM, "cannot start");
-	}
+	if (k->text && !(change.text = strdup(k->text)))
+		return bw_say_err(k->c, -ENOMEM, "cannot start");
 	int err = bw_committer_sync(k->committer, &change, &result);
 
 	bw_change_done(&change);

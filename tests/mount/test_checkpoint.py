@@ -196,6 +196,20 @@ class Markers(Checkpoint):
             self.assert_errno("ENOENT", os.stat, self.at(self.a, "train", 5))
             self.assertEqual(self.markers(self.a, "train"), [])
 
+    def test_c2_two_hosts_create_the_same_marker(self):
+        """C2: whoever comes second and brings no text leaves the other's, however the two interleave."""
+        gate = self.gate()
+        b = self.mount(self.made, gate=gate)
+        self.job(self.a, "train")
+        gate.hold()
+        toucher = self.spawn(lambda: self.shell("touch $F", F=self.at(b, "train", 3)))
+        bw.wait_until(lambda: "reason=mark" in b.status("waiting"), what="the held create")
+        bw.write(self.at(self.a, "train", 3), b"text")
+        gate.open()
+        self.join(toucher)
+        for mount in (self.a, b):
+            self.assertEqual(bw.read(self.at(mount, "train", 3)), "text")
+
     def test_c2_times_and_inodes_stand_still(self):
         """C2, S9: a marker's mtime is when it was set, as its mounts saw it; nothing changes by looking."""
         self.job(self.a, "train", 1)

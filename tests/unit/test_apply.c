@@ -188,6 +188,11 @@ Test(apply, jobs_and_markers)
 
 	cr_assert_eq(j->markers_n, 1);
 	cr_assert_str_eq(j->markers[0].text, "two");
+	commit1(bw_test_step(BW_CHANGE_MARK, "j", 0));
+	cr_assert_str_eq(bw_root_job(root, "j")->markers[0].text, "two", "nothing was said of a text");
+	mark.text = strdup("");
+	commit1(mark);
+	cr_assert_str_eq(bw_root_job(root, "j")->markers[0].text, "");
 	cr_assert_eq(check1(bw_test_change(BW_CHANGE_UNJOB, "j")), -ENOTEMPTY);
 	cr_assert_eq(check1(bw_test_step(BW_CHANGE_UNMARK, "j", 3)), -ENOENT);
 	commit1(bw_test_step(BW_CHANGE_UNMARK, "j", 0));

@@ -677,6 +677,21 @@ Test(txn, unmark_then_mark_is_not_there_already)
 	expect_committed(1, 0, 4);
 }
 
+/* C2: one that has lost its slot to the same marker with a text is not made over it. */
+Test(txn, a_mark_without_a_text_is_there_with_any)
+{
+	struct bw_change c[2] = {bw_test_change(BW_CHANGE_JOB, "j"),
+				 bw_test_step(BW_CHANGE_MARK, "j", 1)};
+
+	c[1].text = strdup("text");
+	commit_by(67, c, 2);
+	add(bw_test_step(BW_CHANGE_MARK, "j", 1));
+	begin(BW_TXN_REFRESH);
+	answer_newest(BW_TXN_DONE);
+	expect_result(0, 0);
+	cr_assert_eq(bw_txn_attempts(txn), 0);
+}
+
 Test(txn, fences_give_their_epochs)
 {
 	add(bw_test_fence("q", ME));
