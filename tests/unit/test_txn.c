@@ -685,6 +685,7 @@ Test(txn, a_mark_without_a_text_is_there_with_any)
 
 	c[1].text = strdup("text");
 	commit_by(67, c, 2);
+	bw_change_done(&c[1]);
 	add(bw_test_step(BW_CHANGE_MARK, "j", 1));
 	begin(BW_TXN_REFRESH);
 	answer_newest(BW_TXN_DONE);
