@@ -136,8 +136,10 @@ static int start_parts(struct bw_fs *fs, struct bw_root *root)
 		err = bw_workq_new("bw-side", 1, &fs->side);
 	if (!err)
 		err = bw_head_new(fs->store, &fs->stream, root, fs->log, &fs->head);
-	if (!err)
+	if (!err) {
 		bw_head_subscribe(fs->head, saw_root, fs);
+		bw_live_init(&fs->live, fs->head);
+	}
 	if (!err && !fs->o.ro)
 		err = bw_committer_new(fs->store, &fs->stream, fs->head, fs->log, &fs->committer);
 	if (!err)
@@ -282,6 +284,7 @@ void bw_fs_free(struct bw_fs *fs)
 	bw_head_free(fs->head);
 	bw_workq_free(fs->pool);
 	bw_store_free(fs->store);
+	bw_live_done(&fs->live);
 	bw_produce_free(fs->produce);
 	bw_checkpoint_free(fs->checkpoint);
 	bw_steps_free(fs->steps);

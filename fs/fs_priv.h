@@ -8,6 +8,7 @@
 #include "fs/counters.h"
 #include "fs/errors.h"
 #include "fs/fs.h"
+#include "fs/live.h"
 #include "fs/gc.h"
 #include "fs/produce.h"
 #include "fs/reader.h"
@@ -49,6 +50,7 @@ struct bw_fs {
 	struct bw_workq *builders;	/* builds batches */
 	struct bw_workq *side;		/* df: may wait for a local file system */
 	struct bw_head *head;
+	struct bw_live live;
 	struct bw_committer *committer;
 	struct bw_closer *closer;
 	struct bw_reader *reader;

@@ -474,7 +474,9 @@ static void run_statfs(struct bw_task *task)
 	if (fs->url.scheme == BW_URL_FILE && statvfs(fs->url.path, &below) == 0)
 		free_blocks = below.f_bavail * (below.f_frsize ? below.f_frsize : 1) / st.f_frsize;
 	st.f_bfree = st.f_bavail = free_blocks;
-	st.f_blocks = free_blocks + (root->bytes + st.f_frsize - 1) / st.f_frsize;
+	uint64_t live = bw_live_bytes(&fs->live, root);
+
+	st.f_blocks = free_blocks + (live + st.f_frsize - 1) / st.f_frsize;
 	st.f_files = root->head - root->first;
 	bw_root_unref(root);
 	fuse_reply_statfs(q->req, &st);

@@ -148,6 +148,9 @@ void bw_metrics_print(struct bw_fs *fs, struct bw_buf *out)
 
 	one(out, "head_step", "gauge", "The step to be committed next, as this mount knows it.", r->head);
 	one(out, "first_step", "gauge", "The oldest step that is not reclaimed.", r->first);
+	one(out, "live_bytes", "gauge", "Bytes of the objects of all steps that are not reclaimed.",
+	    bw_live_bytes(&fs->live, r));
+	one(out, "garbage_steps", "gauge", "Reclaimed steps that are not deleted yet.", r->first - r->swept);
 	one(out, "max_ahead_steps", "gauge", "How far producers may run ahead of the slowest job; 0: any.",
 	    fs->stream.options.max_ahead);
 	print_lag(r, out);

@@ -142,9 +142,10 @@ static void print_json(struct bw_fs *fs, const struct bw_root *r, struct bw_buf 
 	id_text(fs, id);
 	bw_wall_text(fs->started_ms, since, sizeof(since));
 	bw_buf_fmt(out, "{\"stream\":\"%s\",\"ranks\":%" PRIu32 ",\"head\":%" PRIu64
-			",\"first\":%" PRIu64 ",\"sealed\":%s,\"version\":%" PRIu64 ",\"producers\":",
+			",\"first\":%" PRIu64 ",\"sealed\":%s,\"version\":%" PRIu64
+			",\"live_bytes\":%" PRIu64 ",\"garbage_steps\":%" PRIu64 ",\"producers\":",
 		   id, fs->stream.options.ranks, r->head, r->first, r->sealed ? "true" : "false",
-		   r->version);
+		   r->version, bw_live_bytes(&fs->live, r), r->first - r->swept);
 	print_producers_json(fs, r, out);
 	bw_buf_str(out, ",\"jobs\":");
 	print_jobs_json(fs, r, out);
@@ -194,8 +195,8 @@ static void print_status(struct bw_fs *fs, const struct bw_root *r, struct bw_bu
 	bw_buf_fmt(out, "steps      first %" PRIu64 ", head %" PRIu64 "%s\n", r->first, r->head,
 		   r->sealed ? ", sealed" : "");
 	bw_buf_fmt(out, "version    %" PRIu64 ", committed %s\n", r->version, commit);
-	bw_buf_fmt(out, "bytes      %" PRIu64 " in all, %" PRIu64 " reclaimed steps are not deleted yet\n", r->bytes,
-		   r->first - r->swept);
+	bw_buf_fmt(out, "bytes      %" PRIu64 ", %" PRIu64 " reclaimed steps are not deleted yet\n",
+		   bw_live_bytes(&fs->live, r), r->first - r->swept);
 	bw_buf_fmt(out, "producers  %" PRIu32 ", batches not yet committed here %" PRIu64 "\n",
 		   r->producers_n, staged_batches(fs));
 	print_jobs(fs, r, out);

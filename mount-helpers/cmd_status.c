@@ -209,8 +209,9 @@ static void print_json(const struct report *rep)
 
 	printf("{\"stream\":\"%s\",\"ranks\":%" PRIu32 ",\"head\":%" PRIu64 ",\"first\":%" PRIu64,
 	       rep->id, rep->s->stream.options.ranks, root->head, root->first);
-	printf(",\"sealed\":%s,\"version\":%" PRIu64 ",\"live_bytes\":%" PRIu64 ",\"producers\":{",
-	       root->sealed ? "true" : "false", root->version, rep->live_bytes);
+	printf(",\"sealed\":%s,\"version\":%" PRIu64 ",\"live_bytes\":%" PRIu64
+	       ",\"garbage_steps\":%" PRIu64 ",\"producers\":{",
+	       root->sealed ? "true" : "false", root->version, rep->live_bytes, root->first - root->swept);
 	for (uint32_t i = 0; i < root->producers_n; i++) {
 		fputs(i ? "," : "", stdout);
 		print_json_producer(&root->producers[i]);

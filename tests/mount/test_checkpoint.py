@@ -467,6 +467,38 @@ class Status(Checkpoint):
         self.assertEqual((self.a.metric("lag_steps", job="train"), self.a.metric("lag_steps", job="eval")), (3, 1))
 
 
+    def used(self, mount):
+        info = os.statvfs(mount.dir)
+        return (info.f_blocks - info.f_bfree) * info.f_frsize
+
+    def test_s9_live_bytes_follow_first(self):
+        """S9: df and status tell what is live, on mounts that saw the trim, heard of it, or came after it."""
+        stream = self.stream(1)
+        a, b = self.mount(stream), self.mount(stream)
+        step = 1 << 20
+        for seq in range(300):  # index nodes: the entry of first is not in the root
+            a.put("p", seq, [os.urandom(step) if seq % 100 == 0 else b"x"])
+        bw.batchweave("checkpoint", stream.url, "train")
+        for marker, big in ((50, 2), (150, 1), (300, 0)):
+            for at in (marker, marker - 1):
+                bw.write(a.path("checkpoint/train", at), b"")
+            for old in os.listdir(a.path("checkpoint/train")):
+                if int(old) < marker - 1:
+                    os.unlink(a.path("checkpoint/train", old))
+            done = subprocess.run([CHANGE, stream.url, "trim"], capture_output=True, text=True)
+            self.assertEqual(done.stderr, "")
+            late = self.mount(stream, "ro")
+            for mount in (a, b, late):
+                self.assertEqual(mount.status("first"), f"{marker - 1}\n")
+                bw.wait_until(lambda at=mount, n=big: n * step <= json.loads(
+                    at.status("status.json"))["live_bytes"] < (n + 1) * step, what="live bytes")
+                self.assertTrue(big * step <= self.used(mount) < (big + 1) * step)
+                self.assertEqual(mount.metric("garbage_steps"), marker - 1)
+            said = json.loads(bw.batchweave("status", stream.url, "--json").stdout)
+            self.assertEqual(said["live_bytes"], json.loads(a.status("status.json"))["live_bytes"])
+            self.assertEqual(said["garbage_steps"], marker - 1)
+
+
 class Command(Checkpoint):
     def checkpoint(self, *words, code=0):
         done = bw.batchweave("checkpoint", self.made.url, *words, check=False)
