@@ -44,9 +44,9 @@
 	X(STATE_MISSING, "state-missing", true)	/* I8 */                                           \
 	X(STATE_DAMAGED, "state-damaged", true)                                                    \
 	X(FOREIGN, "foreign", true)		/* an object of something else */                  \
+	X(NEWER, "newer", true)			/* of a newer release: it was not checked */       \
 	X(HINT, "hint", false)                                                                     \
 	X(TOMBSTONE, "tombstone", false)	/* above a root */                                 \
-	X(NEWER, "newer", false)		/* of a newer release: not checked */              \
 	X(LISTING, "listing", false)		/* an object that is there was not listed */       \
 	X(PROBE, "probe", false)		/* left behind by an init */
 

@@ -67,7 +67,7 @@ static int get_range(struct reading *r, uint64_t off, uint64_t len, struct bw_bl
 static int note(struct reading *r, enum bw_fsck_check check, const char *what)
 {
 	uint64_t step = r->e->step;
-	int err = fsck_refresh(r->f);
+	int err = fsck_refresh(r->f, bw_now());
 
 	if (err || step < fsck_latest_first(r->f))
 		return err;
@@ -220,7 +220,7 @@ static int read_object(struct fsck *f, const struct bw_entry *e)
 	if (err == -ENOENT)
 		err = note(&r, BW_FSCK_DATA_MISSING, "is missing");
 	else if (err == -BW_E_FORMAT_NEWER)
-		err = note(&r, BW_FSCK_NEWER, "was written by a newer release");
+		err = note(&r, BW_FSCK_NEWER, "was written by a newer release: it cannot be checked");
 	else if (err == -BW_E_CORRUPT)
 		err = note(&r, BW_FSCK_DATA_FOOTER,
 			   "is not what was committed: its footer is damaged or that of another batch");

@@ -50,6 +50,7 @@ static void slot_done(struct bw_op *op)
 
 	BW_LOCK_SCOPE(&s->f->io_lock);
 	s->ended = true;
+	s->ended_ns = bw_now();
 	bw_cond_broadcast(&s->f->io_cond);
 }
 
@@ -172,8 +173,10 @@ int fsck_ahead_pop(struct fsck_ahead *a, struct fsck_tag *ret_tag, char *ret_key
 	a->bytes -= s->bytes;
 	int err = result(a->f, &s->op);
 
-	if (ret_tag)
+	if (ret_tag) {
 		*ret_tag = s->tag;
+		ret_tag->answered_ns = s->ended_ns;
+	}
 	if (ret_key)
 		memcpy(ret_key, s->op.key, sizeof(s->op.key));
 	if (!err) {
@@ -199,6 +202,7 @@ int fsck_list(struct fsck *f, const char *prefix, const char *after,
 
 		bw_op_list(&op, prefix, last, BW_LIST_PAGE_MAX);
 		err = fsck_run(f, &op);
+		f->listed_ns = bw_now();
 		for (size_t i = 0; !err && i < op.listing->n; i++)
 			err = each(f, ctx, op.listing->items[i].key, op.listing->items[i].size);
 		more = !err && op.listing->more && op.listing->n;
@@ -255,25 +259,31 @@ int fsck_cold(struct fsck *f, uint64_t hint, struct bw_root **ret, uint64_t *ret
 	return err;
 }
 
-int fsck_refresh(struct fsck *f)
+int fsck_refresh(struct fsck *f, int64_t since_ns)
 {
 	struct source s = {.versions.get = source_get, .f = f};
 	struct bw_root *newer = NULL;
+	int64_t began_ns = bw_now();
 
 	bw_lock(&f->io_lock);
 	uint64_t known = f->latest->version;
+	bool fresh = f->refreshed_ns > since_ns;
 	bw_unlock(&f->io_lock);
+	if (fresh)
+		return 0;
 	int err = bw_search_newer(&s.versions, known, known + 1, &newer);
 
 	/* A newest root that cannot be read judges nothing; the next run finds it. */
 	if (err == -BW_E_CORRUPT || err == -BW_E_FORMAT_NEWER)
 		return 0;
-	if (err || !newer)
+	if (err)
 		return err;
 	BW_LOCK_SCOPE(&f->io_lock);
 	struct bw_root *drop = newer;
 
-	if (newer->version > f->latest->version) {
+	if (began_ns > f->refreshed_ns)
+		f->refreshed_ns = began_ns;
+	if (newer && newer->version > f->latest->version) {
 		drop = f->latest;
 		f->latest = newer;
 	}

@@ -153,7 +153,7 @@ static int take_data(struct objects *o, const struct bw_key *k, const char *text
 	count(f, BW_KEY_DATA, BW_FSCK_LIVE, size);
 	if (c->size == size)
 		return 0;
-	int err = fsck_refresh(f);
+	int err = fsck_refresh(f, f->listed_ns);
 
 	if (err || c->step < fsck_latest_first(f))
 		return err;
@@ -250,7 +250,7 @@ static int collect_missing(struct objects *o)
 {
 	struct fsck *f = o->f;
 	uint64_t n = 0;
-	int err = fsck_refresh(f);
+	int err = fsck_refresh(f, bw_now());
 	uint64_t first = fsck_latest_first(f);
 
 	for (uint64_t i = 0; i <= f->data.mask; i++)
@@ -299,7 +299,7 @@ static int judge_missing(struct objects *o)
 		return err;
 	if (err != -ENOENT)
 		return fsck_note(f, BW_FSCK_LISTING, FSCK_NONE, key, "%s is there and was not listed", key);
-	err = fsck_refresh(f);
+	err = fsck_refresh(f, tag.answered_ns);
 	if (err || tag.entry.step < fsck_latest_first(f))
 		return err;
 	err = fsck_bad_add(f, tag.entry.step);

@@ -37,6 +37,8 @@ struct fsck {
 	struct bw_cond io_cond;
 	struct bw_root *latest;			/* owned: the newest known; judges what is missing */
 	int64_t patience_ns;			/* with one request */
+	int64_t refreshed_ns;			/* when the search began that found latest */
+	int64_t listed_ns;			/* when the page of a listing came that is being read */
 	char failed[200];			/* the request that ended the run; "" for none */
 	struct fsck_place *places;		/* [root->producers_n] */
 	struct {
@@ -74,6 +76,7 @@ bool fsck_fatal(int err);
 
 /* What a request is about, kept beside it. */
 struct fsck_tag {
+	int64_t answered_ns;		/* set by the pop: when its answer came */
 	uint64_t version;		/* of a root */
 	unsigned level;			/* of a node */
 	struct bw_pointer pointer;
@@ -87,6 +90,7 @@ struct fsck_slot {
 	struct bw_op op;
 	struct fsck *f;
 	bool ended;			/* under io_lock */
+	int64_t ended_ns;
 	uint64_t bytes;
 	struct fsck_tag tag;
 };
@@ -113,8 +117,9 @@ int fsck_list(struct fsck *f, const char *prefix, const char *after,
 	      int (*each)(struct fsck *f, void *ctx, const char *key, uint64_t size), void *ctx)
 	bw_must_check;
 
-/* Finds the newest root, now.  Any thread. */
-int fsck_refresh(struct fsck *f) bw_must_check;
+/* Finds the newest root, unless that was done by a search that began after since_ns: it is at least as new as
+ * whatever was answered then.  Any thread. */
+int fsck_refresh(struct fsck *f, int64_t since_ns) bw_must_check;
 /* After fsck_refresh(): steps below it are reclaimed. */
 uint64_t fsck_latest_first(struct fsck *f);
 /* Reads a version: a value of enum bw_version_is, -BW_E_CORRUPT, -BW_E_FORMAT_NEWER, or what ends the run. */

@@ -49,7 +49,7 @@ static int note_newest(struct fsck *f, int err, uint64_t version)
 	}
 	if (err == -BW_E_FORMAT_NEWER)
 		return fsck_note(f, BW_FSCK_NEWER, FSCK_NONE, key,
-				 "%s, the newest root, was written by a newer release", key);
+				 "%s, the newest root, was written by a newer release: it cannot be checked", key);
 	return fsck_note(f, BW_FSCK_NEWEST, first, last, key,
 			 "%s, the newest root, is damaged: nobody can open the stream", key);
 }
@@ -131,6 +131,33 @@ static int beyond_gap(struct fsck *f, const struct top *t, bool told)
 			 f->root->version);
 }
 
+static int other_each(struct fsck *f, void *ctx, const char *text, uint64_t size)
+{
+	char *other = ctx;
+
+	(void)size;
+	if (bw_key_parse(&f->stream, text).kind != BW_KEY_FOREIGN || !strncmp(text, "probe-", 6))
+		return 0;
+	memcpy(other, text, strlen(text) + 1);
+	return 1;
+}
+
+/* A creation that was cut short; but what else is there may say that the id is the wrong one. */
+static int note_none(struct fsck *f)
+{
+	char other[BW_KEY_MAX + 1] = "";
+	int err = fsck_list(f, "", "", other_each, other);
+
+	if (err)
+		return err;
+	if (other[0])
+		return fsck_note(f, BW_FSCK_NEWEST, FSCK_NONE, other,
+				 "there is no version of this stream, but %s: is " BW_STREAM_KEY " that of another?",
+				 other);
+	return fsck_note(f, BW_FSCK_NEWEST, FSCK_NONE, "",
+			 "there is no version: the stream is only half created, and is finished when it is mounted");
+}
+
 int fsck_newest(struct fsck *f)
 {
 	const uint64_t *counts = f->report->counts;
@@ -150,9 +177,7 @@ int fsck_newest(struct fsck *f)
 		return err;
 	return t.version ? fsck_note(f, BW_FSCK_NEWEST, FSCK_NONE, "",
 				     "no version from 1 to %" PRIu64 " can be read", t.version) :
-			   fsck_note(f, BW_FSCK_NEWEST, FSCK_NONE, "",
-				     "there is no version: the stream is only half created, and is finished when it"
-				     " is mounted");
+			   note_none(f);
 }
 
 /* ---- History ---------------------------------------------------------------------------------- */
@@ -228,7 +253,7 @@ static int check_follows(struct history *h, const struct bw_root *r, const char 
 	/* A newer release may do what this one cannot repeat. */
 	if (bw_root_may_write(r))
 		return fsck_note(f, BW_FSCK_NEWER, FSCK_NONE, key,
-				 "%s was written by a newer release: it is not known whether it follows", key);
+				 "%s was written by a newer release: whether it follows cannot be checked", key);
 	int err = bw_apply_check(&f->stream, base, r);
 
 	if (err != -BW_E_CONTRADICTION)
@@ -279,7 +304,7 @@ static int take_next(struct history *h)
 		return gap(h, tag.version, tag.version);
 	case -BW_E_FORMAT_NEWER:
 		return fsck_note(h->f, BW_FSCK_NEWER, FSCK_NONE, key,
-				 "%s was written by a newer release", key);
+				 "%s was written by a newer release: it cannot be checked", key);
 	case -BW_E_CORRUPT:
 		return fsck_note(h->f, BW_FSCK_ROOT, FSCK_NONE, key, "%s is damaged", key);
 	default:

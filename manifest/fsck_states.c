@@ -17,7 +17,7 @@ static bool is_right(const struct bw_producer_entry *p, const struct bw_blob *bl
 /* Does the newest root still name the state that could not be had? */
 static int still_current(struct fsck *f, const struct bw_producer_entry *p, bool *ret)
 {
-	int err = fsck_refresh(f);
+	int err = fsck_refresh(f, bw_now());
 
 	BW_LOCK_SCOPE(&f->io_lock);
 	const struct bw_producer_entry *now = bw_root_producer(f->latest, p->name);
@@ -108,7 +108,7 @@ int fsck_hint(struct fsck *f)
 		return fsck_note(f, BW_FSCK_HINT, FSCK_NONE, key,
 				 "%s is no version: opening takes longer until it is written again", key);
 	/* It is written after its version: a newer root is known by now, or it is wrong. */
-	err = fsck_refresh(f);
+	err = fsck_refresh(f, bw_now());
 	BW_LOCK_SCOPE(&f->io_lock);
 	if (err || version <= f->latest->version)
 		return err;

@@ -118,7 +118,7 @@ static int lose_node(struct walk *w, unsigned level, const struct bw_pointer *p,
 {
 	struct fsck *f = w->f;
 	char key[BW_KEY_MAX + 1];
-	int err = 0;
+	int err;
 
 	forget(w);
 	if (!w->visit->judge)
@@ -126,14 +126,13 @@ static int lose_node(struct walk *w, unsigned level, const struct bw_pointer *p,
 	uint64_t first = p->first > f->root->first ? p->first : f->root->first;
 
 	add_hole(f, first, p->last);
-	if (!err)
-		err = fsck_refresh(f);
+	err = fsck_refresh(f, bw_now());
 	if (err || p->last < fsck_latest_first(f))
 		return err;
 	bw_key_node(&f->stream, level, p->first, p->last, p->hash, key);
 	if (why == -BW_E_FORMAT_NEWER)
 		return fsck_note(f, BW_FSCK_NEWER, FSCK_NONE, key,
-				 "%s was written by a newer release", key);
+				 "%s was written by a newer release: it cannot be checked", key);
 	return why == -ENOENT ? fsck_note(f, BW_FSCK_INDEX_MISSING, first, p->last, key,
 					  "the index node %s is missing", key) :
 				fsck_note(f, BW_FSCK_INDEX_DAMAGED, first, p->last, key,

@@ -2,6 +2,8 @@
 /* What fsck says besides damage, and how it asks: warnings, classes, bounds, parts, stores that fail. */
 #include "tests/unit/fsck_world.h"
 
+#include "manifest/envelope.h"
+
 /* ---- What else is said ------------------------------------------------------------------------ */
 
 Test(fsck_asks, a_marker_below_first_is_found)
@@ -117,6 +119,57 @@ Test(fsck_asks, the_newest_may_not_be_a_tombstone)
 	end(&w);
 }
 
+/* The payload of version v with one text replaced by another. */
+static void rewrite(struct bw_whole *w, uint64_t v, const char *from, const char *to)
+{
+	bw_auto_blob struct bw_blob *blob = NULL;
+	bw_auto_buf struct bw_buf raw, sealed, edited;
+	char key[BW_KEY_MAX + 1];
+
+	root_key(w, v, key);
+	cr_assert_eq(bw_test_get(w->store, key, &blob), BW_OK);
+	bw_buf_init(&raw, BW_ROOT_RAW_MAX);
+	bw_buf_init(&edited, BW_ROOT_RAW_MAX);
+	bw_buf_init(&sealed, BW_ROOT_RAW_MAX);
+	cr_assert_eq(bw_envelope_open(BW_ENVELOPE_ROOT, blob->bytes, blob->len, &raw, NULL), 0);
+	const char *text = bw_buf_text(&raw), *at = strstr(text, from);
+
+	cr_assert(at);
+	bw_buf_add(&edited, text, (size_t)(at - text));
+	bw_buf_str(&edited, to);
+	bw_buf_str(&edited, at + strlen(from));
+	cr_assert_eq(bw_envelope_seal(BW_ENVELOPE_ROOT, edited.bytes, edited.len, &sealed), 0);
+	bw_whole_put(w, key, sealed.bytes, sealed.len);
+}
+
+/* What cannot be checked is not clean. */
+Test(fsck_asks, what_a_newer_release_wrote_is_not_called_clean)
+{
+	struct bw_fsck_report r;
+	struct bw_whole w;
+	char key[BW_KEY_MAX + 1];
+
+	make(&w);
+	root_key(&w, w.root->version, key);
+	rewrite(&w, w.root->version, "\"features_read\":[]", "\"features_read\":[\"later\"]");
+	check_one(&w, &quick, BW_FSCK_NEWER, 1, 0, key,
+		  "@, the newest root, was written by a newer release: it cannot be checked");
+	end(&w);
+	make(&w);
+	rewrite(&w, w.root->version, "\"features_write\":[]", "\"features_write\":[\"later\"]");
+	check_one(&w, &quick, BW_FSCK_NEWER, 1, 0, key,
+		  "@ was written by a newer release: whether it follows cannot be checked");
+	end(&w);
+	make(&w);
+	root_key(&w, 4, key);
+	rewrite(&w, 4, "\"features_read\":[]", "\"features_read\":[\"later\"]");
+	bw_whole_fsck(w.store, &quick, &r);
+	cr_expect_eq(r.counts[BW_FSCK_NEWER], 1);
+	cr_expect_gt(bw_fsck_wrong(&r), 0);
+	bw_fsck_report_done(&r);
+	end(&w);
+}
+
 Test(fsck_asks, what_cannot_be_opened_at_all)
 {
 	struct bw_fsck_report r;
@@ -132,6 +185,9 @@ Test(fsck_asks, what_cannot_be_opened_at_all)
 	bw_whole_delete(&w, key);
 	check_one(&w, &quick, BW_FSCK_NEWEST, 1, 0, "",
 		  "there is no version: the stream is only half created, and is finished when it is mounted");
+	bw_whole_put(&w, "other/data", "x", 1);
+	check_one(&w, &quick, BW_FSCK_NEWEST, 1, 0, "other/data",
+		  "there is no version of this stream, but @: is stream.json that of another?");
 	bw_whole_put(&w, BW_STREAM_KEY, "{\"format\": 1}", 13);
 	check_one(&w, &quick, BW_FSCK_STREAM, 1, 0, BW_STREAM_KEY,
 		  "@ is damaged: nobody can open the stream");
