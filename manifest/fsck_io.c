@@ -171,7 +171,7 @@ int fsck_ahead_pop(struct fsck_ahead *a, struct fsck_tag *ret_tag, char *ret_key
 	a->at = (a->at + 1) % BW_FSCK_AHEAD;
 	a->n--;
 	a->bytes -= s->bytes;
-	int err = result(a->f, &s->op);
+	int err = fsck_stopped(a->f) ? -ECANCELED : result(a->f, &s->op);
 
 	if (ret_tag) {
 		*ret_tag = s->tag;
@@ -184,7 +184,7 @@ int fsck_ahead_pop(struct fsck_ahead *a, struct fsck_tag *ret_tag, char *ret_key
 		s->op.blob = NULL;
 	}
 	bw_op_done(&s->op);
-	return fsck_stopped(a->f) ? (bw_blob_unref(err ? NULL : *ret), -ECANCELED) : err;
+	return err;
 }
 
 /* ---- Listings --------------------------------------------------------------------------------- */

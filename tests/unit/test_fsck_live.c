@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RUNS 200u	/* of fsck */
+#define RUNS 120u	/* of fsck */
 #define KEPT 40u	/* steps below the head that a job holds */
 
 struct world {
