@@ -101,6 +101,8 @@ static void data(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 
 	(void)a;
 	bw_reclaim_stage(r, BW_RECLAIM_DATA, r->newest->head - r->bound);
+	bw_refs_done(&r->needed);	/* it may have begun again */
+	bw_refs_done(&r->counted);
 	/* Both sets are made for the same number, so they are cut into the same parts. */
 	int err = bw_refs_init(&r->needed, most, memory);
 
