@@ -214,6 +214,21 @@ static void list(struct bw_collector *c, const struct bw_reclaim_request *q,
 	a->listing = c->op.listing;
 }
 
+static void list_uploads(struct bw_collector *c, const struct bw_reclaim_request *q,
+			 struct bw_reclaim_answer *a)
+{
+	bw_op_list_uploads(&c->op, q->key, q->after, q->upload, (unsigned)q->max);
+	a->outcome = run_op(c);
+	a->uploads = c->op.uploads;
+}
+
+static void abort_upload(struct bw_collector *c, const struct bw_reclaim_request *q,
+			 struct bw_reclaim_answer *a)
+{
+	bw_op_abort_upload(&c->op, q->key, q->upload);
+	a->outcome = pace(c, 1) ? run_op(c) : BW_CANCELLED;
+}
+
 static void delete_many(struct bw_collector *c, const struct bw_reclaim_request *q)
 {
 	bw_op_delete_many(&c->op, q->items, q->items_n);
@@ -248,6 +263,12 @@ static void serve(struct bw_collector *c, enum bw_reclaim_want want,
 		break;
 	case BW_RECLAIM_DELETE:
 		delete_many(c, q);
+		break;
+	case BW_RECLAIM_UPLOADS:
+		list_uploads(c, q, a);
+		break;
+	case BW_RECLAIM_ABORT:
+		abort_upload(c, q, a);
 		break;
 	case BW_RECLAIM_COMMIT:
 		commit(c, &q->change, a);

@@ -44,6 +44,7 @@ void bw_reclaim_free(struct bw_reclaim *r)
 {
 	if (!r)
 		return;
+	bw_reclaim_uploads_done(r);
 	bw_walk_done(&r->walk);
 	bw_refs_done(&r->needed);
 	bw_refs_done(&r->counted);
@@ -117,6 +118,21 @@ void bw_reclaim_list(struct bw_reclaim *r, enum bw_key_kind kind, const char *af
 	bw_key_prefix(r->stream, kind, r->req.key);
 	memcpy(r->req.after, after, strnlen(after, BW_KEY_MAX) + 1);
 	ask(r, BW_RECLAIM_LIST);
+}
+
+void bw_reclaim_list_uploads(struct bw_reclaim *r, const char *after, const char *id)
+{
+	r->req = (struct bw_reclaim_request){.max = BW_LIST_PAGE_MAX, .upload = id};
+	bw_key_prefix(r->stream, BW_KEY_FOREIGN, r->req.key);
+	memcpy(r->req.after, after, strnlen(after, BW_KEY_MAX) + 1);
+	ask(r, BW_RECLAIM_UPLOADS);
+}
+
+void bw_reclaim_abort(struct bw_reclaim *r, const char *key, const char *id)
+{
+	r->req = (struct bw_reclaim_request){.upload = id};
+	set_key(r, key);
+	ask(r, BW_RECLAIM_ABORT);
 }
 
 void bw_reclaim_commit(struct bw_reclaim *r, enum bw_change_kind kind, uint64_t step)
@@ -276,6 +292,11 @@ static int failure(const struct bw_reclaim *r, const struct bw_reclaim_answer *a
 		return a->err;
 	case BW_RECLAIM_GET:
 		if (a->outcome == BW_NOT_FOUND)
+			return 0;
+		break;
+	case BW_RECLAIM_UPLOADS:
+	case BW_RECLAIM_ABORT:	/* some stores tell nobody of uploads */
+		if (a->outcome == BW_DENIED || a->outcome == BW_NOT_FOUND)
 			return 0;
 		break;
 	case BW_RECLAIM_PUT:

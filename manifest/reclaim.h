@@ -24,24 +24,28 @@ enum bw_reclaim_want {
 	BW_RECLAIM_PUT,		/* put key with bytes, whatever is there; step with outcome */
 	BW_RECLAIM_LIST,	/* a page of max keys; step with outcome and listing */
 	BW_RECLAIM_DELETE,	/* delete all items, in any order, and set the outcome of each */
+	BW_RECLAIM_UPLOADS,	/* a page of the uploads that have not ended; step with outcome and uploads */
+	BW_RECLAIM_ABORT,	/* end an upload; step with outcome */
 	BW_RECLAIM_COMMIT,	/* commit change; step with err, and when it is 0 with a root that has it */
 	BW_RECLAIM_SLEEP,	/* wait; then step with nothing */
 	BW_RECLAIM_DONE,	/* the report is final */
 };
 
 struct bw_reclaim_answer {
-	enum bw_outcome outcome;	/* GET, PUT, LIST */
+	enum bw_outcome outcome;	/* GET, PUT, LIST, UPLOADS, ABORT */
 	struct bw_blob *blob;		/* GET OK: borrowed */
 	int64_t modified_ms;		/* GET OK: by the store's clock; 0: it did not say, so nothing is old */
 	const struct bw_listing *listing;	/* LIST OK: borrowed */
+	const struct bw_uploads *uploads;	/* UPLOADS OK: borrowed */
 	struct bw_root *root;		/* REFRESH, COMMIT OK: borrowed */
 	int err;			/* REFRESH, COMMIT: 0, or why not, negative */
 };
 
 struct bw_reclaim_request {
-	char key[BW_KEY_MAX + 1];	/* GET, PUT; LIST: the prefix */
-	char after[BW_KEY_MAX + 1];	/* LIST */
-	uint64_t max;			/* GET: longest object to accept; LIST: keys */
+	char key[BW_KEY_MAX + 1];	/* GET, PUT, ABORT; LIST, UPLOADS: the prefix */
+	char after[BW_KEY_MAX + 1];	/* LIST, UPLOADS */
+	const char *upload;		/* ABORT: its id; UPLOADS: NULL, or behind which one of `after`; borrowed */
+	uint64_t max;			/* GET: longest object to accept; LIST, UPLOADS: items */
 	const void *bytes;		/* PUT: borrowed until the next step */
 	size_t len;
 	struct bw_delete_item *items;	/* DELETE: 1 to BW_DELETE_MANY_MAX, borrowed until the next step */

@@ -182,14 +182,20 @@ static void data_page(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 static void data_flushed(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 {
 	(void)a;
-	if (r->more) {
+	if (r->more)
 		list(r, BW_KEY_DATA, data_page);
-		return;
-	}
+	else
+		r->phase = bw_reclaim_uploads;
+}
+
+void bw_reclaim_data_next(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
+{
+	(void)a;
 	if (r->needed.part + 1 < r->needed.parts) {
 		bw_refs_next_part(&r->needed);
 		if (r->o.dry)
 			bw_refs_next_part(&r->counted);
+		bw_reclaim_stage(r, BW_RECLAIM_DATA, r->newest->head - r->bound);
 		begin_refs(r, false);
 		return;
 	}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A pass in parts: the machine (reclaim.c), by which root it judges and the trim (reclaim_judge.c), committed
- * steps (reclaim_steps.c), what listings show (reclaim_list.c), old roots (reclaim_roots.c).
+ * steps (reclaim_steps.c), what listings show (reclaim_list.c), unfinished uploads (reclaim_uploads.c), old roots
+ * (reclaim_roots.c).
  * Private to reclaim*.c.
  *
  * Each part is a row of phases.  A phase is called with the answer to what it asked for, or with NULL when it
@@ -22,6 +23,9 @@
 #define BW_RECLAIM_RESTARTS 3u		/* others trim and delete at the same time */
 #define BW_RECLAIM_SWEEP_EVERY 32768u	/* steps deleted between commits that say so */
 #define BW_RECLAIM_NODES_WAIT 64u	/* index nodes that wait for their steps to be deleted */
+
+#define BW_RECLAIM_UPLOADS_MAX 256u	/* gathered before they are aborted */
+#define BW_RECLAIM_ROUNDS 16u		/* of gathering, in one pass */
 
 typedef void bw_reclaim_phase(struct bw_reclaim *r, const struct bw_reclaim_answer *a);
 
@@ -79,6 +83,14 @@ struct bw_reclaim {
 	char after[BW_KEY_MAX + 1];
 	bool more;
 
+	/* Unfinished uploads: gathered, then aborted. */
+	struct {
+		char *key, *id;		/* owned */
+	} uploads[BW_RECLAIM_UPLOADS_MAX];
+	size_t uploads_n, upload;
+	unsigned rounds;
+	char *upload_after;		/* owned: id of the last of the page; NULL: none */
+
 	/* Old roots. */
 	uint64_t bury, bury_end, bury_low, bury_high;
 
@@ -95,6 +107,8 @@ struct bw_reclaim {
 void bw_reclaim_get(struct bw_reclaim *r, const char *key, uint64_t max);
 void bw_reclaim_put(struct bw_reclaim *r, const char *key, size_t len);	/* of r->text */
 void bw_reclaim_list(struct bw_reclaim *r, enum bw_key_kind kind, const char *after);
+void bw_reclaim_list_uploads(struct bw_reclaim *r, const char *after, const char *id);
+void bw_reclaim_abort(struct bw_reclaim *r, const char *key, const char *id);
 void bw_reclaim_commit(struct bw_reclaim *r, enum bw_change_kind kind, uint64_t step);
 void bw_reclaim_get_node(struct bw_reclaim *r);	/* that r->walk wants */
 
@@ -117,6 +131,9 @@ void bw_reclaim_newer(struct bw_reclaim *r, struct bw_root *root);
 bw_reclaim_phase bw_reclaim_open;	/* reclaim_judge.c */
 bw_reclaim_phase bw_reclaim_steps;	/* reclaim_steps.c */
 bw_reclaim_phase bw_reclaim_states;	/* reclaim_list.c */
+bw_reclaim_phase bw_reclaim_data_next;	/* the next part, or what comes behind them */
+bw_reclaim_phase bw_reclaim_uploads;	/* reclaim_uploads.c; goes on with the one before */
+void bw_reclaim_uploads_done(struct bw_reclaim *r);
 bw_reclaim_phase bw_reclaim_roots;	/* reclaim_roots.c */
 
 /* reclaim_judge.c: low 0: none known.  r->search has the answer when `then` begins. */

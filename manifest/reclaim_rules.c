@@ -184,14 +184,10 @@ enum bw_reclaim_why bw_reclaim_judge(const struct bw_reclaim_rules *r, const str
 	return BW_WHY_FOREIGN;
 }
 
-enum bw_reclaim_why bw_reclaim_judge_partial(const struct bw_reclaim_rules *r, const struct bw_key *k,
-					     int64_t age_ms)
+/* A state is named by the nonce of its data: what is committed is left alone, whatever hangs on it. */
+static enum bw_reclaim_why judge_partial_upload(const struct bw_reclaim_rules *r,
+						const struct bw_key *k)
 {
-	if (k->kind != BW_KEY_DATA && k->kind != BW_KEY_STATE)
-		return BW_WHY_FOREIGN;
-	if (age_ms < BW_RECLAIM_DAY_MS)
-		return BW_WHY_PARTIAL_YOUNG;
-	/* A state object is named by its data object's nonce: what is committed is left alone, whatever hangs on it. */
 	if (!r->needed || !bw_refs_covers(r->needed, k->nonce))
 		return BW_WHY_LATER;
 	if (bw_refs_has(r->needed, k->nonce))
@@ -199,6 +195,24 @@ enum bw_reclaim_why bw_reclaim_judge_partial(const struct bw_reclaim_rules *r, c
 	enum bw_reclaim_why why = judge_upload(producer_of(r, k), k);
 
 	return bw_reclaim_deletes(why) ? BW_WHY_PARTIAL_OLD : why;
+}
+
+enum bw_reclaim_why bw_reclaim_judge_partial(const struct bw_reclaim_rules *r, const struct bw_key *k,
+					     int64_t age_ms)
+{
+	if (k->kind == BW_KEY_FOREIGN || k->kind == BW_KEY_STREAM)
+		return BW_WHY_FOREIGN;
+	if (age_ms < BW_RECLAIM_DAY_MS)
+		return BW_WHY_PARTIAL_YOUNG;
+	if (k->kind == BW_KEY_DATA || k->kind == BW_KEY_STATE)
+		return judge_partial_upload(r, k);
+	/* One part of the references is enough for what they say nothing of. */
+	if (!r->needed || r->needed->part)
+		return BW_WHY_LATER;
+	if ((k->kind == BW_KEY_ROOT && k->version > r->judge->version) ||
+	    (k->kind == BW_KEY_NODE && k->last >= r->judge->head))
+		return BW_WHY_UNSETTLED;
+	return BW_WHY_PARTIAL_OLD;
 }
 
 bool bw_reclaim_trim_waits(uint64_t live_bytes, uint64_t fresh_bytes)

@@ -69,7 +69,11 @@ struct bw_reclaim_rules {
 
 /* Of an object that was found in a listing. */
 enum bw_reclaim_why bw_reclaim_judge(const struct bw_reclaim_rules *r, const struct bw_key *k);
-/* Of an upload that was begun and not ended; age_ms: since then, by the store's clock. */
+/*
+ * Of an upload that was begun and not ended; age_ms: since then, by the store's clock.  What is a day old goes when
+ * nothing can come of it: its epoch is fenced or its seq taken, the root's name is taken, the node's steps are
+ * committed by now; and the hint is written again and again.
+ */
 enum bw_reclaim_why bw_reclaim_judge_partial(const struct bw_reclaim_rules *r, const struct bw_key *k,
 					     int64_t age_ms);
 

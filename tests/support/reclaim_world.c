@@ -153,6 +153,11 @@ void bw_world_done(struct bw_world *w)
 		free(w->objects[i].key);
 		bw_blob_unref(w->objects[i].blob);
 	}
+	for (size_t i = 0; i < w->begun_n; i++) {
+		free(w->begun[i].key);
+		free(w->begun[i].id);
+	}
+	free(w->begun);
 	free(w->objects);
 	bw_root_unref(w->root);
 	*w = (struct bw_world){.n = 0};
@@ -225,6 +230,13 @@ void bw_world_append(struct bw_world *w, const char *producer, uint8_t owner, ui
 		n -= k;
 	}
 	free(c);
+}
+
+void bw_world_begin(struct bw_world *w, const char *key, const char *id)
+{
+	w->begun = realloc(w->begun, (w->begun_n + 1) * sizeof(*w->begun));
+	must(w->begun, "memory");
+	w->begun[w->begun_n++] = (struct bw_world_begun){strdup(key), strdup(id), w->now_ms};
 }
 
 void bw_world_grow(struct bw_world *w)
@@ -405,6 +417,7 @@ void bw_test_collector_done(struct bw_test_collector *c)
 {
 	bw_reclaim_free(c->r);
 	bw_listing_free(c->listing);
+	bw_uploads_free(c->uploads);
 	bw_root_unref(c->a.root);
 	bw_blob_unref(c->a.blob);
 }
@@ -413,9 +426,11 @@ enum bw_reclaim_want bw_test_collector_ask(struct bw_test_collector *c)
 {
 	c->want = bw_reclaim_step(c->r, &c->a, &c->q);
 	bw_listing_free(c->listing);
+	bw_uploads_free(c->uploads);
 	bw_root_unref(c->a.root);
 	bw_blob_unref(c->a.blob);
 	c->listing = NULL;
+	c->uploads = NULL;
 	c->a = (struct bw_reclaim_answer){.outcome = BW_OK};
 	if (bw_reclaim_bytes(c->r) > c->w->most_bytes)
 		c->w->most_bytes = bw_reclaim_bytes(c->r);
@@ -478,6 +493,46 @@ static void delete_keys(struct bw_test_collector *c, size_t from)
 	}
 }
 
+/* In the order in which they were begun; it goes on behind one that is there, and else from the start. */
+static void list_uploads(struct bw_test_collector *c)
+{
+	struct bw_world *w = c->w;
+	struct bw_uploads *u = calloc(1, sizeof(*u));
+	size_t i = 0, max = w->begun_page ? w->begun_page : c->q.max;
+
+	if (w->begun_hidden) {
+		free(u);
+		c->a.outcome = BW_DENIED;
+		return;
+	}
+	for (size_t k = 0; c->q.upload && k < w->begun_n; k++)
+		if (!strcmp(w->begun[k].id, c->q.upload))
+			i = k + 1;
+	u->items = calloc(max, sizeof(*u->items));
+	for (; i < w->begun_n && u->n < max; i++)
+		u->items[u->n++] = (struct bw_upload){strdup(w->begun[i].key), strdup(w->begun[i].id),
+						      w->begun[i].ms};
+	u->more = i < w->begun_n;
+	c->uploads = u;
+	c->a.uploads = u;
+}
+
+static void abort_upload(struct bw_test_collector *c)
+{
+	struct bw_world *w = c->w;
+
+	for (size_t i = 0; i < w->begun_n; i++) {
+		if (strcmp(w->begun[i].id, c->q.upload) != 0 || strcmp(w->begun[i].key, c->q.key) != 0)
+			continue;
+		free(w->begun[i].key);
+		free(w->begun[i].id);
+		w->begun_n--;
+		memmove(&w->begun[i], &w->begun[i + 1], (w->begun_n - i) * sizeof(*w->begun));
+		return;
+	}
+	c->a.outcome = BW_NOT_FOUND;
+}
+
 static void serve(struct bw_test_collector *c, size_t deletes_from)
 {
 	struct bw_world *w = c->w;
@@ -502,6 +557,12 @@ static void serve(struct bw_test_collector *c, size_t deletes_from)
 		break;
 	case BW_RECLAIM_DELETE:
 		delete_keys(c, deletes_from);
+		break;
+	case BW_RECLAIM_UPLOADS:
+		list_uploads(c);
+		break;
+	case BW_RECLAIM_ABORT:
+		abort_upload(c);
 		break;
 	case BW_RECLAIM_COMMIT:
 		commit(c);

@@ -15,11 +15,20 @@ struct bw_world_object {
 	int64_t ms;
 };
 
+struct bw_world_begun {
+	char *key, *id;
+	int64_t ms;
+};
+
 struct bw_world {
 	struct bw_stream stream;
 	struct bw_root *root;	/* the newest; owned */
 	struct bw_world_object *objects;	/* ascending */
 	size_t n, cap;
+	struct bw_world_begun *begun;	/* uploads that have not ended */
+	size_t begun_n;
+	bool begun_hidden;	/* it tells nobody of them */
+	size_t begun_page;	/* in a page; 0: as many as are asked for */
 	int64_t now_ms;
 	uint64_t requests;	/* served */
 	uint64_t deletes, most_deletes;	/* keys of deletes, in all and in one */
@@ -49,6 +58,8 @@ void bw_world_commit_one(struct bw_world *w, struct bw_change c);
 /* An upload that nothing names. */
 void bw_world_upload(struct bw_world *w, enum bw_key_kind kind, const char *producer, uint64_t epoch,
 		     uint64_t seq, uint64_t nonce);
+/* It has not ended.  Not for worlds that are copied. */
+void bw_world_begin(struct bw_world *w, const char *key, const char *id);
 
 /*
  * 600 steps of p and 100 of q, one state for each ten or each, and what came to nothing: of p data and state of a
@@ -72,6 +83,7 @@ struct bw_test_collector {
 	struct bw_reclaim_request q;
 	struct bw_reclaim_answer a;
 	struct bw_listing *listing;
+	struct bw_uploads *uploads;
 	enum bw_reclaim_want want;
 };
 void bw_test_collector_init(struct bw_test_collector *c, struct bw_world *w,

@@ -150,8 +150,20 @@ Test(reclaim_rules, c5_unfinished_uploads_go_by_age_and_proof_both)
 	cr_assert_eq(bw_reclaim_judge_partial(&t.rules, &fenced, day), BW_WHY_PARTIAL_OLD);
 	cr_assert_eq(bw_reclaim_judge_partial(&t.rules, &next, 100 * day), BW_WHY_UNSETTLED);
 	cr_assert_eq(bw_reclaim_judge_partial(&t.rules, &live, 100 * day), BW_WHY_NEEDED);
-	fenced.kind = BW_KEY_ROOT;
-	cr_assert_eq(bw_reclaim_judge_partial(&t.rules, &fenced, 100 * day), BW_WHY_FOREIGN);
+	struct bw_key root = {.kind = BW_KEY_ROOT, .version = t.w.root->version};
+	struct bw_key node = {.kind = BW_KEY_NODE, .last = t.w.root->head - 1}, hint = {.kind = BW_KEY_HINT};
+	struct bw_key foreign = {.kind = BW_KEY_FOREIGN}, stream = {.kind = BW_KEY_STREAM};
+
+	cr_assert_eq(bw_reclaim_judge_partial(&t.rules, &root, day), BW_WHY_PARTIAL_OLD);
+	root.version++;
+	cr_assert_eq(bw_reclaim_judge_partial(&t.rules, &root, 100 * day), BW_WHY_UNSETTLED);
+	cr_assert_eq(bw_reclaim_judge_partial(&t.rules, &node, day), BW_WHY_PARTIAL_OLD);
+	node.last++;
+	cr_assert_eq(bw_reclaim_judge_partial(&t.rules, &node, 100 * day), BW_WHY_UNSETTLED);
+	cr_assert_eq(bw_reclaim_judge_partial(&t.rules, &hint, day - 1), BW_WHY_PARTIAL_YOUNG);
+	cr_assert_eq(bw_reclaim_judge_partial(&t.rules, &hint, day), BW_WHY_PARTIAL_OLD);
+	cr_assert_eq(bw_reclaim_judge_partial(&t.rules, &foreign, 100 * day), BW_WHY_FOREIGN);
+	cr_assert_eq(bw_reclaim_judge_partial(&t.rules, &stream, 100 * day), BW_WHY_FOREIGN);
 	done(&t);
 }
 
