@@ -195,7 +195,7 @@ static void get(struct file_store *f, struct file_root *r, struct bw_op *op)
 		return;
 	}
 	op->object_size = size;
-	op->modified_ms = st.st_mtim.tv_sec * INT64_C(1000) + st.st_mtim.tv_nsec / BW_MS;
+	op->modified_ms = file_appeared_ms(&st);
 	read_range(op, fd, length);
 }
 

@@ -197,7 +197,7 @@ static void add_file(struct walk *w, int dir, const char *name)
 	memcpy(item->key, w->path, w->len);
 	memcpy(item->key + w->len, name, name_len + 1);
 	item->size = (uint64_t)st.st_size;
-	item->modified_ms = st.st_mtim.tv_sec * INT64_C(1000) + st.st_mtim.tv_nsec / BW_MS;
+	item->modified_ms = file_appeared_ms(&st);
 	l->n++;
 }
 

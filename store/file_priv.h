@@ -14,6 +14,7 @@
 
 #include <limits.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 /* Temporary files lie here, below the store directory, so that link(2) stays on one file system. */
@@ -94,6 +95,17 @@ void file_abort_upload(struct file_root *r, struct bw_op *op);
 void file_fail(struct bw_op *op, const char *what, int err);
 /* The answer of link, rename or unlink was err: nothing was applied, or nobody knows. */
 void file_change_failed(struct bw_op *op, const char *what, int err);
+/*
+ * When an object got its name, or later.  Its bytes may have been written long before, by a process that was stopped
+ * before the link; whoever reckons from then takes for old what has only just appeared.
+ */
+static inline int64_t file_appeared_ms(const struct stat *st)
+{
+	int64_t written = st->st_mtim.tv_sec * INT64_C(1000) + st->st_mtim.tv_nsec / BW_MS;
+	int64_t named = st->st_ctim.tv_sec * INT64_C(1000) + st->st_ctim.tv_nsec / BW_MS;
+
+	return written > named ? written : named;
+}
 void file_list(struct file_root *r, struct bw_op *op);
 
 static inline bool file_is_missing(int err)

@@ -141,7 +141,7 @@ struct bw_op {
 	char detail[96];	/* for the log: status, request id; "" when there is nothing to say */
 	struct bw_blob *blob;	/* GET OK: one reference that the caller takes or bw_op_done() drops; a chain only by cut */
 	uint64_t object_size;	/* GET OK: size of the whole object, or 0 when the store did not say */
-	int64_t modified_ms;	/* GET OK: by the store's clock, or 0 */
+	int64_t modified_ms;	/* GET OK: when it was put or later, by the store's clock; or 0 */
 	struct bw_listing *listing;	/* LIST OK: dropped by bw_op_done() */
 	struct bw_uploads *uploads;	/* LIST_UPLOADS OK: the same */
 

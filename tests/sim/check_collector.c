@@ -77,6 +77,7 @@ static void finish(struct world *w, struct collector *me)
 
 static void request(struct world *w, struct collector *me)
 {
+	static const struct bw_reclaim_answer denied = {.outcome = BW_DENIED};
 	const struct bw_reclaim_request *r = &me->request;
 	const char *keys[BW_DELETE_MANY_MAX];
 	uint64_t ms;
@@ -99,6 +100,10 @@ static void request(struct world *w, struct collector *me)
 		for (size_t i = 0; i < r->items_n; i++)
 			keys[i] = r->items[i].key;
 		bw_sim_delete_many(&w->sim, me->who, ++me->token, keys, r->items_n);
+		return;
+	case BW_RECLAIM_UPLOADS:	/* an object is there at once, or was never begun */
+	case BW_RECLAIM_ABORT:
+		step(w, me, &denied);
 		return;
 	case BW_RECLAIM_SLEEP:
 		ms = 1 + bw_sim_roll(&w->sim, 200);

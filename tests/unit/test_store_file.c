@@ -292,6 +292,33 @@ Test(file, old_temporaries_are_removed_at_open)
 	teardown(&f);
 }
 
+/* Whose writer was stopped for a year before the link, say. */
+Test(file, an_object_is_as_old_as_its_name_not_as_its_bytes)
+{
+	struct timespec old[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = 1000}};
+	struct fixture f;
+	struct bw_op get, list;
+	char path[512];
+
+	setup(&f);
+	cr_assert_eq(bw_test_put(f.s, "a", "x", 1, true), BW_OK);
+	bw_op_get_all(&get, "a", 1);
+	cr_assert_eq(bw_store_sync(f.s, &get), BW_OK);
+	int64_t put_ms = get.modified_ms;
+
+	bw_op_done(&get);
+	cr_assert_eq(utimensat(AT_FDCWD, below(&f, "a", path), old, 0), 0);
+	bw_op_get_all(&get, "a", 1);
+	cr_assert_eq(bw_store_sync(f.s, &get), BW_OK);
+	cr_assert_geq(get.modified_ms, put_ms);
+	bw_op_list(&list, "a", "", 1);
+	cr_assert_eq(bw_store_sync(f.s, &list), BW_OK);
+	cr_assert_geq(list.listing->items[0].modified_ms, put_ms);
+	bw_op_done(&get);
+	bw_op_done(&list);
+	teardown(&f);
+}
+
 /* ---- In the middle of a put ----------------------------------------------------------------- */
 
 /* Does something while the body is being read. */
