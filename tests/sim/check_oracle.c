@@ -104,11 +104,14 @@ static void judge_states(struct world *w, const struct bw_root *r)
 }
 
 /* The node is there; objects stay, so it is enough to look when a pointer is new. */
-static void judge_pointer(struct world *w, const struct bw_root *old, unsigned level,
+static void judge_pointer(struct world *w, const struct bw_root *old, const struct bw_root *r, unsigned level,
 			  const struct bw_pointer *p)
 {
 	char key[BW_KEY_MAX + 1];
 
+	/* Of steps that are swept: a collector may have found what an attempt had put that lost its slot. */
+	if (p->last < r->swept)
+		return;
 	for (uint32_t i = old && level < old->levels_n ? old->levels[level].n : 0; i-- > 0;)
 		if (old->levels[level].pointers[i].hash == p->hash &&
 		    old->levels[level].pointers[i].first == p->first)
@@ -128,7 +131,7 @@ static void judge_prefix(struct world *w, const struct bw_root *old, const struc
 	}
 	for (unsigned k = 0; k < r->levels_n; k++)
 		for (uint32_t i = 0; i < r->levels[k].n; i++)
-			judge_pointer(w, old, k, &r->levels[k].pointers[i]);
+			judge_pointer(w, old, r, k, &r->levels[k].pointers[i]);
 }
 
 void judge_root(struct bw_sim *sim, struct bw_root *r)
