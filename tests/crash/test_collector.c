@@ -4,6 +4,7 @@
  * tombstones, through head and committer.  A fresh one then finishes.
  */
 #include "manifest/collector.h"
+#include "tests/support/death.h"
 #include "tests/support/mount.h"
 #include "tests/support/stores.h"
 
@@ -11,46 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#define DIED 137
 #define STEPS 300u	/* a leaf is folded */
 #define FIRST 150u	/* released */
 #define STORED 50u	/* every so many steps has an object, the others never had one */
-
-struct death {
-	struct bw_fault_plan plan;
-	uint64_t nth;
-	enum bw_fault kind;
-};
-
-static enum bw_fault die_at(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
-{
-	struct death *d = (struct death *)plan;
-
-	(void)op;
-	return nth == d->nth ? d->kind : BW_FAULT_NONE;
-}
-
-static struct bw_store *plain_store(const char *dir)
-{
-	struct bw_store *file;
-
-	if (bw_store_file_new(dir, true, 2, &file))
-		_exit(2);
-	return file;
-}
-
-static struct bw_store *deadly_store(const char *dir, struct death *d, uint64_t nth, enum bw_fault kind)
-{
-	struct bw_store *fault;
-
-	*d = (struct death){.plan = {.decide = die_at}, .nth = nth, .kind = kind};
-	if (bw_filter_fault_new(plain_store(dir), &d->plan, &fault))
-		_exit(2);
-	return fault;
-}
 
 static void put_data(struct bw_store *s, const struct bw_stream *stream, uint64_t epoch, uint64_t seq,
 		     uint64_t nonce)
@@ -64,7 +30,7 @@ static void put_data(struct bw_store *s, const struct bw_stream *stream, uint64_
 /* Without a grace, so that one pass goes all the way. */
 static void prepare(const char *dir)
 {
-	struct bw_store *store = plain_store(dir);
+	struct bw_store *store = bw_test_plain_store(dir);
 	struct bw_change *c = calloc(STEPS + 1, sizeof(*c));
 	bw_auto_buf struct bw_buf json;
 	struct bw_stream s;
@@ -113,24 +79,12 @@ static int collect(struct bw_test_mount *m)
 static void child(const char *dir, uint64_t nth, enum bw_fault kind)
 {
 	struct bw_test_mount m;
-	struct death d;
+	struct bw_test_death d;
 
-	if (bw_test_mount_open(&m, deadly_store(dir, &d, nth, kind)) || collect(&m))
+	if (bw_test_mount_open(&m, bw_test_deadly_store(dir, &d, nth, kind)) || collect(&m))
 		_exit(2);
 	bw_test_mount_close(&m);
 	_exit(0);
-}
-
-static int wait_for(pid_t pid)
-{
-	int status;
-
-	cr_assert_eq(waitpid(pid, &status, 0), pid);
-	cr_assert(WIFEXITED(status), "killed by signal %d", WTERMSIG(status));
-	int code = WEXITSTATUS(status);
-
-	cr_assert(code == 0 || code == DIED, "exit %d", code);
-	return code;
 }
 
 static uint64_t count(struct bw_test_mount *m, enum bw_key_kind kind)
@@ -173,7 +127,7 @@ static void check_after(const char *dir, uint64_t nth)
 {
 	struct bw_test_mount m;
 
-	cr_assert_eq(bw_test_mount_open(&m, plain_store(dir)), 0, "after death at %lu",
+	cr_assert_eq(bw_test_mount_open(&m, bw_test_plain_store(dir)), 0, "after death at %lu",
 		     (unsigned long)nth);
 	check_live(&m, nth);
 	cr_assert_eq(collect(&m), 0);
@@ -200,7 +154,7 @@ static int collect_and_die(const char *base, uint64_t nth, enum bw_fault kind)
 
 	if (!pid)
 		child(dir, nth, kind);
-	int code = wait_for(pid);
+	int code = bw_test_death_wait(pid);
 
 	check_after(dir, nth);
 	bw_test_rmtree(dir);
@@ -214,7 +168,7 @@ static void until_it_lives(enum bw_fault kind)
 
 	bw_test_tmpdir(base);
 	prepare(base);
-	while (collect_and_die(base, nth, kind) == DIED)
+	while (collect_and_die(base, nth, kind) == BW_TEST_DIED)
 		nth++;
 	bw_test_rmtree(base);
 	cr_assert_geq(nth, 25, "only %lu deaths", (unsigned long)nth);

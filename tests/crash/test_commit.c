@@ -4,6 +4,7 @@
  * (S2, S3, P4): what was acknowledged is there, and a replay from `next` makes it whole, once.
  */
 #include "manifest/open.h"
+#include "tests/support/death.h"
 #include "tests/support/mount.h"
 #include "tests/support/stores.h"
 
@@ -11,59 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#define DIED 137
 #define STEPS 250	/* before: six batches later a leaf is folded */
 #define BATCHES 12
-
-struct death {
-	struct bw_fault_plan plan;
-	uint64_t nth;
-	enum bw_fault kind;
-};
-
-static enum bw_fault die_at(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
-{
-	struct death *d = (struct death *)plan;
-
-	(void)op;
-	return nth == d->nth ? d->kind : BW_FAULT_NONE;
-}
-
-static struct bw_store *deadly_store(const char *dir, struct death *d, uint64_t nth,
-				     enum bw_fault kind)
-{
-	struct bw_store *file, *fault;
-
-	*d = (struct death){.plan = {.decide = die_at}, .nth = nth, .kind = kind};
-	if (bw_store_file_new(dir, true, 2, &file) ||
-	    bw_filter_fault_new(file, &d->plan, &fault))
-		_exit(2);
-	return fault;
-}
-
-static struct bw_store *plain_store(const char *dir)
-{
-	struct bw_store *file;
-
-	cr_assert_eq(bw_store_file_new(dir, true, 2, &file), 0);
-	return file;
-}
-
-/* 0: it came to its end; DIED: it met its death. */
-static int wait_for(pid_t pid)
-{
-	int status;
-
-	cr_assert_eq(waitpid(pid, &status, 0), pid);
-	cr_assert(WIFEXITED(status), "killed by signal %d", WTERMSIG(status));
-	int code = WEXITSTATUS(status);
-
-	cr_assert(code == 0 || code == DIED, "exit %d", code);
-	return code;
-}
 
 /* ---- Creating ------------------------------------------------------------------------------------ */
 
@@ -72,11 +24,11 @@ static void child_create(const char *dir, uint64_t nth, enum bw_fault kind)
 	struct bw_store *store;
 	struct bw_stream_options options;
 	struct bw_stream s;
-	struct death d;
+	struct bw_test_death d;
 	char why[200];
 	bool existed;
 
-	store = deadly_store(dir, &d, nth, kind);
+	store = bw_test_deadly_store(dir, &d, nth, kind);
 	bw_stream_options_default(&options);
 	options.ranks = 4;
 	int err = bw_stream_create(store, &options, BW_NEVER, &s, &existed, why, sizeof(why));
@@ -98,8 +50,8 @@ static int create_and_die(uint64_t nth, enum bw_fault kind)
 
 	if (!pid)
 		child_create(dir, nth, kind);
-	int code = wait_for(pid);
-	struct bw_store *store = plain_store(dir);
+	int code = bw_test_death_wait(pid);
+	struct bw_store *store = bw_test_plain_store(dir);
 
 	bw_stream_options_default(&options);
 	options.ranks = 4;
@@ -119,7 +71,7 @@ static void until_it_lives(int (*run)(uint64_t nth, enum bw_fault kind), enum bw
 {
 	uint64_t nth = 0;
 
-	while (run(nth, kind) == DIED)
+	while (run(nth, kind) == BW_TEST_DIED)
 		nth++;
 	cr_assert_geq(nth, least, "only %lu deaths", (unsigned long)nth);
 }
@@ -164,9 +116,9 @@ static int produce(struct bw_test_mount *m, int fd, uint64_t nonce)
 static void child_produce(const char *dir, uint64_t nth, enum bw_fault kind, int fd)
 {
 	struct bw_test_mount m;
-	struct death d;
+	struct bw_test_death d;
 
-	if (bw_test_mount_open(&m, deadly_store(dir, &d, nth, kind)) || produce(&m, fd, 1000))
+	if (bw_test_mount_open(&m, bw_test_deadly_store(dir, &d, nth, kind)) || produce(&m, fd, 1000))
 		_exit(2);
 	bw_test_mount_close(&m);
 	_exit(0);
@@ -174,7 +126,7 @@ static void child_produce(const char *dir, uint64_t nth, enum bw_fault kind, int
 
 static void prepare(const char *dir)
 {
-	struct bw_store *store = plain_store(dir);
+	struct bw_store *store = bw_test_plain_store(dir);
 	struct bw_change *c = calloc(STEPS + 1, sizeof(*c));
 	struct bw_stream s;
 	struct bw_root *root;
@@ -195,7 +147,7 @@ static void check_after(const char *dir, int fd, uint64_t nth)
 	struct bw_entry *entries;
 	uint64_t line[2], told = 0;
 
-	cr_assert_eq(bw_test_mount_open(&m, plain_store(dir)), 0, "after death at %lu",
+	cr_assert_eq(bw_test_mount_open(&m, bw_test_plain_store(dir)), 0, "after death at %lu",
 		     (unsigned long)nth);
 	uint64_t n = bw_test_mount_read(&m, &entries);
 
@@ -236,7 +188,7 @@ static int produce_and_die(uint64_t nth, enum bw_fault kind)
 		child_produce(dir, nth, kind, fd[1]);
 	}
 	close(fd[1]);
-	int code = wait_for(pid);
+	int code = bw_test_death_wait(pid);
 
 	check_after(dir, fd[0], nth);
 	close(fd[0]);

@@ -8,6 +8,7 @@
 #include "manifest/open.h"
 #include "manifest/open_search.h"
 #include "store/base/hash.h"
+#include "tests/support/death.h"
 #include "tests/support/mount.h"
 #include "tests/support/sample.h"
 #include "tests/support/stores.h"
@@ -17,28 +18,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#define DIED 137
 #define RANKS 2
 /* Of "alpha" and "beta" in turn, before: three batches later a leaf is the 128th, and a node is made. */
 #define STEPS ((BW_LEVEL_FOLD - 1) * BW_LEAF_ENTRIES + BW_TAIL_FOLD - 3)
 #define BATCHES 4
-
-struct death {
-	struct bw_fault_plan plan;
-	uint64_t nth;
-	enum bw_fault kind;
-};
-
-static enum bw_fault die_at(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
-{
-	struct death *d = (struct death *)plan;
-
-	(void)op;
-	return nth == d->nth ? d->kind : BW_FAULT_NONE;
-}
 
 /* The state of every other batch is too long for the root. */
 static size_t state_of(uint64_t seq, uint8_t state[2000])
@@ -158,12 +143,10 @@ static int produce(struct bw_test_mount *m, uint64_t until, int fd)
 
 static void child(const char *dir, uint64_t nth, enum bw_fault kind, int fd)
 {
-	struct death d = {.plan = {.decide = die_at}, .nth = nth, .kind = kind};
-	struct bw_store *file, *fault;
 	struct bw_test_mount m;
+	struct bw_test_death d;
 
-	if (bw_store_file_new(dir, true, 2, &file) || bw_filter_fault_new(file, &d.plan, &fault) ||
-	    bw_test_mount_open(&m, fault) || produce(&m, FIRST + BATCHES, fd))
+	if (bw_test_mount_open(&m, bw_test_deadly_store(dir, &d, nth, kind)) || produce(&m, FIRST + BATCHES, fd))
 		_exit(2);
 	bw_test_mount_close(&m);
 	_exit(0);
@@ -255,7 +238,7 @@ static void check_after(const char *dir, int fd)
 static int produce_and_die(uint64_t nth, enum bw_fault kind)
 {
 	char dir[BW_TMPDIR_MAX];
-	int fd[2], status;
+	int fd[2];
 
 	bw_test_tmpdir(dir);
 	prepare(dir);
@@ -267,21 +250,19 @@ static int produce_and_die(uint64_t nth, enum bw_fault kind)
 		child(dir, nth, kind, fd[1]);
 	}
 	close(fd[1]);
-	cr_assert_eq(waitpid(pid, &status, 0), pid);
-	cr_assert(WIFEXITED(status), "killed by signal %d", WTERMSIG(status));
-	cr_assert(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == DIED, "exit %d",
-		  WEXITSTATUS(status));
+	int code = bw_test_death_wait(pid);
+
 	check_after(dir, fd[0]);
 	close(fd[0]);
 	bw_test_rmtree(dir);
-	return WEXITSTATUS(status);
+	return code;
 }
 
 static void until_it_lives(enum bw_fault kind)
 {
 	uint64_t nth = 0;
 
-	while (produce_and_die(nth, kind) == DIED)
+	while (produce_and_die(nth, kind) == BW_TEST_DIED)
 		nth++;
 	/* Open: 5; fence; data, root, and state of every other batch; a leaf and a node. */
 	cr_assert_geq(nth, 5 + 1 + 2 * BATCHES + BATCHES / 2 + 2, "only %lu deaths",
