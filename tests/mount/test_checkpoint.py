@@ -367,7 +367,8 @@ class Trouble(Checkpoint):
         b = self.mount(self.made, "commit_timeout=1", gate=gate)
         gate.hold()
         self.assert_errno("ETIMEDOUT", os.mkdir, self.at(b, "train"))
-        self.assertIn("train", b.status("waiting") + "train")
+        self.assertNotIn("reason=mark", b.status("waiting"))
+        self.assertEqual(os.listdir(self.at(self.a)), [])
         gate.open()
         bw.wait_until(lambda: os.path.isdir(self.at(b, "train")), what="the job")
 
@@ -421,7 +422,7 @@ class Trouble(Checkpoint):
     def test_the_store_out_of_reach(self):
         """C2, V6: EIO for who must not be wrong, a listing of what is known for who looks; then all goes on."""
         stream = self.stream(1, breakable=True)
-        m = self.mount(stream, "io_timeout=1,commit_timeout=2")
+        m = self.mount(stream, "io_timeout=5,commit_timeout=30")
         m.put("p", 0)
         os.mkdir(m.path("checkpoint/train"))
         bw.write(m.path("checkpoint/train/1"), b"text")
@@ -471,6 +472,7 @@ class Status(Checkpoint):
         info = os.statvfs(mount.dir)
         return (info.f_blocks - info.f_bfree) * info.f_frsize
 
+    @bw.file_only("hundreds of commits take long on S3")
     def test_s9_live_bytes_follow_first(self):
         """S9: df and status tell what is live, on mounts that saw the trim, heard of it, or came after it."""
         stream = self.stream(1)
