@@ -99,6 +99,8 @@ struct bw_fsck_report {
 	/* Objects that were listed: roots, index nodes, data, states (enum bw_key_kind), foreign ones. */
 	struct bw_fsck_sum sums[BW_FSCK_KINDS_N][BW_FSCK_CLASSES_N];
 	struct bw_fsck_sum tombstone_sum;
+	/* Uploads that were begun and have not ended, LOST or FLIGHT: no store tells their bytes. */
+	uint64_t uploads[BW_FSCK_CLASSES_N];
 	uint64_t counts[BW_FSCK_CHECKS_N];
 	size_t findings_n, findings_cap;
 	struct bw_fsck_finding *findings;	/* owned; in the order they were found */

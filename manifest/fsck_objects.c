@@ -225,14 +225,62 @@ static int each(struct fsck *f, void *ctx, const char *text, uint64_t size)
 	return take_foreign(f, text, size);
 }
 
+/* ---- Uploads that have not ended -------------------------------------------------------------- */
+
+static void take_upload(struct objects *o, const char *text)
+{
+	struct bw_key k = bw_key_parse(&o->f->stream, text);
+	bool judged = k.kind == BW_KEY_DATA || k.kind == BW_KEY_STATE;
+	enum bw_fsck_class class = judged ? class_of_upload(o, &k) : BW_FSCK_FLIGHT;
+
+	/* The parts of one that is committed meanwhile are its own business. */
+	o->f->report->uploads[class == BW_FSCK_FLIGHT || class == BW_FSCK_LIVE ? BW_FSCK_FLIGHT :
+										 BW_FSCK_LOST]++;
+}
+
+/* Stores that tell nobody of them, and those who may not ask, are left in peace. */
+static int list_uploads(struct objects *o)
+{
+	struct bw_uploads *last = NULL;
+	bool more = true;
+	int err = 0;
+
+	while (more && !err) {
+		struct bw_upload *u = last ? &last->items[last->n - 1] : NULL;
+		struct bw_op op;
+
+		bw_op_list_uploads(&op, "", u ? u->key : "", u ? u->id : NULL, BW_LIST_PAGE_MAX);
+		err = fsck_run(o->f, &op);
+		bool refused = op.outcome == BW_DENIED;
+
+		for (size_t i = 0; !err && i < op.uploads->n; i++)
+			take_upload(o, op.uploads->items[i].key);
+		more = !err && op.uploads->more && op.uploads->n;
+		bw_uploads_free(last);
+		last = op.uploads;
+		op.uploads = NULL;
+		bw_op_done(&op);
+		if (refused) {
+			o->f->failed[0] = 0;
+			err = 0;
+			more = false;
+		}
+	}
+	bw_uploads_free(last);
+	return err;
+}
+
 static int list(struct objects *o)
 {
 	struct fsck *f = o->f;
 
-	if (f->part == 0)
-		return fsck_list(f, "", "", each, o);
-	int err = fsck_list(f, o->data, "", each, o);
+	int err;
 
+	if (f->part == 0) {
+		err = fsck_list(f, "", "", each, o);
+		return err ? err : list_uploads(o);
+	}
+	err = fsck_list(f, o->data, "", each, o);
 	return err ? err : fsck_list(f, o->nodes, "", each, o);
 }
 

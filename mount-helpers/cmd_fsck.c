@@ -101,6 +101,10 @@ static void print_sums(const struct bw_fsck_report *r)
 	if (r->tombstone_sum.objects)
 		printf("objects    tombstone: %" PRIu64 ", %" PRIu64 " bytes, hold the names of versions\n",
 		       r->tombstone_sum.objects, r->tombstone_sum.bytes);
+	if (r->uploads[BW_FSCK_LOST] || r->uploads[BW_FSCK_FLIGHT])
+		printf("uploads    begun and not ended: %" PRIu64 " that gc aborts, %" PRIu64
+		       " that may still end\n",
+		       r->uploads[BW_FSCK_LOST], r->uploads[BW_FSCK_FLIGHT]);
 }
 
 static void print_text(const struct bw_fsck_report *r, bool data, int err)
@@ -185,7 +189,8 @@ static void print_json_sums(const struct bw_fsck_report *r)
 		putchar('}');
 	}
 	print_json_sum("tombstone", &r->tombstone_sum, true);
-	putchar('}');
+	printf("},\"uploads\":{\"lost\":%" PRIu64 ",\"in_flight\":%" PRIu64 "}", r->uploads[BW_FSCK_LOST],
+	       r->uploads[BW_FSCK_FLIGHT]);
 }
 
 static void print_json(const struct bw_fsck_report *r, const char *url, bool data, int err)

@@ -111,6 +111,27 @@ class Fsck(bw.TestCase):
         self.assertEqual(self.report(stream, code=1)["objects"]["foreign"]["other"],
                          {"objects": 1, "bytes": 5})
 
+    def test_c4_after_gc(self):
+        """What gc has deleted is not missed; what it may delete is what fsck says (C4, C5)."""
+        stream = self.stream(4, "--grace", "0", "--keep", "1")
+        m = self.mount(stream)
+        for seq in range(300):
+            m.put("tok", seq, state=b"s" * 600)
+        bw.batchweave("checkpoint", stream.url, "train")
+        bw.batchweave("checkpoint", stream.url, "train", 290)
+        report = self.report(stream)
+        self.assertEqual(report["objects"]["data"]["live"]["objects"], 300)
+        self.assertEqual(report["objects"]["state"]["reclaimed"]["objects"], 299)
+        for _ in range(3):
+            bw.batchweave("gc", stream.url, "--force")
+        report = self.report(stream, "--data")
+        self.assertTrue(report["clean"], report)
+        self.assertEqual((report["first"], report["head"]), (290, 300))
+        data = {c: n["objects"] for c, n in report["objects"]["data"].items() if n["objects"]}
+        self.assertEqual(data, {"live": 10})
+        states = {c: n["objects"] for c, n in report["objects"]["state"].items() if n["objects"]}
+        self.assertEqual(states, {"live": 1})
+
     def test_beside_a_writer(self):
         """No false alarm while steps are committed."""
         m = self.filled(1)

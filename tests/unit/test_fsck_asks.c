@@ -225,6 +225,57 @@ Test(fsck_asks, uploads_are_classed_as_a_collector_would)
 	end(&w);
 }
 
+Test(fsck_asks, uploads_that_have_not_ended_are_counted)
+{
+	struct bw_test_store t;
+	struct bw_fsck_report r;
+	struct bw_whole w;
+	char key[BW_KEY_MAX + 1];
+
+	bw_test_store_open(BW_TEST_STACKS, &t);	/* files */
+	bw_whole_init(&w, t.s);
+	bw_whole_fence(&w, "img", 1);
+	bw_whole_fence(&w, "img", 2);
+	bw_whole_append(&w, "img", 3, 0);
+	bw_key_data(&w.stream, "img", 1, 0, 77, key);
+	cr_assert(bw_test_leave_upload(&t, key));
+	bw_key_data(&w.stream, "img", 2, 3, 78, key);
+	cr_assert(bw_test_leave_upload(&t, key));
+	bw_key_state(&w.stream, "img", 2, 3, 78, key);
+	cr_assert(bw_test_leave_upload(&t, key));
+	bw_whole_fsck(w.store, &quick, &r);
+	bw_whole_tell(&r);
+	cr_expect_eq(r.findings_n, 0);
+	cr_expect_eq(r.uploads[BW_FSCK_LOST], 1);
+	cr_expect_eq(r.uploads[BW_FSCK_FLIGHT], 2);
+	bw_fsck_report_done(&r);
+	bw_whole_done(&w);
+	bw_test_store_close(&t);
+}
+
+static enum bw_fault no_uploads(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
+{
+	(void)plan, (void)nth;
+	return op->kind == BW_OP_LIST_UPLOADS ? BW_FAULT_DENIED : BW_FAULT_NONE;
+}
+
+Test(fsck_asks, who_may_not_ask_for_uploads_is_told_the_rest)
+{
+	struct bw_fault_plan plan = {.decide = no_uploads};
+	struct bw_store *faulty;
+	struct bw_fsck_report r;
+	struct bw_whole w;
+
+	make(&w);
+	cr_assert_eq(bw_filter_fault_new(bw_test_way_new(w.store), &plan, &faulty), 0);
+	bw_whole_fsck(faulty, &quick, &r);
+	cr_expect_eq(r.findings_n, 0);
+	cr_expect_eq(r.states, 1);
+	bw_fsck_report_done(&r);
+	bw_store_free(faulty);
+	end(&w);
+}
+
 /* ---- How it asks ------------------------------------------------------------------------------ */
 
 static atomic_uint writes, gets, lists;
@@ -234,7 +285,7 @@ static bool count_kinds(struct bw_test_tap *tap, struct bw_op *op)
 	(void)tap;
 	if (op->kind == BW_OP_GET)
 		atomic_fetch_add(&gets, 1);
-	else if (op->kind == BW_OP_LIST)
+	else if (op->kind == BW_OP_LIST || op->kind == BW_OP_LIST_UPLOADS)
 		atomic_fetch_add(&lists, 1);
 	else
 		atomic_fetch_add(&writes, 1);
@@ -257,7 +308,7 @@ Test(fsck_asks, it_never_writes_and_asks_little)
 	cr_expect_eq(writes, 0);
 	/* A get for each version, and a few besides: none for each step. */
 	cr_expect_leq(gets, r.versions + 20);
-	cr_expect_leq(lists, 4);
+	cr_expect_leq(lists, 5);
 	bw_fsck_report_done(&r);
 	bw_whole_fsck(&tap->store, &thorough, &r);
 	cr_expect_eq(writes, 0);
