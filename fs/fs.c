@@ -15,6 +15,7 @@
 #define POOL_THREADS 2u
 #define BUILD_THREADS 2u	/* of their own: a large batch must not hold up a read */
 #define TOGETHER (UINT64_C(2) << 20)	/* in one get; of larger ones a single reader has too few at a time */
+#define GC_SHARE 32u		/* of the memory, for a pass of reclaiming */
 #define DRAIN_NS (30 * BW_SEC)		/* S5: what is queued may take this long at the end */
 
 static void reclaim_memory(void *ctx, uint64_t bytes)
@@ -123,6 +124,7 @@ static int start_gc(struct bw_fs *fs)
 	struct bw_gc_config gc = {
 		.store = fs->store, .stream = &fs->stream, .head = fs->head,
 		.committer = fs->committer, .counters = &fs->counters, .log = fs->log,
+		.memory = fs->o.memory / GC_SHARE,
 	};
 
 	return fs->o.gc ? bw_gc_new(&gc, &fs->gc) : 0;

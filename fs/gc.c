@@ -84,9 +84,9 @@ static void log_pass(struct bw_gc *g, const struct bw_reclaim_report *r)
 
 static void *run(void *arg)
 {
-	static const struct bw_reclaim_options options = {.walk = false};
 	struct bw_reclaim_report r;
 	struct bw_gc *g = arg;
+	struct bw_reclaim_options options = {.memory = g->config.memory};
 	int64_t every = every_ns(g->config.stream);
 	/* Mounts that begin together spread out. */
 	double part = bw_rng_unit(&g->rng);

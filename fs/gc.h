@@ -17,6 +17,7 @@ struct bw_gc_config {
 	struct bw_committer *committer;
 	struct bw_counters *counters;
 	struct bw_log *log;
+	uint64_t memory;		/* bytes that a pass may hold */
 };
 
 struct bw_gc;

@@ -81,10 +81,13 @@ static void states_flushed(struct bw_reclaim *r, const struct bw_reclaim_answer 
 
 /* ---- Data -------------------------------------------------------------------------------------- */
 
-/* The steps whose entries are gathered: those that may be read, or, of a dry run, those dealt with. */
+/*
+ * The steps whose entries are gathered: those that may be read, or, of a dry run, those dealt with.  What others have
+ * swept meanwhile, by a newer root, is gone with its nodes.
+ */
 static void begin_refs(struct bw_reclaim *r, bool counting)
 {
-	uint64_t from = counting ? r->newest->swept : r->bound;
+	uint64_t swept = r->newest->swept, from = counting || r->bound < swept ? swept : r->bound;
 	uint64_t end = counting ? r->bound : r->judge->head;
 
 	r->counting = counting;

@@ -462,6 +462,26 @@ Test(reclaim, a_missing_node_of_live_steps_keeps_all_data)
 	bw_world_done(&w);
 }
 
+/* Its clock was ahead: by a root that is too young for this one it has swept more than this one may. */
+Test(reclaim, what_another_has_swept_by_a_newer_root_is_not_asked_for)
+{
+	struct bw_world w;
+
+	trimmed(&w);
+	int64_t now_ms = w.now_ms;
+
+	w.now_ms += 2 * HOUR;
+	cr_assert_eq(bw_world_pass(&w, &whole).deleted[BW_WHY_RECLAIMED].n, 300);
+	w.now_ms = now_ms + HOUR / 2;
+	struct bw_reclaim_report r = bw_world_pass(&w, &whole);
+
+	cr_assert_eq(r.err, 0);
+	cr_assert_eq(r.judge_first, 0);
+	cr_assert(r.walked);
+	cr_assert_null(bw_world_missing(&w, NULL));
+	bw_world_done(&w);
+}
+
 Test(reclaim, a_clock_that_goes_back_makes_nothing_old)
 {
 	struct bw_reclaim_memo memo = {.old = 0};
