@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the newest root names, to be looked up by key while objects are listed: open addressing, 24
- * bytes an object.  A key is known by 64 bits of its hash alone: that two of ten million are alike has a chance of
- * one in 400,000, and then they are told apart by what a get says.  One thread.
+ * bytes an object.  A key is known by 64 bits of its hash alone: that any two of ten million are alike has a chance
+ * of 3 in 10^6, and then they are taken for one object that two steps name.  One thread.
  */
 #ifndef BW_MANIFEST_FSCK_TABLE_H
 #define BW_MANIFEST_FSCK_TABLE_H
