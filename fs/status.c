@@ -87,8 +87,11 @@ static void store_trouble(struct bw_fs *fs, char *text, size_t len)
 
 	bw_wall_text(since_ms, since, sizeof(since));
 	text[0] = 0;
-	if (bw_head_poisoned(fs->head))
-		snprintf(text, len, "contradicts what it said before");
+	int poisoned = bw_head_poisoned(fs->head);
+
+	if (poisoned)
+		snprintf(text, len, "%s", poisoned == -BW_E_DESTROYED ? "holds a stream that is being destroyed, or was"
+								      : "contradicts what it said before");
 	else if (trouble == BW_DENIED)
 		snprintf(text, len, "refuses access since %s", since);
 	else if (trouble == BW_THROTTLED)
@@ -203,7 +206,11 @@ static void print_status(struct bw_fs *fs, const struct bw_root *r, struct bw_bu
 	bw_buf_fmt(out, "memory     %" PRIu64 " of %" PRIu64 " bytes, staged on disk %" PRIu64 "\n",
 		   bw_budget_used(&fs->budget), fs->o.memory, (uint64_t)atomic_load(&fs->space.disk));
 	bw_buf_fmt(out, "waiting    %" PRIu64 " requests\n", waiters);
-	if (bw_head_poisoned(fs->head))
+	int poisoned = bw_head_poisoned(fs->head);
+
+	if (poisoned == -BW_E_DESTROYED)
+		bw_buf_str(out, "last error THE STREAM IS BEING DESTROYED, OR WAS: nothing is served\n");
+	else if (poisoned)
 		bw_buf_str(out, "last error THE STORE CONTRADICTS WHAT IT SAID BEFORE: nothing is served\n");
 	else
 		bw_buf_fmt(out, "last error %s\n", last[0] ? last : "none");

@@ -215,6 +215,8 @@ static bool sort_waiters(struct bw_steps *s, int64_t now, struct bw_resolve **re
 			 struct bw_resolve **ret_end)
 {
 	struct bw_root *root = bw_head_root(s->c.head);
+	/* No step comes any more. */
+	bool over = root->sealed || bw_head_poisoned(s->c.head);
 
 	*ret_find = *ret_end = NULL;
 	bw_lock(&s->lock);
@@ -223,7 +225,7 @@ static bool sort_waiters(struct bw_steps *s, int64_t now, struct bw_resolve **re
 		if (r->stage != BW_RESOLVE_WAIT)
 			continue;
 		bool find = r->step < root->head;
-		if (!find && !root->sealed && !s->stopping && now < r->deadline_ns)
+		if (!find && !over && !s->stopping && now < r->deadline_ns)
 			continue;
 		leave_wait_locked(s, r);
 		r->stage = BW_RESOLVE_FIND;

@@ -2,6 +2,7 @@
 #include "manifest/committer.h"
 
 #include "manifest/dac.h"
+#include "manifest/destroy.h"
 #include "manifest/open_search.h"
 #include "store/base/rand.h"
 #include "store/base/sync.h"
@@ -36,6 +37,7 @@ struct bw_committer {
 	struct bw_dac dac;
 	struct bw_op op;
 	struct bw_txn *txn;
+	int64_t seen_ns;		/* when the newest version was seen, or made, last */
 	unsigned attempts, conflicts;	/* of txn, counted so far */
 	bool throttled;			/* a send of the root under way was */
 	int64_t build_ns;		/* what the build of the attempt under way took */
@@ -88,6 +90,37 @@ static bool is_there(struct bw_committer *c, const char *key)
 	return outcome != BW_NOT_FOUND;
 }
 
+/*
+ * A slot that was free may be one of a stream that was destroyed while this mount did not look.  Root 1 goes before
+ * any other name is free (destroy.h), so asking for it now tells.
+ */
+static bool is_destroyed(struct bw_committer *c)
+{
+	char key[BW_KEY_MAX + 1];
+
+	bw_key_root(&c->stream, 1, key);
+	return bw_now() - c->seen_ns > BW_DESTROY_UNSEEN_NS && !is_there(c, key);
+}
+
+/* Nobody will ever read it; who cannot delete it leaves it to whoever cleans the place. */
+static void remove_ghost(struct bw_committer *c, const char *key)
+{
+	bw_op_delete(&c->op, key);
+	run_op(c);
+	bw_op_done(&c->op);
+}
+
+static void slot_taken(struct bw_committer *c, const char *key, int64_t sent_ns, struct bw_txn_answer *a)
+{
+	if (!is_destroyed(c)) {
+		c->seen_ns = sent_ns;
+		return;
+	}
+	bw_head_destroyed(c->head);
+	remove_ghost(c, key);
+	a->outcome = BW_NOT_FOUND;
+}
+
 static void request_put(struct bw_committer *c, const struct bw_txn_request *r,
 			struct bw_txn_answer *a)
 {
@@ -109,6 +142,8 @@ static void request_put(struct bw_committer *c, const struct bw_txn_request *r,
 	if (a->outcome != BW_OK && a->outcome != BW_EXISTS)
 		bw_log(c->log, BW_LOG_DEBUG, "commit_put", "key=%s outcome=%s detail=\"%s\"",
 		       r->key, bw_outcome_name(a->outcome), c->op.detail);
+	if (bw_txn_in_doubt(c->txn) && a->outcome == BW_OK)
+		slot_taken(c, r->key, sent_ns, a);
 }
 
 static void request_get(struct bw_committer *c, const struct bw_txn_request *r,
@@ -187,6 +222,7 @@ static void request_refresh(struct bw_committer *c, struct bw_txn_answer *a)
 		refresh_once(c, a);
 		if (!a->root)
 			return;
+		c->seen_ns = began_ns;
 		bw_dac_saw(&c->dac, began_ns, a->root);
 		if (i + 1 == LOOKS || !bw_dac_look_again(&c->dac, bw_now()))
 			return;
@@ -570,6 +606,7 @@ int bw_committer_new(struct bw_store *store, const struct bw_stream *stream, str
 	c->log = log;
 	c->tail = &c->queue;
 	c->stop_ns = BW_NEVER;
+	c->seen_ns = bw_now();
 	bw_random(c->owner, sizeof(c->owner));
 	bw_random(&seed, sizeof(seed));
 	bw_dac_init(&c->dac, seed);

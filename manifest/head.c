@@ -81,6 +81,18 @@ static int poison(struct bw_head *h, const struct bw_root *old, const struct bw_
 	return -BW_E_CONTRADICTION;
 }
 
+void bw_head_destroyed(struct bw_head *h)
+{
+	bw_lock(&h->lock);
+	bool first = !h->poisoned;
+
+	if (first)
+		h->poisoned = -BW_E_DESTROYED;
+	bw_unlock(&h->lock);
+	if (first)
+		bw_log(h->log, BW_LOG_ERROR, "destroyed", "note=\"the stream is being destroyed, or was\"");
+}
+
 /*
  * bw_apply_check() compares the digest at old's head where now still knows it.  Where now's tail does
  * not reach back so far, its index does, unless it is reclaimed.

@@ -41,7 +41,10 @@ void bw_head_subscribe(struct bw_head *h, bw_head_news *news, void *ctx);	/* bef
  * store, and fail with its errors; between adjacent versions it never does.
  */
 int bw_head_publish(struct bw_head *h, struct bw_root *root) bw_must_check;
-int bw_head_poisoned(struct bw_head *h);	/* 0 or -BW_E_CONTRADICTION */
+int bw_head_poisoned(struct bw_head *h);	/* 0, -BW_E_CONTRADICTION or -BW_E_DESTROYED */
+/* The stream is being destroyed, or was: everything fails with -BW_E_DESTROYED from now on.  Probes find out by
+ * themselves. */
+void bw_head_destroyed(struct bw_head *h);
 
 /* One who waits for fresh news; embedded in the asker. */
 struct bw_ask {

@@ -343,6 +343,8 @@ static void round_of_probes(struct bw_head *h)
 	int err = probe_on(h, &number, &news);
 	int64_t now = bw_now();
 
+	if (err == -BW_E_DESTROYED)
+		bw_head_destroyed(h);
 	bw_lock(&p->lock);
 	/* Whoever follows a busy stream need not wait: only rounds that find nothing are spaced. */
 	if (!err)
@@ -354,7 +356,8 @@ static void round_of_probes(struct bw_head *h)
 	if (!err)
 		end_asks(h, WHY_PROBE, number, 0);
 	/* What cannot change by asking again is said at once. */
-	if (err == -BW_E_FORMAT_NEWER || err == -BW_E_DENIED || err == -BW_E_CORRUPT)
+	if (err == -BW_E_FORMAT_NEWER || err == -BW_E_DENIED || err == -BW_E_CORRUPT ||
+	    err == -BW_E_DESTROYED)
 		end_asks(h, WHY_PROBE, sent_so_far(p), err);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "manifest/open.h"
 
+#include "manifest/key.h"
 #include "manifest/open_io.h"
 #include "manifest/open_keeps.h"
 #include "manifest/open_search.h"
@@ -62,9 +63,8 @@ int bw_root_newest(struct bw_store *store, const struct bw_stream *s, int64_t de
 	return newest(&io, s, ret);
 }
 
-/* *ret_json, NULL before, is the caller's, also when this fails. */
-static int get_stream(struct bw_io *io, struct bw_stream *ret, struct bw_blob **ret_json, char *why,
-		      size_t why_len)
+int bw_io_stream(struct bw_io *io, struct bw_stream *ret, struct bw_blob **ret_json, char *why,
+		 size_t why_len)
 {
 	int err = -BW_E_CORRUPT;
 
@@ -108,14 +108,37 @@ static int finish_creation(struct bw_io *io, const struct bw_stream *s, struct b
 	return newest(io, s, ret);
 }
 
+/* stream.json without a root 1: its creator died, or somebody destroys the stream, who leaves stream.json to the last. */
+static int take_unfinished(struct bw_io *io, const struct bw_stream *s, struct bw_root **ret)
+{
+	char prefix[BW_KEY_MAX + 1];
+	struct bw_op op;
+
+	bw_key_prefix(s, BW_KEY_FOREIGN, prefix);
+	bw_op_list(&op, prefix, "", 1);
+	int err = bw_io_run(io, &op);
+	bool is_alone = !err && !op.listing->n;
+
+	bw_op_done(&op);
+	if (err)
+		return err;
+	if (is_alone)
+		return finish_creation(io, s, ret);
+	/* Another may have finished it meanwhile. */
+	err = newest(io, s, ret);
+	return err == -BW_E_NO_STREAM ? -BW_E_DESTROYED : err;
+}
+
 static int get_root(struct bw_io *io, const struct bw_stream *s, struct bw_root **ret, char *why,
 		    size_t why_len)
 {
 	int err = newest(io, s, ret);
 
 	if (err == -BW_E_NO_STREAM)
-		err = finish_creation(io, s, ret);
-	if (err)
+		err = take_unfinished(io, s, ret);
+	if (err == -BW_E_DESTROYED)
+		snprintf(why, why_len, "the stream here is being destroyed; batchweave destroy brings that to its end");
+	else if (err)
 		bw_io_why(io, err, "cannot read the newest manifest root", why, why_len);
 	return err;
 }
@@ -126,7 +149,7 @@ int bw_stream_open(struct bw_store *store, int64_t deadline_ns, struct bw_stream
 	struct bw_io io = {.store = store, .deadline_ns = deadline_ns};
 	bw_auto_blob struct bw_blob *json = NULL;
 	struct bw_stream s;
-	int err = get_stream(&io, &s, &json, why, why_len);
+	int err = bw_io_stream(&io, &s, &json, why, why_len);
 
 	if (!err)
 		err = get_root(&io, &s, ret_root, why, why_len);
@@ -143,7 +166,7 @@ int bw_stream_open_to_write(struct bw_store *store, int64_t deadline_ns, struct 
 	struct bw_root *root = NULL;
 	struct bw_keeps keeps;
 	struct bw_stream s;
-	int err = get_stream(&io, &s, &json, why, why_len);
+	int err = bw_io_stream(&io, &s, &json, why, why_len);
 
 	if (err)
 		return err;

@@ -36,6 +36,13 @@ int bw_io_put(struct bw_io *io, const char *key, const void *bytes, size_t len, 
 int bw_io_make(struct bw_io *io, const char *key, const void *bytes, size_t len,
 	       struct bw_blob **ret_other) bw_must_check;
 
+/*
+ * stream.json, as the first request to a store.  -BW_E_NO_STREAM and others with a sentence in why.  *ret_json,
+ * NULL before, is the caller's, also when this fails.
+ */
+int bw_io_stream(struct bw_io *io, struct bw_stream *ret, struct bw_blob **ret_json, char *why, size_t why_len)
+	bw_must_check;
+
 /* Says in one sentence what was done and why it failed. */
 void bw_io_why(const struct bw_io *io, int err, const char *what, char *why, size_t why_len);
 

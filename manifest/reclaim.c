@@ -313,7 +313,7 @@ static bool is_final(const struct bw_reclaim *r, int err)
 {
 	return r->want == BW_RECLAIM_COMMIT || err == -BW_E_DENIED || err == -ENOSPC ||
 	       err == -ENOMEM || err == -BW_E_STOPPING || err == -BW_E_CONTRADICTION ||
-	       err == -BW_E_FORMAT_NEWER;
+	       err == -BW_E_FORMAT_NEWER || err == -BW_E_DESTROYED;
 }
 
 /* True: the answer is none, and it is dealt with. */

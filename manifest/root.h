@@ -14,6 +14,9 @@
 
 #include <stdatomic.h>
 
+/* What the barrier of destroy.h asks readers for; none has it. */
+#define BW_FEATURE_DESTROYED "destroyed"
+
 /* A committed step. */
 struct bw_entry {
 	uint64_t step;

@@ -491,6 +491,13 @@ static void keep_text(struct bw_json *j, int *err, const char *text, size_t len,
 		note(j, err, -ENOMEM);
 }
 
+static bool is_destroyed(const char *features, size_t len)
+{
+	static const char name[] = "\"" BW_FEATURE_DESTROYED "\"";
+
+	return len == sizeof(name) - 1 && !memcmp(features, name, len);
+}
+
 static int get_root(struct bw_json *j, struct bw_root *r)
 {
 	const char *text;
@@ -501,7 +508,7 @@ static int get_root(struct bw_json *j, struct bw_root *r)
 	bw_json_expect(j, "{\"features_read\":");
 	bw_json_features(j, &text, &len);
 	if (!j->bad && len)
-		return -BW_E_FORMAT_NEWER;
+		return is_destroyed(text, len) ? -BW_E_DESTROYED : -BW_E_FORMAT_NEWER;
 	bw_json_expect(j, ",\"features_write\":");
 	bw_json_features(j, &text, &len);
 	keep_text(j, &err, text, len, &r->features_write);

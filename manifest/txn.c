@@ -461,6 +461,8 @@ static enum state slot_answer(struct bw_txn *t, const struct bw_txn_answer *a)
 	case BW_THROTTLED:
 		t->in_doubt = t->maybe_applied;
 		return again(t);
+	case BW_NOT_FOUND:	/* the caller's word: there is no stream any more to commit to */
+		return settle_rest(t, -BW_E_DESTROYED);
 	default:
 		t->maybe_applied = true;
 		return again(t);
@@ -485,7 +487,7 @@ static enum state read_answer(struct bw_txn *t, const struct bw_txn_answer *a)
 	int err = bw_root_decode(t->stream, t->made->version, a->blob->bytes, a->blob->len, &r,
 				 &tombstone);
 
-	if (err == -BW_E_FORMAT_NEWER && t->tries >= NEWER_READS)
+	if (err == -BW_E_DESTROYED || (err == -BW_E_FORMAT_NEWER && t->tries >= NEWER_READS))
 		return settle_rest(t, err);
 	if (err)
 		return again(t);

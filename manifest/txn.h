@@ -46,7 +46,7 @@ struct bw_txn_change {
 struct bw_txn;
 
 struct bw_txn_answer {
-	enum bw_outcome outcome;	/* PUT, GET, FIND (OK or not) */
+	enum bw_outcome outcome;	/* PUT, GET, FIND (OK or not).  PUT of a root NOT_FOUND: the stream is gone */
 	struct bw_blob *blob;		/* GET OK: borrowed */
 	struct bw_root *root;		/* REFRESH OK: borrowed */
 	int err;			/* REFRESH not OK: why, negative */

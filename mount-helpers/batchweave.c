@@ -85,13 +85,19 @@ const struct bw_command bw_commands[] = {
 	 "\n"
 	 "Only reads, and may run beside mounts and gc.  Exit code 1: something is wrong, a line each.\n",
 	 true, bw_cmd_fsck},
+	{"destroy", "URL --yes-destroy NAME", "Deletes a whole stream",
+	 "  --yes-destroy NAME  the stream's id, as batchweave init and status print it\n"
+	 "\n"
+	 "Unmount the stream everywhere first.  What was stopped before its end is gone on with by the same\n"
+	 "command.  Objects that are of no stream are left, and named.\n",
+	 true, bw_cmd_destroy},
 	{"version", "", "Prints the version", "", false, cmd_version},
 	{"help", "[COMMAND]", "Explains a command", "", false, cmd_help},
 	{0},
 };
 
 /* Commands with a name of their own that come with later releases. */
-static const char *const later[] = {"destroy", "doctor", "top", "bench"};
+static const char *const later[] = {"doctor", "top", "bench"};
 
 static const struct bw_command *find_command(const char *name)
 {

@@ -283,7 +283,8 @@ static int look(struct watch *w)
 /* What no waiting mends. */
 static bool is_final(int err)
 {
-	return err == -BW_E_CONTRADICTION || err == -BW_E_FORMAT_NEWER || err == -BW_E_NO_STREAM;
+	return err == -BW_E_CONTRADICTION || err == -BW_E_FORMAT_NEWER || err == -BW_E_NO_STREAM ||
+	       err == -BW_E_DESTROYED;
 }
 
 static void say_store(struct watch *w, int err)

@@ -83,6 +83,7 @@ int bw_cmd_status(const struct bw_command *c, int argc, char **argv);
 int bw_cmd_ls(const struct bw_command *c, int argc, char **argv);
 int bw_cmd_cat(const struct bw_command *c, int argc, char **argv);
 int bw_cmd_put(const struct bw_command *c, int argc, char **argv);
+int bw_cmd_destroy(const struct bw_command *c, int argc, char **argv);
 int bw_cmd_checkpoint(const struct bw_command *c, int argc, char **argv);
 int bw_cmd_seal(const struct bw_command *c, int argc, char **argv);
 int bw_cmd_gc(const struct bw_command *c, int argc, char **argv);

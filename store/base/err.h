@@ -33,6 +33,7 @@
 	X(LIMIT, ENOSPC, "a limit of the manifest is reached")                                     \
 	X(CONTRADICTION, EIO, "the store contradicts what it said before")                         \
 	X(NO_STREAM, ENOENT, "there is no stream here")                                            \
+	X(DESTROYED, ESTALE, "the stream is being destroyed, or was")                              \
 	X(FOREIGN, EEXIST, "the prefix holds objects of something else")                           \
 	X(STOPPING, ECANCELED, "shutting down")
 
