@@ -429,17 +429,21 @@ static int run_on(struct watch *w)
 	return BW_EXIT_DONE;
 }
 
-/* Two looks, settle apart, and what follows from them. */
+/* Two looks, settle apart, and what follows from them; more for checkpoints that must hold still longer. */
 static int run_once(struct watch *w)
 {
-	int err = look(w);
+	int err = look(w), acted = 0;
 
-	if (!err && bw_watch_job_wait(&w->job, -1, bw_now() + w->rules.settle_ns))
-		return BW_EXIT_INTERRUPTED;
-	if (!err)
+	for (unsigned n = 0; !err && !acted && n <= BW_WATCH_SLOW; n++) {
+		if (bw_watch_job_wait(&w->job, -1, bw_now() + w->rules.settle_ns))
+			return BW_EXIT_INTERRUPTED;
 		err = look(w);
-	int acted = act_all(w);
-
+		acted = act_all(w);
+		if (!bw_watch_memory_slow(&w->memory, &w->rules, bw_now()))
+			break;
+	}
+	if (err && !acted)
+		acted = act_all(w);
 	if (acted == -ECANCELED)
 		return BW_EXIT_INTERRUPTED;
 	if (acted < 0)

@@ -212,6 +212,19 @@ bool bw_watch_memory_unsettled(const struct bw_watch_memory *m, const struct bw_
 	return m->looks == 1;
 }
 
+bool bw_watch_memory_slow(const struct bw_watch_memory *m, const struct bw_watch_rules *rules,
+			  int64_t now_ns)
+{
+	for (uint32_t i = 0; i < m->n; i++) {
+		const struct bw_watch_known *k = &m->known[i];
+
+		if (k->here && k->verdict.state == BW_WATCH_DONE && k->verdict.slow &&
+		    !settled(k, rules, now_ns))
+			return true;
+	}
+	return false;
+}
+
 /* ---- The plan ------------------------------------------------------------------------------------- */
 
 struct plan {

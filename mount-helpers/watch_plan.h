@@ -65,6 +65,10 @@ void bw_watch_memory_blind(struct bw_watch_memory *m);
 bool bw_watch_memory_unsettled(const struct bw_watch_memory *m, const struct bw_watch_rules *rules,
 			       int64_t now_ns);
 
+/* One that is done, but must hold still for BW_WATCH_SLOW times settle_ns, has not yet. */
+bool bw_watch_memory_slow(const struct bw_watch_memory *m, const struct bw_watch_rules *rules,
+			  int64_t now_ns);
+
 enum bw_watch_act_kind {
 	BW_WATCH_MARK,
 	BW_WATCH_UNMARK,

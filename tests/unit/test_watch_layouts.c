@@ -306,6 +306,85 @@ static void rotate(struct run *r, uint64_t step, bool backwards)
 	check(r);
 }
 
+/* The bytes of a file, in three steps; or a directory. */
+static void copy_one(struct run *r, const struct watch_world *from, const char *path)
+{
+	static char bytes[8192];
+	char full[1024];
+	struct stat st;
+
+	world_path(from, path, full);
+	cr_assert_eq(stat(full, &st), 0, "no %s", full);
+	if (S_ISDIR(st.st_mode)) {
+		world_path(&r->w, path, full);
+		(void)mkdir(full, 0755);
+		cr_assert_eq(world_look(&r->w), 0);
+		return;
+	}
+	FILE *f = fopen(full, "rb");
+	size_t n = f ? fread(bytes, 1, sizeof(bytes), f) : 0;
+
+	cr_assert(f && n < sizeof(bytes));
+	fclose(f);
+	for (size_t part = 0; part <= 2; part++) {
+		world_write(&r->w, path, bytes, n * part / 2);
+		cr_assert_eq(world_look(&r->w), 0);
+		cr_assert(!world_has(&r->w, 150), "%s: marked while %s is copied", r->l->name, path);
+	}
+}
+
+/* cp -r, forwards or backwards; a folder always before what is in it. */
+static void copy_tree(struct run *r, const struct watch_world *from, const char *path, bool backwards)
+{
+	char full[1024], below[512], *names[64];
+	struct dirent *e;
+	unsigned n = 0;
+
+	copy_one(r, from, path);
+	world_path(from, path, full);
+	DIR *d = opendir(full);
+
+	while (d && (e = readdir(d)))
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			names[n++] = strdup(e->d_name);
+	if (d)
+		closedir(d);
+	qsort(names, n, sizeof(names[0]), by_text);
+	for (unsigned i = 0; i < n; i++) {
+		char *name = names[backwards ? n - 1 - i : i];
+
+		snprintf(below, sizeof(below), "%s/%s", path, name);
+		copy_tree(r, from, below, backwards);
+		free(name);
+	}
+}
+
+static void copied(const struct layout *l, bool backwards)
+{
+	static const char *const trackers[] = {"latest", "latest_checkpointed_iteration.txt"};
+	struct run source = {.l = l, .quiet = true}, r = {.l = l, .quiet = true};
+	char name[256], full[1024];
+
+	world_init(&source.w, l->format);
+	save(&source, 100);
+	save(&source, 150);
+	world_init(&r.w, l->format);
+	save(&r, 100);
+	world_settle(&r.w);
+	for (size_t i = 0; i < 2; i++) {	/* at the worst moment */
+		world_path(&source.w, trackers[i], full);
+		if (access(full, F_OK) == 0)
+			copy_one(&r, &source.w, trackers[i]);
+	}
+	fill(l, 150, l->checkpoint, name, sizeof(name));
+	copy_tree(&r, &source.w, name, backwards);
+	for (unsigned i = 0; i < BW_WATCH_SLOW + 1 && !world_has(&r.w, 150); i++)
+		cr_assert_eq(world_look(&r.w), 0);
+	cr_assert(world_has(&r.w, 100) && world_has(&r.w, 150), "%s: the copy is not marked", l->name);
+	world_done(&source.w);
+	world_done(&r.w);
+}
+
 static void trainer_runs(const struct layout *l, bool fresh)
 {
 	struct run r = {.l = l};
@@ -353,4 +432,19 @@ ParameterizedTestParameters(watch_layouts, c6_after_every_call_by_a_watcher_that
 ParameterizedTest(size_t *i, watch_layouts, c6_after_every_call_by_a_watcher_that_was_started_anew)
 {
 	trainer_runs(&layouts[*i], true);
+}
+
+ParameterizedTestParameters(watch_layouts, c6_a_copy_is_marked_when_it_is_whole)
+{
+	static size_t index[LAYOUTS];
+
+	for (size_t i = 0; i < LAYOUTS; i++)
+		index[i] = i;
+	return cr_make_param_array(size_t, index, LAYOUTS);
+}
+
+ParameterizedTest(size_t *i, watch_layouts, c6_a_copy_is_marked_when_it_is_whole)
+{
+	copied(&layouts[*i], false);
+	copied(&layouts[*i], true);
 }
