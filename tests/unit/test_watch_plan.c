@@ -173,6 +173,27 @@ Test(watch_plan, c6_a_failed_look_breaks_the_row_of_two)
 	world_done(&w);
 }
 
+Test(watch_plan, c6_a_failed_look_breaks_the_row_for_what_was_never_seen)
+{
+	char moved[BW_TMPDIR_MAX + 8], text[1024];
+	struct watch_world w;
+
+	begin(&w);
+	world_forget(&w);
+	world_path(&w, "ckpt50", text);
+	world_mark(&w, 50, text);
+	looks(&w, 1);
+	snprintf(moved, sizeof(moved), "%s.away", w.dir);
+	cr_assert_eq(rename(w.dir, moved), 0);
+	cr_assert_eq(world_look(&w), -ENOENT);
+	cr_assert_eq(rename(moved, w.dir), 0);
+	looks(&w, 1);
+	cr_assert(world_has(&w, 50));
+	looks(&w, 1);
+	cr_assert(!world_has(&w, 50) && w.job.markers_n == 2);
+	world_done(&w);
+}
+
 Test(watch_plan, c6_the_last_one_keeps_its_marker)
 {
 	struct watch_world w;
