@@ -171,6 +171,7 @@ int bw_watch_memory_look(struct bw_watch_memory *m, const struct bw_watch_rules 
 	if (other) {
 		bw_watch_memory_blind(m);
 		m->trusted = false;
+		m->replaced = true;
 	}
 	if (!m->looks)
 		m->since_ns = now_ns;
@@ -529,13 +530,29 @@ static void plan_unmark(struct plan *p, const struct bw_marker *marker)
 			p->markers[i] = p->markers[--p->markers_n];
 }
 
+/* There is one that is done, and all of them are newer than newest: the trainer has gone on. */
+static bool has_gone_on(const struct plan *p, uint64_t newest)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; i < p->m->n; i++) {
+		const struct bw_watch_known *k = &p->m->known[i];
+
+		if (k->here && k->marker <= newest)
+			return false;
+		any |= is_live(p, k);
+	}
+	return any;
+}
+
 /*
  * Is this the directory that the markers tell of?  A mount point without its mount may hold what somebody
- * left there once.  One checkpoint that has a marker is proof, and the directory is trusted until
- * another stands in its place.
+ * left there once.  One checkpoint that has a marker is proof, and so are newer ones alone, when all that
+ * had markers were rotated and nobody watched.  It is trusted until another stands in its place.
  */
 static bool is_trusted(const struct plan *p, const struct bw_job *j)
 {
+	uint64_t newest = 0;
 	bool ours = false;
 
 	if (p->m->trusted || p->rules->adopt)
@@ -544,11 +561,14 @@ static bool is_trusted(const struct plan *p, const struct bw_job *j)
 		const char *name = name_in(p, j->markers[i].text);
 		const struct bw_watch_known *k = name ? known_find(p->m, name) : NULL;
 
-		ours |= name != NULL;
+		if (!name)
+			continue;
+		ours = true;
+		newest = j->markers[i].step;	/* they ascend */
 		if (k && k->here && k->verdict.state != BW_WATCH_TORN)
 			return true;
 	}
-	return !ours;
+	return !ours || (!p->m->replaced && has_gone_on(p, newest));
 }
 
 int bw_watch_plan(struct bw_watch_memory *m, const struct bw_watch_rules *rules,

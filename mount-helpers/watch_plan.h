@@ -8,8 +8,8 @@
  *    marker at or below it, because the marker would release what that one may need;
  *  - a marker is withdrawn when its checkpoint is gone or torn, another one that is done has a marker,
  *    and none that cannot be judged would lose the last marker at or below it.
- * Nothing at all is done while none of the checkpoints that have markers is there: it may be the
- * directory below a mount point, with something old in it.
+ * Nothing at all is done while none of the checkpoints that have markers is there, and not all of them
+ * are newer: it may be the directory below a mount point, with something old in it.
  * So markers only ever say too much.  Pure: no clock, no input, no output.  Thread-safety: none.
  */
 #ifndef BW_MOUNT_HELPERS_WATCH_PLAN_H
@@ -47,6 +47,7 @@ struct bw_watch_memory {
 	uint32_t n, cap;
 	struct bw_watch_known *known;	/* owned, ascending by name */
 	uint64_t dev, ino;
+	bool replaced;			/* it was another one at first */
 	bool trusted;			/* this directory is the one that the markers tell of */
 	int64_t since_ns;		/* the same directory could be listed since then */
 	uint32_t looks;			/* so many times; 0: the last look failed */

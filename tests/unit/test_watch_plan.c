@@ -135,10 +135,10 @@ Test(watch_plan, c6_a_directory_that_is_empty_away_or_another_withdraws_nothing)
 	looks(&w, 30);
 	world_write(&w, "lost+found", "", 0);		/* or nearly so */
 	looks(&w, 30);
-	put(&w, 150);		/* or somebody's old checkpoints lie below */
-	put(&w, 300);
+	put(&w, 300);		/* or somebody's other checkpoints lie below */
 	looks(&w, 30);
 	cr_assert(w.job.markers_n == 2 && !w.withdrawn && w.said[BW_WATCH_STRANGER]);
+	put(&w, 150);
 	world_forget(&w);	/* and for one who has seen nothing else */
 	looks(&w, 30);
 	cr_assert(w.job.markers_n == 2 && !w.withdrawn);
@@ -324,12 +324,32 @@ Test(watch_plan, c6_adopt_goes_on_with_a_directory_that_no_marker_knows)
 	world_init(&w, "pattern:ckpt{step}");
 	world_path(&w, "ckpt100", text);
 	world_mark(&w, 100, text);
+	put(&w, 50);
 	put(&w, 300);
 	looks(&w, 30);
 	cr_assert(w.job.markers_n == 1 && w.said[BW_WATCH_STRANGER] && !w.marked);
 	w.rules.adopt = true;
 	looks(&w, 1);
-	cr_assert(w.job.markers_n == 1 && world_has(&w, 300));
+	cr_assert(w.job.markers_n == 2 && world_has(&w, 50) && world_has(&w, 300));
+	world_done(&w);
+}
+
+Test(watch_plan, c6_all_were_rotated_while_nobody_watched)
+{
+	struct watch_world w;
+	char text[1024];
+
+	world_init(&w, "pattern:ckpt{step}");
+	world_path(&w, "ckpt100", text);
+	world_mark(&w, 100, text);
+	world_path(&w, "ckpt200", text);
+	world_mark(&w, 200, text);
+	put(&w, 300);
+	put(&w, 400);
+	looks(&w, 1);
+	cr_assert_eq(w.job.markers_n, 2);
+	looks(&w, 1);
+	cr_assert(w.job.markers_n == 2 && world_has(&w, 300) && world_has(&w, 400));
 	world_done(&w);
 }
 
