@@ -350,12 +350,18 @@ Test(file, a_put_stops_at_its_deadline)
 	struct bw_op op;
 
 	setup(&f);
-	for (int i = 0; i < 2; i++) {
+	int64_t time_ns = 20 * BW_MS;
+
+	for (int i = 0; i < 2;) {
 		struct acting_body a = {.body = {.size = i ? 5 : 3 << 20, .read = read_and_act}};
 		bw_op_put(&op, "k", &a.body, i);
-		op.deadline_ns = a.until_ns = bw_now() + 20 * BW_MS;
+		op.deadline_ns = a.until_ns = bw_now() + time_ns;
 		expect(bw_store_sync(f.s, &op), BW_CANCELLED);
-		cr_assert_eq(a.reads, 1, "it went on beyond its deadline");
+		cr_assert_leq(a.reads, 1, "it went on beyond its deadline");
+		/* A busy machine did not even begin it. */
+		if (!a.reads)
+			time_ns *= 2;
+		i += a.reads == 1;
 	}
 	cr_assert_eq(keys(&f), 0);
 	cr_assert_eq(temporaries(&f), 0);
