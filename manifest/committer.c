@@ -80,26 +80,27 @@ static enum bw_outcome run_op(struct bw_committer *c)
 	return c->op.outcome;
 }
 
-/* False: what was said to exist does not, so nothing is known. */
-static bool is_there(struct bw_committer *c, const char *key)
+static enum bw_outcome ask_for(struct bw_committer *c, const char *key)
 {
 	bw_op_get(&c->op, key, 0, 1);
 	enum bw_outcome outcome = run_op(c);
 
 	bw_op_done(&c->op);
-	return outcome != BW_NOT_FOUND;
+	return outcome;
 }
 
 /*
  * A slot that was free may be one of a stream that was destroyed while this mount did not look.  Root 1 goes before
- * any other name is free (destroy.h), so asking for it now tells.
+ * any other name is free (destroy.h), so asking for it now tells.  "Not there" is believed of a store only that shows
+ * what was put just now: a proxy that has lost its way says it of everything.
  */
-static bool is_destroyed(struct bw_committer *c)
+static bool is_destroyed(struct bw_committer *c, const char *made)
 {
-	char key[BW_KEY_MAX + 1];
+	char first[BW_KEY_MAX + 1];
 
-	bw_key_root(&c->stream, 1, key);
-	return bw_now() - c->seen_ns > BW_DESTROY_UNSEEN_NS && !is_there(c, key);
+	bw_key_root(&c->stream, 1, first);
+	return bw_now() - c->seen_ns > BW_DESTROY_UNSEEN_NS && ask_for(c, first) == BW_NOT_FOUND &&
+	       ask_for(c, made) == BW_OK;
 }
 
 /* Nobody will ever read it; who cannot delete it leaves it to whoever cleans the place. */
@@ -112,7 +113,7 @@ static void remove_ghost(struct bw_committer *c, const char *key)
 
 static void slot_taken(struct bw_committer *c, const char *key, int64_t sent_ns, struct bw_txn_answer *a)
 {
-	if (!is_destroyed(c)) {
+	if (!is_destroyed(c, key)) {
 		c->seen_ns = sent_ns;
 		return;
 	}
@@ -132,7 +133,8 @@ static void request_put(struct bw_committer *c, const struct bw_txn_request *r,
 	a->outcome = run_op(c);
 	int64_t took_ns = c->build_ns + bw_now() - sent_ns;
 
-	if (a->outcome == BW_EXISTS && r->look && !is_there(c, r->key))
+	/* What was said to exist does not: nothing is known. */
+	if (a->outcome == BW_EXISTS && r->look && ask_for(c, r->key) == BW_NOT_FOUND)
 		a->outcome = BW_UNKNOWN;
 	c->throttled |= a->outcome == BW_THROTTLED;
 	if (bw_txn_in_doubt(c->txn) && (a->outcome == BW_OK || a->outcome == BW_EXISTS)) {
