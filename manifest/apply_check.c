@@ -56,8 +56,7 @@ static bool levels_equal(const struct bw_root *a, const struct bw_root *b)
 			const struct bw_pointer *p = &a->levels[k].pointers[i];
 			const struct bw_pointer *q = &b->levels[k].pointers[i];
 
-			if (p->first != q->first || p->last != q->last || p->hash != q->hash ||
-			    p->digest != q->digest)
+			if (p->first != q->first || p->last != q->last || p->hash != q->hash)
 				return false;
 		}
 	}
@@ -119,20 +118,13 @@ static bool producers_follow(const struct bw_root *base, const struct bw_root *n
 	return true;
 }
 
-/* The digest at base's head, where next still knows it: in its tail, or at the end of a pointer. */
+/* The digest at base's head, where next still knows it: before, in or behind its tail. */
 static bool digest_follows(const struct bw_root *base, const struct bw_root *next)
 {
-	uint64_t step = next->head - next->tail_n, digest = next->tail_digest;
+	uint64_t start = next->head - next->tail_n;
 
-	for (uint32_t i = 0; step < base->head && i < next->tail_n; i++, step++)
-		digest = bw_digest_next(digest, &next->tail[i]);
-	if (step == base->head)
-		return digest == base->digest;
-	for (unsigned k = 0; k < next->levels_n; k++)
-		for (uint32_t i = 0; i < next->levels[k].n; i++)
-			if (next->levels[k].pointers[i].last + 1 == base->head)
-				return next->levels[k].pointers[i].digest == base->digest;
-	return true;
+	return base->head < start ||
+	       bw_digest_over(next->tail_digest, next->tail, base->head - start) == base->digest;
 }
 
 int bw_apply_check(const struct bw_stream *s, const struct bw_root *base, const struct bw_root *next)

@@ -480,19 +480,9 @@ static int fold_leaf(struct bw_root *r, struct bw_new_nodes *nodes)
 		err = pointer_push(r, 0, &leaf->pointer);
 	if (err)
 		return err;
-	r->tail_digest = leaf->pointer.digest;
+	r->tail_digest = bw_digest_over(r->tail_digest, r->tail, n);
 	r->tail_n -= n;
 	memmove(r->tail, r->tail + n, r->tail_n * sizeof(*r->tail));
-	return 0;
-}
-
-/* The running digest before the oldest pointer of level: what the newest pointer above it ends with.
- * 0 before step 0, and where a sweep has dropped what came before. */
-static uint64_t digest_before(const struct bw_root *r, unsigned level)
-{
-	for (unsigned k = level + 1; k < r->levels_n; k++)
-		if (r->levels[k].n)
-			return r->levels[k].pointers[r->levels[k].n - 1].digest;
 	return 0;
 }
 
@@ -510,8 +500,7 @@ static int fold_level(struct bw_root *r, unsigned level, struct bw_new_nodes *no
 		return -ENOMEM;
 	if (r->levels[level + 1].n >= BW_TOP_POINTERS_MAX)
 		return -BW_E_LIMIT;
-	int err = bw_node_encode(level + 1, p, n, digest_before(r, level), &node->bytes,
-				 &node->pointer);
+	int err = bw_node_encode(level + 1, p, n, &node->bytes, &node->pointer);
 
 	if (!err)
 		err = pointer_push(r, level + 1, &node->pointer);

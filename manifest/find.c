@@ -425,9 +425,7 @@ int bw_nodes_digest(struct bw_head *h, const struct bw_root *root, uint64_t step
 		node = below;
 	}
 	if (rc == 1 && node && node->level == 0) {
-		*ret = node->digest_before;
-		for (uint32_t i = 0; i < node->n && node->entries[i].step < step; i++)
-			*ret = bw_digest_next(*ret, &node->entries[i]);
+		*ret = bw_digest_over(node->digest_before, node->entries, step - node->first);
 		rc = 0;
 	} else if (rc >= 0) {
 		rc = -BW_E_CORRUPT;

@@ -80,8 +80,6 @@ struct fsck_tag {
 	uint64_t version;		/* of a root */
 	unsigned level;			/* of a node */
 	struct bw_pointer pointer;
-	bool before_known;
-	uint64_t before;		/* the digest before it */
 	struct bw_entry entry;
 	const struct bw_producer_entry *producer;	/* of a state; borrowed */
 };

@@ -15,12 +15,10 @@ struct walk {
 	struct fsck *f;
 	const struct fsck_visit *visit;
 	struct fsck_ahead *ahead;
-	/* Of the pointers: the digest before the next one. */
-	bool digest_known;
-	uint64_t digest;
-	/* Of the entries: the one before, unless something could not be read. */
+	/* Of the entries: the one before and the digest behind it, unless something could not be read. */
 	bool last_known;
 	struct bw_entry last;
+	uint64_t digest;
 };
 
 bool fsck_in_hole(const struct fsck *f, uint64_t first, uint64_t last)
@@ -154,19 +152,16 @@ static int decode(struct walk *w, unsigned level, const struct bw_pointer *p, co
 	return err;
 }
 
-static int check_before(struct walk *w, const struct bw_node *n, const struct fsck_tag *tag,
-			const char *key)
+/* What begins at step first, up to last, and says which digest is before it: a leaf, or the tail. */
+static int check_before(struct walk *w, uint64_t before, uint64_t first, uint64_t last, const char *key)
 {
 	struct fsck *f = w->f;
 
-	if (!w->visit->judge || !tag->before_known || n->digest_before == tag->before)
+	if (!w->visit->judge || !w->last_known || before == w->digest)
 		return 0;
-	/* A sweep has dropped what an inner node was made behind (apply_draft.c). */
-	if (n->level && !n->digest_before && f->root->swept)
-		return 0;
-	return fsck_note(f, BW_FSCK_INDEX, n->first > f->root->first ? n->first : f->root->first,
-			 n->last, key, "%s begins with another digest than the steps before it end with",
-			 key);
+	return fsck_note(f, BW_FSCK_INDEX, first > f->root->first ? first : f->root->first, last, key,
+			 "%s begins with another digest than the steps before it end with",
+			 *key ? key : "the tail of the newest root");
 }
 
 /* The oldest leaf that was read ahead. */
@@ -183,13 +178,14 @@ static int take_leaf(struct walk *w)
 		return err;
 	if (err)
 		return lose_node(w, 0, &tag.pointer, err);
-	err = check_before(w, node, &tag, key);
+	err = check_before(w, node->digest_before, node->first, node->last, key);
 	if (w->visit->judge)
 		w->f->report->nodes++;
 	if (!err && w->visit->node)
 		err = w->visit->node(w->f, w->visit->ctx, 0, &tag.pointer);
 	for (uint32_t i = 0; !err && i < node->n; i++)
 		err = take_entry(w, &node->entries[i]);
+	w->digest = bw_digest_over(node->digest_before, node->entries, node->n);
 	bw_node_unref(node);
 	return err;
 }
@@ -220,13 +216,10 @@ static int take_inner(struct walk *w, const char *key, const struct fsck_tag *ta
 		err = drain(w);
 		return err ? err : lose_node(w, tag->level, &tag->pointer, why);
 	}
-	err = check_before(w, node, tag, key);
 	if (w->visit->judge)
 		w->f->report->nodes++;
 	if (!err && w->visit->node)
 		err = w->visit->node(w->f, w->visit->ctx, tag->level, &tag->pointer);
-	w->digest_known = tag->before_known;
-	w->digest = tag->before;
 	for (uint32_t i = 0; !err && i < node->n; i++)
 		err = take_pointer(w, tag->level - 1, &node->pointers[i]);
 	bw_node_unref(node);
@@ -235,25 +228,16 @@ static int take_inner(struct walk *w, const char *key, const struct fsck_tag *ta
 
 static int take_pointer(struct walk *w, unsigned level, const struct bw_pointer *p)
 {
-	struct fsck_tag tag = {.level = level,
-			       .pointer = *p,
-			       .before_known = w->digest_known || !p->first,
-			       .before = w->digest_known ? w->digest : 0};
+	struct fsck_tag tag = {.level = level, .pointer = *p};
 	char key[BW_KEY_MAX + 1];
 	int err = 0;
 
-	w->digest_known = true;
-	w->digest = p->digest;
 	if (p->last < w->f->root->first ||
 	    (w->visit->wants && !w->visit->wants(w->f, w->visit->ctx, p->first, p->last)))
 		return 0;
 	bw_key_node(&w->f->stream, level, p->first, p->last, p->hash, key);
-	if (level) {
-		err = take_inner(w, key, &tag);
-		w->digest_known = true;
-		w->digest = p->digest;
-		return err;
-	}
+	if (level)
+		return take_inner(w, key, &tag);
 	while (!err && !fsck_ahead_room(w->ahead, BW_NODE_STORED_MAX))
 		err = take_leaf(w);
 	if (!err)
@@ -273,6 +257,8 @@ static int walk(struct walk *w)
 			err = take_pointer(w, level, &r->levels[level].pointers[i]);
 	if (!err)
 		err = drain(w);
+	if (!err)
+		err = check_before(w, r->tail_digest, r->head - r->tail_n, r->head - 1, "");
 	for (uint32_t i = 0; !err && i < r->tail_n; i++)
 		err = take_entry(w, &r->tail[i]);
 	return err;

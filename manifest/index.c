@@ -39,28 +39,23 @@ static uint32_t children(unsigned level)
 	return level ? BW_FANOUT : BW_LEAF_ENTRIES;
 }
 
-static bool leaf_valid(const struct bw_entry *entries, uint32_t n, uint64_t digest_before,
-		       uint64_t *ret_digest)
+static bool leaf_valid(const struct bw_entry *entries, uint32_t n, uint64_t digest_before)
 {
 	if (n != BW_LEAF_ENTRIES || entries[0].step % BW_LEAF_ENTRIES ||
 	    (entries[0].step == 0 && (digest_before || entries[0].before)))
 		return false;
-	*ret_digest = digest_before;
 	for (uint32_t i = 0; i < n; i++) {
 		if (!bw_entry_valid(&entries[i]) ||
 		    (i && !bw_entry_follows(&entries[i - 1], &entries[i])))
 			return false;
-		*ret_digest = bw_digest_next(*ret_digest, &entries[i]);
 	}
 	return true;
 }
 
-static bool pointers_valid(unsigned level, const struct bw_pointer *pointers, uint32_t n,
-			   uint64_t digest_before)
+static bool pointers_valid(unsigned level, const struct bw_pointer *pointers, uint32_t n)
 {
 	if (level < 1 || level >= BW_LEVELS_MAX || n != BW_FANOUT ||
-	    pointers[0].first % bw_level_span(level) ||
-	    (pointers[0].first == 0 && digest_before))
+	    pointers[0].first % bw_level_span(level))
 		return false;
 	for (uint32_t i = 0; i < n; i++) {
 		if (!bw_pointer_valid(level - 1, &pointers[i]) ||
@@ -72,18 +67,15 @@ static bool pointers_valid(unsigned level, const struct bw_pointer *pointers, ui
 
 /* ---- Encoding ------------------------------------------------------------------------------------ */
 
-static void put_head(struct bw_buf *b, unsigned level, const struct bw_pointer *p,
-		     uint64_t digest_before, const char *list)
+static void put_head(struct bw_buf *b, unsigned level, const struct bw_pointer *p)
 {
-	bw_buf_fmt(b,
-		   "{\"level\":%u,\"first\":\"%" PRIu64 "\",\"last\":\"%" PRIu64
-		   "\",\"digest_before\":\"%016" PRIx64 "\",\"%s\":[",
-		   level, p->first, p->last, digest_before, list);
+	bw_buf_fmt(b, "{\"level\":%u,\"first\":\"%" PRIu64 "\",\"last\":\"%" PRIu64 "\",", level,
+		   p->first, p->last);
 }
 
 static int seal(struct bw_buf *raw, struct bw_buf *out, struct bw_pointer *p, struct bw_pointer *ret)
 {
-	bw_buf_str(raw, "]}");
+	bw_buf_str(raw, "}");
 	int rc = bw_buf_err(raw);
 	if (rc)
 		return rc;
@@ -102,37 +94,35 @@ int bw_leaf_encode(const struct bw_entry *entries, uint32_t n, uint64_t digest_b
 	struct bw_pointer p;
 
 	bw_buf_init(&raw, BW_NODE_RAW_MAX);
-	if (!leaf_valid(entries, n, digest_before, &p.digest))
+	if (!leaf_valid(entries, n, digest_before))
 		return -EINVAL;
 	p.first = entries[0].step;
 	p.last = entries[n - 1].step;
-	put_head(&raw, 0, &p, digest_before, "entries");
+	put_head(&raw, 0, &p);
+	bw_buf_fmt(&raw, "\"digest_before\":\"%016" PRIx64 "\",\"entries\":[", digest_before);
 	for (uint32_t i = 0; i < n; i++) {
 		if (i)
 			bw_buf_str(&raw, ",");
 		bw_entry_put(&raw, &entries[i]);
 	}
+	bw_buf_str(&raw, "]");
 	return seal(&raw, out, &p, ret);
 }
 
 int bw_node_encode(unsigned level, const struct bw_pointer *pointers, uint32_t n,
-		   uint64_t digest_before, struct bw_buf *out, struct bw_pointer *ret)
+		   struct bw_buf *out, struct bw_pointer *ret)
 {
 	bw_auto_buf struct bw_buf raw;
 	struct bw_pointer p;
 
 	bw_buf_init(&raw, BW_NODE_RAW_MAX);
-	if (!pointers_valid(level, pointers, n, digest_before))
+	if (!pointers_valid(level, pointers, n))
 		return -EINVAL;
 	p.first = pointers[0].first;
 	p.last = pointers[n - 1].last;
-	p.digest = pointers[n - 1].digest;
-	put_head(&raw, level, &p, digest_before, "pointers");
-	for (uint32_t i = 0; i < n; i++) {
-		if (i)
-			bw_buf_str(&raw, ",");
-		bw_pointer_put(&raw, &pointers[i]);
-	}
+	put_head(&raw, level, &p);
+	bw_buf_str(&raw, "\"pointers\":");
+	bw_pointers_put(&raw, pointers, n);
 	return seal(&raw, out, &p, ret);
 }
 
@@ -151,7 +141,7 @@ static int get_list(struct bw_json *j, struct bw_node *n)
 		return -ENOMEM;
 	for (; bw_json_next(j, n->n, max); n->n++) {
 		if (n->level)
-			bw_pointer_get(j, &n->pointers[n->n]);
+			bw_pointer_get(j, n->level - 1, n->first, n->n, &n->pointers[n->n]);
 		else
 			bw_entry_get(j, &n->entries[n->n]);
 	}
@@ -169,8 +159,10 @@ static int get_node(struct bw_json *j, unsigned level, struct bw_node *n)
 	n->first = bw_json_dec(j, BW_STEPS_MAX - 1);
 	bw_json_expect(j, ",\"last\":");
 	n->last = bw_json_dec(j, BW_STEPS_MAX - 1);
-	bw_json_expect(j, ",\"digest_before\":");
-	n->digest_before = bw_json_hex64(j);
+	if (!level) {
+		bw_json_expect(j, ",\"digest_before\":");
+		n->digest_before = bw_json_hex64(j);
+	}
 	bw_json_expect(j, level ? ",\"pointers\":" : ",\"entries\":");
 	if (j->bad || n->level != level)
 		return -BW_E_CORRUPT;
@@ -185,22 +177,20 @@ static int get_node(struct bw_json *j, unsigned level, struct bw_node *n)
 /* The content agrees with itself and with the pointer. */
 static bool node_valid(const struct bw_node *n, const struct bw_pointer *by)
 {
-	uint64_t first, last, digest;
+	uint64_t first, last;
 
 	if (n->level) {
-		if (!pointers_valid(n->level, n->pointers, n->n, n->digest_before))
+		if (!pointers_valid(n->level, n->pointers, n->n))
 			return false;
 		first = n->pointers[0].first;
 		last = n->pointers[n->n - 1].last;
-		digest = n->pointers[n->n - 1].digest;
 	} else {
-		if (!leaf_valid(n->entries, n->n, n->digest_before, &digest))
+		if (!leaf_valid(n->entries, n->n, n->digest_before))
 			return false;
 		first = n->entries[0].step;
 		last = n->entries[n->n - 1].step;
 	}
-	return n->first == first && n->last == last && by->first == first && by->last == last &&
-	       by->digest == digest;
+	return n->first == first && n->last == last && by->first == first && by->last == last;
 }
 
 int bw_node_decode(unsigned level, const struct bw_pointer *by, const void *bytes, size_t len,

@@ -15,7 +15,7 @@ struct bw_node {
 	atomic_uint refs;
 	unsigned level;
 	uint64_t first, last;
-	uint64_t digest_before;		/* running digest before entry first */
+	uint64_t digest_before;		/* level 0: running digest before entry first */
 	uint32_t n;
 	struct bw_entry *entries;	/* level 0: owned, [n]; else NULL */
 	struct bw_pointer *pointers;	/* level > 0: owned, [n]; else NULL */
@@ -29,7 +29,7 @@ size_t bw_node_bytes(const struct bw_node *n);	/* memory it holds */
 int bw_leaf_encode(const struct bw_entry *entries, uint32_t n, uint64_t digest_before,
 		   struct bw_buf *out, struct bw_pointer *ret) bw_must_check;
 int bw_node_encode(unsigned level, const struct bw_pointer *pointers, uint32_t n,
-		   uint64_t digest_before, struct bw_buf *out, struct bw_pointer *ret) bw_must_check;
+		   struct bw_buf *out, struct bw_pointer *ret) bw_must_check;
 
 /* Checks the bytes against the pointer they were fetched by.  -BW_E_CORRUPT ... */
 int bw_node_decode(unsigned level, const struct bw_pointer *by, const void *bytes, size_t len,

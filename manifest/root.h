@@ -35,7 +35,6 @@ struct bw_entry {
 struct bw_pointer {
 	uint64_t first, last;
 	uint64_t hash;			/* xxh3 of the node's raw canonical bytes; part of its name */
-	uint64_t digest;		/* the running digest after entry last */
 };
 
 struct bw_producer_entry {
@@ -167,5 +166,7 @@ bool bw_root_state_room(const struct bw_root *r);
 
 /* The running digest: d' = xxh3(d, canonical bytes of the entry's identity); 0 before step 0. */
 uint64_t bw_digest_next(uint64_t digest, const struct bw_entry *e);
+/* The running digest after entries[n - 1], from that before entries[0]. */
+uint64_t bw_digest_over(uint64_t digest, const struct bw_entry *entries, uint64_t n);
 
 #endif

@@ -133,12 +133,14 @@ static void put_levels(struct bw_buf *b, const struct bw_root *r)
 	while (n && !r->levels[n - 1].n)	/* one spelling: no empty level on top */
 		n--;
 	for (unsigned level = 0; level < n; level++) {
+		const struct bw_pointer *p = r->levels[level].pointers;
+		uint32_t pointers_n = r->levels[level].n;
+
 		put_sep(b, level);
 		bw_buf_str(b, "[");
-		for (uint32_t i = 0; i < r->levels[level].n; i++) {
-			put_sep(b, i);
-			bw_pointer_put(b, &r->levels[level].pointers[i]);
-		}
+		bw_json_put_dec(b, pointers_n ? p[0].first : 0);
+		bw_buf_str(b, ",");
+		bw_pointers_put(b, p, pointers_n);
 		bw_buf_str(b, "]");
 	}
 }
@@ -412,12 +414,18 @@ static void get_levels(struct bw_json *j, int *err, struct bw_root *r)
 {
 	while (bw_json_next(j, r->levels_n, BW_LEVELS_MAX)) {
 		unsigned level = r->levels_n++;
+		uint32_t *n = &r->levels[level].n, cap = 0;
 		struct bw_pointer *p;
-		uint32_t cap = 0;
 
-		while ((p = get_next(j, err, &r->levels[level].pointers, &r->levels[level].n, &cap,
-				     sizeof(*p), BW_TOP_POINTERS_MAX)))
-			bw_pointer_get(j, p);
+		bw_json_expect(j, "[");
+		uint64_t first = bw_json_dec(j, BW_STEPS_MAX - 1);
+		bw_json_expect(j, ",");
+		while ((p = get_next(j, err, &r->levels[level].pointers, n, &cap, sizeof(*p),
+				     BW_TOP_POINTERS_MAX)))
+			bw_pointer_get(j, level, first, *n - 1, p);
+		bw_json_expect(j, "]");
+		if (!*n && first)
+			bw_json_fail(j);
 	}
 	if (r->levels_n && !r->levels[r->levels_n - 1].n)
 		bw_json_fail(j);

@@ -107,30 +107,25 @@ bool bw_entry_follows(const struct bw_entry *prev, const struct bw_entry *e)
 	       e->version >= prev->version && e->time_ms >= prev->time_ms;
 }
 
-void bw_pointer_put(struct bw_buf *b, const struct bw_pointer *p)
+void bw_pointers_put(struct bw_buf *b, const struct bw_pointer *pointers, uint32_t n)
 {
 	bw_buf_u8(b, '[');
-	bw_json_put_dec(b, p->first);
-	put_comma(b);
-	bw_json_put_dec(b, p->last);
-	put_comma(b);
-	bw_json_put_hex64(b, p->hash);
-	put_comma(b);
-	bw_json_put_hex64(b, p->digest);
+	for (uint32_t i = 0; i < n; i++) {
+		if (i)
+			put_comma(b);
+		bw_json_put_hex64(b, pointers[i].hash);
+	}
 	bw_buf_u8(b, ']');
 }
 
-void bw_pointer_get(struct bw_json *j, struct bw_pointer *ret)
+void bw_pointer_get(struct bw_json *j, unsigned level, uint64_t first, uint32_t i,
+		    struct bw_pointer *ret)
 {
-	bw_json_expect(j, "[");
-	ret->first = bw_json_dec(j, BW_STEPS_MAX - 1);
-	bw_json_expect(j, ",");
-	ret->last = bw_json_dec(j, BW_STEPS_MAX - 1);
-	bw_json_expect(j, ",");
+	uint64_t span = bw_level_span(level);
+
+	ret->first = first + i * span;
+	ret->last = ret->first + span - 1;
 	ret->hash = bw_json_hex64(j);
-	bw_json_expect(j, ",");
-	ret->digest = bw_json_hex64(j);
-	bw_json_expect(j, "]");
 }
 
 bool bw_pointer_valid(unsigned level, const struct bw_pointer *p)
@@ -163,4 +158,11 @@ uint64_t bw_digest_next(uint64_t digest, const struct bw_entry *e)
 	PUT_U64(e->footer_xxh3);
 #undef PUT_U64
 	return bw_xxh3(bytes, (size_t)(p - bytes));
+}
+
+uint64_t bw_digest_over(uint64_t digest, const struct bw_entry *entries, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++)
+		digest = bw_digest_next(digest, &entries[i]);
+	return digest;
 }

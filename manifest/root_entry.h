@@ -22,8 +22,11 @@ bool bw_entry_valid(const struct bw_entry *e);
 /* e may stand directly behind prev: next step, sizes summed, version and time not falling. */
 bool bw_entry_follows(const struct bw_entry *prev, const struct bw_entry *e);
 
-void bw_pointer_put(struct bw_buf *b, const struct bw_pointer *p);
-void bw_pointer_get(struct bw_json *j, struct bw_pointer *ret);
+/* An array of hashes: what touches each other and is whole (bw_pointer_valid) needs no more. */
+void bw_pointers_put(struct bw_buf *b, const struct bw_pointer *pointers, uint32_t n);
+/* Element i of such an array, of pointers to nodes of level, the first of which begins at first. */
+void bw_pointer_get(struct bw_json *j, unsigned level, uint64_t first, uint32_t i,
+		    struct bw_pointer *ret);
 /* p spans exactly one whole node of this level. */
 bool bw_pointer_valid(unsigned level, const struct bw_pointer *p);
 

@@ -34,7 +34,7 @@
 #define BW_TAIL_FOLD 256u		 /* a tail this long folds its oldest leaf */
 #define BW_FANOUT 64u			 /* pointers in an index node */
 #define BW_LEVELS_MAX 4			 /* index levels; 128*64^3 steps need four */
-#define BW_LEVEL_FOLD 128u		 /* a level with this many pointers folds its oldest node */
+#define BW_LEVEL_FOLD 64u		 /* a level with this many pointers folds its oldest node */
 #define BW_TOP_POINTERS_MAX 1024u	 /* pointers at the level that folds no further (level 2) */
 #define BW_PRODUCERS_MAX 1024u
 #define BW_JOBS_MAX 64u

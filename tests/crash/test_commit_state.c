@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #define RANKS 2
-/* Of "alpha" and "beta" in turn, before: three batches later a leaf is the 128th, and a node is made. */
+/* Of "alpha" and "beta" in turn, before: three batches later a level of the index is full, and a node is made. */
 #define STEPS ((BW_LEVEL_FOLD - 1) * BW_LEAF_ENTRIES + BW_TAIL_FOLD - 3)
 #define BATCHES 4
 

@@ -112,7 +112,7 @@ static void nodes(const char *dir)
 	bw_sample_init(&s, 2);
 	s.folded = folded;
 	s.ctx = (void *)(uintptr_t)dir;
-	bw_sample_grow(&s, 128 * 129);
+	bw_sample_grow(&s, 128 * 66);
 	bw_sample_done(&s);
 }
 

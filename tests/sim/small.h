@@ -18,7 +18,7 @@
 #undef BW_FANOUT
 #define BW_FANOUT 4u
 #undef BW_LEVEL_FOLD
-#define BW_LEVEL_FOLD 8u
+#define BW_LEVEL_FOLD 4u
 #undef BW_APPENDS_MAX
 #define BW_APPENDS_MAX 32u
 #undef BW_CHANGES_MAX

@@ -102,11 +102,9 @@ static void fold_level(struct bw_sample *s, unsigned level, const struct bw_poin
 	bw_auto_buf struct bw_buf out;
 
 	bw_buf_init(&out, BW_NODE_RAW_MAX);
-	must(bw_node_encode(level, oldest, BW_FANOUT, s->digest_before[level - 1], &out, &p) == 0,
-	     "node");
+	must(bw_node_encode(level, oldest, BW_FANOUT, &out, &p) == 0, "node");
 	if (s->folded)
 		s->folded(s->ctx, level, &p, &out);
-	s->digest_before[level - 1] = p.digest;
 	drop_oldest(r->levels[level - 1].pointers, &r->levels[level - 1].n, BW_FANOUT, sizeof(p));
 	add_pointer(s, level, &p);
 }
@@ -121,7 +119,7 @@ static void fold_tail(struct bw_sample *s)
 	must(bw_leaf_encode(r->tail, BW_LEAF_ENTRIES, r->tail_digest, &out, &p) == 0, "leaf");
 	if (s->folded)
 		s->folded(s->ctx, 0, &p, &out);
-	r->tail_digest = p.digest;
+	r->tail_digest = bw_digest_over(r->tail_digest, r->tail, BW_LEAF_ENTRIES);
 	drop_oldest(r->tail, &r->tail_n, BW_LEAF_ENTRIES, sizeof(*r->tail));
 	add_pointer(s, 0, &p);
 }

@@ -15,7 +15,6 @@ struct bw_sample {
 	/* Told of every node that is folded on the way; bytes are borrowed.  May be NULL. */
 	void (*folded)(void *ctx, unsigned level, const struct bw_pointer *p, const struct bw_buf *bytes);
 	void *ctx;
-	uint64_t digest_before[BW_LEVELS_MAX];	/* of the oldest pointer of each level */
 	uint32_t cap;
 };
 

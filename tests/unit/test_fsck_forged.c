@@ -20,10 +20,15 @@ static void forge_leaf(struct bw_whole *w, struct bw_root *r, const struct forge
 {
 	struct bw_entry entries[BW_LEAF_ENTRIES];
 	bw_auto_buf struct bw_buf leaf;
-	uint64_t before = f->at ? r->levels[0].pointers[f->at - 1].digest : 0;
+	uint64_t before = 0;
 	struct bw_pointer p;
 	char key[BW_KEY_MAX + 1];
 
+	for (unsigned i = 0; i < f->at * BW_LEAF_ENTRIES; i++) {
+		struct bw_entry e = bw_whole_entry(w, i);
+
+		before = bw_digest_next(before, &e);
+	}
 	for (unsigned i = 0; i < BW_LEAF_ENTRIES; i++)
 		entries[i] = bw_whole_entry(w, f->at * BW_LEAF_ENTRIES + i);
 	f->leaf(entries, &before);
@@ -33,9 +38,8 @@ static void forge_leaf(struct bw_whole *w, struct bw_root *r, const struct forge
 	bw_whole_put(w, key, leaf.bytes, leaf.len);
 	cr_assert_eq(r->levels[0].n, f->at + 1, "the leaf is the last one");
 	r->levels[0].pointers[f->at] = p;
-	r->tail_digest = r->digest = p.digest;
-	for (uint32_t i = 0; i < r->tail_n; i++)
-		r->digest = bw_digest_next(r->digest, &r->tail[i]);
+	r->tail_digest = bw_digest_over(before, entries, BW_LEAF_ENTRIES);
+	r->digest = bw_digest_over(r->tail_digest, r->tail, r->tail_n);
 }
 
 static void forge(struct bw_whole *w, const struct forgery *f)
@@ -208,6 +212,23 @@ Test(fsck_forged, a_root_that_forgets_a_batch_is_found)
 	forge(&w, &(struct forgery){.root = forget_one});
 	check_one(&w, &quick, BW_FSCK_SEQ, 1, 0, "",
 		  "behind the steps of brief comes its seq 3 of epoch 1, but the newest root says seq 2 of epoch 1");
+	end(&w);
+}
+
+static void other_tail(struct bw_root *r)
+{
+	r->tail_digest ^= 0xff;
+	r->digest = bw_digest_over(r->tail_digest, r->tail, r->tail_n);
+}
+
+Test(fsck_forged, a_tail_of_another_history_is_found)
+{
+	struct bw_whole w;
+
+	make(&w);
+	forge(&w, &(struct forgery){.root = other_tail});
+	check_one(&w, &quick, BW_FSCK_INDEX, 128, 299, "",
+		  "steps 128-299: the tail of the newest root begins with another digest than the steps before it end with");
 	end(&w);
 }
 

@@ -516,14 +516,12 @@ Test(head, a_forked_next_version_poisons)
 }
 
 /* Across a gap that the new root's tail does not bridge, the index is asked: see bw_nodes_digest. */
-static void fork_then_grow(uint32_t versions)
+static void fork_then_grow(uint32_t steps, uint32_t versions)
 {
-	grow(100);
+	grow(steps);
 	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
 	root->tail[50].nonce++;
-	root->digest = 0;
-	for (uint32_t i = 0; i < 100; i++)
-		root->digest = bw_digest_next(root->digest, &root->tail[i]);
+	root->digest = bw_digest_over(0, root->tail, steps);
 	for (uint32_t i = 0; i < versions; i++)
 		grow(200);
 	for (uint64_t v = root->version - versions + 1; v < root->version; v++)
@@ -532,7 +530,13 @@ static void fork_then_grow(uint32_t versions)
 
 Test(head, a_fork_is_found_across_a_long_gap)
 {
-	fork_then_grow(20);
+	fork_then_grow(100, 20);
+	expect_poisoned();
+}
+
+Test(head, a_fork_of_whole_leaves_is_found_across_a_long_gap)
+{
+	fork_then_grow(BW_LEAF_ENTRIES, 20);
 	expect_poisoned();
 }
 

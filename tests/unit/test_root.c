@@ -241,6 +241,8 @@ static const char *const edits[][2] = {
 	{"\"levels\":[]}", "\"levels\":[]"},
 	{"\"levels\":[]}", "\"levels\":[]}}"},
 	{"\"levels\":[]", "\"levels\":[[]]"},
+	{"\"levels\":[]", "\"levels\":[[\"0\",[]]]"},
+	{"\"levels\":[]", "\"levels\":[\"0\",[]]"},
 	{"\"levels\":[]", "\"levels\":[null]"},
 	{"\"levels\":[]}", "\"levels\":[],}"},
 	{"[\"0\",\"alpha\"", "[\"0\",\"al/pha\""},
@@ -478,6 +480,25 @@ Test(root, I12_a_root_at_every_limit_fits)
 	bw_auto_buf struct bw_buf out;
 	bw_buf_init(&out, BW_ROOT_RAW_MAX);
 	cr_assert_eq(bw_root_encode(s.root, &out), -EINVAL, "one inline state too many");
+	bw_sample_done(&s);
+}
+
+/* Where a level without pointers would begin has one spelling. */
+Test(root, an_empty_level_begins_at_0)
+{
+	struct bw_sample s;
+	struct bw_root *r;
+
+	bw_sample_init(&s, 2);
+	bw_sample_grow(&s, BW_LEAF_ENTRIES * (BW_FANOUT + 1));
+	cr_assert(s.root->levels_n == 2 && s.root->levels[0].n == 0);
+	cr_assert_eq(decode_edited(&s, "\"levels\":[[\"0\",[]],", "\"levels\":[[\"0\",[]],", &r), 0);
+	cr_assert_eq(r->levels_n, 2);
+	cr_assert_eq(r->levels[1].pointers[0].last, BW_LEAF_ENTRIES * BW_FANOUT - 1);
+	bw_root_unref(r);
+	cr_assert_eq(decode_edited(&s, "\"levels\":[[\"0\",[]],", "\"levels\":[[\"128\",[]],", &r),
+		     -BW_E_CORRUPT);
+	cr_assert_eq(decode_edited(&s, "[[\"0\",[]],[\"0\",", "[[\"0\",[]],[\"128\",", &r), -BW_E_CORRUPT);
 	bw_sample_done(&s);
 }
 

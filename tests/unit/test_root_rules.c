@@ -63,7 +63,6 @@ static void entry_seq_above_step(struct bw_root *r) { r->tail[5].seq = 5000; }
 static void bytes_wrong(struct bw_root *r) { r->bytes++; }
 static void digest_wrong(struct bw_root *r) { r->digest++; }
 static void identity_wrong(struct bw_root *r) { r->tail[5].nonce++; }
-static void tail_digest_wrong(struct bw_root *r) { r->levels[0].pointers[0].digest++; }
 static void pointer_not_aligned(struct bw_root *r) { r->levels[0].pointers[0].first++; }
 static void pointer_of_another_leaf(struct bw_root *r)
 {
@@ -142,7 +141,6 @@ static const struct {
 	{bytes_wrong, "the sum of sizes does not end at the root's"},
 	{digest_wrong, "the digest does not end at the root's"},
 	{identity_wrong, "the digest does not end at the root's"},
-	{tail_digest_wrong, "digest of the index and of the tail disagree"},
 	{pointer_not_aligned, "a pointer does not span a whole node"},
 	{pointer_of_another_leaf, "a gap between pointers"},
 	{pointer_missing, "a gap before the tail"},
@@ -220,7 +218,7 @@ Test(root_rules, pointers_of_higher_levels_are_aligned)
 	struct bw_sample s;
 
 	bw_sample_init(&s, 4);
-	bw_sample_grow(&s, 128 * 129);
+	bw_sample_grow(&s, 128 * 100);
 	struct bw_root *r = s.root;
 	cr_assert(r->levels_n == 2 && r->levels[1].n == 1);
 	r->levels[1].pointers[0].first += 128;
