@@ -354,18 +354,20 @@ static void thin(struct plan *p)
 static void text_of(const struct plan *p, const char *name, char text[BW_MARKER_TEXT_MAX + 1])
 {
 	size_t dir = strlen(p->rules->dir), len = strlen(name);
-	size_t room = BW_MARKER_TEXT_MAX - 1;
+	size_t room = BW_MARKER_TEXT_MAX - 1;	/* for both, and a slash between them */
 
-	if (len > BW_MARKER_TEXT_MAX) {
-		memcpy(text, name + len - BW_MARKER_TEXT_MAX, BW_MARKER_TEXT_MAX + 1);
+	if (len >= room) {
+		size_t kept = len < BW_MARKER_TEXT_MAX ? len : BW_MARKER_TEXT_MAX;
+
+		memcpy(text, name + len - kept, kept + 1);
 		return;
 	}
-	if (len >= room)
-		dir = 0;
-	else if (dir > room - len)
-		dir = room - len;
-	snprintf(text, BW_MARKER_TEXT_MAX + 1, "%s%s%s", p->rules->dir + strlen(p->rules->dir) - dir,
-		 dir ? "/" : "", name);
+	size_t kept = dir < room - len ? dir : room - len;
+
+	memcpy(text, p->rules->dir + dir - kept, kept);
+	if (kept)
+		text[kept++] = '/';
+	memcpy(text + kept, name, len + 1);
 }
 
 /* The name in a text that text_of() has made, or NULL. */

@@ -107,7 +107,8 @@ bool bw_key_valid(const char *key)
 	}
 }
 
-static bool is_listing(enum bw_op_kind kind)
+/* Of assertions alone, in some builds. */
+static inline bool is_listing(enum bw_op_kind kind)
 {
 	return kind == BW_OP_LIST || kind == BW_OP_LIST_UPLOADS;
 }

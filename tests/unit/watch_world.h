@@ -165,7 +165,9 @@ static inline void world_settle(struct watch_world *w)
 
 static inline void world_path(const struct watch_world *w, const char *path, char full[1024])
 {
-	snprintf(full, 1024, "%s/%s", w->dir, path);
+	int len = snprintf(full, 1024, "%s/%s", w->dir, path);
+
+	cr_assert(len > 0 && len < 1024, "%s", path);
 }
 
 static inline void world_write(const struct watch_world *w, const char *path, const void *bytes,
