@@ -28,6 +28,7 @@ struct bw_committer {
 	struct bw_commit_item *queue, **tail;
 	uint32_t queued;	/* APPENDs in it */
 	bool hurry;		/* what is queued is not put off */
+	int64_t latest_ns;	/* the soonest of what is queued; BW_NEVER: none says */
 	bool in_doubt;
 	bool stopping;
 	int64_t stop_ns;	/* deadline of the stop; BW_NEVER before */
@@ -374,12 +375,21 @@ static struct bw_commit_item *queue_pop_locked(struct bw_committer *c)
 	return item;
 }
 
+static void be_there_by_locked(struct bw_committer *c, const struct bw_commit_item *item)
+{
+	if (item->latest_ns && item->latest_ns < c->latest_ns)
+		c->latest_ns = item->latest_ns;
+}
+
 /* Everything that is queued, as far as a version has room. */
 static void take_locked(struct bw_committer *c, struct taken *t)
 {
 	while (c->queue && t->n < BW_CHANGES_MAX &&
 	       (t->appends < BW_APPENDS_MAX || c->queue->change.kind != BW_CHANGE_APPEND))
 		taken_push(t, queue_pop_locked(c));
+	c->latest_ns = BW_NEVER;
+	for (const struct bw_commit_item *item = c->queue; item; item = item->next)
+		be_there_by_locked(c, item);
 }
 
 static void item_end(struct bw_committer *c, struct bw_commit_item *item,
@@ -532,7 +542,7 @@ static int64_t due_locked(const struct bw_committer *c, int64_t now)
 {
 	int64_t due = bw_dac_due(&c->dac, now, c->queued);
 
-	return c->queue && c->queue->latest_ns && c->queue->latest_ns < due ? c->queue->latest_ns : due;
+	return c->latest_ns < due ? c->latest_ns : due;
 }
 
 /* Until something is queued and may be committed, or (false) the newest root is to be looked for. */
@@ -607,7 +617,7 @@ int bw_committer_new(struct bw_store *store, const struct bw_stream *stream, str
 	c->head = head;
 	c->log = log;
 	c->tail = &c->queue;
-	c->stop_ns = BW_NEVER;
+	c->stop_ns = c->latest_ns = BW_NEVER;
 	c->seen_ns = bw_now();
 	bw_random(c->owner, sizeof(c->owner));
 	bw_random(&seed, sizeof(seed));
@@ -648,6 +658,7 @@ void bw_committer_push(struct bw_committer *c, struct bw_commit_item *item)
 	c->queued += append;
 	/* Who takes a producer or sets a marker waits for just that, and there are few of these. */
 	c->hurry |= item->hurry || !append;
+	be_there_by_locked(c, item);
 	bw_cond_broadcast(&c->cond);
 }
 

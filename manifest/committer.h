@@ -23,7 +23,7 @@ struct bw_commit_item {
 	void (*done)(struct bw_commit_item *item, const struct bw_txn_change *result);
 	void *ctx;
 	bool hurry;			/* do not put it off, nor what is queued with it */
-	int64_t latest_ns;		/* put it off until then at most; 0: as dac.h has it.  Not falling along the queue */
+	int64_t latest_ns;		/* put it off until then at most; 0: as dac.h has it */
 	struct bw_commit_item *next;	/* private */
 	int64_t queued_ns;		/* private */
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The committer's thread: order, acknowledgement after publication, faults, shutdown (P4, S3, S5). */
 #include "manifest/committer.h"
+#include "manifest/destroy.h"
 #include "manifest/open.h"
 #include "store/base/sync.h"
 #include "tests/support/history.h"
@@ -74,6 +75,34 @@ Test(committer, take_then_append)
 	cr_assert_eq(atomic_load(&bw_committer_stats(committer)->committed), 2);
 	cr_assert_eq(atomic_load(&bw_committer_stats(committer)->failed), 1);
 	cr_assert_eq(atomic_load(&bw_committer_stats(committer)->versions), 2);
+}
+
+static bool find_nothing(struct bw_test_tap *t, struct bw_op *op)
+{
+	(void)t;
+	if (op->kind == BW_OP_GET)
+		snprintf(op->key, sizeof(op->key), "nowhere");
+	return false;
+}
+
+/* S2: a proxy that has lost its way says of everything that it is not there; what was put all the same stays. */
+Test(committer, a_way_that_finds_nothing_is_no_stream_destroyed, .timeout = 60)
+{
+	struct bw_txn_change result;
+	char key[BW_KEY_MAX + 1];
+
+	take(committer, "p", 1, 0);
+	bw_sleep(BW_DESTROY_UNSEEN_NS + BW_SEC);
+	struct bw_change c = append(committer, "p", 1, 0);
+
+	atomic_store(&tap->on_submit, find_nothing);
+	cr_assert_eq(bw_committer_sync(committer, &c, &result), 0);
+	atomic_store(&tap->on_submit, NULL);
+	bw_key_root(&stream, result.version, key);
+	bw_auto_blob struct bw_blob *blob = NULL;
+
+	cr_assert_eq(bw_test_get(&tap->store, key, &blob), BW_OK, "the commit was deleted");
+	cr_assert_eq(bw_head_poisoned(head), 0);
 }
 
 /* A queue of items, and what they got, in the order it was said. */
@@ -288,11 +317,16 @@ Test(committer, batches_are_put_off_until_somebody_is_in_a_hurry, .timeout = 30)
 
 	/* Nor is it put off for longer than those who wait for it have time. */
 	for (uint64_t i = 0; i < 20; i++) {
-		items[0].item.change.seq = 5 + i;
-		items[0].item.latest_ns = bw_now();
+		items[0].item.change.seq = 5 + 2 * i;
+		items[0].item.latest_ns = bw_now() + 3600 * BW_SEC;
+		items[1].item.change.seq = 6 + 2 * i;
+		items[1].item.latest_ns = bw_now();
+		items[1].item.hurry = false;
 		bw_committer_push(m.committer, &items[0].item);
-		notes_wait(&notes, 4 + (unsigned)i);
+		bw_committer_push(m.committer, &items[1].item);
+		notes_wait(&notes, 5 + 2 * (unsigned)i);
 		cr_assert_eq(items[0].err, 0);
+		cr_assert_eq(items[1].err, 0);
 		cr_assert_gt(atomic_load(&stats->window_ns), 2 * BW_SEC, "by itself each would wait half of this");
 	}
 	mount_close(&m);
