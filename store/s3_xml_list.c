@@ -11,7 +11,8 @@ struct list {
 	struct bw_listing *l;	/* keys as they were written until the end */
 	size_t cap;
 	struct bw_listed item;	/* the <Contents> that is open; key owned */
-	bool has_size, has_time, has_more, is_encoded;
+	bool has_size, has_time;
+	struct bw_xml_page page;
 };
 
 static int digits(const char **p, int n, int *ret)
@@ -67,8 +68,9 @@ static int list_open(void *ctx, const char *path)
 	return 0;
 }
 
-static int add_item(struct list *s)
+static int add_item(void *ctx)
 {
+	struct list *s = ctx;
 	struct bw_listing *l = s->l;
 
 	/* A size or a time that is made up would be believed. */
@@ -87,14 +89,13 @@ static int add_item(struct list *s)
 	return 0;
 }
 
-static int item_field(struct list *s, const char *field, const char *text)
+static int item_field(void *ctx, const char *field, const char *text)
 {
+	struct list *s = ctx;
 	int err = 0;
 
 	if (!strcmp(field, "Key")) {
-		free(s->item.key);
-		s->item.key = text ? strdup(text) : NULL;
-		err = text && !s->item.key ? -ENOMEM : 0;
+		err = bw_xml_keep(text, &s->item.key);
 	} else if (!strcmp(field, "Size")) {
 		err = text ? bw_parse_u64(text, UINT64_MAX, &s->item.size) : -EINVAL;
 		s->has_size = true;
@@ -107,25 +108,40 @@ static int item_field(struct list *s, const char *field, const char *text)
 
 static int list_close(void *ctx, const char *path, const char *text)
 {
-	static const char root[] = "ListBucketResult", item[] = "/Contents";
 	struct list *s = ctx;
 
-	if (strncmp(path, root, sizeof(root) - 1) != 0)
+	return bw_xml_page_close(&s->page, s, path, text);
+}
+
+/* ---- What pages of all kinds have in common --------------------------------------------------- */
+
+int bw_xml_page_close(struct bw_xml_page *p, void *ctx, const char *path, const char *text)
+{
+	size_t root_len = strlen(p->root), item_len = strlen(p->item);
+
+	if (strncmp(path, p->root, root_len) != 0)
 		return -BW_E_CORRUPT;
-	path += sizeof(root) - 1;
-	if (!strcmp(path, item))
-		return add_item(s);
-	if (strncmp(path, item, sizeof(item) - 1) == 0 && path[sizeof(item) - 1] == '/')
-		return item_field(s, path + sizeof(item), text);
+	path += root_len;
+	if (!strcmp(path, p->item))
+		return p->add(ctx);
+	if (strncmp(path, p->item, item_len) == 0 && path[item_len] == '/')
+		return p->field(ctx, path + item_len + 1, text);
 	if (!strcmp(path, "/EncodingType")) {
-		s->is_encoded = text && !strcmp(text, "url");
+		p->is_encoded = text && !strcmp(text, "url");
 	} else if (!strcmp(path, "/IsTruncated")) {
 		if (!text || (strcmp(text, "true") != 0 && strcmp(text, "false") != 0))
 			return -BW_E_CORRUPT;
-		s->l->more = text[0] == 't';
-		s->has_more = true;
+		p->more = text[0] == 't';
+		p->has_more = true;
 	}
 	return *path && *path != '/' ? -BW_E_CORRUPT : 0;
+}
+
+int bw_xml_keep(const char *text, char **ret)
+{
+	free(*ret);
+	*ret = text ? strdup(text) : NULL;
+	return text && !*ret ? -ENOMEM : 0;
 }
 
 static int hex(char c)
@@ -136,7 +152,8 @@ static int hex(char c)
 	return at ? (int)(at - all) % 16 : -1;
 }
 
-int bw_xml_url_decode(char *text)
+/* Undoes encoding-type=url, in place.  A blank may come as '+', a plus comes as %2B. */
+static int url_decode(char *text)
 {
 	char *to = text;
 
@@ -156,6 +173,16 @@ int bw_xml_url_decode(char *text)
 	return 0;
 }
 
+int bw_xml_page_key(const struct bw_xml_page *p, const char *prefix, char *key)
+{
+	size_t len = strlen(prefix);
+
+	if ((p->is_encoded && url_decode(key)) || strncmp(key, prefix, len) != 0)
+		return -BW_E_CORRUPT;
+	memmove(key, key + len, strlen(key + len) + 1);
+	return 0;
+}
+
 bool bw_xml_can_be_told(const char *key)
 {
 	size_t len = strlen(key);
@@ -166,42 +193,41 @@ bool bw_xml_can_be_told(const char *key)
 	return len && len <= BW_KEY_MAX;
 }
 
+/* ---- Objects ---------------------------------------------------------------------------------- */
+
 static int settle(struct list *s, const char *prefix)
 {
 	struct bw_listing *l = s->l;
-	size_t prefix_len = strlen(prefix), kept = 0;
+	size_t kept = 0;
 
-	for (size_t i = 0; s->is_encoded && i < l->n; i++)
-		if (bw_xml_url_decode(l->items[i].key))
-			return -BW_E_CORRUPT;
 	for (size_t i = 0; i < l->n; i++)
-		if (strncmp(l->items[i].key, prefix, prefix_len) != 0 ||
+		if (bw_xml_page_key(&s->page, prefix, l->items[i].key) ||
 		    (i && strcmp(l->items[i - 1].key, l->items[i].key) >= 0))
 			return -BW_E_CORRUPT;
 	for (size_t i = 0; i < l->n; i++) {
-		struct bw_listed item = l->items[i];
-
-		memmove(item.key, item.key + prefix_len, strlen(item.key + prefix_len) + 1);
-		if (bw_xml_can_be_told(item.key))
-			l->items[kept++] = item;
+		if (bw_xml_can_be_told(l->items[i].key))
+			l->items[kept++] = l->items[i];
 		else
-			free(item.key);
+			free(l->items[i].key);
 	}
 	l->n = kept;
+	l->more = s->page.more;
 	/* Nothing, and more of it: whoever asks for the next page would ask for ever. */
 	return l->more && !l->n ? -BW_E_CORRUPT : 0;
 }
 
 int bw_s3_list_parse(const void *bytes, size_t len, const char *prefix, struct bw_listing **ret)
 {
-	struct list s = {.l = calloc(1, sizeof(*s.l))};
+	struct list s = {.l = calloc(1, sizeof(*s.l)),
+			 .page = {.root = "ListBucketResult", .item = "/Contents", .field = item_field,
+				  .add = add_item}};
 	struct bw_xml_visitor v = {.open = list_open, .close = list_close, .ctx = &s};
 
 	if (!s.l)
 		return -ENOMEM;
 	int err = bw_xml_scan(bytes, len, &v);
 
-	if (!err && !s.has_more)
+	if (!err && !s.page.has_more)
 		err = -BW_E_CORRUPT;
 	if (!err)
 		err = settle(&s, prefix);

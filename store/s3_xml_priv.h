@@ -32,8 +32,20 @@ void bw_xml_copy(const char *text, char *ret, size_t ret_len);
 
 /* "2009-10-12T17:50:30.000Z", with any number of digits behind the point, or none. */
 int bw_xml_time(const char *text, int64_t *ret_ms) bw_must_check;
-/* Undoes encoding-type=url, in place.  A blank may come as '+', a plus comes as %2B. */
-int bw_xml_url_decode(char *text) bw_must_check;
+
+/* One page of a listing: items of one kind below the root, and two leaves that tell how to read them. */
+struct bw_xml_page {
+	const char *root, *item;	/* "ListBucketResult", "/Contents" */
+	int (*field)(void *ctx, const char *name, const char *text);	/* a leaf of the item that is open */
+	int (*add)(void *ctx);		/* the item that was open has ended */
+	bool has_more, more, is_encoded;
+};
+/* What a visitor's close does. */
+int bw_xml_page_close(struct bw_xml_page *p, void *ctx, const char *path, const char *text) bw_must_check;
+/* Decodes key, if the page is encoded, and takes off the prefix, which it must have. */
+int bw_xml_page_key(const struct bw_xml_page *p, const char *prefix, char *key) bw_must_check;
+/* Replaces *ret, owned, by a copy of text, or by NULL. */
+int bw_xml_keep(const char *text, char **ret) bw_must_check;
 /*
  * Somebody else's objects can have names that no key of ours has: too long to be told, or with
  * control characters, or nothing at all behind the prefix (the mark that consoles make of a folder).

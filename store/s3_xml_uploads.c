@@ -8,7 +8,8 @@ struct list {
 	struct bw_uploads *page;	/* keys as they were written until the end */
 	size_t cap;
 	struct bw_upload item;		/* the <Upload> that is open; owned */
-	bool has_time, has_more, is_encoded;
+	bool has_time;
+	struct bw_xml_page xml;
 };
 
 static void item_done(struct bw_upload *u)
@@ -29,8 +30,9 @@ static int list_open(void *ctx, const char *path)
 	return 0;
 }
 
-static int add_item(struct list *s)
+static int add_item(void *ctx)
 {
+	struct list *s = ctx;
 	struct bw_uploads *page = s->page;
 
 	/* A time that is made up would be believed. */
@@ -49,13 +51,6 @@ static int add_item(struct list *s)
 	return 0;
 }
 
-static int keep(const char *text, char **ret)
-{
-	free(*ret);
-	*ret = text ? strdup(text) : NULL;
-	return text && !*ret ? -ENOMEM : 0;
-}
-
 static bool is_id(const char *id)
 {
 	size_t len = strlen(id);
@@ -66,12 +61,14 @@ static bool is_id(const char *id)
 	return len && len <= BW_UPLOAD_ID_MAX;
 }
 
-static int item_field(struct list *s, const char *field, const char *text)
+static int item_field(void *ctx, const char *field, const char *text)
 {
+	struct list *s = ctx;
+
 	if (!strcmp(field, "Key"))
-		return keep(text, &s->item.key);
+		return bw_xml_keep(text, &s->item.key);
 	if (!strcmp(field, "UploadId"))
-		return text && is_id(text) ? keep(text, &s->item.id) : -BW_E_CORRUPT;
+		return text && is_id(text) ? bw_xml_keep(text, &s->item.id) : -BW_E_CORRUPT;
 	if (strcmp(field, "Initiated") != 0)
 		return 0;
 	s->has_time = true;
@@ -80,62 +77,43 @@ static int item_field(struct list *s, const char *field, const char *text)
 
 static int list_close(void *ctx, const char *path, const char *text)
 {
-	static const char root[] = "ListMultipartUploadsResult", item[] = "/Upload";
 	struct list *s = ctx;
 
-	if (strncmp(path, root, sizeof(root) - 1) != 0)
-		return -BW_E_CORRUPT;
-	path += sizeof(root) - 1;
-	if (!strcmp(path, item))
-		return add_item(s);
-	if (strncmp(path, item, sizeof(item) - 1) == 0 && path[sizeof(item) - 1] == '/')
-		return item_field(s, path + sizeof(item), text);
-	if (!strcmp(path, "/EncodingType")) {
-		s->is_encoded = text && !strcmp(text, "url");
-	} else if (!strcmp(path, "/IsTruncated")) {
-		if (!text || (strcmp(text, "true") != 0 && strcmp(text, "false") != 0))
-			return -BW_E_CORRUPT;
-		s->page->more = text[0] == 't';
-		s->has_more = true;
-	}
-	return *path && *path != '/' ? -BW_E_CORRUPT : 0;
+	return bw_xml_page_close(&s->xml, s, path, text);
 }
 
 static int settle(struct list *s, const char *prefix)
 {
 	struct bw_uploads *page = s->page;
-	size_t prefix_len = strlen(prefix), kept = 0;
+	size_t kept = 0;
 
-	for (size_t i = 0; s->is_encoded && i < page->n; i++)
-		if (bw_xml_url_decode(page->items[i].key))
-			return -BW_E_CORRUPT;
 	for (size_t i = 0; i < page->n; i++)
-		if (strncmp(page->items[i].key, prefix, prefix_len) != 0)
+		if (bw_xml_page_key(&s->xml, prefix, page->items[i].key))
 			return -BW_E_CORRUPT;
 	for (size_t i = 0; i < page->n; i++) {
-		struct bw_upload u = page->items[i];
-
-		memmove(u.key, u.key + prefix_len, strlen(u.key + prefix_len) + 1);
-		if (bw_xml_can_be_told(u.key))
-			page->items[kept++] = u;
+		if (bw_xml_can_be_told(page->items[i].key))
+			page->items[kept++] = page->items[i];
 		else
-			item_done(&u);
+			item_done(&page->items[i]);
 	}
 	page->n = kept;
+	page->more = s->xml.more;
 	/* Nothing, and more of it: whoever asks for the next page would ask for ever. */
 	return page->more && !page->n ? -BW_E_CORRUPT : 0;
 }
 
 int bw_s3_uploads_parse(const void *bytes, size_t len, const char *prefix, struct bw_uploads **ret)
 {
-	struct list s = {.page = calloc(1, sizeof(*s.page))};
+	struct list s = {.page = calloc(1, sizeof(*s.page)),
+			 .xml = {.root = "ListMultipartUploadsResult", .item = "/Upload",
+				 .field = item_field, .add = add_item}};
 	struct bw_xml_visitor v = {.open = list_open, .close = list_close, .ctx = &s};
 
 	if (!s.page)
 		return -ENOMEM;
 	int err = bw_xml_scan(bytes, len, &v);
 
-	if (!err && !s.has_more)
+	if (!err && !s.xml.has_more)
 		err = -BW_E_CORRUPT;
 	if (!err)
 		err = settle(&s, prefix);
