@@ -125,13 +125,14 @@ class Retention(bw.TestCase):
         return [self.start_one(mounts, i) for i in range(len(mounts))]
 
     def run_until(self, mounts, steps):
-        groups = self.start(mounts)
-        while self.head(mounts) < steps:
+        """At least one daemon is killed on the way."""
+        groups, kills = self.start(mounts), self.kills
+        while self.head(mounts) < steps or self.kills == kills:
             wanted = min(steps, self.head(mounts) + 1 + self.rng.randrange(STEPS // PAUSES))
             bw.wait_until(lambda: self.head(mounts) >= wanted or self.anybody_failed(groups),
                           timeout=bw.PATIENCE + STEPS // 10, what=f"{wanted} steps")
             self.assertFalse(self.anybody_failed(groups), "a producer or a job has failed")
-            if self.head(mounts) < steps:
+            if self.head(mounts) < steps or self.kills == kills:
                 self.kill(mounts, groups, self.rng.randrange(2))
         note(self.said + "/stop", "")
         children = [c for g in groups for c in g]
@@ -175,11 +176,22 @@ class Retention(bw.TestCase):
         """Nobody writes: fsck finds nothing, every step is whole, and what is kept is bounded."""
         done = bw.batchweave("fsck", stream.url, "--json", check=False)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.check_promises(stream)
         # Jobs that have just begun again at an old marker, and producers, may be behind and ahead by that much.
         bw.wait_until(lambda: len(self.kept(stream)) <= (KEEP + 2) * INTERVAL + AHEAD, what="a trim")
         for step in self.needed(stream)[::7]:
             check_step(mounts[step % 2], step)
         return len(self.kept(stream))
+
+    def check_promises(self, stream):
+        """What close has acknowledged is committed (S2), and nobody ran ahead of the jobs (P7)."""
+        newest = self.newest(stream)
+        for name, producer in newest["producers"].items():
+            acked = f"{self.said}/{name}.acked"
+            self.assertGreaterEqual(int(producer["next"]), int(bw.read(acked)) if os.path.exists(acked) else 0)
+        slowest = min(max(j["markers"], default=0) for j in newest["jobs"].values())
+        # Each looks at the same moment: one step more for each producer that began then.
+        self.assertLessEqual(int(newest["head"]), slowest + AHEAD + len(newest["producers"]) - 1)
 
     @staticmethod
     def newest(stream):
