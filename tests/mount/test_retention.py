@@ -23,6 +23,7 @@ import bw
 import objects
 
 RANKS = 2
+PRODUCERS = ("p0", "p1", "p2", "p3")  # two on each mount
 KEEP = 2
 INTERVAL = 50
 AHEAD = 2 * INTERVAL
@@ -113,6 +114,7 @@ class Retention(bw.TestCase):
         for pause in range(PAUSES):
             self.run_until(mounts, (pause + 1) * STEPS // PAUSES)
             most = max(most, self.check_pause(stream, mounts))
+        self.go_on(mounts)
         self.check_end(stream, mounts)
         print(f"{mounts[0].head()} steps, {self.kills} daemons killed; at most {most} steps were kept, "
               f"{(KEEP + 2) * INTERVAL + AHEAD} allowed", file=sys.stderr)
@@ -134,11 +136,27 @@ class Retention(bw.TestCase):
             self.assertFalse(self.anybody_failed(groups), "a producer or a job has failed")
             if self.head(mounts) < steps or self.kills == kills:
                 self.kill(mounts, groups, self.rng.randrange(2))
+        self.stop(mounts, groups)
+
+    def stop(self, mounts, groups):
         note(self.said + "/stop", "")
         children = [c for g in groups for c in g]
         bw.wait_until(lambda: all(c.poll() is not None for c in children) or not self.end_waiting(mounts),
                       what="the end of the load")
         self.assertLessEqual({c.wait() for c in children}, {0, -signal.SIGKILL})
+
+    def go_on(self, mounts):
+        """Until a producer comes back, what a killed daemon uploaded for it may still be committed, so it is kept."""
+        before, groups = self.acked(), self.start(mounts)
+        bw.wait_until(lambda: all(n > before[name] for name, n in self.acked().items()) or self.anybody_failed(groups),
+                      what="a batch of each producer")
+        self.assertFalse(self.anybody_failed(groups), "a producer or a job has failed")
+        self.stop(mounts, groups)
+
+    def acked(self):
+        """{producer: the seq after the last that close has acknowledged}"""
+        paths = {name: f"{self.said}/{name}.acked" for name in PRODUCERS}
+        return {name: int(bw.read(path)) if os.path.exists(path) else 0 for name, path in paths.items()}
 
     @staticmethod
     def anybody_failed(groups):
@@ -158,7 +176,7 @@ class Retention(bw.TestCase):
         groups[i] = self.start_one(mounts, i)
 
     def start_one(self, mounts, i):
-        return [self.spawn(produce, mounts[i], f"p{2 * i + k}", self.said) for k in range(2)] + \
+        return [self.spawn(produce, mounts[i], name, self.said) for name in PRODUCERS[2 * i:2 * i + 2]] + \
             [self.spawn(train, mounts[i], "ab"[i], self.said, self.rng.random())]
 
     @staticmethod
@@ -186,9 +204,9 @@ class Retention(bw.TestCase):
     def check_promises(self, stream):
         """What close has acknowledged is committed (S2), and nobody ran ahead of the jobs (P7)."""
         newest = self.newest(stream)
+        acked = self.acked()
         for name, producer in newest["producers"].items():
-            acked = f"{self.said}/{name}.acked"
-            self.assertGreaterEqual(int(producer["next"]), int(bw.read(acked)) if os.path.exists(acked) else 0)
+            self.assertGreaterEqual(int(producer["next"]), acked[name])
         slowest = min(max(j["markers"], default=0) for j in newest["jobs"].values())
         # Each looks at the same moment: one step more for each producer that began then.
         self.assertLessEqual(int(newest["head"]), slowest + AHEAD + len(newest["producers"]) - 1)
