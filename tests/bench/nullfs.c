@@ -4,12 +4,13 @@
  * equal sizes, kernel page cache kept) whose bytes are one buffer in memory.  What it cannot do faster,
  * no filesystem in user space can.
  *
- * usage: bench_nullfs DIR STEPS RANKS BYTES    (stays in the foreground)
+ * usage: bench_nullfs DIR STEPS RANKS BYTES [direct]    (stays in the foreground; direct: without the page cache)
  */
 #define FUSE_USE_VERSION 314
 #include <fuse_lowlevel.h>
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 
 struct null_fs {
 	uint64_t steps, ranks, bytes;
+	bool direct;
 	char *buffer;		/* owned: as long as the longest read and what may lie before it */
 };
 
@@ -79,8 +81,11 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	const struct null_fs *fs = fuse_req_userdata(req);
+
 	(void)ino;
-	fi->keep_cache = 1;
+	fi->keep_cache = !fs->direct;
+	fi->direct_io = fs->direct;
 	fuse_reply_open(req, fi);
 }
 
@@ -112,13 +117,14 @@ static const struct fuse_lowlevel_ops ops = {
 
 int main(int argc, char **argv)
 {
-	if (argc != 5) {
-		fprintf(stderr, "usage: %s DIR STEPS RANKS BYTES\n", argv[0]);
+	if (argc < 5) {
+		fprintf(stderr, "usage: %s DIR STEPS RANKS BYTES [direct]\n", argv[0]);
 		return 2;
 	}
 	struct null_fs fs = {.steps = strtoull(argv[2], NULL, 10),
 			     .ranks = strtoull(argv[3], NULL, 10),
 			     .bytes = strtoull(argv[4], NULL, 10),
+			     .direct = argc > 5,
 			     .buffer = malloc(BUFFER_BYTES)};
 	char *fuse_argv[] = {argv[0], (char *)"-o", (char *)"fsname=null,subtype=bench_nullfs"};
 	struct fuse_args args = FUSE_ARGS_INIT(3, fuse_argv);
