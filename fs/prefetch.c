@@ -6,6 +6,7 @@
 #define WALKS_MAX 64u			/* at a time, of all readers */
 #define FIND_TIMEOUT_NS (10 * BW_SEC)
 #define CALM 64u			/* windows with room that make it a block larger */
+#define ROW_MIN 2u			/* steps in a row before one that make it worth to fetch the next */
 
 /* The part of a window that lies in later steps, on its way there. */
 struct walk {
@@ -30,7 +31,7 @@ void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct 
 	atomic_init(&p->calm, 0);
 	for (unsigned i = 0; i < BW_PREFETCH_RANKS; i++) {
 		atomic_init(&p->last[i].step_rank, 0);
-		atomic_init(&p->last[i].in_order, false);
+		atomic_init(&p->last[i].row, 0);
 	}
 }
 
@@ -88,7 +89,7 @@ static bool is_expected(struct bw_prefetch *p, uint32_t rank, uint64_t step)
 	const struct bw_prefetch_last *last = &p->last[rank % BW_PREFETCH_RANKS];
 	uint64_t before = atomic_load(&last->step_rank);
 
-	if (!before || (before - 1) % BW_RANKS_MAX != rank || !atomic_load(&last->in_order))
+	if (!before || (before - 1) % BW_RANKS_MAX != rank || atomic_load(&last->row) < ROW_MIN)
 		return false;
 	uint64_t from = (before - 1) / BW_RANKS_MAX;
 
@@ -230,10 +231,10 @@ static void walk_on(struct walk *w)
 	walk_end(w);
 }
 
-static uint64_t last_step(struct bw_prefetch *p, uint64_t step)
+static uint64_t last_step(struct bw_prefetch *p, uint64_t step, uint32_t steps)
 {
 	struct bw_root *root = bw_head_root(p->fetcher->head);
-	uint64_t last = step + p->steps;
+	uint64_t last = step + steps;
 
 	if (last >= root->head)
 		last = root->head ? root->head - 1 : 0;
@@ -241,9 +242,9 @@ static uint64_t last_step(struct bw_prefetch *p, uint64_t step)
 	return last;
 }
 
-static void walk_start(struct bw_prefetch *p, const struct bw_block_want *at, uint32_t left)
+static void walk_start(struct bw_prefetch *p, const struct bw_block_want *at, uint32_t left, uint32_t steps)
 {
-	uint64_t last = last_step(p, at->entry->step);
+	uint64_t last = last_step(p, at->entry->step, steps);
 
 	if (last <= at->entry->step || bw_fetcher_stopping(p->fetcher))
 		return;
@@ -266,23 +267,51 @@ static void walk_start(struct bw_prefetch *p, const struct bw_block_want *at, ui
 	walk_on(w);
 }
 
-/* Whether the rank is read step after step; at is where its reader is now. */
-static bool is_in_order(struct bw_prefetch *p, const struct bw_block_want *at)
+/* Whoever begins where the stream begins or ends will go on from there. */
+static bool is_an_end(struct bw_prefetch *p, uint64_t step)
+{
+	struct bw_root *root = bw_head_root(p->fetcher->head);
+	bool is = step == root->first || step + 1 >= root->head;
+
+	bw_root_unref(root);
+	return is;
+}
+
+/* As long as a row must be for all steps ahead. */
+static unsigned whole_row(const struct bw_prefetch *p)
+{
+	return p->steps + ROW_MIN - 1;
+}
+
+/* How long the row is when step comes after from.  A long one outlasts a jump nearby. */
+static unsigned row_after(const struct bw_prefetch *p, unsigned row, uint64_t from, uint64_t step)
+{
+	uint64_t away = step > from ? step - from : from - step;
+
+	if (step == from + 1)
+		return row < 2 * whole_row(p) ? row + 1 : row;
+	return row && away <= p->steps + 1 ? row - 1 : 0;
+}
+
+/* How many steps ahead of at are worth fetching for its rank, whose reader is there now. */
+static uint32_t steps_ahead(struct bw_prefetch *p, const struct bw_block_want *at)
 {
 	struct bw_prefetch_last *last = &p->last[at->rank % BW_PREFETCH_RANKS];
 	uint64_t step = at->entry->step, now = 1 + step * BW_RANKS_MAX + at->rank;
 	uint64_t before = atomic_exchange(&last->step_rank, now);
+	unsigned row = atomic_load(&last->row);
 
-	if (before == now)
-		return atomic_load(&last->in_order);
-	bool in_order = true;
-
-	if (before && (before - 1) % BW_RANKS_MAX == at->rank) {
-		uint64_t from = (before - 1) / BW_RANKS_MAX;
-		in_order = step >= from && step - from <= p->steps + 1;
+	if (before != now) {
+		bool is_known = before && (before - 1) % BW_RANKS_MAX == at->rank;
+		if (is_known)
+			row = row_after(p, row, (before - 1) / BW_RANKS_MAX, step);
+		else
+			row = is_an_end(p, step) ? whole_row(p) : 0;
+		atomic_store(&last->row, row);
 	}
-	atomic_store(&last->in_order, in_order);
-	return in_order;
+	uint32_t steps = row < ROW_MIN ? 0 : row - ROW_MIN + 1;
+
+	return steps < p->steps ? steps : p->steps;
 }
 
 void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at)
@@ -294,8 +323,9 @@ void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at)
 		return;
 	next.index++;
 	bool room = fetch_blocks(p, &next, window, &n);
+	uint32_t steps = steps_ahead(p, at);
 
 	adapt(p, room);
-	if (is_in_order(p, at) && room && n < window)
-		walk_start(p, at, window - n);
+	if (steps && room && n < window)
+		walk_start(p, at, window - n, steps);
 }

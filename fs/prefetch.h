@@ -8,8 +8,10 @@
  * part goes on by itself as index nodes and footers arrive.  Where memory has no room the window ends;
  * the next block entered opens it again.
  *
- * Other steps are fetched for a rank that is read step after step: it is the first that is read of it, or
- * the one before was at most one more than `steps` behind.  Who jumps about gets what is asked for and no more.
+ * Other steps are fetched for a rank that is read step after step: from its third step in a row on, first one, then one
+ * more with each, or from its first one, when that is the stream's first or newest.  Two steps that happen to lie
+ * near each other say little in a short stream.  Who jumps about gets what is asked for and no more; several
+ * readers of one rank, who overtake each other by a few steps now and then, are not taken for such.
  *
  * Blocks that lie next to each other in the object come in one get, of `together` bytes at most and half a window, so
  * that a reader never waits for a whole window at once.  Until the window holds so many of them, or the last one
@@ -41,7 +43,7 @@ struct bw_prefetch {
 	atomic_uint calm;		/* windows since it changed that found room */
 	struct bw_prefetch_last {
 		atomic_uint_fast64_t step_rank;	/* 1 + step * BW_RANKS_MAX + rank; 0: none */
-		atomic_bool in_order;
+		atomic_uint row;		/* how many steps followed one another */
 	} last[BW_PREFETCH_RANKS];
 };
 

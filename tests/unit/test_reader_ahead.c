@@ -92,11 +92,92 @@ Test(ahead, who_jumps_about_gets_no_other_steps)
 	cr_assert_eq(world_read(&w, 10, 0, 0, 4096, false), 0);
 	cr_assert_eq(world_read(&w, 3, 0, 0, 4096, false), 0);
 	cr_assert_eq(w.counters.prefetched, BLOCK);
-	/* From there on step after step; the next one's block is there already, but for its footer. */
+	/* Two more in a row, the second from memory: from there on the next one comes, with its footer. */
 	cr_assert_eq(world_read(&w, 4, 0, 0, 4096, false), 0);
-	world_until_gets(&w, 3 + 3 + 1 + 1);
+	cr_assert_eq(w.counters.prefetched, BLOCK);
+	cr_assert_eq(world_read(&w, 5, 0, 0, 4096, false), 0);
+	world_until_gets(&w, 3 + 3 + 1 + 2);
 	world_stop(&w);
-	cr_assert_eq(world_gets(&w), 8);
+	cr_assert_eq(world_gets(&w), 9);
+	world_done(&w);
+}
+
+/* One that begins in the middle has to show that it reads on; then it gets one more step ahead with each. */
+Test(ahead, who_begins_in_the_middle_gets_other_steps_from_the_third_on)
+{
+	static const uint64_t gets[] = {1, 2, 3 + 2, 5 + 4, 9 + 2};
+	struct world_options o = options(1, 2);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 12, BLOCK);
+	for (uint64_t i = 0; i < 5; i++) {
+		cr_assert_eq(world_read(&w, 3 + i, 0, 0, 4096, false), 0);
+		world_until_gets(&w, gets[i]);
+		cr_assert_eq(world_gets(&w), gets[i], "step %" PRIu64, 3 + i);
+	}
+	world_done(&w);
+}
+
+Test(ahead, who_begins_at_the_newest_step_gets_those_that_come)
+{
+	struct world_options o = options(1, 2);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 5, BLOCK);
+	cr_assert_eq(world_read(&w, 4, 0, 0, 4096, false), 0);
+	world_commit_even(&w, 4, BLOCK);
+	cr_assert_eq(world_read(&w, 5, 0, 0, 4096, false), 0);
+	world_until_gets(&w, 1 + 1 + 4);
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 6);
+	world_done(&w);
+}
+
+/* Several readers of one rank: who overtakes another by a step does not end what is fetched ahead. */
+Test(ahead, readers_of_a_rank_who_overtake_each_other_keep_what_is_ahead)
+{
+	static const uint64_t order[] = {0, 1, 2, 3, 4, 6, 5, 7, 8};
+	struct world_options o = options(1, 2);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 12, BLOCK);
+	for (int i = 0; i < 9; i++)
+		cr_assert_eq(world_read(&w, order[i], 0, 0, 4096, false), 0);
+	/* All of them and two more, each once. */
+	world_until_gets(&w, 1 + 2 * 10);
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 21);
+	world_done(&w);
+}
+
+/* Steps in random order, each rank in its own: bytes from the store by bytes that were read. */
+Test(ahead, who_jumps_about_costs_each_byte_once)
+{
+	uint64_t seed = bw_test_seed();
+	struct world_options o = options(4, 2);
+	struct bw_rng rng;
+	struct world w;
+
+	cr_log_info("BW_SEED=%" PRIu64, seed);
+	bw_rng_init(&rng, seed);
+	world_init(&w, &o);
+	world_commit_even(&w, 48, 2 * BLOCK);
+	for (uint32_t rank = 0; rank < 4; rank++) {
+		uint64_t order[48];
+		for (uint64_t i = 0, at; i < 48; i++) {
+			at = bw_rng_below(&rng, i + 1);
+			order[i] = order[at];
+			order[at] = i;
+		}
+		for (int i = 0; i < 24; i++)
+			cr_assert_eq(read_slice(&w, order[i], rank, 4096), 0);
+	}
+	world_stop(&w);
+	cr_assert_eq(w.counters.useful, 4 * 24 * 2 * BLOCK);
+	cr_assert_leq(w.stats.bytes_in, w.counters.useful + w.counters.useful / 50);
 	world_done(&w);
 }
 
@@ -123,7 +204,7 @@ Test(ahead, at_most_as_many_steps_as_the_option_says)
 
 	world_init(&w, &o);
 	world_commit_even(&w, 6, 100);
-	cr_assert_eq(world_read(&w, 1, 0, 0, 100, false), 0);
+	cr_assert_eq(world_read(&w, 0, 0, 0, 100, false), 0);
 	world_until_gets(&w, 1 + 2 + 2);
 	world_stop(&w);
 	cr_assert_eq(world_gets(&w), 5);
@@ -137,10 +218,10 @@ Test(ahead, never_past_the_known_head)
 	struct world w;
 
 	world_init(&w, &o);
-	world_commit_even(&w, 3, 100);
-	cr_assert_eq(world_read(&w, 1, 0, 0, 100, false), 0);
+	world_commit_even(&w, 2, 100);
+	cr_assert_eq(world_read(&w, 0, 0, 0, 100, false), 0);
 	world_until_gets(&w, 1 + 2);
-	cr_assert_eq(world_read(&w, 2, 0, 0, 100, false), 0);
+	cr_assert_eq(world_read(&w, 1, 0, 0, 100, false), 0);
 	world_stop(&w);
 	cr_assert_eq(world_gets(&w), 3);
 	cr_assert_eq(w.head.finds, 1);
