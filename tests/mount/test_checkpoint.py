@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ctest: 60-s
 """C1, C2, C3, S9: jobs and markers under /checkpoint, and what their commands do."""
 import errno
 import json

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ctest: 70-s
 """batchweave(1) and the arguments of mount.batchweave(8), without a mount.
 
 Each command does what it says; each wrong input gets one sentence on stderr and its exit code:

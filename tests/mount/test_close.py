@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ctest: 55-s
 """P3: which close counts.  The streams have one rank, so a close that counts too early commits a part.
 
 Each way of writing must commit exactly once, and what it commits must be whole.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: waits 60-s
+# ctest: waits 75-s
 """P3e, P3m, P6, P7, S3: commits that fail, hang or end unknown, on a store in trouble."""
 import errno
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: once s3 long waits 140-s
+# ctest: once s3 long waits 165-s
 """Keys of an S3 store that change, end or are refused below mounts, and S7: they are seen nowhere."""
 import glob
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: long rgw 170-s
+# ctest: long rgw 250-s
 """S3, V1-V3, V5, P4, P8: two mounts on an S3 store behind a network and a front that do everything wrong.
 
 The proxy befalls one request in twenty with each of its kinds.  Whatever it does: an acknowledged batch

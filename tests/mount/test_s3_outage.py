@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: once s3 long 140-s
+# ctest: once s3 long 160-s
 """S2, S3, V6, P3m: a Ceph RGW killed and started again below mounts that read and commit."""
 import os
 import random

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ctest: 40-s
 """P2, P3d: the directory of a batch is an ordinary one, until it is committed and a while after."""
 import fcntl
 import mmap

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: 40-s
+# ctest: 65-s
 """S9, S7 and /status: what scripts, dashboards and habits rely on."""
 import fcntl
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: 90-s
+# ctest: 140-s
 """What readers see: V1 to V6 on real mounts."""
 import ctypes
 import mmap
