@@ -130,6 +130,7 @@ static void send(struct child *c)
 	c->op.body = p->body;
 	c->op.offset = p->offset;
 	c->op.length = p->length;
+	c->op.cut = p->cut;
 	c->op.max = p->max;
 	c->op.upload = p->upload;
 	if (p->kind == BW_OP_DELETE_MANY)

@@ -24,6 +24,7 @@ struct fixture {
 	enum bw_fault script[TRIES];	/* for the next requests, then none */
 	enum bw_fault always;
 	atomic_uint at;
+	uint32_t cut;			/* as the last request had it */
 };
 
 static enum bw_fault decide(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
@@ -31,7 +32,8 @@ static enum bw_fault decide(struct bw_fault_plan *plan, const struct bw_op *op, 
 	struct fixture *f = plan->ctx;
 	unsigned at = atomic_fetch_add(&f->at, 1);
 
-	(void)op, (void)nth;
+	(void)nth;
+	f->cut = op->cut;
 	return f->always ? f->always : at < TRIES ? f->script[at] : BW_FAULT_NONE;
 }
 
@@ -105,6 +107,26 @@ Test(retry, reads_and_deletes_are_repeated)
 	script(&f, LOST, BEFORE, NONE);
 	expect(bw_test_delete(f.s, "k"), BW_NOT_FOUND);
 	assert_attempts(&f, 3);
+	bw_store_free(f.s);
+}
+
+/* Else each byte of it would be copied once more by whoever asked. */
+Test(retry, an_answer_that_may_come_in_parts_may_each_time)
+{
+	struct fixture f;
+	struct bw_op op;
+
+	setup(&f);
+	expect(bw_test_put(f.s, "k", "bytes", 5, true), BW_OK);
+	for (int i = 0; i < 2; i++) {
+		script(&f, i ? BEFORE : NONE, NONE, NONE);
+		bw_op_get(&op, "k", 0, 5);
+		op.cut = 2;
+		expect(bw_store_sync(f.s, &op), BW_OK);
+		cr_assert_eq(f.cut, 2);
+		bw_op_done(&op);
+		assert_attempts(&f, 1 + i);
+	}
 	bw_store_free(f.s);
 }
 
