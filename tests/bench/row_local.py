@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ingest on file:// beside local files with fsync on the same disk."""
-import os
 import shutil
 
 from harness import Metric, Row
@@ -26,14 +25,10 @@ def row(options, ranks, size, producers):
             shutil.rmtree(folder)
 
     def mount(_):
-        stream = bench.init(ranks)
-        try:
-            with bench.mount(stream, "rw", memory="1G") as m:
-                before = m.cpu()
-                done = bench.load("batch", m.dir, producers, 0, batches, ranks, size)
-                return figures(done, m.cpu() - before)
-        finally:
-            shutil.rmtree(os.path.dirname(stream.url[len("file://"):]))
+        with bench.scratch(ranks) as stream, bench.mount(stream, "rw", memory="1G") as m:
+            before = m.cpu()
+            done = bench.load("batch", m.dir, producers, 0, batches, ranks, size)
+            return figures(done, m.cpu() - before)
 
     return Row(
         f"local.w{ranks}-{size_text(size).replace(' ', '').lower()}-p{producers}",

@@ -37,15 +37,8 @@ class Contest:
             done = self.bench.raw(who, what, self.s3, url, connections, self.whole, count)
             after = self.s3.counts()
         finally:
-            self.remove(url)
+            self.bench.remove(url)
         return self.figures(done, done["cpu_s"], (after[0] - before[0]) / count if before else None, count)
-
-    def remove(self, url):
-        client = self.near.client()
-        for key in client.list(url.split("/", 3)[3] + "/"):
-            client.delete(key)
-        client.close()
-        self.bench.collect()
 
     def by_mount(self, producers, options="rw"):
         """The time includes the queue: a fsync of each producer's folder ends it."""
@@ -69,7 +62,7 @@ class Contest:
                 after, cpu = self.s3.counts(), m.cpu() - cpu
             return self.figures(done, cpu, (after[0] - before[0]) / self.batches if before else None, self.batches)
         finally:
-            self.remove(f"s3://{self.near.bucket}/{prefix}")
+            self.bench.remove(f"s3://{self.near.bucket}/{prefix}")
 
 
 def behind(delay_ms):
