@@ -40,6 +40,7 @@ struct flight {
 	struct bw_tgb *tgb;
 	uint32_t rank, number, raw;
 	bool ahead;		/* started by a prefetch */
+	bool on_disk;		/* the disk cache seems to have it: it comes alone */
 	uint64_t stored;	/* charged for the flight alone: stored bytes of a compressed block */
 	struct bw_blob *blob;	/* verified */
 	struct bw_piece *waiters, **last;	/* in order of arrival */
@@ -283,6 +284,7 @@ static void land_locked(struct bw_cache *c, struct flight *f, int err)
 	b->blob = f->blob;
 	for (struct bw_piece *p = f->waiters; p; p = p->next) {
 		p->blob = bw_blob_ref(b->blob);
+		p->from_disk = f->fetch.from_disk;
 		b->served += p->length;
 	}
 	place_locked(c, b);
@@ -338,9 +340,19 @@ static int check_block(struct flight *f, struct bw_blob *bytes, char *why, size_
 	return err;
 }
 
+static void keep_on_disk(const struct flight *f, struct bw_blob *stored)
+{
+	bw_disk_put(f->cache->config.fetcher->disk, f->block->item.step, f->number, stored);
+}
+
 static int check(struct bw_fetch *fetch, struct bw_blob *bytes, char *why, size_t why_len)
 {
-	return check_block((struct flight *)fetch, bytes, why, why_len);
+	struct flight *f = (struct flight *)fetch;
+	int err = check_block(f, bytes, why, why_len);
+
+	if (!err && !fetch->from_disk)
+		keep_on_disk(f, bytes);
+	return err;
 }
 
 /* The get of f's block alone. */
@@ -355,11 +367,22 @@ static void aim(struct flight *f, const struct bw_entry *entry)
 	f->fetch.entry = *entry;
 	f->fetch.offset = at->offset;
 	f->fetch.length = at->stored;
+	f->fetch.number = f->number;
 	f->fetch.check = check;
 	f->fetch.done = landed;
 }
 
 /* ---- Flights that come in one get ------------------------------------------------------------- */
+
+/* Of compressed bytes the disk cache has its own copy. */
+static void keep_part(const struct flight *f, const struct bw_blob *part)
+{
+	struct bw_blob *copy = f->cache->config.fetcher->disk ? bw_blob_copy(part->bytes, part->len) : NULL;
+
+	if (copy)
+		keep_on_disk(f, copy);
+	bw_blob_unref(copy);
+}
 
 /* The answer in one piece. */
 static int check_part(struct flight *f, const struct bw_blob *bytes, size_t *at)
@@ -373,9 +396,15 @@ static int check_part(struct flight *f, const struct bw_blob *bytes, size_t *at)
 	*at += part.len;
 	int err = check_block(f, &part, why, sizeof(why));
 
-	if (err || f->blob != &part)
+	if (err)
 		return err;
+	if (f->blob != &part) {
+		keep_part(f, &part);
+		return 0;
+	}
 	f->blob = bw_blob_copy(part.bytes, part.len);
+	if (f->blob)
+		keep_on_disk(f, f->blob);
 	return f->blob ? 0 : -ENOMEM;
 }
 
@@ -391,6 +420,8 @@ static int check_link(struct flight *f, struct bw_blob **at, const struct bw_blo
 	link->next = NULL;
 	int err = check_block(f, link, why, sizeof(why));
 
+	if (!err)
+		keep_on_disk(f, link);
 	if (link != first)
 		bw_blob_unref(link);
 	return err;
@@ -626,6 +657,7 @@ static struct flight *flights_new(struct bw_cache *c, const struct bw_block_want
 		*at = flight_new(c, &w);
 		if (!*at)
 			break;
+		(*at)->on_disk = bw_disk_has(c->config.fetcher->disk, w.entry->step, (*at)->number);
 		at = &(*at)->mate;
 	} while (--n && bw_block_next(&w));
 	return first;
@@ -635,7 +667,7 @@ static struct flight *flights_new(struct bw_cache *c, const struct bw_block_want
 static bool enter_locked(struct bw_cache *c, struct flight **flights, struct flight **ret_rest,
 			 struct block **dead)
 {
-	struct flight *lead = *flights, **at = flights;
+	struct flight *lead = NULL, **at = flights;
 	bool room = true;
 
 	for (struct flight *f; (f = *at); at = &f->mate) {
@@ -647,6 +679,8 @@ static bool enter_locked(struct bw_cache *c, struct flight **flights, struct fli
 		if (!room)
 			break;
 		take_off_locked(c, f, true);
+		if (!lead || lead->on_disk || f->on_disk)
+			lead = f;
 		f->lead = lead;
 	}
 	*ret_rest = *at;
@@ -673,6 +707,19 @@ static void aim_all(struct flight *lead)
 	fetch->done = landed_all;
 }
 
+static void start_all(struct flight *lead)
+{
+	for (struct flight *next, *end; lead; lead = next) {
+		for (end = lead; end->mate && end->mate->lead == lead; end = end->mate)
+			;
+		next = end->mate;
+		end->mate = NULL;
+		if (lead->mate)
+			aim_all(lead);
+		bw_fetch_start(&lead->fetch);
+	}
+}
+
 bool bw_cache_prefetch(struct bw_cache *c, const struct bw_block_want *w, uint32_t n)
 {
 	struct flight *flights = flights_new(c, w, n), *rest;
@@ -685,10 +732,6 @@ bool bw_cache_prefetch(struct bw_cache *c, const struct bw_block_want *w, uint32
 	bw_unlock(&c->lock);
 	bury(dead);
 	flights_drop(rest);
-	if (!flights)
-		return room;
-	if (flights->mate)
-		aim_all(flights);
-	bw_fetch_start(&flights->fetch);
+	start_all(flights);
 	return room;
 }

@@ -18,7 +18,7 @@ enum bw_wait_reason {
 
 struct bw_counters {
 	/* read_bytes_total{source}: raw bytes handed to the kernel, by where the block was found. */
-	atomic_uint_fast64_t read_cache, read_store;
+	atomic_uint_fast64_t read_cache, read_disk, read_store;
 	atomic_uint_fast64_t useful;		/* raw bytes asked for by read(2) */
 	atomic_uint_fast64_t prefetched;	/* raw bytes of blocks fetched ahead */
 	atomic_uint_fast64_t checksum_failures;

@@ -6,6 +6,7 @@
  * only when it is certain.  Bytes that fail their check are fetched again,
  * BW_FETCH_AGAIN times at most (V5).  An object that
  * is not there means nothing before the newest root has been read: its step may have been reclaimed.
+ * What the disk cache has is judged alike, and the store asked when it is not right.
  *
  * Thread-safe.
  */
@@ -13,6 +14,7 @@
 #define BW_FS_FETCH_H
 
 #include "fs/counters.h"
+#include "fs/disk_cache.h"
 #include "manifest/head.h"
 #include "store/base/sync.h"
 #include "store/base/workq.h"
@@ -26,6 +28,7 @@ struct bw_fetcher {
 	struct bw_workq *pool;
 	struct bw_log *log;
 	struct bw_counters *counters;
+	struct bw_disk_cache *disk;		/* NULL: none */
 	int64_t io_timeout_ns;
 
 	struct bw_mutex lock;			/* private, with what follows */
@@ -51,6 +54,7 @@ struct bw_fetch {
 	struct bw_fetcher *by;
 	struct bw_entry entry;		/* names the object */
 	uint64_t offset, length;
+	uint32_t number;		/* of the block, or BW_DISK_FOOTER: what the disk cache knows it by */
 	uint32_t cut;			/* as in store.h */
 	enum bw_prio prio;
 	/* What it does not bring is fetched otherwise: it is sent once, and what went wrong is no news. */
@@ -58,14 +62,16 @@ struct bw_fetch {
 	/* Set by anybody at any time: a reader waits.  A fetch that was sent as prefetch and did not
 	 * reach the store is then sent again as demand, with a demand's time. */
 	atomic_bool demanded;
-	/* On the pool: 0, or -BW_E_CORRUPT and what is wrong in why.  bytes is length bytes, borrowed; when cut was
+	/* On the pool or on a thread of the disk cache: 0, or -BW_E_CORRUPT and what is wrong in why.  bytes is length bytes, borrowed; when cut was
 	 * set perhaps a chain, whose blobs may be taken out of it. */
 	int (*check)(struct bw_fetch *f, struct bw_blob *bytes, char *why, size_t why_len);
-	/* Once, on the pool, no lock held; may free f.  0, -BW_E_CORRUPT, -BW_E_RECLAIMED,
+	/* Once, on a thread as check() or on the pool, no lock held; may free f.  0, -BW_E_CORRUPT, -BW_E_RECLAIMED,
 	 * -BW_E_UNREACHABLE, -BW_E_DENIED, -ENOMEM; what is wrong has been logged. */
 	void (*done)(struct bw_fetch *f, int err);
 
+	bool from_disk;		/* set before check(): bytes are the disk cache's */
 	struct bw_op op;		/* private, with what follows */
+	struct bw_disk_get disk;
 	struct bw_task task;
 	struct bw_ask ask;
 	int ask_err;

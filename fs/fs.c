@@ -68,11 +68,28 @@ static int open_stream(struct bw_fs *fs, struct bw_root **ret_root, char *why, s
 	return 0;
 }
 
+static int start_disk(struct bw_fs *fs, const struct bw_root *root, char *why, size_t why_len)
+{
+	struct bw_disk_config disk = {
+		.dir = fs->o.cache, .size = fs->o.cache_size, .first = root->first, .budget = &fs->budget,
+		.log = fs->log,
+	};
+
+	if (!fs->o.cache[0])
+		return 0;
+	memcpy(disk.stream, fs->stream.id, sizeof(disk.stream));
+	int err = bw_disk_new(&disk, &fs->disk, why, why_len);
+
+	if (err == -EBUSY)
+		return BW_FS_MOUNT_FAILED;
+	return err ? err == -ENOMEM ? BW_FS_SYSTEM : BW_FS_USAGE : 0;
+}
+
 static int start_readers(struct bw_fs *fs)
 {
 	struct bw_reader_config reader = {
 		.store = fs->store, .stream = &fs->stream, .head = fs->head, .budget = &fs->budget,
-		.pool = fs->pool, .log = fs->log, .counters = &fs->counters,
+		.pool = fs->pool, .log = fs->log, .counters = &fs->counters, .disk = fs->disk,
 		.prefetch = fs->o.prefetch, .io_timeout_ns = fs->o.io_timeout_ns,
 		.together = fs->url.scheme == BW_URL_S3 ? TOGETHER : 0,
 	};
@@ -117,6 +134,7 @@ static void saw_root(void *ctx, struct bw_root *old, struct bw_root *now)
 	struct bw_fs *fs = ctx;
 
 	bw_released_saw(&fs->released, fs->stream.options.margin, old, now);
+	bw_disk_reclaimed(fs->disk, now->first);
 }
 
 static int start_gc(struct bw_fs *fs)
@@ -200,6 +218,10 @@ int bw_fs_start(const char *url, const char *dir, const struct bw_mount_options 
 		snprintf(why, why_len, "option gc deletes, so it does not go with ro");
 		return BW_FS_USAGE;
 	}
+	if (options->cache_size && !options->cache[0]) {
+		snprintf(why, why_len, "option cache_size goes with cache=DIR");
+		return BW_FS_USAGE;
+	}
 	int err = make(url, dir, options, log, &fs), code;
 
 	if (err) {
@@ -207,6 +229,9 @@ int bw_fs_start(const char *url, const char *dir, const struct bw_mount_options 
 		goto failed;
 	}
 	code = open_stream(fs, &root, why, why_len);
+	if (code)
+		goto failed;
+	code = start_disk(fs, root, why, why_len);
 	if (code)
 		goto failed;
 	err = start_parts(fs, root);
@@ -284,6 +309,7 @@ void bw_fs_free(struct bw_fs *fs)
 	bw_workq_free(fs->side);
 	bw_reader_free(fs->reader);
 	bw_head_free(fs->head);
+	bw_disk_free(fs->disk);
 	bw_workq_free(fs->pool);
 	bw_store_free(fs->store);
 	bw_live_done(&fs->live);

@@ -49,6 +49,7 @@ struct bw_fs {
 	struct bw_workq *pool;		/* verifies blocks */
 	struct bw_workq *builders;	/* builds batches */
 	struct bw_workq *side;		/* df: may wait for a local file system */
+	struct bw_disk_cache *disk;	/* NULL: without option cache */
 	struct bw_head *head;
 	struct bw_live live;
 	struct bw_committer *committer;

@@ -105,6 +105,8 @@ static void print_reads(struct bw_fs *fs, struct bw_buf *out)
 	head(out, "read_bytes_total", "counter", "Bytes of slices handed to the kernel, by where they were found.");
 	bw_buf_fmt(out, "batchweave_read_bytes_total{source=\"cache\"} %" PRIu64 "\n",
 		   (uint64_t)atomic_load(&c->read_cache));
+	bw_buf_fmt(out, "batchweave_read_bytes_total{source=\"disk\"} %" PRIu64 "\n",
+		   (uint64_t)atomic_load(&c->read_disk));
 	bw_buf_fmt(out, "batchweave_read_bytes_total{source=\"store\"} %" PRIu64 "\n",
 		   (uint64_t)atomic_load(&c->read_store));
 	one(out, "useful_bytes_total", "counter", "Bytes of slices asked for by reads that reached the daemon.",
@@ -113,6 +115,26 @@ static void print_reads(struct bw_fs *fs, struct bw_buf *out)
 	    atomic_load(&c->prefetched));
 	one(out, "checksum_failures_total", "counter", "Blocks whose checksum did not match (V5).",
 	    atomic_load(&c->checksum_failures));
+}
+
+static void print_disk(const struct bw_disk_cache *d, struct bw_buf *out)
+{
+	if (!d)
+		return;
+	const struct bw_disk_stats *s = bw_disk_stats(d);
+
+	one(out, "disk_cache_bytes", "gauge", "Bytes of blocks and footers in the directory of cache=.",
+	    atomic_load(&s->bytes));
+	one(out, "disk_cache_limit_bytes", "gauge", "What it may hold; 0 until what lay there has been found.",
+	    atomic_load(&s->limit));
+	one(out, "disk_cache_blocks", "gauge", "Its files.", atomic_load(&s->blocks));
+	one(out, "disk_cache_filling", "gauge", "1; 0 while it is not ready, or the disk is full or fails.",
+	    atomic_load(&s->ready) && !atomic_load(&s->paused));
+	one(out, "disk_cache_written_bytes_total", "counter", "Bytes written to it.", atomic_load(&s->written));
+	one(out, "disk_cache_dropped_total", "counter", "Blocks not kept as the disk was slow, full or failing.",
+	    atomic_load(&s->dropped));
+	one(out, "disk_cache_damaged_total", "counter", "Files that were gone, cut or damaged when they were read.",
+	    atomic_load(&s->damaged));
 }
 
 static void print_waits(struct bw_fs *fs, struct bw_buf *out)
@@ -159,6 +181,7 @@ void bw_metrics_print(struct bw_fs *fs, struct bw_buf *out)
 	print_store(fs, out);
 	print_sending(fs, out);
 	print_reads(fs, out);
+	print_disk(fs->disk, out);
 	print_waits(fs, out);
 	one(out, "cache_bytes", "gauge", "Bytes of blocks and footers in memory.",
 	    atomic_load(&fs->counters.cache_bytes));

@@ -54,8 +54,6 @@ static const char *other_release(const char *name)
 		const char *name, *what;
 	} table[] = {
 		{"view", "name templates"},
-		{"cache", "the disk cache"},
-		{"cache_size", "the disk cache"},
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
@@ -163,12 +161,17 @@ static int set_value(struct bw_mount_options *o, const char *name, const char *v
 	*ret_expect = "a size of 16M or more, such as 512M or 2G";
 	if (strcmp(name, "memory") == 0)
 		return bw_parse_size(value, &o->memory) || o->memory < 16u << 20 ? -EINVAL : 0;
+	if (strcmp(name, "cache_size") == 0)
+		return bw_parse_size(value, &o->cache_size) || o->cache_size < 16u << 20 ? -EINVAL : 0;
 	*ret_expect = "an octal mode such as 022";
 	if (strcmp(name, "umask") == 0)
 		return set_octal(value, &o->umask);
 	*ret_expect = "a path";
 	if (strcmp(name, "staging") == 0)
 		return set_path(value, o->staging, sizeof(o->staging));
+	*ret_expect = "an absolute path";
+	if (strcmp(name, "cache") == 0)
+		return *value == '/' ? set_path(value, o->cache, sizeof(o->cache)) : -EINVAL;
 	*ret_expect = "a file, syslog or stderr";
 	if (strcmp(name, "log") == 0)
 		return set_path(value, o->log, sizeof(o->log));

@@ -23,6 +23,8 @@ struct bw_mount_options {
 	int64_t io_timeout_ns, commit_timeout_ns;
 	uint64_t memory;		/* bytes; 0: bw_memory_default() */
 	char staging[4096];		/* directory for staged bytes above the memory budget; "": $TMPDIR */
+	char cache[4096];		/* directory of the disk cache; "": none */
+	uint64_t cache_size;		/* bytes; 0: a share of what is free */
 	uint32_t prefetch;		/* steps */
 	bool allow_other;
 	uid_t uid;

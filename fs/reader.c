@@ -31,6 +31,7 @@ int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret)
 		.pool = config->pool,
 		.log = config->log,
 		.counters = config->counters,
+		.disk = config->disk,
 		.io_timeout_ns = config->io_timeout_ns,
 	};
 	bw_fetcher_init(&r->fetcher);
@@ -121,10 +122,12 @@ static int gather(struct bw_read *read)
 static void count(struct bw_read *read)
 {
 	struct bw_counters *counters = read->reader->config.counters;
+	uint64_t disk = atomic_load(&read->disk);
 
 	atomic_fetch_add(&counters->useful, read->length);
 	atomic_fetch_add(&counters->read_cache, read->hits);
-	atomic_fetch_add(&counters->read_store, read->length - read->hits);
+	atomic_fetch_add(&counters->read_disk, disk);
+	atomic_fetch_add(&counters->read_store, read->length - read->hits - disk);
 }
 
 /* Everything has come.  The read is its owner's again from done() on. */
@@ -175,6 +178,8 @@ static void answer(struct bw_piece *piece, int err)
 {
 	if (err)
 		fail(piece->read, err);
+	else if (piece->from_disk)
+		atomic_fetch_add(&piece->read->disk, piece->length);
 	settle(piece->read);
 }
 
@@ -232,6 +237,7 @@ void bw_reader_read(struct bw_reader *r, struct bw_read *read)
 	read->hits = 0;
 	atomic_init(&read->missing, 1);
 	atomic_init(&read->err, 0);
+	atomic_init(&read->disk, 0);
 	int err = cut(read, &first);
 
 	if (err) {

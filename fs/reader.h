@@ -19,6 +19,7 @@
 #define BW_FS_READER_H
 
 #include "fs/counters.h"
+#include "fs/disk_cache.h"
 #include "manifest/head.h"
 #include "manifest/tgb.h"
 #include "store/base/budget.h"
@@ -35,6 +36,7 @@ struct bw_reader_config {
 	struct bw_workq *pool;			/* verifies and decompresses */
 	struct bw_log *log;
 	struct bw_counters *counters;
+	struct bw_disk_cache *disk;		/* NULL: none */
 	uint32_t prefetch;			/* steps ahead, per rank read here; 0: none */
 	uint64_t together;			/* bytes of neighbouring blocks ahead that one get may bring; 0: one block */
 	int64_t io_timeout_ns;
@@ -72,8 +74,9 @@ void bw_reader_learn(struct bw_reader *r, const struct bw_entry *entry, struct b
 struct bw_piece {
 	struct bw_blob *blob;
 	size_t offset, length;		/* in the blob */
-	struct bw_read *read;		/* private */
-	struct bw_piece *next;		/* private */
+	bool from_disk;			/* private, with what follows */
+	struct bw_read *read;
+	struct bw_piece *next;
 };
 
 struct bw_read {
@@ -100,6 +103,7 @@ struct bw_read {
 	atomic_uint missing;
 	atomic_int err;
 	uint64_t hits;			/* bytes that were cached */
+	atomic_uint_fast64_t disk;	/* bytes that came from the disk cache */
 };
 void bw_reader_read(struct bw_reader *r, struct bw_read *read);
 

@@ -154,8 +154,16 @@ static void print_json(struct bw_fs *fs, const struct bw_root *r, struct bw_buf 
 	print_jobs_json(fs, r, out);
 	bw_buf_str(out, ",\"store\":");
 	print_store_json(fs, out);
-	bw_buf_fmt(out, ",\"memory\":{\"limit\":%" PRIu64 ",\"used\":%" PRIu64 "},\"since\":\"%s\"}\n",
-		   fs->o.memory, bw_budget_used(&fs->budget), since);
+	bw_buf_fmt(out, ",\"memory\":{\"limit\":%" PRIu64 ",\"used\":%" PRIu64 "}", fs->o.memory,
+		   bw_budget_used(&fs->budget));
+	if (fs->disk) {
+		const struct bw_disk_stats *s = bw_disk_stats(fs->disk);
+		bw_buf_fmt(out, ",\"disk_cache\":{\"limit\":%" PRIu64 ",\"used\":%" PRIu64 ",\"blocks\":%" PRIu64
+				",\"filling\":%s}", (uint64_t)atomic_load(&s->limit),
+			   (uint64_t)atomic_load(&s->bytes), (uint64_t)atomic_load(&s->blocks),
+			   atomic_load(&s->ready) && !atomic_load(&s->paused) ? "true" : "false");
+	}
+	bw_buf_fmt(out, ",\"since\":\"%s\"}\n", since);
 }
 
 static uint64_t staged_batches(struct bw_fs *fs)
@@ -179,6 +187,24 @@ static void print_jobs(const struct bw_fs *fs, const struct bw_root *r, struct b
 		bw_buf_str(out, "  ");
 		bw_job_print(&fs->stream, r, &r->jobs[i], out);
 	}
+}
+
+static const char *disk_state(const struct bw_disk_stats *s)
+{
+	if (!atomic_load(&s->ready))
+		return "looks what is there";
+	return atomic_load(&s->paused) ? "DOES NOT FILL: the disk is full or fails" : "fills";
+}
+
+static void print_disk_line(const struct bw_fs *fs, struct bw_buf *out)
+{
+	if (!fs->disk)
+		return;
+	const struct bw_disk_stats *s = bw_disk_stats(fs->disk);
+
+	bw_buf_fmt(out, "disk cache %" PRIu64 " of %" PRIu64 " bytes in %" PRIu64 " blocks, %s\n",
+		   (uint64_t)atomic_load(&s->bytes), (uint64_t)atomic_load(&s->limit),
+		   (uint64_t)atomic_load(&s->blocks), disk_state(s));
 }
 
 static void print_status(struct bw_fs *fs, const struct bw_root *r, struct bw_buf *out)
@@ -205,6 +231,7 @@ static void print_status(struct bw_fs *fs, const struct bw_root *r, struct bw_bu
 	print_jobs(fs, r, out);
 	bw_buf_fmt(out, "memory     %" PRIu64 " of %" PRIu64 " bytes, staged on disk %" PRIu64 "\n",
 		   bw_budget_used(&fs->budget), fs->o.memory, (uint64_t)atomic_load(&fs->space.disk));
+	print_disk_line(fs, out);
 	bw_buf_fmt(out, "waiting    %" PRIu64 " requests\n", waiters);
 	int poisoned = bw_head_poisoned(fs->head);
 

@@ -161,6 +161,8 @@ static int check(struct bw_fetch *fetch, struct bw_blob *bytes, char *why, size_
 		snprintf(why, why_len, "footer=\"not the one of this step\"");
 	else
 		f->tgb = tgb;
+	if (!err && !fetch->from_disk)
+		bw_disk_put(fetch->by->disk, e->step, BW_DISK_FOOTER, bytes);
 	return err;
 }
 
@@ -216,6 +218,7 @@ static struct flight *flight_new(struct bw_tgbs *t, const struct bw_entry *e, en
 	f->fetch.entry = *e;
 	f->fetch.offset = e->size - e->footer_len;
 	f->fetch.length = e->footer_len;
+	f->fetch.number = BW_DISK_FOOTER;
 	f->fetch.prio = prio;
 	atomic_init(&f->fetch.demanded, prio == BW_PRIO_DEMAND);
 	f->fetch.check = check;

@@ -51,6 +51,8 @@ static const char help_text[] =
 	"  io_timeout=TIME      how long a read waits for the store (60)\n"
 	"  commit_timeout=TIME  how long a close waits for its commit (300)\n"
 	"  memory=SIZE          what caches, transfers and staging may hold (a quarter of the limit)\n"
+	"  cache=DIR            keeps what was read in a directory of this mount alone (none)\n"
+	"  cache_size=SIZE      what it may hold (half of what is free)\n"
 	"  staging=DIR          where staged bytes go that do not fit into memory ($TMPDIR)\n"
 	"  prefetch=N           steps read ahead for each rank that is read here (2)\n"
 	"  gc                   deletes now and then what no checkpoint needs any more\n"

@@ -310,7 +310,7 @@ static void print_times(const char *name, struct load *l, unsigned workers, bool
 		for (size_t i = 0; i < l->w[k].n; i++)
 			all[at++] = commits ? l->w[k].commit_ms[i] : l->w[k].ms[i];
 	qsort(all, n, sizeof(*all), by_size);
-	printf(", \"%sp50_ms\": %.4f, \"%sp99_ms\": %.4f", name, all[n / 2], name, n ? all[(n - 1) * 99 / 100] : 0);
+	printf(", \"%sp50_ms\": %.4f, \"%sp99_ms\": %.4f", name, all[n / 2], name, all[n * 99 / 100]);
 	free(all);
 }
 

@@ -112,9 +112,22 @@ Test(options, an_unknown_option_is_named)
 	refused("ro=1", "unknown option: ro");
 }
 
+Test(options, of_the_disk_cache)
+{
+	struct bw_mount_options o = parsed("cache=/var/cache/bw,cache_size=16M");
+
+	cr_assert_str_eq(o.cache, "/var/cache/bw");
+	cr_assert_eq(o.cache_size, UINT64_C(16) << 20);
+	o = parsed("ro");
+	cr_assert_str_eq(o.cache, "");
+	cr_assert_eq(o.cache_size, 0);
+	refused("cache=relative", "option cache takes an absolute path, not \"relative\"");
+	refused("cache=", "option cache takes an absolute path, not \"\"");
+	refused("cache_size=15M", "option cache_size takes a size of 16M or more, such as 512M or 2G, not \"15M\"");
+}
+
 Test(options, one_of_another_release_says_so)
 {
-	refused("cache=/x", "option cache: this release does not have the disk cache");
 	refused("view=a/{step}", "option view: this release does not have name templates");
 }
 

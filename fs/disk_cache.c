@@ -1,0 +1,562 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/disk_cache.h"
+
+#include "fs/table.h"
+#include "store/base/clock.h"
+#include "store/base/limits.h"
+#include "store/base/sync.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define THREADS 3u			/* one may be writing: two are left for readers */
+#define INDEX_SHARE 16u			/* of the budget */
+#define QUEUE_SHARE 16u
+#define QUEUE_MOST (UINT64_C(16) << 20)	/* bytes that wait to be written */
+#define FILE_COST 80u			/* bytes of memory an indexed file takes, table and allocator included */
+#define PAGE 4096u			/* what a file system gives out at a time */
+#define PAUSE_NS (60 * BW_SEC)		/* that a full or failing disk is left alone */
+#define TOUCH_S 3600u			/* a file is told so rarely that it is of use */
+#define BATCH 256u			/* files looked at under one hold of the lock */
+
+/* One block on the disk.  item first: the table knows it by that. */
+struct file {
+	struct bw_item item;
+	uint32_t len;
+	uint32_t used_s;	/* as the file's mtime has it, about */
+};
+
+/* One that is to be. */
+struct wish {
+	struct bw_disk_name name;
+	struct bw_blob *bytes;
+	struct wish *next;
+};
+
+struct bw_disk_cache {
+	struct bw_disk_config config;
+	struct bw_disk_stats stats;
+	int dir;
+	struct bw_workq *threads;
+	uint64_t files_max, queue_max;
+	atomic_bool stopping;
+	struct bw_task write, trim, scan;
+	struct file **found;		/* by the scan alone */
+	size_t found_n, found_cap;
+
+	struct bw_mutex lock;		/* what follows */
+	struct bw_table table;
+	struct bw_item lru;		/* oldest first */
+	uint64_t used;			/* bytes, whole pages; what is to be deleted counts until it is */
+	uint64_t first;
+	struct wish *wishes, **last;	/* the first one is being written */
+	uint64_t queued;		/* bytes of wishes */
+	bool writing, trimming, ready;
+	int64_t paused_until_ns;
+};
+
+static uint64_t pages(uint32_t len)
+{
+	return ((uint64_t)len + PAGE - 1) / PAGE * PAGE;
+}
+
+static struct bw_disk_name name_of(const struct bw_disk_cache *d, uint64_t step, uint32_t number, uint32_t len)
+{
+	struct bw_disk_name n = {.step = step, .number = number, .len = len};
+
+	memcpy(n.stream, d->config.stream, sizeof(n.stream));
+	return n;
+}
+
+/* ---- The index -------------------------------------------------------------------------------- */
+
+static void add_locked(struct bw_disk_cache *d, struct file *f)
+{
+	bw_table_add(&d->table, &f->item);
+	bw_list_add(&d->lru, &f->item);
+	d->used += pages(f->len);
+	bw_budget_force(d->config.budget, FILE_COST);
+	atomic_store(&d->stats.bytes, d->used);
+	atomic_store(&d->stats.blocks, d->table.n);
+}
+
+/* f is the caller's, and its bytes still count. */
+static void take_out_locked(struct bw_disk_cache *d, struct file *f)
+{
+	bw_table_remove(&d->table, &f->item);
+	bw_list_remove(&f->item);
+	bw_budget_give(d->config.budget, FILE_COST);
+	atomic_store(&d->stats.blocks, d->table.n);
+}
+
+/* Files that left the index, chained by item.chain.  Deletes them, then gives back their bytes. */
+static void bury(struct bw_disk_cache *d, struct file *dead)
+{
+	uint64_t bytes = 0;
+
+	if (!dead)
+		return;
+	for (struct file *f = dead, *next; f; f = next) {
+		struct bw_disk_name n = name_of(d, f->item.step, f->item.number, f->len);
+		next = (struct file *)f->item.chain;
+		bw_disk_remove(d->dir, &n);
+		bytes += pages(f->len);
+		free(f);
+	}
+	BW_LOCK_SCOPE(&d->lock);
+	d->used -= bytes;
+	atomic_store(&d->stats.bytes, d->used);
+}
+
+static struct file *find_locked(struct bw_disk_cache *d, uint64_t step, uint32_t number)
+{
+	return (struct file *)bw_table_find(&d->table, step, number);
+}
+
+/* Takes out what must go before bytes more may be written. */
+static struct file *make_room_locked(struct bw_disk_cache *d, uint64_t bytes)
+{
+	uint64_t limit = atomic_load(&d->stats.limit), going = 0;
+	struct file *dead = NULL;
+
+	while (d->lru.next != &d->lru &&
+	       (d->used - going + bytes > limit || d->table.n >= d->files_max)) {
+		struct file *f = (struct file *)d->lru.next;
+		take_out_locked(d, f);
+		going += pages(f->len);
+		f->item.chain = (struct bw_item *)dead;
+		dead = f;
+	}
+	return dead;
+}
+
+/* ---- Writing ---------------------------------------------------------------------------------- */
+
+static struct wish *first_wish(struct bw_disk_cache *d, struct file **ret_dead)
+{
+	BW_LOCK_SCOPE(&d->lock);
+	struct wish *w = d->wishes;
+
+	if (!w || atomic_load(&d->stopping)) {
+		d->writing = false;
+		return NULL;
+	}
+	*ret_dead = make_room_locked(d, pages(w->name.len));
+	return w;
+}
+
+/* Ends the first wish. */
+static void drop_wish(struct bw_disk_cache *d, struct file *written)
+{
+	bw_lock(&d->lock);
+	struct wish *w = d->wishes;
+	d->wishes = w->next;
+	if (!d->wishes)
+		d->last = &d->wishes;
+	d->queued -= w->bytes->len;
+	if (written)
+		add_locked(d, written);
+	bw_unlock(&d->lock);
+	bw_budget_give(d->config.budget, w->bytes->len);
+	bw_blob_unref(w->bytes);
+	free(w);
+}
+
+static void pause_writing(struct bw_disk_cache *d, int err)
+{
+	char text[128];
+
+	bw_lock(&d->lock);
+	bool told = atomic_exchange(&d->stats.paused, true);
+	d->paused_until_ns = bw_now() + PAUSE_NS;
+	bw_unlock(&d->lock);
+	if (!told)
+		bw_log(d->config.log, BW_LOG_WARN, "disk_cache_stops_filling", "dir=%s bytes=%" PRIu64 " err=\"%s\"",
+		       d->config.dir, (uint64_t)atomic_load(&d->stats.bytes), bw_err_text(err, text, sizeof(text)));
+}
+
+static void write_one(struct bw_disk_cache *d, const struct wish *w)
+{
+	struct file *f = calloc(1, sizeof(*f));
+	int err = f ? bw_disk_write(d->dir, &w->name, w->bytes->bytes) : -ENOMEM;
+
+	if (err) {
+		free(f);
+		atomic_fetch_add(&d->stats.dropped, 1);
+		pause_writing(d, err);
+		drop_wish(d, NULL);
+		return;
+	}
+	if (atomic_exchange(&d->stats.paused, false))
+		bw_log(d->config.log, BW_LOG_INFO, "disk_cache_fills_again", "dir=%s", d->config.dir);
+	f->item.step = w->name.step;
+	f->item.number = w->name.number;
+	f->len = w->name.len;
+	f->used_s = (uint32_t)(bw_wall_ms() / 1000);
+	atomic_fetch_add(&d->stats.written, w->name.len);
+	drop_wish(d, f);
+}
+
+static void write_wishes(struct bw_task *task)
+{
+	struct bw_disk_cache *d = (struct bw_disk_cache *)((char *)task - offsetof(struct bw_disk_cache, write));
+	struct file *dead = NULL;
+	struct wish *w;
+
+	while ((w = first_wish(d, &dead))) {
+		bury(d, dead);
+		write_one(d, w);
+		dead = NULL;
+	}
+}
+
+static bool is_wished_locked(const struct bw_disk_cache *d, uint64_t step, uint32_t number)
+{
+	for (const struct wish *w = d->wishes; w; w = w->next)
+		if (w->name.step == step && w->name.number == number)
+			return true;
+	return false;
+}
+
+static bool wants_locked(struct bw_disk_cache *d, uint64_t step, uint32_t number, size_t len)
+{
+	return d->ready && step >= d->first && len && len <= BW_FOOTER_MAX &&
+	       pages((uint32_t)len) <= atomic_load(&d->stats.limit) && !find_locked(d, step, number) &&
+	       !is_wished_locked(d, step, number);
+}
+
+static bool has_room_locked(const struct bw_disk_cache *d, size_t len)
+{
+	if (d->paused_until_ns && bw_now() < d->paused_until_ns)
+		return false;
+	return !d->queued || d->queued + len <= d->queue_max;
+}
+
+/* Returns whether the writer has to be woken. */
+static bool wish_locked(struct bw_disk_cache *d, struct wish *w)
+{
+	*d->last = w;
+	d->last = &w->next;
+	d->queued += w->bytes->len;
+	bw_budget_force(d->config.budget, w->bytes->len);
+	bool wake = !d->writing;
+	d->writing = true;
+	return wake;
+}
+
+void bw_disk_put(struct bw_disk_cache *d, uint64_t step, uint32_t number, struct bw_blob *bytes)
+{
+	bool wake = false, taken = false;
+	struct wish *w = d ? calloc(1, sizeof(*w)) : NULL;
+
+	if (!w)
+		return;
+	w->name = name_of(d, step, number, (uint32_t)bytes->len);
+	bw_lock(&d->lock);
+	if (wants_locked(d, step, number, bytes->len)) {
+		taken = has_room_locked(d, bytes->len);
+		if (taken) {
+			w->bytes = bw_blob_ref(bytes);
+			wake = wish_locked(d, w);
+		} else {
+			atomic_fetch_add(&d->stats.dropped, 1);
+		}
+	}
+	bw_unlock(&d->lock);
+	if (wake)
+		bw_workq_push(d->threads, &d->write);
+	if (!taken)
+		free(w);
+}
+
+/* ---- Reading ---------------------------------------------------------------------------------- */
+
+void bw_disk_forget(struct bw_disk_cache *d, uint64_t step, uint32_t number)
+{
+	bw_lock(&d->lock);
+	struct file *f = find_locked(d, step, number);
+	if (f) {
+		take_out_locked(d, f);
+		f->item.chain = NULL;
+	}
+	bw_unlock(&d->lock);
+	bury(d, f);
+	atomic_fetch_add(&d->stats.damaged, 1);
+	bw_log(d->config.log, BW_LOG_INFO, "disk_cache_damaged", "dir=%s step=%" PRIu64 " block=%" PRIu32,
+	       d->config.dir, step, number);
+}
+
+static void read_one(struct bw_task *task)
+{
+	struct bw_disk_get *g = (struct bw_disk_get *)((char *)task - offsetof(struct bw_disk_get, task));
+	struct bw_disk_name n = name_of(g->disk, g->step, g->number, g->len);
+	struct bw_blob *bytes = NULL;
+	int err = bw_disk_read(g->disk->dir, &n, g->touch, &bytes);
+
+	if (err && err != -ENOMEM)
+		bw_disk_forget(g->disk, g->step, g->number);
+	g->done(g, err ? NULL : bytes);
+}
+
+bool bw_disk_get(struct bw_disk_cache *d, struct bw_disk_get *g)
+{
+	if (!d)
+		return false;
+	bw_lock(&d->lock);
+	struct file *f = d->ready ? find_locked(d, g->step, g->number) : NULL;
+	if (f) {
+		uint32_t now_s = (uint32_t)(bw_wall_ms() / 1000);
+		bw_list_remove(&f->item);
+		bw_list_add(&d->lru, &f->item);
+		g->touch = now_s - f->used_s > TOUCH_S;
+		if (g->touch)
+			f->used_s = now_s;
+	}
+	bw_unlock(&d->lock);
+	if (!f)
+		return false;
+	g->disk = d;
+	g->task = (struct bw_task){.run = read_one, .prio = g->prio};
+	bw_workq_push(d->threads, &g->task);
+	return true;
+}
+
+bool bw_disk_has(struct bw_disk_cache *d, uint64_t step, uint32_t number)
+{
+	if (!d)
+		return false;
+	BW_LOCK_SCOPE(&d->lock);
+	return d->ready && find_locked(d, step, number);
+}
+
+/* ---- What is reclaimed ------------------------------------------------------------------------ */
+
+/* Looks at some heads of the table from *at on.  When it grows meanwhile what was looked at comes again, that is
+ * all. */
+static struct file *gather_locked(struct bw_disk_cache *d, size_t *at)
+{
+	struct file *dead = NULL;
+
+	for (unsigned i = 0; i < BATCH && *at <= d->table.mask; i++, (*at)++) {
+		for (struct bw_item *item = d->table.heads[*at], *next; item; item = next) {
+			next = item->chain;
+			if (item->step >= d->first)
+				continue;
+			take_out_locked(d, (struct file *)item);
+			item->chain = (struct bw_item *)dead;
+			dead = (struct file *)item;
+		}
+	}
+	return dead;
+}
+
+static void trim_all(struct bw_task *task)
+{
+	struct bw_disk_cache *d = (struct bw_disk_cache *)((char *)task - offsetof(struct bw_disk_cache, trim));
+	bool over = false;
+
+	bw_lock(&d->lock);
+	d->trimming = false;	/* what is reclaimed from here on needs another round */
+	bw_unlock(&d->lock);
+	for (size_t at = 0; !over && !atomic_load(&d->stopping);) {
+		bw_lock(&d->lock);
+		struct file *dead = gather_locked(d, &at);
+		over = at > d->table.mask;
+		bw_unlock(&d->lock);
+		bury(d, dead);
+	}
+}
+
+void bw_disk_reclaimed(struct bw_disk_cache *d, uint64_t first)
+{
+	bool wake = false;
+
+	if (!d)
+		return;
+	bw_lock(&d->lock);
+	if (first > d->first) {
+		d->first = first;
+		wake = d->ready && !d->trimming;
+		d->trimming |= wake;
+	}
+	bw_unlock(&d->lock);
+	if (wake)
+		bw_workq_push(d->threads, &d->trim);
+}
+
+/* ---- The start -------------------------------------------------------------------------------- */
+
+static bool has_place(struct bw_disk_cache *d)
+{
+	size_t cap = d->found_cap ? 2 * d->found_cap : 256;
+
+	if (d->found_n < d->found_cap)
+		return true;
+	struct file **more = d->found_n < d->files_max ? realloc(d->found, cap * sizeof(struct file *)) : NULL;
+
+	if (!more)
+		return false;
+	d->found = more;
+	d->found_cap = cap;
+	return true;
+}
+
+/* Nobody else looks at the index until all is found. */
+static bool found(void *ctx, const struct bw_disk_name *n, uint32_t used_s)
+{
+	struct bw_disk_cache *d = ctx;
+	bool ours = memcmp(n->stream, d->config.stream, sizeof(n->stream)) == 0;
+
+	if (!ours || n->step < d->config.first || !has_place(d))
+		return false;
+	BW_LOCK_SCOPE(&d->lock);
+	/* One block of two lengths: one of them is wrong. */
+	struct file *f = find_locked(d, n->step, n->number) ? NULL : calloc(1, sizeof(*f));
+
+	if (!f)
+		return false;
+	f->item.step = n->step;
+	f->item.number = n->number;
+	f->len = n->len;
+	f->used_s = used_s;
+	add_locked(d, f);
+	d->found[d->found_n++] = f;
+	return true;
+}
+
+static int by_age(const void *a, const void *b)
+{
+	const struct file *one = *(struct file *const *)a, *two = *(struct file *const *)b;
+
+	if (one->used_s != two->used_s)
+		return one->used_s < two->used_s ? -1 : 1;
+	if (one->item.step != two->item.step)
+		return one->item.step < two->item.step ? -1 : 1;
+	return one->item.number < two->item.number ? -1 : one->item.number > two->item.number;
+}
+
+static void sort_by_age(struct bw_disk_cache *d)
+{
+	if (d->found_n)
+		qsort(d->found, d->found_n, sizeof(struct file *), by_age);
+	BW_LOCK_SCOPE(&d->lock);
+	bw_list_init(&d->lru);
+	for (size_t i = 0; i < d->found_n; i++)
+		bw_list_add(&d->lru, &d->found[i]->item);
+}
+
+static uint64_t default_size(struct bw_disk_cache *d)
+{
+	uint64_t room, size;
+
+	if (bw_disk_room(d->dir, &room))
+		return BW_DISK_LEAST;
+	size = (room + d->used) / BW_DISK_SHARE;
+	return size > BW_DISK_LEAST ? size : BW_DISK_LEAST;
+}
+
+static void find_all(struct bw_task *task)
+{
+	struct bw_disk_cache *d = (struct bw_disk_cache *)((char *)task - offsetof(struct bw_disk_cache, scan));
+	char text[128];
+	int err = bw_disk_scan(d->dir, &d->stopping, found, d);
+
+	sort_by_age(d);
+	free(d->found);
+	d->found = NULL;
+	atomic_store(&d->stats.limit, d->config.size ? d->config.size : default_size(d));
+	bw_lock(&d->lock);
+	struct file *dead = make_room_locked(d, 0);
+	bool trim = d->first > d->config.first;
+	d->ready = !err;
+	d->trimming = trim;
+	bw_unlock(&d->lock);
+	bury(d, dead);
+	if (trim)
+		bw_workq_push(d->threads, &d->trim);
+	if (err)
+		bw_log(d->config.log, BW_LOG_WARN, "disk_cache_unusable", "dir=%s err=\"%s\"", d->config.dir,
+		       bw_err_text(err, text, sizeof(text)));
+	else
+		bw_log(d->config.log, BW_LOG_INFO, "disk_cache", "dir=%s blocks=%" PRIu64 " bytes=%" PRIu64
+		       " limit=%" PRIu64, d->config.dir, (uint64_t)atomic_load(&d->stats.blocks),
+		       (uint64_t)atomic_load(&d->stats.bytes), (uint64_t)atomic_load(&d->stats.limit));
+	atomic_store(&d->stats.ready, !err);
+}
+
+static int make(const struct bw_disk_config *config, struct bw_disk_cache **ret)
+{
+	struct bw_disk_cache *d = calloc(1, sizeof(*d));
+	uint64_t queue = config->budget->limit / QUEUE_SHARE;
+
+	if (!d)
+		return -ENOMEM;
+	d->config = *config;
+	d->dir = -1;
+	d->first = config->first;
+	d->files_max = config->budget->limit / INDEX_SHARE / FILE_COST;
+	d->queue_max = queue < QUEUE_MOST ? queue : QUEUE_MOST;
+	d->last = &d->wishes;
+	d->write = (struct bw_task){.run = write_wishes, .prio = BW_PRIO_IDLE};
+	d->trim = (struct bw_task){.run = trim_all, .prio = BW_PRIO_IDLE};
+	d->scan = (struct bw_task){.run = find_all, .prio = BW_PRIO_IDLE};
+	bw_mutex_init(&d->lock, BW_RANK_LEAF);
+	bw_list_init(&d->lru);
+	d->config.dir = strdup(config->dir);
+	*ret = d;
+	return d->config.dir ? bw_table_init(&d->table) : -ENOMEM;
+}
+
+int bw_disk_new(const struct bw_disk_config *config, struct bw_disk_cache **ret, char *why, size_t why_len)
+{
+	struct bw_disk_cache *d = NULL;
+	int err = make(config, &d);
+
+	snprintf(why, why_len, "cache=%s: out of memory", config->dir);
+	if (!err)
+		err = bw_disk_dir_open(config->dir, &d->dir, why, why_len);
+	if (!err)
+		err = bw_workq_new("bw-disk", THREADS, &d->threads);
+	if (err) {
+		bw_disk_free(d);
+		return err;
+	}
+	bw_workq_push(d->threads, &d->scan);
+	*ret = d;
+	return 0;
+}
+
+const struct bw_disk_stats *bw_disk_stats(const struct bw_disk_cache *d)
+{
+	return &d->stats;
+}
+
+static void forget_all(struct bw_disk_cache *d)
+{
+	while (d->wishes)
+		drop_wish(d, NULL);
+	while (d->lru.next != &d->lru) {
+		struct file *f = (struct file *)d->lru.next;
+		take_out_locked(d, f);
+		free(f);
+	}
+}
+
+void bw_disk_free(struct bw_disk_cache *d)
+{
+	if (!d)
+		return;
+	atomic_store(&d->stopping, true);
+	bw_workq_free(d->threads);
+	forget_all(d);
+	if (d->dir >= 0)
+		close(d->dir);
+	bw_table_done(&d->table);
+	bw_mutex_done(&d->lock);
+	free((char *)d->config.dir);
+	free(d);
+}

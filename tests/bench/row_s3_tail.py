@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the acknowledgement of a commit on one mount to the last byte of a slice read through another, S3 store."""
+import contextlib
+
+from harness import Goal, Metric, Row
+from world import KIB, MIB, size_text
+
+RANKS = 8
+DELAYS_MS = (0, 10, 30)
+
+
+class Contest:
+    """One stream that grows, two mounts each time; the batches of a round are new."""
+
+    def __init__(self, options, size, delay_ms):
+        self.bench, self.size, self.delay_ms = options.bench, size, delay_ms
+        self.batches = 2 if options.tiny else 6 if options.quick else {64 * KIB: 24, MIB: 16, 8 * MIB: 4}[size]
+
+    @contextlib.contextmanager
+    def prepare(self):
+        self.s3 = self.bench.s3(self.delay_ms)
+        with self.bench.scratch(RANKS, self.bench.s3()) as self.stream:
+            yield self
+
+    def by_mount(self, readers):
+        with (self.bench.mount(self.stream, "rw", self.s3) as a, self.bench.mount(self.stream, "ro", self.s3) as b):
+            head = a.head()
+            done = self.bench.load("tail", a.dir, b.dir, "bench", head, head, self.batches, readers, RANKS, self.size)
+            meta = a.meta(a.head() - 1)
+        piece = meta["ranks"][0]
+        self.slice = (meta["object"], piece["offset"], piece["stored"])
+        return {"p50": done["p50_ms"], "p99": done["p99_ms"], "commit_p50": done["commit_p50_ms"]}
+
+    def newest_root(self):
+        client = self.s3.client()
+        where = self.stream.prefix + "/"
+        key = max(k for k in client.list(where) if "/manifest/" in k)
+        n = len(client.get(key))
+        client.close()
+        return key[len(where):], n
+
+    def by_raw(self):
+        """What cannot be left out: the new root, then the slice, over a connection that is there."""
+        if not hasattr(self, "slice"):
+            self.by_mount(1)
+        key, n = self.newest_root()
+        parts = [f"{key} 0 {n}\n", "{} {} {}\n".format(*self.slice)]
+        p50, p99 = 0, 0
+        for part in parts:
+            done = self.bench.raw("raw", "get", self.s3, self.stream.url, 1, lines=part * (1 + self.batches))
+            p50, p99 = p50 + done["p50_ms"], p99 + done["p99_ms"]
+        return {"p50": p50, "p99": p99}
+
+
+def row(options, size, delay_ms):
+    c = Contest(options, size, delay_ms)
+    return Row(
+        f"tail{delay_ms or ''}.{size_text(size).replace(' ', '').lower()}",
+        f"Commit acknowledged to last byte on another mount, slices of {size_text(size)}" +
+        (f", {delay_ms} ms (median, lognormal) to the store" if delay_ms else ""),
+        {"root + slice": lambda w: w.by_raw(), "mount, 1 reader": lambda w: w.by_mount(1), "mount, 8 readers": lambda w: w.by_mount(8)},
+        [Metric("p50", "p50 ms", 2, [Goal("mount, 1 reader", at_most=1.3)]), Metric("p99", "p99 ms", ratio=False),
+         Metric("commit_p50", "last close p50 ms", ratio=False)],
+        reference="root + slice", prepare=c.prepare, seconds=4, rounds=None if options.quick else 3, x=size_text(size),
+        note="The reader opens its slice when the last close of the batch has returned; the time ends with the last byte of the last reader. "
+             f"Batches of {RANKS} slices. root + slice: two gets of bare libcurl, one after the other, medians added.")
+
+
+def rows(options):
+    sizes = [MIB] if options.quick else (64 * KIB, MIB, 8 * MIB)
+    for delay_ms in DELAYS_MS[:2 if options.quick else 3]:
+        for size in [64 * KIB] if options.tiny else sizes:
+            yield row(options, size, delay_ms)
