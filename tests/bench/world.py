@@ -279,6 +279,7 @@ class Bench:
         self.memory_dir = tempfile.mkdtemp(prefix="batchweave-bench-", dir=shm if os.access(shm, os.W_OK) else self.work)
         self.ways, self.engines, self.stores, self.streams = [], [], {}, collections.OrderedDict()
         self.made, self.dirs = 0, 0
+        self.at_close = contextlib.ExitStack()  # of what rows keep running for each other
 
     def program(self, path):
         return os.path.join(self.build, path)
@@ -448,6 +449,7 @@ class Bench:
                   self.options.bucket, Server(asok if os.path.exists(asok) else None), pids)
 
     def close(self):
+        self.at_close.close()
         if not self.engines:  # somebody else's store keeps nothing of ours
             for stream in self.streams.values():
                 if stream.env:
