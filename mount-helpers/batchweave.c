@@ -85,6 +85,30 @@ const struct bw_command bw_commands[] = {
 	 "\n"
 	 "Only reads, and may run beside mounts and gc.  Exit code 1: something is wrong, a line each.\n",
 	 true, bw_cmd_fsck},
+	{"bench", "URL|DIR [--rows LIST] [--ranks W] [--size SIZE] [--batches N | --seconds TIME] [-o OPTIONS] [--json]",
+	 "Measures producing and consuming through mounts, and reports it",
+	 "Of a URL it creates a stream below it, URL/bench-..., mounts it twice, and takes all of it away at the\n"
+	 "end.  Of a DIR, where a stream is mounted, it reads; it writes there only when --rows names such a row.\n"
+	 "\n"
+	 "  --rows LIST        of ingest, tail, seek, catchup, hot, loop (all; of a DIR: those that read)\n"
+	 "  --ranks W          slices of a batch, 1 to 4096 (8)\n"
+	 "  --size SIZE        of a slice (1M)\n"
+	 "  --batches N        that a row writes, and steps that seek and loop read (100)\n"
+	 "  --seconds TIME     a row ends then at the latest\n"
+	 "  --producers P      that write at a time (1)\n"
+	 "  --writers N        threads of a producer, which share the slices of its batch (1)\n"
+	 "  --readers R        of the ranks 0 to R-1 (8, or W)\n"
+	 "  --compute MS       of a step in loop (10)\n"
+	 "  --io SIZE          of one read or write at most (the whole slice)\n"
+	 "  --from N, --to N   steps of a DIR to read, N below --to (the newest --batches)\n"
+	 "  -o OPTIONS         of both mounts, as mount.batchweave(8) takes them; of one of them:\n"
+	 "  --producer-options OPTIONS, --reader-options OPTIONS\n"
+	 "  --pid PID          of the daemon of DIR, to count its processor time\n"
+	 "  --touch SIZE       memory that is taken and given back before the first row\n"
+	 "  --json             one JSON object\n"
+	 "  --samples          with every time that was measured, in --json\n"
+	 "  --keep             leaves the stream, and says how to remove it\n",
+	 true, bw_cmd_bench},
 	{"destroy", "URL --yes-destroy NAME", "Deletes a whole stream",
 	 "  --yes-destroy NAME  the stream's id, as batchweave init and status print it\n"
 	 "\n"
@@ -97,7 +121,7 @@ const struct bw_command bw_commands[] = {
 };
 
 /* Commands with a name of their own that come with later releases. */
-static const char *const later[] = {"doctor", "top", "bench"};
+static const char *const later[] = {"doctor", "top"};
 
 static const struct bw_command *find_command(const char *name)
 {

@@ -78,19 +78,26 @@ void bw_print_help(const struct bw_command *c)
 		printf("\n%s", store_help);
 }
 
-#define LONGS_MAX 20
+#define LONGS_MAX 40
 
 int bw_option(const struct bw_command *c, int argc, char **argv, const struct option *longs,
 	      int *ret_code)
 {
 	struct option all[LONGS_MAX] = {{"help", no_argument, NULL, 'h'}};
-	int n = 1;
+	char shorts[4 + 2 * LONGS_MAX] = ":h";
+	int n = 1, s = 2;
 
-	for (const struct option *o = longs; o->name && n < LONGS_MAX - 1; o++)
+	for (const struct option *o = longs; o->name && n < LONGS_MAX - 1; o++) {
 		all[n++] = *o;
+		if (o->val < 'a' || o->val > 'z')
+			continue;
+		shorts[s++] = (char)o->val;
+		if (o->has_arg)
+			shorts[s++] = ':';
+	}
 	opterr = 0;
 	int at = optind;
-	int val = getopt_long(argc, argv, ":h", all, NULL);
+	int val = getopt_long(argc, argv, shorts, all, NULL);
 
 	switch (val) {
 	case 'h':

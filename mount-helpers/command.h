@@ -42,7 +42,8 @@ int bw_exit_of(int err);
 /*
  * The next option: its val, or -1 when only operands are left (optind is the first), or BW_OPT_STOP
  * with *ret_code, the exit code: --help was answered or an error was said.  Options may stand before
- * and after operands.  longs needs no entry for --help and ends in zeros.
+ * and after operands.  longs needs no entry for --help and ends in zeros; a val that is a lower-case letter is
+ * a short option as well.
  */
 #define BW_OPT_STOP 1000
 int bw_option(const struct bw_command *c, int argc, char **argv, const struct option *longs,
@@ -88,6 +89,7 @@ int bw_cmd_checkpoint(const struct bw_command *c, int argc, char **argv);
 int bw_cmd_seal(const struct bw_command *c, int argc, char **argv);
 int bw_cmd_gc(const struct bw_command *c, int argc, char **argv);
 int bw_cmd_watch(const struct bw_command *c, int argc, char **argv);
+int bw_cmd_bench(const struct bw_command *c, int argc, char **argv);
 int bw_cmd_fsck(const struct bw_command *c, int argc, char **argv);
 
 #endif
