@@ -69,6 +69,7 @@ static int parse_line(struct rest r, struct bw_counts *c)
 		{"batchweave_store_bytes_total{dir=\"in\"} ", &c->in},
 		{"batchweave_store_bytes_total{dir=\"out\"} ", &c->out},
 		{"batchweave_read_bytes_total{source=\"cache\"} ", &c->cache},
+		{"batchweave_read_bytes_total{source=\"disk\"} ", &c->disk},
 		{"batchweave_read_bytes_total{source=\"store\"} ", &c->store},
 	};
 	uint64_t v;
@@ -119,6 +120,7 @@ void bw_counts_since(const struct bw_counts *before, const struct bw_counts *aft
 	c.in = since(before->in, after->in);
 	c.out = since(before->out, after->out);
 	c.cache = since(before->cache, after->cache);
+	c.disk = since(before->disk, after->disk);
 	c.store = since(before->store, after->store);
 	*ret = c;
 }

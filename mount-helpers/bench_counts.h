@@ -14,6 +14,7 @@ struct bw_counts {
 	uint64_t requests[BW_COUNTS_OPS];	/* whatever their outcome */
 	uint64_t in, out;			/* bytes of objects */
 	uint64_t cache;				/* bytes of slices handed to the kernel from memory */
+	uint64_t disk;				/* from the disk cache */
 	uint64_t store;				/* the same that had to be fetched first */
 };
 

@@ -72,8 +72,8 @@ static void print_use(const char *name, const struct bw_bench_use *u)
 	for (int i = 0; i < BW_COUNTS_OPS; i++)
 		printf("%s\"%s\": %" PRIu64, i ? ", " : "", bw_counts_op_name((enum bw_counts_op)i), u->counts.requests[i]);
 	printf("}, \"store_bytes_in\": %" PRIu64 ", \"store_bytes_out\": %" PRIu64 ", \"read_bytes_from_cache\": %" PRIu64
-	       ", \"read_bytes_from_store\": %" PRIu64 "}",
-	       u->counts.in, u->counts.out, u->counts.cache, u->counts.store);
+	       ", \"read_bytes_from_disk\": %" PRIu64 ", \"read_bytes_from_store\": %" PRIu64 "}",
+	       u->counts.in, u->counts.out, u->counts.cache, u->counts.disk, u->counts.store);
 }
 
 static void print_mounts(const struct bw_bench_row *row, bool scratch)

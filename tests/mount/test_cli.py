@@ -30,7 +30,7 @@ NET = 300  # seconds; a net under what hangs, nothing is measured
 
 COMMANDS = "init mount status ls cat put checkpoint seal watch destroy version help".split()
 FILE_ONLY = unittest.skipIf(objects.ON_S3, "only on file://: what it checks is said before a store is asked")
-LATER = "doctor top bench".split()
+LATER = "doctor top".split()
 
 
 class Case(unittest.TestCase):
