@@ -29,6 +29,13 @@ void bw_fetcher_enter(struct bw_fetcher *by)
 	by->busy++;
 }
 
+bool bw_fetcher_try_enter(struct bw_fetcher *by)
+{
+	BW_LOCK_SCOPE(&by->lock);
+	by->busy += !by->stopping;
+	return !by->stopping;
+}
+
 void bw_fetcher_leave(struct bw_fetcher *by)
 {
 	BW_LOCK_SCOPE(&by->lock);

@@ -42,6 +42,7 @@ void bw_fetcher_init(struct bw_fetcher *by);
 void bw_fetcher_done(struct bw_fetcher *by);
 /* Counts something that goes on in the background in and out. */
 void bw_fetcher_enter(struct bw_fetcher *by);
+bool bw_fetcher_try_enter(struct bw_fetcher *by);	/* false: stopping, not counted */
 void bw_fetcher_leave(struct bw_fetcher *by);
 /* Says that nothing new should begin, cancels what the store has not answered, and waits until nothing goes on. */
 void bw_fetcher_stop(struct bw_fetcher *by);

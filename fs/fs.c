@@ -85,6 +85,34 @@ static int start_disk(struct bw_fs *fs, const struct bw_root *root, char *why, s
 	return err ? err == -ENOMEM ? BW_FS_SYSTEM : BW_FS_USAGE : 0;
 }
 
+static void saw_steps(void *ctx, struct bw_root *old, struct bw_root *now)
+{
+	struct bw_fs *fs = ctx;
+
+	bw_reader_news(fs->reader, old->head, now->head);
+}
+
+static void heard(void *ctx)
+{
+	bw_head_heard(ctx);
+}
+
+/* Commits of other mounts on this host, at once; without it they are found by asking, as ever. */
+static void start_news(struct bw_fs *fs)
+{
+	char key[BW_KEY_MAX + 1], text[80];
+
+	if (fs->url.scheme != BW_URL_FILE)
+		return;
+	bw_key_root(&fs->stream, 1, key);
+	int err = bw_file_news_new(fs->url.path, key, heard, fs->head, &fs->news);
+
+	if (err)
+		bw_log(fs->log, BW_LOG_INFO, "no_inotify", "reason=\"%s\" "
+		       "note=\"commits of other mounts are found by asking\"",
+		       bw_err_text(err, text, sizeof(text)));
+}
+
 static int start_readers(struct bw_fs *fs)
 {
 	struct bw_reader_config reader = {
@@ -103,6 +131,9 @@ static int start_readers(struct bw_fs *fs)
 	};
 	int err = bw_reader_new(&reader, &fs->reader);
 
+	/* Before those who wait for a step are woken (steps.h): its bytes are on their way when they ask. */
+	if (!err)
+		bw_head_subscribe(fs->head, saw_steps, fs);
 	if (!err)
 		err = bw_steps_new(&steps, &fs->steps);
 	return err ? err : bw_checkpoint_new(&checkpoint, &fs->checkpoint);
@@ -168,6 +199,8 @@ static int start_parts(struct bw_fs *fs, struct bw_root *root)
 		err = start_writers(fs);
 	if (!err)
 		err = start_gc(fs);
+	if (!err)
+		start_news(fs);
 	return err;
 }
 
@@ -307,8 +340,10 @@ void bw_fs_free(struct bw_fs *fs)
 	/* Uploads that outlived the drain end with the store; they find the queue closed. */
 	bw_workq_free(fs->builders);
 	bw_workq_free(fs->side);
-	bw_reader_free(fs->reader);
+	bw_file_news_free(fs->news);
+	bw_reader_stop(fs->reader);
 	bw_head_free(fs->head);
+	bw_reader_free(fs->reader);
 	bw_disk_free(fs->disk);
 	bw_workq_free(fs->pool);
 	bw_store_free(fs->store);

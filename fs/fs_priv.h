@@ -19,6 +19,7 @@
 #include "manifest/committer.h"
 #include "manifest/head.h"
 #include "manifest/open.h"
+#include "store/file_news.h"
 #include "store/stats.h"
 #include "store/store.h"
 
@@ -51,6 +52,7 @@ struct bw_fs {
 	struct bw_workq *side;		/* df: may wait for a local file system */
 	struct bw_disk_cache *disk;	/* NULL: without option cache */
 	struct bw_head *head;
+	struct bw_file_news *news;	/* file:// */
 	struct bw_live live;
 	struct bw_committer *committer;
 	struct bw_closer *closer;

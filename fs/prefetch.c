@@ -231,40 +231,48 @@ static void walk_on(struct walk *w)
 	walk_end(w);
 }
 
-static uint64_t last_step(struct bw_prefetch *p, uint64_t step, uint32_t steps)
+/* A window over the steps from first to last. */
+static void walk_start(struct bw_prefetch *p, uint32_t rank, uint64_t first, uint64_t last, uint32_t left)
 {
-	struct bw_root *root = bw_head_root(p->fetcher->head);
-	uint64_t last = step + steps;
-
-	if (last >= root->head)
-		last = root->head ? root->head - 1 : 0;
-	bw_root_unref(root);
-	return last;
-}
-
-static void walk_start(struct bw_prefetch *p, const struct bw_block_want *at, uint32_t left, uint32_t steps)
-{
-	uint64_t last = last_step(p, at->entry->step, steps);
-
-	if (last <= at->entry->step || bw_fetcher_stopping(p->fetcher))
-		return;
 	if (atomic_fetch_add(&p->walks, 1) >= WALKS_MAX) {
 		atomic_fetch_sub(&p->walks, 1);
 		return;
 	}
 	struct walk *w = calloc(1, sizeof(*w));
 
-	if (!w) {
+	if (!w || !bw_fetcher_try_enter(p->fetcher)) {
+		free(w);
 		atomic_fetch_sub(&p->walks, 1);
 		return;
 	}
-	bw_fetcher_enter(p->fetcher);
 	w->p = p;
-	w->rank = at->rank;
+	w->rank = rank;
 	w->left = left;
 	w->last = last;
-	w->find.step = at->entry->step + 1;
+	w->find.step = first;
 	walk_on(w);
+}
+
+static uint64_t known_head(struct bw_prefetch *p)
+{
+	struct bw_root *root = bw_head_root(p->fetcher->head);
+	uint64_t head = root->head;
+
+	bw_root_unref(root);
+	return head;
+}
+
+/* The steps behind at's; who is about to come to the newest hears of the next. */
+static void walk_from(struct bw_prefetch *p, const struct bw_block_want *at, uint32_t left, uint32_t steps)
+{
+	uint64_t step = at->entry->step, head = known_head(p), last = step + steps;
+
+	if (last >= head) {
+		last = head - 1;
+		bw_head_follow(p->fetcher->head);
+	}
+	if (last > step && left)
+		walk_start(p, at->rank, step + 1, last, left);
 }
 
 /* Whoever begins where the stream begins or ends will go on from there. */
@@ -293,6 +301,13 @@ static unsigned row_after(const struct bw_prefetch *p, unsigned row, uint64_t fr
 	return row && away <= p->steps + 1 ? row - 1 : 0;
 }
 
+static uint32_t row_steps(const struct bw_prefetch *p, unsigned row)
+{
+	uint32_t steps = row < ROW_MIN ? 0 : row - ROW_MIN + 1;
+
+	return steps < p->steps ? steps : p->steps;
+}
+
 /* How many steps ahead of at are worth fetching for its rank, whose reader is there now. */
 static uint32_t steps_ahead(struct bw_prefetch *p, const struct bw_block_want *at)
 {
@@ -309,9 +324,7 @@ static uint32_t steps_ahead(struct bw_prefetch *p, const struct bw_block_want *a
 			row = is_an_end(p, step) ? whole_row(p) : 0;
 		atomic_store(&last->row, row);
 	}
-	uint32_t steps = row < ROW_MIN ? 0 : row - ROW_MIN + 1;
-
-	return steps < p->steps ? steps : p->steps;
+	return row_steps(p, row);
 }
 
 void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at)
@@ -326,6 +339,32 @@ void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at)
 	uint32_t steps = steps_ahead(p, at);
 
 	adapt(p, room);
-	if (steps && room && n < window)
-		walk_start(p, at, window - n, steps);
+	if (steps && room)
+		walk_from(p, at, window - n, steps);
+}
+
+/* Of the steps that are new only: what was known before has been fetched, or had no room. */
+static void follow(struct bw_prefetch *p, const struct bw_prefetch_last *reader, uint64_t old, uint64_t now)
+{
+	uint64_t at = atomic_load(&reader->step_rank);
+
+	if (!at)
+		return;
+	uint64_t step = (at - 1) / BW_RANKS_MAX, first = step + 1;
+	uint64_t last = step + row_steps(p, atomic_load(&reader->row));
+
+	if (first < old)
+		first = old;
+	if (last >= now)
+		last = now - 1;
+	if (first <= last)
+		walk_start(p, (uint32_t)((at - 1) % BW_RANKS_MAX), first, last, atomic_load(&p->window));
+}
+
+void bw_prefetch_news(struct bw_prefetch *p, uint64_t old, uint64_t now)
+{
+	if (!p->steps || now <= old)
+		return;
+	for (unsigned i = 0; i < BW_PREFETCH_RANKS; i++)
+		follow(p, &p->last[i], old, now);
 }

@@ -19,6 +19,9 @@
  * that is read here too, step after step, and its reader has not come to this step, its blocks come along, half a
  * window in all, or more when that is less than `together`.
  *
+ * Who has come to the newest steps is followed by the head: it hears of a commit as soon as the store can tell, and
+ * what the window has room for of the new steps is fetched at once, for each rank that is read step after step.
+ *
  * Memory that is short goes to all: a window that had no room makes everybody's smaller by a block, or
  * the first readers would keep all of it; many that had room make them larger again.
  *
@@ -52,5 +55,7 @@ void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct 
 
 /* at has been entered; its own flight, if any, is under way.  Nothing of at is kept. */
 void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at);
+/* The steps [old, now) were committed. */
+void bw_prefetch_news(struct bw_prefetch *p, uint64_t old, uint64_t now);
 
 #endif

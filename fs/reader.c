@@ -54,11 +54,22 @@ int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret)
 	return 0;
 }
 
+void bw_reader_stop(struct bw_reader *r)
+{
+	if (r)
+		bw_fetcher_stop(&r->fetcher);
+}
+
+void bw_reader_news(struct bw_reader *r, uint64_t old, uint64_t now)
+{
+	bw_prefetch_news(&r->prefetch, old, now);
+}
+
 void bw_reader_free(struct bw_reader *r)
 {
 	if (!r)
 		return;
-	bw_fetcher_stop(&r->fetcher);
+	bw_reader_stop(r);
 	bw_tgbs_free(r->tgbs);
 	bw_cache_free(r->blocks);
 	bw_fetcher_done(&r->fetcher);

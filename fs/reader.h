@@ -46,9 +46,13 @@ int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret)
 /*
  * Every read and footer wait has been answered before it returns, which takes at most as long as the
  * requests under way: io_timeout when the store is silent.  Before the head, the pool and the store
- * are freed.  NULL is fine.
+ * are freed; nothing but bw_reader_news() and bw_reader_free() may follow.  NULL is fine.
  */
-void bw_reader_free(struct bw_reader *r);
+void bw_reader_stop(struct bw_reader *r);
+void bw_reader_free(struct bw_reader *r);	/* stops it, if need be.  NULL is fine */
+
+/* The head has moved from old to now: fetches ahead for those who read the newest steps.  Does not block. */
+void bw_reader_news(struct bw_reader *r, uint64_t old, uint64_t now);
 
 /* ---- Footers ---------------------------------------------------------------------------------- */
 

@@ -8,7 +8,7 @@
  * Probing asks for version v+1.  The rule readers rely on (V3): "not committed" may only be said on
  * the strength of a NOT_FOUND whose request was sent after the look-up began, so bw_head_ask() never
  * joins a probe that is already under way.  Askers share the next one; probes that find nothing are
- * spaced by at least BW_PROBE_SPACING_NS.
+ * spaced by at least BW_PROBE_SPACING_NS, unless something has been heard of in between.
  */
 #ifndef BW_MANIFEST_HEAD_H
 #define BW_MANIFEST_HEAD_H
@@ -17,6 +17,7 @@
 #include "store/store.h"
 
 #define BW_PROBE_SPACING_NS (100 * BW_MS)
+#define BW_FOLLOW_NS (60 * BW_SEC)
 
 struct bw_head;
 
@@ -68,6 +69,11 @@ bool bw_head_ask_cancel(struct bw_head *h, struct bw_ask *ask);
 int bw_head_refresh(struct bw_head *h, int64_t deadline_ns, struct bw_root **ret) bw_must_check;
 /* Keeps probing at a relaxed pace while somebody waits for news (V7): count them in and out. */
 void bw_head_watch(struct bw_head *h, int delta);
+/* The store may hold a newer version: whoever asks, watches or follows need not wait for the next probe's time. */
+void bw_head_heard(struct bw_head *h);
+/* Somebody reads the newest steps as they come: for the next BW_FOLLOW_NS what is heard of is looked at, so that it is
+ * known before it is asked for.  Costs the store nothing by itself. */
+void bw_head_follow(struct bw_head *h);
 
 /* ---- Looking up entries ---------------------------------------------------------------------- */
 

@@ -30,6 +30,8 @@ struct bw_prober {
 	struct bw_ask *asks;	/* who waits, in no order */
 	uint64_t sent;		/* probes sent so far */
 	int watchers;
+	bool heard;		/* of something new, and it has not been looked at */
+	int64_t follow_until_ns;
 	/* When a probe was fruitless or failed last, when one brought news last; 0: never. */
 	int64_t fruitless_ns, failed_ns, news_ns;
 	int64_t pause_ns, resume_ns;	/* after a round that failed, and until when; 0: the last did not */

@@ -289,10 +289,15 @@ static int leap(struct bw_head *h, struct source *from, uint64_t version, uint64
 	return err;
 }
 
-static bool anybody_asks(struct bw_prober *p)
+static bool wants_news_locked(const struct bw_prober *p)
+{
+	return p->asks || p->watchers || bw_now() < p->follow_until_ns;
+}
+
+static bool wants_news(struct bw_prober *p)
 {
 	BW_LOCK_SCOPE(&p->lock);
-	return p->asks || p->watchers;
+	return wants_news_locked(p);
 }
 
 /*
@@ -330,7 +335,7 @@ static int probe_on(struct bw_head *h, uint64_t *ret_number, bool *ret_news)
 		if (rc < 0)
 			return rc;
 		*ret_news = true;
-		if (!anybody_asks(&h->prober))
+		if (!wants_news(&h->prober))
 			return 0;
 	}
 }
@@ -340,6 +345,10 @@ static void round_of_probes(struct bw_head *h)
 	struct bw_prober *p = &h->prober;
 	uint64_t number = 0;
 	bool news;
+
+	bw_lock(&p->lock);
+	p->heard = false;
+	bw_unlock(&p->lock);
 	int err = probe_on(h, &number, &news);
 	int64_t now = bw_now();
 
@@ -382,6 +391,8 @@ static int64_t round_due_locked(struct bw_prober *p, int64_t now)
 
 	if (p->stopping)
 		return BW_NEVER;
+	if (p->heard && wants_news_locked(p))
+		due = sooner(due, p->resume_ns);
 	for (const struct bw_ask *a = p->asks; a; a = a->next) {
 		int64_t mine = a->urgent && !p->failed_ns ? 0 : spaced;
 
@@ -504,6 +515,32 @@ void bw_head_watch(struct bw_head *h, int delta)
 
 	BW_LOCK_SCOPE(&p->lock);
 	p->watchers += delta;
+	p->nudged = true;
+	bw_cond_broadcast(&p->cond);
+}
+
+void bw_head_heard(struct bw_head *h)
+{
+	struct bw_prober *p = &h->prober;
+
+	BW_LOCK_SCOPE(&p->lock);
+	p->heard = true;
+	if (!wants_news_locked(p))
+		return;
+	p->nudged = true;
+	bw_cond_broadcast(&p->cond);
+}
+
+void bw_head_follow(struct bw_head *h)
+{
+	struct bw_prober *p = &h->prober;
+
+	BW_LOCK_SCOPE(&p->lock);
+	bool began = bw_now() >= p->follow_until_ns;
+
+	p->follow_until_ns = bw_now() + BW_FOLLOW_NS;
+	if (!began || !p->heard)
+		return;
 	p->nudged = true;
 	bw_cond_broadcast(&p->cond);
 }

@@ -35,7 +35,7 @@ struct bw_head {
 	bool slow;			/* look-ups are answered later, by another thread */
 	int ask_err;
 	uint64_t first_after_ask;	/* what the newest root says once somebody asked */
-	atomic_uint asks, finds;
+	atomic_uint asks, finds, follows;
 };
 
 struct later_find {
@@ -122,6 +122,11 @@ void bw_head_ask(struct bw_head *h, struct bw_ask *ask)
 	atomic_fetch_add(&h->asks, 1);
 	*l = (struct later_ask){.task = {.run = run_ask}, .head = h, .ask = ask};
 	bw_workq_push(h->later, &l->task);
+}
+
+void bw_head_follow(struct bw_head *h)
+{
+	atomic_fetch_add(&h->follows, 1);
 }
 
 /* ---- Faults ----------------------------------------------------------------------------------- */

@@ -420,6 +420,60 @@ Test(head, far_behind_with_a_guess)
 	gets_with_guess(root->version - 50);
 }
 
+/* ---- What is heard of ---------------------------------------------------------------------------- */
+
+static void until_known(uint64_t version)
+{
+	for (int64_t until = soon(); known_version() < version; bw_sleep(BW_MS))
+		cr_assert_lt(bw_now(), until, "nothing was found");
+}
+
+Test(head, heard_is_nothing_to_who_does_not_want_news)
+{
+	grow(1);
+	atomic_store(&tap->gets, 0);
+	bw_head_heard(head);
+	bw_sleep(20 * BW_MS);
+	cr_assert_eq(atomic_load(&tap->gets), 0);
+}
+
+Test(head, who_follows_knows_what_is_heard_of_without_asking)
+{
+	bw_head_follow(head);
+	bw_sleep(20 * BW_MS);
+	cr_assert_eq(atomic_load(&tap->gets), 0, "following alone asks nothing");
+	for (int i = 0; i < 3; i++) {
+		grow(2);
+		bw_head_heard(head);
+		until_known(root->version);
+	}
+	/* Each time the version, and that there is none above; more when it was heard while it looked. */
+	for (int64_t until = soon(); atomic_load(&tap->gets) < 6; bw_sleep(BW_MS))
+		cr_assert_lt(bw_now(), until);
+	bw_sleep(20 * BW_MS);
+	cr_assert_eq(atomic_load(&tap->gets), 6);
+}
+
+Test(head, heard_before_somebody_follows)
+{
+	grow(1);
+	bw_head_heard(head);
+	bw_head_follow(head);
+	until_known(root->version);
+}
+
+Test(head, V7_who_watches_need_not_wait_for_the_next_probe)
+{
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);	/* fruitless: the next one is spaced */
+	bw_head_watch(head, 1);
+	for (int i = 0; i < 50; i++) {
+		grow(1);
+		bw_head_heard(head);
+		until_known(root->version);
+	}
+	bw_head_watch(head, -1);
+}
+
 Test(head, a_tombstone_above_is_searched_past)
 {
 	struct bw_change c = bw_test_change(BW_CHANGE_TRIM, "");

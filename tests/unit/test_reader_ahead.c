@@ -535,6 +535,85 @@ Test(ahead, S6_many_readers_with_memory_for_one_block)
 	many_readers(1, BW_COMPRESS_NONE);
 }
 
+/* ---- News ------------------------------------------------------------------------------------- */
+
+static void commit_and_tell(struct world *w, unsigned steps, uint64_t size)
+{
+	uint64_t old = w->head.root.head;
+
+	world_commit_even(w, steps, size);
+	bw_reader_news(w->reader, old, old + steps);
+}
+
+Test(ahead, a_step_that_is_committed_is_fetched_for_the_ranks_that_are_read)
+{
+	struct world_options o = options(3, 2);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 2, 2 * BLOCK);
+	cr_assert_eq(read_slice(&w, 0, 1, BLOCK), 0);
+	cr_assert_eq(read_slice(&w, 1, 1, BLOCK), 0);
+	world_until_gets(&w, 2 + 2 + 1);	/* their blocks, and the footer of the second */
+	cr_assert_geq(w.head.follows, 1, "the reader is at the head");
+	commit_and_tell(&w, 1, 2 * BLOCK);
+	world_until_gets(&w, 5 + 1 + 2);
+	uint64_t store = w.counters.read_store;
+	cr_assert_eq(read_slice(&w, 2, 1, BLOCK), 0);
+	cr_assert_eq(w.counters.read_store, store, "no byte of it was waited for");
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 8);
+	world_done(&w);
+}
+
+Test(ahead, news_bring_as_many_steps_as_are_read_ahead)
+{
+	struct world_options o = options(1, 2);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 1, BLOCK);
+	cr_assert_eq(read_slice(&w, 0, 0, BLOCK), 0);
+	commit_and_tell(&w, 1, BLOCK);
+	commit_and_tell(&w, 1, BLOCK);
+	commit_and_tell(&w, 3, BLOCK);
+	world_until_gets(&w, 1 + 2 * 2);
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 5, "steps 1 and 2, once each");
+	world_done(&w);
+}
+
+Test(ahead, news_are_nothing_to_who_reads_nothing_or_jumps_about)
+{
+	struct world_options o = options(2, 2);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 20, BLOCK);
+	commit_and_tell(&w, 1, BLOCK);
+	cr_assert_eq(world_gets(&w), 0);
+	cr_assert_eq(world_read(&w, 9, 0, 0, BLOCK, false), 0);
+	cr_assert_eq(world_read(&w, 20, 0, 0, BLOCK, false), 0);	/* far from the one before */
+	commit_and_tell(&w, 1, BLOCK);
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 2);
+	world_done(&w);
+}
+
+Test(ahead, S5_news_after_the_end_are_nothing)
+{
+	struct world_options o = options(1, 2);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 1, BLOCK);
+	cr_assert_eq(read_slice(&w, 0, 0, BLOCK), 0);
+	bw_reader_stop(w.reader);
+	commit_and_tell(&w, 1, BLOCK);
+	cr_assert_eq(world_gets(&w), 1);
+	world_done(&w);
+}
+
 /* ---- The end ---------------------------------------------------------------------------------- */
 
 Test(ahead, S5_the_end_answers_everybody)
