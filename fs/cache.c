@@ -236,9 +236,17 @@ uint64_t bw_cache_shrink(struct bw_cache *c, uint64_t bytes)
 
 void bw_cache_free(struct bw_cache *c)
 {
+	struct block *dead = NULL;
+
 	if (!c)
 		return;
-	(void)bw_cache_shrink(c, UINT64_MAX);
+	bw_lock(&c->lock);
+	/* Held or not: bytes that wait to be written to the disk cache outlive their block. */
+	for (int i = 0; i < LISTS; i++)
+		while (c->lists[i].next != &c->lists[i])
+			evict_locked(c, (struct block *)c->lists[i].next, &dead);
+	bw_unlock(&c->lock);
+	bury(dead);
 	bw_table_done(&c->table);
 	bw_mutex_done(&c->lock);
 	free(c);

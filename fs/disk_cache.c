@@ -20,6 +20,7 @@
 #define FILE_COST 80u			/* bytes of memory an indexed file takes, table and allocator included */
 #define PAGE 4096u			/* what a file system gives out at a time */
 #define PAUSE_NS (60 * BW_SEC)		/* that a full or failing disk is left alone */
+#define STALL_NS (2 * BW_SEC)		/* without an answer to any read: then nothing more is asked */
 #define TOUCH_S 3600u			/* a file is told so rarely that it is of use */
 #define BATCH 256u			/* files looked at under one hold of the lock */
 
@@ -57,6 +58,8 @@ struct bw_disk_cache {
 	uint64_t queued;		/* bytes of wishes */
 	bool writing, trimming, ready;
 	int64_t paused_until_ns;
+	unsigned reading;		/* gets under way */
+	int64_t moved_ns;		/* when the first of them began, or the last one ended */
 };
 
 static uint64_t pages(uint32_t len)
@@ -172,7 +175,7 @@ static void pause_writing(struct bw_disk_cache *d, int err)
 
 	bw_lock(&d->lock);
 	bool told = atomic_exchange(&d->stats.paused, true);
-	d->paused_until_ns = bw_now() + PAUSE_NS;
+	d->paused_until_ns = d->config.now() + PAUSE_NS;
 	bw_unlock(&d->lock);
 	if (!told)
 		bw_log(d->config.log, BW_LOG_WARN, "disk_cache_stops_filling", "dir=%s bytes=%" PRIu64 " err=\"%s\"",
@@ -231,7 +234,7 @@ static bool wants_locked(struct bw_disk_cache *d, uint64_t step, uint32_t number
 
 static bool has_room_locked(const struct bw_disk_cache *d, size_t len)
 {
-	if (d->paused_until_ns && bw_now() < d->paused_until_ns)
+	if (d->paused_until_ns && d->config.now() < d->paused_until_ns)
 		return false;
 	return !d->queued || d->queued + len <= d->queue_max;
 }
@@ -286,20 +289,35 @@ void bw_disk_forget(struct bw_disk_cache *d, uint64_t step, uint32_t number)
 	bw_unlock(&d->lock);
 	bury(d, f);
 	atomic_fetch_add(&d->stats.damaged, 1);
-	bw_log(d->config.log, BW_LOG_INFO, "disk_cache_damaged", "dir=%s step=%" PRIu64 " block=%" PRIu32,
+	bw_log(d->config.log, BW_LOG_DEBUG, "disk_cache_damaged", "dir=%s step=%" PRIu64 " block=%" PRIu32,
 	       d->config.dir, step, number);
 }
 
 static void read_one(struct bw_task *task)
 {
 	struct bw_disk_get *g = (struct bw_disk_get *)((char *)task - offsetof(struct bw_disk_get, task));
-	struct bw_disk_name n = name_of(g->disk, g->step, g->number, g->len);
+	struct bw_disk_cache *d = g->disk;
+	struct bw_disk_name n = name_of(d, g->step, g->number, g->len);
 	struct bw_blob *bytes = NULL;
-	int err = bw_disk_read(g->disk->dir, &n, g->touch, &bytes);
+	int err = bw_disk_read(d->dir, &n, g->touch, &bytes);
 
 	if (err && err != -ENOMEM)
-		bw_disk_forget(g->disk, g->step, g->number);
+		bw_disk_forget(d, g->step, g->number);
 	g->done(g, err ? NULL : bytes);
+	BW_LOCK_SCOPE(&d->lock);
+	d->reading--;
+	d->moved_ns = d->config.now();
+}
+
+static bool may_ask_locked(struct bw_disk_cache *d)
+{
+	int64_t now = d->config.now();
+
+	if (d->reading && now - d->moved_ns > STALL_NS)
+		return false;
+	if (!d->reading++)
+		d->moved_ns = now;
+	return true;
 }
 
 bool bw_disk_get(struct bw_disk_cache *d, struct bw_disk_get *g)
@@ -308,6 +326,8 @@ bool bw_disk_get(struct bw_disk_cache *d, struct bw_disk_get *g)
 		return false;
 	bw_lock(&d->lock);
 	struct file *f = d->ready ? find_locked(d, g->step, g->number) : NULL;
+	if (f && !may_ask_locked(d))
+		f = NULL;
 	if (f) {
 		uint32_t now_s = (uint32_t)(bw_wall_ms() / 1000);
 		bw_list_remove(&f->item);

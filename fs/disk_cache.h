@@ -13,7 +13,7 @@
  *
  * Writing is in the background, one file at a time, from a queue that takes no more when the disk is
  * slower than the store.  The least recently used goes before a file would pass the limit.  A disk that
- * is full, or fails, is left alone for a while.
+ * is full, or fails, is not written to for a while; one that does not answer is not asked until it does.
  *
  * What lies in the directory is found again at the start, in the background; until then nothing is
  * served or kept.  Index and queue are taken of the mount's budget (S6): each at most a sixteenth of it.
@@ -41,6 +41,7 @@ struct bw_disk_config {
 	uint64_t first;			/* step: what is below is deleted */
 	struct bw_budget *budget;	/* borrowed */
 	struct bw_log *log;		/* borrowed */
+	int64_t (*now)(void);		/* bw_now(), or a test's clock */
 };
 
 struct bw_disk_stats {

@@ -72,7 +72,7 @@ static int start_disk(struct bw_fs *fs, const struct bw_root *root, char *why, s
 {
 	struct bw_disk_config disk = {
 		.dir = fs->o.cache, .size = fs->o.cache_size, .first = root->first, .budget = &fs->budget,
-		.log = fs->log,
+		.log = fs->log, .now = bw_now,
 	};
 
 	if (!fs->o.cache[0])

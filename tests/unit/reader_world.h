@@ -167,6 +167,7 @@ struct world {
 	struct bw_workq *pool;
 	struct bw_log *log;
 	char log_path[64];
+	struct bw_disk_cache *disk;	/* NULL unless a test sets it and starts another reader */
 	struct bw_reader *reader;
 	struct bw_tgb *tgbs[WORLD_STEPS];
 };
@@ -211,6 +212,7 @@ static inline void world_reader(struct world *w, const struct world_options *o)
 		.pool = w->pool,
 		.log = w->log,
 		.counters = &w->counters,
+		.disk = w->disk,
 		.prefetch = o->prefetch,
 		.together = o->together,
 		.io_timeout_ns = o->io_timeout_ns ? o->io_timeout_ns : 60 * BW_SEC,

@@ -1,0 +1,782 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The disk cache by itself: what it finds again, what it does not believe, what it never holds more of. */
+#include "fs/disk_cache.h"
+
+#include "store/base/clock.h"
+#include "store/base/sync.h"
+#include "tests/support/tmpdir.h"
+
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define PAGE UINT64_C(4096)
+#define MIB (UINT64_C(1) << 20)
+#define FILE_COST 80u	/* as docs/operations.md tells it */
+
+static atomic_int_fast64_t test_now = 1000 * BW_SEC;
+
+static int64_t now(void)
+{
+	return atomic_load(&test_now);
+}
+
+struct world {
+	char root[BW_TMPDIR_MAX], dir[BW_TMPDIR_MAX + 8], log_path[BW_TMPDIR_MAX + 8];
+	struct bw_disk_config config;
+	struct bw_budget budget;
+	struct bw_log *log;
+	struct bw_disk_cache *d;
+};
+
+static void world_open(struct world *w)
+{
+	char why[400] = "";
+
+	cr_assert_eq(bw_disk_new(&w->config, &w->d, why, sizeof(why)), 0, "%s", why);
+	while (!atomic_load(&bw_disk_stats(w->d)->ready))
+		bw_sleep(BW_MS);
+}
+
+static void world_close(struct world *w)
+{
+	bw_disk_free(w->d);
+	w->d = NULL;
+	cr_assert_eq(bw_budget_used(&w->budget), 0, "all memory is given back");
+}
+
+static void world_again(struct world *w)
+{
+	world_close(w);
+	world_open(w);
+}
+
+static void world_init(struct world *w, uint64_t size)
+{
+	memset(w, 0, sizeof(*w));
+	bw_test_tmpdir(w->root);
+	snprintf(w->dir, sizeof(w->dir), "%s/cache", w->root);
+	snprintf(w->log_path, sizeof(w->log_path), "%s/log", w->root);
+	cr_assert_eq(bw_log_open(w->log_path, BW_LOG_DEBUG, &w->log), 0);
+	bw_budget_init(&w->budget, 64 * MIB);
+	w->config = (struct bw_disk_config){
+		.dir = w->dir, .size = size, .stream = {1, 2, 3}, .budget = &w->budget, .log = w->log, .now = now};
+	world_open(w);
+}
+
+static void world_done(struct world *w)
+{
+	world_close(w);
+	bw_log_close(w->log);
+	bw_test_rmtree(w->root);
+}
+
+static const struct bw_disk_stats *stats(const struct world *w)
+{
+	return bw_disk_stats(w->d);
+}
+
+static unsigned logged(const struct world *w, const char *word)
+{
+	FILE *f = fopen(w->log_path, "re");
+	char line[4096];
+	unsigned n = 0;
+
+	cr_assert(f);
+	while (fgets(line, sizeof(line), f))
+		n += strstr(line, word) != NULL;
+	fclose(f);
+	return n;
+}
+
+/* What block (step, number) holds: len bytes that no other has. */
+static struct bw_blob *bytes_of(uint64_t step, uint32_t number, size_t len)
+{
+	struct bw_blob *b = bw_blob_new(len);
+
+	cr_assert(b);
+	for (size_t i = 0; i < len; i++)
+		b->bytes[i] = (uint8_t)(step * 7 + number * 31 + i * 13 + i / 256);
+	return b;
+}
+
+static void put(struct world *w, uint64_t step, uint32_t number, size_t len)
+{
+	struct bw_blob *b = bytes_of(step, number, len);
+
+	bw_disk_put(w->d, step, number, b);
+	bw_blob_unref(b);
+}
+
+/* Waits until it is on the disk. */
+static void put_all(struct world *w, uint64_t step, uint32_t number, size_t len)
+{
+	uint64_t before = atomic_load(&stats(w)->written);
+
+	put(w, step, number, len);
+	while (atomic_load(&stats(w)->written) == before || !bw_disk_has(w->d, step, number))
+		bw_sleep(BW_MS);
+}
+
+struct getting {
+	struct bw_disk_get get;
+	struct bw_mutex lock;
+	struct bw_cond cond;
+	bool came, over, hold;
+	struct bw_blob *bytes;
+};
+
+static void came(struct bw_disk_get *get, struct bw_blob *bytes)
+{
+	struct getting *g = (struct getting *)get;
+
+	BW_LOCK_SCOPE(&g->lock);
+	g->bytes = bytes;
+	g->came = true;
+	bw_cond_broadcast(&g->cond);
+	while (g->hold)
+		bw_cond_wait(&g->cond, &g->lock);
+	g->over = true;
+	bw_cond_broadcast(&g->cond);
+}
+
+static bool get_start(struct world *w, struct getting *g, uint64_t step, uint32_t number, uint32_t len)
+{
+	*g = (struct getting){.get = {.step = step, .number = number, .len = len, .done = came}, .hold = g->hold};
+	bw_mutex_init(&g->lock, BW_RANK_STATUS);
+	bw_cond_init(&g->cond);
+	return bw_disk_get(w->d, &g->get);
+}
+
+static void get_wait(struct getting *g)
+{
+	bw_lock(&g->lock);
+	while (!g->over)
+		bw_cond_wait(&g->cond, &g->lock);
+	bw_unlock(&g->lock);
+}
+
+static bool get(struct world *w, uint64_t step, uint32_t number, uint32_t len)
+{
+	struct getting g = {.hold = false};
+	struct bw_blob *want = bytes_of(step, number, len);
+
+	if (get_start(w, &g, step, number, len))
+		get_wait(&g);
+	bool there = g.bytes;
+	if (there)
+		cr_assert(g.bytes->len == len && memcmp(g.bytes->bytes, want->bytes, len) == 0);
+	bw_blob_unref(g.bytes);
+	bw_blob_unref(want);
+	return there;
+}
+
+static void path_of(const struct world *w, uint64_t step, uint32_t number, uint32_t len, char path[512])
+{
+	struct bw_disk_name n = {.step = step, .number = number, .len = len};
+	char name[BW_DISK_NAME_LEN + 1];
+
+	memcpy(n.stream, w->config.stream, sizeof(n.stream));
+	bw_disk_name_print(&n, name);
+	snprintf(path, 512, "%s/%s", w->dir, name);
+}
+
+static bool exists(const struct world *w, uint64_t step, uint32_t number, uint32_t len)
+{
+	struct stat st;
+	char path[512];
+
+	path_of(w, step, number, len, path);
+	return lstat(path, &st) == 0;
+}
+
+static void write_file(const char *path, const void *bytes, size_t len)
+{
+	FILE *f = fopen(path, "we");
+
+	cr_assert(f && fwrite(bytes, 1, len, f) == len && fclose(f) == 0);
+}
+
+/* Files in the directory, and their bytes in whole pages. */
+static uint64_t on_disk(const struct world *w, unsigned *ret_files)
+{
+	DIR *d = opendir(w->dir);
+	struct dirent *e;
+	struct stat st;
+	uint64_t bytes = 0;
+
+	cr_assert(d);
+	*ret_files = 0;
+	while ((e = readdir(d))) {
+		if (e->d_name[0] == '.' || fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW))
+			continue;
+		bytes += ((uint64_t)st.st_size + PAGE - 1) / PAGE * PAGE;
+		++*ret_files;
+	}
+	closedir(d);
+	return bytes;
+}
+
+/* ---- Finding again ---------------------------------------------------------------------------- */
+
+Test(disk_cache, what_was_kept_is_found_again_and_after_a_restart)
+{
+	struct world w;
+
+	world_init(&w, MIB);
+	cr_assert_not(get(&w, 7, 3, 5000));
+	put_all(&w, 7, 3, 5000);
+	put_all(&w, 7, BW_DISK_FOOTER, 1);
+	cr_assert_eq(bw_budget_used(&w.budget), 2 * FILE_COST, "S6: the index counts");
+	for (int i = 0; i < 3; i++) {
+		cr_assert(get(&w, 7, 3, 5000));
+		cr_assert(get(&w, 7, BW_DISK_FOOTER, 1));
+		cr_assert_not(get(&w, 7, 2, 5000));
+		cr_assert_not(get(&w, 8, 3, 5000));
+		world_again(&w);
+	}
+	cr_assert_eq(stats(&w)->bytes, 3 * PAGE);
+	cr_assert_eq(stats(&w)->blocks, 2);
+	cr_assert_eq(stats(&w)->damaged, 0);
+	world_done(&w);
+}
+
+Test(disk_cache, one_block_is_kept_once)
+{
+	struct world w;
+	unsigned files;
+
+	world_init(&w, MIB);
+	for (int i = 0; i < 3; i++)
+		put(&w, 1, 1, 100);
+	put_all(&w, 1, 2, 100);
+	put(&w, 1, 1, 100);
+	put_all(&w, 1, 3, 100);
+	cr_assert_eq(stats(&w)->written, 300);
+	cr_assert_eq(on_disk(&w, &files), 3 * PAGE);
+	cr_assert_eq(files, 3);
+	world_done(&w);
+}
+
+/* ---- Room ------------------------------------------------------------------------------------- */
+
+Test(disk_cache, the_least_recently_used_goes_first)
+{
+	struct world w;
+	unsigned files;
+
+	world_init(&w, 4 * PAGE);
+	for (uint32_t i = 0; i < 4; i++)
+		put_all(&w, 1, i, 4000);
+	cr_assert(get(&w, 1, 0, 4000));
+	put_all(&w, 1, 4, 4000);
+	cr_assert(exists(&w, 1, 0, 4000));
+	cr_assert_not(exists(&w, 1, 1, 4000));
+	put_all(&w, 1, 5, 2 * PAGE);
+	cr_assert(exists(&w, 1, 0, 4000));
+	cr_assert_not(exists(&w, 1, 2, 4000) || exists(&w, 1, 3, 4000));
+	cr_assert_eq(on_disk(&w, &files), 4 * PAGE);
+	cr_assert_eq(stats(&w)->bytes, 4 * PAGE);
+	put(&w, 1, 6, 4 * PAGE + 1);
+	put_all(&w, 1, 7, 1);
+	cr_assert_not(get(&w, 1, 6, 4 * PAGE + 1), "what is larger than all of it is not kept");
+	world_done(&w);
+}
+
+static void set_age(struct world *w, uint32_t number, uint32_t len, time_t when)
+{
+	struct timespec times[2] = {{.tv_sec = when}, {.tv_sec = when}};
+	char path[512];
+
+	path_of(w, 1, number, len, path);
+	cr_assert_eq(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+Test(disk_cache, age_outlives_a_restart_and_a_smaller_limit_is_kept)
+{
+	static const time_t ages[] = {5000, 2000, 9000, 1000, 7000};
+	struct world w;
+	char path[512];
+	struct stat st;
+
+	world_init(&w, 8 * PAGE);
+	for (uint32_t i = 0; i < 5; i++)
+		put_all(&w, 1, i, 100);
+	for (uint32_t i = 0; i < 5; i++)
+		set_age(&w, i, 100, ages[i]);
+	w.config.size = 3 * PAGE;
+	world_again(&w);
+	cr_assert_eq(stats(&w)->bytes, 3 * PAGE);
+	cr_assert_not(exists(&w, 1, 3, 100) || exists(&w, 1, 1, 100), "the two oldest");
+	cr_assert(get(&w, 1, 0, 100), "which tells the disk that it is of use");
+	path_of(&w, 1, 0, 100, path);
+	cr_assert_eq(stat(path, &st), 0);
+	cr_assert_gt(st.st_mtime, 9000);
+	w.config.size = PAGE;
+	world_again(&w);
+	cr_assert(get(&w, 1, 0, 100));
+	cr_assert_eq(stats(&w)->blocks, 1);
+	world_done(&w);
+}
+
+Test(disk_cache, S6_the_index_has_a_limit)
+{
+	struct world w;
+	unsigned files;
+
+	world_init(&w, MIB);
+	world_close(&w);
+	w.budget.limit = 16 * 10 * FILE_COST;
+	world_open(&w);
+	for (uint32_t i = 0; i < 15; i++)
+		put_all(&w, 1, i, 100);
+	cr_assert_eq(stats(&w)->blocks, 10);
+	cr_assert_eq(bw_budget_used(&w.budget), 10 * FILE_COST);
+	w.budget.limit = 16 * 4 * FILE_COST;
+	world_again(&w);
+	cr_assert_leq(bw_budget_used(&w.budget), 4 * FILE_COST);
+	cr_assert_eq(on_disk(&w, &files), stats(&w)->blocks * PAGE);
+	world_done(&w);
+}
+
+/* Holds all threads of the cache, as a disk that does not answer would. */
+#define THREADS 3
+static void hold_threads(struct world *w, struct getting held[THREADS])
+{
+	for (int i = 0; i < THREADS; i++) {
+		held[i].hold = true;
+		cr_assert(get_start(w, &held[i], 1, 0, 100));
+	}
+	for (int i = 0; i < THREADS; i++) {
+		bw_lock(&held[i].lock);
+		while (!held[i].came)
+			bw_cond_wait(&held[i].cond, &held[i].lock);
+		bw_unlock(&held[i].lock);
+	}
+}
+
+static void let_threads_go(struct getting held[THREADS])
+{
+	for (int i = 0; i < THREADS; i++) {
+		bw_lock(&held[i].lock);
+		held[i].hold = false;
+		bw_cond_broadcast(&held[i].cond);
+		bw_unlock(&held[i].lock);
+	}
+	for (int i = 0; i < THREADS; i++) {
+		get_wait(&held[i]);
+		bw_blob_unref(held[i].bytes);
+	}
+}
+
+Test(disk_cache, a_slow_disk_drops_what_its_queue_does_not_hold)
+{
+	struct getting held[THREADS];
+	struct world w;
+
+	world_init(&w, 64 * MIB);
+	put_all(&w, 1, 0, 100);
+	world_close(&w);
+	w.budget.limit = 16 * 5 * PAGE;
+	world_open(&w);
+	hold_threads(&w, held);
+	for (uint32_t i = 1; i <= 9; i++)
+		put(&w, 2, i, PAGE);
+	cr_assert_eq(stats(&w)->dropped, 4);
+	cr_assert_eq(bw_budget_used(&w.budget), FILE_COST + 5 * PAGE, "S6: what waits counts");
+	let_threads_go(held);
+	while (stats(&w)->blocks < 6)
+		bw_sleep(BW_MS);
+	cr_assert(get(&w, 2, 5, PAGE));
+	cr_assert_not(get(&w, 2, 6, PAGE));
+	world_done(&w);
+}
+
+Test(disk_cache, V6_a_disk_that_does_not_answer_is_not_asked)
+{
+	struct getting held[THREADS], more = {.hold = false};
+	struct world w;
+
+	world_init(&w, 64 * MIB);
+	put_all(&w, 1, 0, 100);
+	hold_threads(&w, held);
+	atomic_fetch_add(&test_now, 2 * BW_SEC);
+	cr_assert(get_start(&w, &more, 1, 0, 100), "it may be a little slow");
+	atomic_fetch_add(&test_now, 1);
+	cr_assert_not(get(&w, 1, 0, 100));
+	let_threads_go(held);
+	get_wait(&more);
+	bw_blob_unref(more.bytes);
+	while (!get(&w, 1, 0, 100))
+		bw_sleep(BW_MS);	/* the last of them may not be counted out */
+	world_done(&w);
+}
+
+Test(disk_cache, what_is_queued_at_the_end_is_dropped)
+{
+	struct getting held[THREADS];
+	struct world w;
+
+	world_init(&w, 64 * MIB);
+	put_all(&w, 1, 0, 100);
+	hold_threads(&w, held);
+	for (uint32_t i = 1; i <= 9; i++)
+		put(&w, 2, i, PAGE);
+	let_threads_go(held);
+	world_again(&w);
+	cr_assert_geq(stats(&w)->blocks, 1);
+	world_done(&w);
+}
+
+/* ---- A disk that is full ---------------------------------------------------------------------- */
+
+static void limit_files(rlim_t bytes)
+{
+	struct rlimit limit = {.rlim_cur = bytes, .rlim_max = RLIM_INFINITY};
+
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+Test(disk_cache, what_cannot_be_written_leaves_nothing_and_is_told_once)
+{
+	struct world w;
+	unsigned files;
+
+	world_init(&w, MIB);
+	limit_files(8 * PAGE);
+	put_all(&w, 1, 0, PAGE);
+	for (uint32_t i = 1; i < 4; i++) {
+		put(&w, 1, i, 8 * PAGE + 1);
+		while (stats(&w)->dropped < i)
+			bw_sleep(BW_MS);
+		while (!stats(&w)->paused || bw_budget_used(&w.budget) > FILE_COST)
+			bw_sleep(BW_MS);
+		atomic_fetch_add(&test_now, 60 * BW_SEC);	/* tried again */
+	}
+	cr_assert_eq(logged(&w, "disk_cache_stops_filling"), 1);
+	cr_assert_eq(on_disk(&w, &files), PAGE);
+	cr_assert_eq(files, 1);
+	limit_files(RLIM_INFINITY);
+	put_all(&w, 1, 1, 8 * PAGE + 1);
+	cr_assert_not(stats(&w)->paused);
+	cr_assert_eq(logged(&w, "disk_cache_fills_again"), 1);
+	world_done(&w);
+}
+
+Test(disk_cache, a_full_disk_is_left_alone_for_a_minute)
+{
+	struct world w;
+
+	world_init(&w, MIB);
+	limit_files(PAGE);
+	put(&w, 1, 1, 2 * PAGE);
+	while (!stats(&w)->paused)
+		bw_sleep(BW_MS);
+	limit_files(RLIM_INFINITY);
+	atomic_fetch_add(&test_now, 60 * BW_SEC - 1);
+	put(&w, 1, 2, 100);
+	cr_assert_eq(stats(&w)->dropped, 2);
+	atomic_fetch_add(&test_now, 1);
+	put_all(&w, 1, 3, 100);
+	cr_assert_not(get(&w, 1, 2, 100));
+	world_done(&w);
+}
+
+/* A file system of its own below the world's root. */
+static void small_disk(struct world *w, const char *options)
+{
+	cr_assert_eq(unshare(CLONE_NEWNS), 0);
+	cr_assert_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	snprintf(w->dir, sizeof(w->dir), "%s/disk", w->root);
+	cr_assert_eq(mkdir(w->dir, 0700), 0);
+	cr_assert_eq(mount("none", w->dir, "tmpfs", 0, options), 0);
+	w->config.dir = w->dir;
+}
+
+Test(disk_cache, half_of_what_is_free_and_at_least_64_MiB)
+{
+	struct world w;
+	struct statvfs st;
+
+	if (geteuid() != 0)
+		cr_skip_test("needs root");
+	world_init(&w, MIB);
+	world_close(&w);
+	small_disk(&w, "size=400m,mode=700");
+	cr_assert_eq(statvfs(w.dir, &st), 0);
+	w.config.size = 0;
+	world_open(&w);
+	uint64_t limit = stats(&w)->limit;
+	cr_assert_eq(limit, st.f_bavail * st.f_frsize / 2);
+	put_all(&w, 1, 1, MIB);
+	world_again(&w);
+	cr_assert_eq(stats(&w)->limit, limit, "what it holds itself counts as free");
+	world_close(&w);
+	cr_assert_eq(umount(w.dir), 0);
+	cr_assert_eq(mount("none", w.dir, "tmpfs", 0, "size=8m,mode=700"), 0);
+	world_open(&w);
+	cr_assert_eq(stats(&w)->limit, 64 * MIB);
+	world_close(&w);
+	cr_assert_eq(umount(w.dir), 0);
+	world_open(&w);
+	world_done(&w);
+}
+
+/* ---- What is not believed --------------------------------------------------------------------- */
+
+Test(disk_cache, cut_at_any_length_it_is_absent_after_a_restart_and_at_once)
+{
+	struct bw_blob *whole = bytes_of(1, 1, 120);
+	struct world w;
+	char path[512];
+
+	world_init(&w, MIB);
+	path_of(&w, 1, 1, 120, path);
+	for (size_t len = 0; len < 120; len++) {
+		world_close(&w);
+		write_file(path, whole->bytes, len);
+		world_open(&w);
+		cr_assert_not(bw_disk_has(w.d, 1, 1));
+		cr_assert_not(exists(&w, 1, 1, 120), "it is deleted");
+		put_all(&w, 1, 1, 120);
+		write_file(path, whole->bytes, len);
+		cr_assert_not(get(&w, 1, 1, 120));
+		cr_assert_not(exists(&w, 1, 1, 120));
+		cr_assert_not(bw_disk_has(w.d, 1, 1));
+		cr_assert_eq(stats(&w)->damaged, 1);
+		cr_assert_eq(stats(&w)->bytes, 0);
+	}
+	world_close(&w);
+	write_file(path, whole->bytes, 120);
+	world_open(&w);
+	cr_assert(get(&w, 1, 1, 120));
+	bw_blob_unref(whole);
+	world_done(&w);
+}
+
+Test(disk_cache, what_takes_the_place_of_a_file_is_not_followed)
+{
+	struct world w;
+	char path[512], other[BW_TMPDIR_MAX + 16];
+	struct bw_blob *bytes = bytes_of(1, 1, 100);
+
+	world_init(&w, MIB);
+	snprintf(other, sizeof(other), "%s/other", w.root);
+	write_file(other, bytes->bytes, 100);
+	path_of(&w, 1, 1, 100, path);
+	for (int kind = 0; kind < 3; kind++) {
+		for (int restart = 0; restart < 2; restart++) {
+			put_all(&w, 1, 1, 100);
+			cr_assert_eq(unlink(path), 0);
+			if (kind == 0)
+				cr_assert_eq(symlink(other, path), 0);
+			else if (kind == 1)
+				cr_assert_eq(mkfifo(path, 0600), 0);
+			else
+				cr_assert_eq(mkdir(path, 0700), 0);
+			if (restart)
+				world_again(&w);
+			cr_assert_not(get(&w, 1, 1, 100));
+			cr_assert_eq(exists(&w, 1, 1, 100), kind == 2, "only what is no directory goes");
+			if (kind == 2)
+				rmdir(path);
+		}
+	}
+	cr_assert_eq(access(other, F_OK), 0);
+	/* Nor is one followed when a block is written. */
+	cr_assert_eq(unlink(other), 0);
+	cr_assert_eq(symlink(other, path), 0);
+	put_all(&w, 1, 1, 100);
+	cr_assert_neq(access(other, F_OK), 0);
+	cr_assert(get(&w, 1, 1, 100));
+	bw_blob_unref(bytes);
+	world_done(&w);
+}
+
+Test(disk_cache, files_of_others_stay_and_those_of_other_streams_go)
+{
+	static const char *const others[] = {"notes.txt", "bw1-", "bw2-00", ".hidden", "bw1-zz"};
+	struct world w;
+	unsigned files;
+	char path[512];
+
+	world_init(&w, MIB);
+	put_all(&w, 5, 1, 100);
+	world_close(&w);
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		snprintf(path, sizeof(path), "%s/%s", w.dir, others[i]);
+		write_file(path, "mine", 4);
+	}
+	w.config.stream[15] = 9;
+	world_open(&w);
+	cr_assert_eq(stats(&w)->blocks, 0);
+	(void)on_disk(&w, &files);
+	cr_assert_eq(files, 4, "and one that begins with a dot");
+	cr_assert_eq(stats(&w)->bytes, 0);
+	world_done(&w);
+}
+
+Test(disk_cache, one_block_of_two_lengths_is_counted_once)
+{
+	struct world w;
+	char path[512];
+	unsigned files;
+
+	world_init(&w, MIB);
+	put_all(&w, 5, 1, 100);
+	world_close(&w);
+	path_of(&w, 5, 1, 3, path);
+	write_file(path, "abc", 3);
+	world_open(&w);
+	cr_assert_eq(stats(&w)->blocks, 1);
+	(void)on_disk(&w, &files);
+	cr_assert_eq(files, 1);
+	(void)get(&w, 5, 1, 100);
+	world_done(&w);
+}
+
+Test(disk_cache, deleted_below_it_is_absent_and_can_be_kept_again)
+{
+	struct world w;
+	char path[512];
+
+	world_init(&w, MIB);
+	put_all(&w, 1, 1, 100);
+	path_of(&w, 1, 1, 100, path);
+	cr_assert_eq(unlink(path), 0);
+	cr_assert_not(get(&w, 1, 1, 100));
+	put_all(&w, 1, 1, 100);
+	cr_assert(get(&w, 1, 1, 100));
+	cr_assert_eq(unlink(path), 0);
+	cr_assert_eq(rmdir(w.dir), 0);
+	cr_assert_not(get(&w, 1, 1, 100));
+	put(&w, 1, 2, 100);
+	while (!stats(&w)->paused)
+		bw_sleep(BW_MS);
+	world_again(&w);
+	cr_assert_not(stats(&w)->paused);
+	world_done(&w);
+}
+
+Test(disk_cache, what_its_asker_calls_damaged_goes)
+{
+	struct world w;
+
+	world_init(&w, MIB);
+	put_all(&w, 1, 1, 100);
+	put_all(&w, 1, 2, 100);
+	bw_disk_forget(w.d, 1, 1);
+	bw_disk_forget(w.d, 1, 1);
+	cr_assert_not(exists(&w, 1, 1, 100));
+	cr_assert_not(get(&w, 1, 1, 100));
+	cr_assert(get(&w, 1, 2, 100));
+	cr_assert_eq(stats(&w)->bytes, PAGE);
+	world_done(&w);
+}
+
+/* ---- What is reclaimed ------------------------------------------------------------------------ */
+
+Test(disk_cache, steps_below_first_go_and_come_no_more)
+{
+	struct world w;
+	unsigned files;
+
+	world_init(&w, MIB);
+	for (uint64_t step = 0; step < 100; step++)
+		put_all(&w, step, 1, 100);
+	bw_disk_reclaimed(w.d, 60);
+	bw_disk_reclaimed(w.d, 50);
+	while (stats(&w)->bytes != 40 * PAGE)
+		bw_sleep(BW_MS);
+	put(&w, 59, 1, 100);
+	put_all(&w, 60, 2, 100);
+	cr_assert_not(get(&w, 59, 1, 100));
+	cr_assert(get(&w, 60, 1, 100));
+	w.config.first = 90;
+	world_again(&w);
+	cr_assert_eq(stats(&w)->blocks, 10);
+	(void)on_disk(&w, &files);
+	cr_assert_eq(files, 10);
+	world_done(&w);
+}
+
+/* ---- The directory ---------------------------------------------------------------------------- */
+
+static void refused(const struct world *w, const char *dir, int err, const char *sentence)
+{
+	struct bw_disk_config config = w->config;
+	struct bw_disk_cache *d;
+	char why[400] = "";
+
+	config.dir = dir;
+	cr_assert_eq(bw_disk_new(&config, &d, why, sizeof(why)), err, "%s", why);
+	cr_assert(strstr(why, sentence), "%s", why);
+}
+
+Test(disk_cache, a_directory_is_private_and_of_one_daemon)
+{
+	struct world w;
+	char other[BW_TMPDIR_MAX + 16];
+
+	world_init(&w, MIB);
+	refused(&w, w.dir, -EBUSY, "another mount uses this directory");
+	world_close(&w);
+	for (unsigned bit = 1; bit <= 040; bit <<= 1) {
+		cr_assert_eq(chmod(w.dir, 0700 | bit), 0);
+		refused(&w, w.dir, -EPERM, "chmod 700");
+	}
+	cr_assert_eq(chmod(w.dir, 0700), 0);
+	if (geteuid() == 0) {
+		cr_assert_eq(chown(w.dir, 1, 1), 0);
+		refused(&w, w.dir, -EPERM, "another user");
+		cr_assert_eq(chown(w.dir, 0, 0), 0);
+	}
+	snprintf(other, sizeof(other), "%s/link", w.root);
+	cr_assert_eq(symlink(w.dir, other), 0);
+	refused(&w, other, -ENOTDIR, "symbolic link");
+	refused(&w, w.log_path, -ENOTDIR, "not a directory");
+	refused(&w, "relative", -EINVAL, "absolute path");
+	snprintf(other, sizeof(other), "%s/no/where", w.root);
+	refused(&w, other, -ENOENT, "No such file");
+	world_open(&w);
+	world_done(&w);
+}
+
+/* ---- Names ------------------------------------------------------------------------------------ */
+
+Test(disk_cache, a_name_says_all_and_has_one_spelling)
+{
+	struct bw_disk_name n = {.stream = {0xab, 1}, .step = (UINT64_C(1) << 45) - 1, .number = BW_DISK_FOOTER, .len = 77},
+			    got;
+	char text[BW_DISK_NAME_LEN + 1], bad[BW_DISK_NAME_LEN + 1];
+
+	bw_disk_name_print(&n, text);
+	cr_assert_str_eq(text, "bw1-ab010000000000000000000000000000-1fffffffffff-ffffffff-0000004d");
+	cr_assert(bw_disk_name_parse(text, BW_DISK_NAME_LEN, &got));
+	cr_assert_eq(memcmp(got.stream, n.stream, sizeof(n.stream)), 0);
+	cr_assert(got.step == n.step && got.number == n.number && got.len == n.len);
+	for (size_t i = 0; i < BW_DISK_NAME_LEN; i++) {
+		cr_assert_not(bw_disk_name_parse(text, i, &got));
+		memcpy(bad, text, sizeof(bad));
+		bad[i] = 'A';
+		cr_assert_not(bw_disk_name_parse(bad, BW_DISK_NAME_LEN, &got), "%s", bad);
+	}
+	memcpy(bad, text, sizeof(bad));
+	bad[37] = '2';
+	cr_assert_not(bw_disk_name_parse(bad, BW_DISK_NAME_LEN, &got), "a step beyond all");
+	memcpy(bad, text, sizeof(bad));
+	memcpy(bad + 59, "00000000", 8);
+	cr_assert_not(bw_disk_name_parse(bad, BW_DISK_NAME_LEN, &got), "no bytes");
+	memcpy(bad + 59, "04000001", 8);
+	cr_assert_not(bw_disk_name_parse(bad, BW_DISK_NAME_LEN, &got), "more than any block or footer");
+}
