@@ -173,6 +173,35 @@ class DiskCache(bw.TestCase):
         self.assertFalse([n for n in self.files() if f"-{0:012x}-" in n])
         self.assertLessEqual(m.metric("disk_cache_bytes"), 16 * MIB)
 
+    def test_v6_reclaimed_steps_are_not_served(self):
+        """C3, V6: ESTALE although the bytes lie here; they go, the others stay and are served."""
+        stream = self.stream(2, "--grace", "0")
+        writer = self.mount(stream)
+        data = [[os.urandom(MIB * 3 // 2) for _ in range(2)] for _ in range(5)]
+        for seq, slices in enumerate(data):
+            writer.put("p", seq, slices)
+        writer.umount()
+        m = self.reader(stream)
+        self.check(m, data)
+        self.filled(m, 5)
+        bw.batchweave("checkpoint", stream.url, "train")
+        for step in (3, 4):
+            bw.batchweave("checkpoint", stream.url, "train", step)
+        bw.batchweave("gc", stream.url)
+        self.assert_errno("ENOENT", os.stat, m.step(5))  # and now it knows
+        for step in range(3):
+            self.assert_errno("ESTALE", os.stat, m.step(step, 0))
+        bw.wait_until(lambda: len(self.files()) == 2 * BLOCKS, what="the end of reclaimed blocks")
+        self.filled(m, 2)
+        self.check(m, data, [3, 4])
+        m.umount()
+        again = self.reader(stream)
+        self.assertEqual(again.metric("disk_cache_blocks"), 2 * BLOCKS)
+        for step in range(3):
+            self.assert_errno("ESTALE", os.stat, again.step(step, 0))
+        self.check(again, data, [3, 4])
+        self.assertEqual(again.metric("read_bytes_total", source="store"), 0)
+
     def test_a_directory_is_private_and_of_one_mount(self):
         stream = self.stream(1)
         m = self.reader(stream, "")

@@ -584,8 +584,10 @@ Test(disk_cache, what_takes_the_place_of_a_file_is_not_followed)
 				cr_assert_eq(mkfifo(path, 0600), 0);
 			else
 				cr_assert_eq(mkdir(path, 0700), 0);
-			if (restart)
+			if (restart) {
 				world_again(&w);
+				cr_assert_not(bw_disk_has(w.d, 1, 1));
+			}
 			cr_assert_not(get(&w, 1, 1, 100));
 			cr_assert_eq(exists(&w, 1, 1, 100), kind == 2, "only what is no directory goes");
 			if (kind == 2)
