@@ -393,7 +393,7 @@ static void keep_part(const struct flight *f, const struct bw_blob *part)
 }
 
 /* The answer in one piece. */
-static int check_part(struct flight *f, const struct bw_blob *bytes, size_t *at)
+static int check_part(struct flight *f, struct bw_blob *bytes, size_t *at)
 {
 	struct bw_blob part = {.len = f->tgb->blocks[f->number].stored, .bytes = bytes->bytes + *at};
 	char why[192];
@@ -401,6 +401,8 @@ static int check_part(struct flight *f, const struct bw_blob *bytes, size_t *at)
 	atomic_init(&part.refs, 1);
 	if (part.len > bytes->len - *at)
 		return -BW_E_CORRUPT;
+	if (part.len == bytes->len)
+		return check(&f->fetch, bytes, why, sizeof(why));
 	*at += part.len;
 	int err = check_block(f, &part, why, sizeof(why));
 
@@ -448,6 +450,8 @@ static int check_all(struct bw_fetch *fetch, struct bw_blob *bytes, char *why, s
 		if (m->verdict == -BW_E_CORRUPT)
 			atomic_fetch_add(&m->cache->config.counters->checksum_failures, 1);
 	}
+	if (is_cut)
+		bw_blob_unref(link);	/* more than there were flights for */
 	return 0;
 }
 
@@ -728,18 +732,44 @@ static void start_all(struct flight *lead)
 	}
 }
 
-bool bw_cache_prefetch(struct bw_cache *c, const struct bw_block_want *w, uint32_t n)
+/* NULL: none; *ret_room: as bw_cache_prefetch() returns it. */
+static struct flight *enter_all(struct bw_cache *c, const struct bw_block_want *w, uint32_t n, bool *ret_room)
 {
 	struct flight *flights = flights_new(c, w, n), *rest;
 	struct block *dead = NULL;
 
+	*ret_room = flights;
 	if (!flights)
-		return false;
+		return NULL;
 	bw_lock(&c->lock);
-	bool room = enter_locked(c, &flights, &rest, &dead);
+	*ret_room = enter_locked(c, &flights, &rest, &dead);
 	bw_unlock(&c->lock);
 	bury(dead);
 	flights_drop(rest);
-	start_all(flights);
+	return flights;
+}
+
+bool bw_cache_prefetch(struct bw_cache *c, const struct bw_block_want *w, uint32_t n)
+{
+	bool room;
+
+	start_all(enter_all(c, w, n, &room));
 	return room;
+}
+
+struct bw_expected *bw_cache_expect(struct bw_cache *c, const struct bw_block_want *w, uint32_t n)
+{
+	bool room;
+
+	return (struct bw_expected *)enter_all(c, w, n, &room);
+}
+
+void bw_cache_arrive(struct bw_cache *c, struct bw_expected *e, struct bw_blob *bytes, int err)
+{
+	struct flight *lead = (struct flight *)e;
+
+	(void)c;
+	if (!err)
+		(void)check_all(&lead->fetch, bytes, NULL, 0);
+	landed_all(&lead->fetch, err);
 }

@@ -58,6 +58,16 @@ bool bw_block_next(struct bw_block_want *want);
  * as are missing up to one that is there.  False: memory has no room for all of them ahead. */
 bool bw_cache_prefetch(struct bw_cache *c, const struct bw_block_want *want, uint32_t n);
 
+/*
+ * The same for blocks whose bytes have been asked for already, from want's block on; those who come meanwhile wait.
+ * NULL: the first one is there, or there is no room.
+ */
+struct bw_expected;
+struct bw_expected *bw_cache_expect(struct bw_cache *c, const struct bw_block_want *want, uint32_t n);
+/* Those bytes, or err why there are none; borrowed, perhaps cut into blocks, which may be taken out of the chain.  On
+ * a pool thread, while the fetcher is busy. */
+void bw_cache_arrive(struct bw_cache *c, struct bw_expected *e, struct bw_blob *bytes, int err);
+
 /* Evicts about bytes; returns how many it gave back. */
 uint64_t bw_cache_shrink(struct bw_cache *c, uint64_t bytes);
 /* Gives back what demand reads have overdrawn, as far as nobody holds it. */

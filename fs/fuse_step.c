@@ -212,6 +212,8 @@ static void resolved(struct bw_resolve *r, int err)
 	}
 	q->tgb_wait.done = got_tgb;
 	q->tgb_wait.entry = r->entry;
+	if (q->what == BW_STEP_SLICE && (q->question == Q_LOOKUP || q->question == Q_OPEN))
+		q->tgb_wait.reads = q->rank + 1;
 	if (bw_reader_tgb(q->fs->reader, &q->tgb_wait, &t))
 		end(q, 0, t);
 }

@@ -327,6 +327,13 @@ static uint32_t steps_ahead(struct bw_prefetch *p, const struct bw_block_want *a
 	return row_steps(p, row);
 }
 
+bool bw_prefetch_knows(struct bw_prefetch *p, uint32_t rank)
+{
+	uint64_t before = atomic_load(&p->last[rank % BW_PREFETCH_RANKS].step_rank);
+
+	return before && (before - 1) % BW_RANKS_MAX == rank;
+}
+
 void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at)
 {
 	struct bw_block_want next = *at;

@@ -53,6 +53,8 @@ struct bw_prefetch {
 void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct bw_cache *blocks,
 		      struct bw_tgbs *tgbs, uint32_t steps, uint64_t together);
 
+/* Whether that rank is one of those that are read here. */
+bool bw_prefetch_knows(struct bw_prefetch *p, uint32_t rank);
 /* at has been entered; its own flight, if any, is under way.  Nothing of at is kept. */
 void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at);
 /* The steps [old, now) were committed. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fs/reader.h"
 
+#include "fs/guess.h"
 #include "fs/prefetch.h"
 
 #include <assert.h>
@@ -13,6 +14,7 @@ struct bw_reader {
 	struct bw_cache *blocks;
 	struct bw_tgbs *tgbs;
 	struct bw_prefetch prefetch;
+	struct bw_guesses guesses;
 };
 
 static void answer(struct bw_piece *piece, int err);
@@ -35,6 +37,7 @@ int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret)
 		.io_timeout_ns = config->io_timeout_ns,
 	};
 	bw_fetcher_init(&r->fetcher);
+	bw_guesses_init(&r->guesses, &r->fetcher, config->budget, NULL, NULL, 0);
 	struct bw_cache_config blocks = {.fetcher = &r->fetcher,
 					 .budget = config->budget,
 					 .counters = config->counters,
@@ -48,6 +51,9 @@ int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret)
 		bw_reader_free(r);
 		return err;
 	}
+	r->guesses.blocks = r->blocks;
+	r->guesses.tgbs = r->tgbs;
+	r->guesses.most = config->prefetch ? config->together : 0;
 	bw_prefetch_init(&r->prefetch, &r->fetcher, r->blocks, r->tgbs, config->prefetch,
 			 config->together);
 	*ret = r;
@@ -70,6 +76,7 @@ void bw_reader_free(struct bw_reader *r)
 	if (!r)
 		return;
 	bw_reader_stop(r);
+	bw_guesses_done(&r->guesses);
 	bw_tgbs_free(r->tgbs);
 	bw_cache_free(r->blocks);
 	bw_fetcher_done(&r->fetcher);
@@ -78,6 +85,8 @@ void bw_reader_free(struct bw_reader *r)
 
 bool bw_reader_tgb(struct bw_reader *r, struct bw_tgb_wait *w, struct bw_tgb **ret_tgb)
 {
+	if (w->reads && bw_prefetch_knows(&r->prefetch, w->reads - 1))
+		bw_guess(&r->guesses, &w->entry, w->reads - 1);
 	int found = bw_tgbs_get(r->tgbs, w, BW_PRIO_DEMAND, ret_tgb);
 
 	if (found < 0)
@@ -230,6 +239,8 @@ static void look_ahead(struct bw_reader *r, const struct bw_read *read, uint32_t
 	struct bw_block_want at = {
 		.entry = read->entry, .tgb = read->tgb, .rank = read->rank, .index = first + n - 1};
 
+	if (n && !read->offset)
+		bw_guess_learn(&r->guesses, read->entry, read->tgb, read->rank);
 	if (n && enters && (read->sequential || !read->offset))
 		bw_prefetch_entered(&r->prefetch, &at);
 }

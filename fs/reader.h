@@ -10,7 +10,7 @@
  * Memory: cached blocks, flights and footers draw on the mount's budget; cache.h says which go first.
  * A demand read whose block does not fit overdraws by that block rather than wait for itself.
  *
- * Who is inside: fetch.h one verified get, tgbs.h footers, cache.h blocks, prefetch.h what to get
+ * Who is inside: fetch.h one verified get, tgbs.h footers, cache.h blocks, guess.h and prefetch.h what to get
  * before it is asked for.
  *
  * Thread-safe.  Knows nothing of FUSE.
@@ -62,6 +62,7 @@ struct bw_tgb_wait {
 	 * -BW_E_DENIED, -ENOMEM. */
 	void (*done)(struct bw_tgb_wait *w, int err, struct bw_tgb *tgb);
 	struct bw_entry entry;
+	uint32_t reads;			/* 1 + the rank whose slice will be read next; 0: perhaps none */
 	struct bw_tgb_wait *next;	/* private */
 };
 /* Cached: true, *ret_tgb (a reference) set and done not called.  Else false, and done runs, later

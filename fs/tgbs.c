@@ -282,6 +282,12 @@ int bw_tgbs_get(struct bw_tgbs *t, struct bw_tgb_wait *w, enum bw_prio prio,
 	return found;
 }
 
+bool bw_tgbs_has(struct bw_tgbs *t, uint64_t step)
+{
+	BW_LOCK_SCOPE(&t->lock);
+	return bw_table_find(&t->table, step, 0);
+}
+
 void bw_tgbs_learn(struct bw_tgbs *t, const struct bw_entry *entry, struct bw_tgb *tgb)
 {
 	struct footer *o = calloc(1, sizeof(*o));

@@ -25,6 +25,7 @@ void bw_tgbs_free(struct bw_tgbs *t);	/* nothing in flight; NULL is fine */
  * also when the budget has no room. */
 int bw_tgbs_get(struct bw_tgbs *t, struct bw_tgb_wait *w, enum bw_prio prio,
 		struct bw_tgb **ret_tgb) bw_must_check;
+bool bw_tgbs_has(struct bw_tgbs *t, uint64_t step);	/* or it is on its way */
 void bw_tgbs_learn(struct bw_tgbs *t, const struct bw_entry *entry, struct bw_tgb *tgb);
 uint64_t bw_tgbs_shrink(struct bw_tgbs *t, uint64_t bytes);
 
