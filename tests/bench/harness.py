@@ -45,6 +45,7 @@ class Row:
     """
     name      what --only and --list call it, "group.shape"
     contestants   {name: function(world) -> {metric: value}}, in the order of the report
+    rounds    where five are too many or too few
     prepare   function() -> context manager whose value is the world that contestants get; it is entered once
     optional  {contestant: command that it needs}; a contestant without its command is left out, and that is said
     seconds   about how long a round takes, for the time that is left
@@ -120,7 +121,7 @@ def run_row(row, rounds, left_out=(), say=lambda text: None):
 def contest(row, world, rounds, result, say):
     names = [n for n in row.contestants if n not in result.left_out]
     result.samples = {n: [] for n in names}
-    for number in range(row.rounds or rounds):
+    for number in range(rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
             say(f"round {number + 1}, {name}")
