@@ -12,10 +12,13 @@
 #define CHUNK_MIN 4096u
 #define SIZE_MAX_BYTES (UINT64_C(1) << 40)	/* of one staged file in a file; memory ends long before */
 
-/* Bytes [i * CHUNK, i * CHUNK + cap) of the file; what is above cap, or missing, is zeros. */
+/*
+ * Bytes [i * CHUNK, i * CHUNK + fill) of the file; what is above fill, or missing, is zeros.  Whoever looks at
+ * them without a copy (bw_spool_view) shares the blob: then a change makes another.
+ */
 struct chunk {
-	uint8_t *bytes;		/* owned; NULL: a hole */
-	uint32_t cap;
+	struct bw_blob *blob;	/* owned reference, room for cap bytes; NULL: a hole */
+	uint32_t cap, fill;
 };
 
 struct bw_spool {
@@ -49,10 +52,10 @@ static void give_memory(struct bw_spool_space *space, uint64_t bytes)
 
 static void drop_chunk(struct bw_spool *s, struct chunk *c)
 {
-	if (!c->bytes)
+	if (!c->blob)
 		return;
 	give_memory(s->space, c->cap);
-	free(c->bytes);
+	bw_blob_unref(c->blob);
 	*c = (struct chunk){0};
 }
 
@@ -93,35 +96,61 @@ static bool take_memory(struct bw_spool_space *space, uint64_t bytes)
 	return false;
 }
 
-/* Room for the first `need` bytes of chunk i.  False: memory has no room for it. */
+/* A blob of cap bytes in the place of the one c has, with the same bytes.  False: memory is short. */
+static bool move_chunk(struct chunk *c, uint32_t cap)
+{
+	struct bw_blob *blob = bw_blob_new(cap);
+
+	if (!blob)
+		return false;
+	if (c->fill)
+		memcpy(blob->bytes, c->blob->bytes, c->fill);
+	bw_blob_unref(c->blob);
+	c->blob = blob;
+	c->cap = cap;
+	return true;
+}
+
+/* Nobody else looks at the bytes of c from here on. */
+static bool own_chunk(struct chunk *c)
+{
+	return atomic_load_explicit(&c->blob->refs, memory_order_acquire) == 1 || move_chunk(c, c->cap);
+}
+
+static bool reach_chunk(struct bw_spool *s, size_t i)
+{
+	if (i < s->chunks_n)
+		return true;
+	struct chunk *more = realloc(s->chunks, (i + 1) * sizeof(*more));
+
+	if (!more)
+		return false;
+	memset(more + s->chunks_n, 0, (i + 1 - s->chunks_n) * sizeof(*more));
+	s->chunks = more;
+	s->chunks_n = i + 1;
+	return true;
+}
+
+/* Room for the first `need` bytes of chunk i, to be written.  False: memory has no room for it. */
 static bool grow_chunk(struct bw_spool *s, size_t i, uint32_t need)
 {
-	if (i >= s->chunks_n) {
-		struct chunk *more = realloc(s->chunks, (i + 1) * sizeof(*more));
-		if (!more)
-			return false;
-		memset(more + s->chunks_n, 0, (i + 1 - s->chunks_n) * sizeof(*more));
-		s->chunks = more;
-		s->chunks_n = i + 1;
-	}
+	if (!reach_chunk(s, i))
+		return false;
 	struct chunk *c = &s->chunks[i];
 
 	if (c->cap >= need)
-		return true;
-	uint32_t cap = c->cap ? c->cap : CHUNK_MIN;
+		return own_chunk(c);
+	uint32_t cap = c->cap ? c->cap : CHUNK_MIN, more;
 
 	while (cap < need)
 		cap *= 2;
-	if (!take_memory(s->space, cap - c->cap))
+	more = cap - c->cap;
+	if (!take_memory(s->space, more))
 		return false;
-	uint8_t *bytes = realloc(c->bytes, cap);
-	if (!bytes) {
-		give_memory(s->space, cap - c->cap);
+	if (!move_chunk(c, cap)) {
+		give_memory(s->space, more);
 		return false;
 	}
-	memset(bytes + c->cap, 0, cap - c->cap);
-	c->bytes = bytes;
-	c->cap = cap;
 	return true;
 }
 
@@ -173,10 +202,10 @@ static int spill_locked(struct bw_spool *s)
 	for (size_t i = 0; i < s->chunks_n && !err; i++) {
 		uint64_t off = (uint64_t)i * CHUNK;
 		struct chunk *c = &s->chunks[i];
-		if (!c->bytes || off >= s->size)
+		if (!c->fill || off >= s->size)
 			continue;
-		uint64_t len = s->size - off < c->cap ? s->size - off : c->cap;
-		err = write_all(fd, c->bytes, len, off);
+		uint64_t len = s->size - off < c->fill ? s->size - off : c->fill;
+		err = write_all(fd, c->blob->bytes, len, off);
 	}
 	if (!err && ftruncate(fd, (off_t)s->size))
 		err = -errno;
@@ -204,9 +233,14 @@ static int write_memory_locked(struct bw_spool *s, uint64_t off, const uint8_t *
 		at = stop;
 	}
 	while (len) {
+		struct chunk *c = &s->chunks[off / CHUNK];
 		uint32_t in = off % CHUNK;
-		size_t n = CHUNK - in < len ? CHUNK - in : len;
-		memcpy(s->chunks[off / CHUNK].bytes + in, bytes, n);
+		uint32_t n = CHUNK - in < len ? CHUNK - in : (uint32_t)len;
+		if (in > c->fill)
+			memset(c->blob->bytes + c->fill, 0, in - c->fill);
+		memcpy(c->blob->bytes + in, bytes, n);
+		if (in + n > c->fill)
+			c->fill = in + n;
 		off += n;
 		bytes += n;
 		len -= n;
@@ -222,8 +256,8 @@ static void cut_memory_locked(struct bw_spool *s, uint64_t off)
 		struct chunk *c = &s->chunks[i];
 		if (start >= off)
 			drop_chunk(s, c);
-		else if (off - start < c->cap)
-			memset(c->bytes + (off - start), 0, c->cap - (off - start));
+		else if (off - start < c->fill)
+			c->fill = (uint32_t)(off - start);
 	}
 }
 
@@ -275,10 +309,10 @@ static void read_memory_locked(struct bw_spool *s, uint64_t off, uint8_t *bytes,
 		size_t i = off / CHUNK;
 		uint32_t in = off % CHUNK;
 		size_t n = CHUNK - in < len ? CHUNK - in : len, have = 0;
-		if (i < s->chunks_n && s->chunks[i].cap > in)
-			have = s->chunks[i].cap - in < n ? s->chunks[i].cap - in : n;
+		if (i < s->chunks_n && s->chunks[i].fill > in)
+			have = s->chunks[i].fill - in < n ? s->chunks[i].fill - in : n;
 		if (have)
-			memcpy(bytes, s->chunks[i].bytes + in, have);
+			memcpy(bytes, s->chunks[i].blob->bytes + in, have);
 		memset(bytes + have, 0, n - have);
 		off += n;
 		bytes += n;
@@ -361,9 +395,13 @@ int bw_spool_punch(struct bw_spool *s, uint64_t off, uint64_t len)
 		size_t i = off / CHUNK;
 		uint32_t in = off % CHUNK;
 		uint64_t n = CHUNK - in < len ? CHUNK - in : len;
-		if (i < s->chunks_n && s->chunks[i].cap > in) {
-			uint64_t have = s->chunks[i].cap - in;
-			memset(s->chunks[i].bytes + in, 0, have < n ? have : n);
+		struct chunk *c = i < s->chunks_n ? &s->chunks[i] : NULL;
+		if (c && c->fill > in + n) {
+			if (!own_chunk(c))
+				return -ENOMEM;
+			memset(c->blob->bytes + in, 0, n);
+		} else if (c && c->fill > in) {
+			c->fill = in;
 		}
 		off += n;
 		len -= n;
@@ -399,10 +437,34 @@ static int body_read(struct bw_body *body, uint64_t off, void *buf, size_t len)
 	return (size_t)n == len ? 0 : -EIO;
 }
 
+size_t bw_spool_view(struct bw_spool *s, uint64_t off, size_t len, struct bw_blob **ret_hold, const uint8_t **ret)
+{
+	size_t i = off / CHUNK;
+	uint32_t in = off % CHUNK;
+
+	BW_LOCK_SCOPE(&s->lock);
+	if (off >= s->size || s->fd >= 0 || i >= s->chunks_n || s->chunks[i].fill <= in)
+		return 0;
+	if (len > s->size - off)
+		len = (size_t)(s->size - off);
+	if (len > s->chunks[i].fill - in)
+		len = s->chunks[i].fill - in;
+	*ret_hold = bw_blob_ref(s->chunks[i].blob);
+	*ret = s->chunks[i].blob->bytes + in;
+	return len;
+}
+
+static size_t body_view(struct bw_body *body, uint64_t off, size_t len, struct bw_blob **ret_hold,
+			const uint8_t **ret)
+{
+	return bw_spool_view(((struct bw_spool_body *)body)->spool, off, len, ret_hold, ret);
+}
+
 void bw_spool_body_init(struct bw_spool_body *b, struct bw_spool *s)
 {
 	b->body.size = bw_spool_size(s);
 	b->body.read = body_read;
+	b->body.view = body_view;
 	b->spool = s;
 }
 

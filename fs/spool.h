@@ -38,6 +38,11 @@ uint64_t bw_spool_stored(struct bw_spool *s);	/* bytes it really holds, for st_b
 int bw_spool_write(struct bw_spool *s, uint64_t off, const void *bytes, size_t len) bw_must_check;
 /* Bytes read, short at the end; holes read as zeros. */
 ssize_t bw_spool_read(struct bw_spool *s, uint64_t off, void *bytes, size_t len) bw_must_check;
+/*
+ * Bytes from off without a copy: how many (at most len) lie at *ret, which stay as they are until *ret_hold is
+ * unrefed, whatever becomes of the spool.  0: they are to be read.
+ */
+size_t bw_spool_view(struct bw_spool *s, uint64_t off, size_t len, struct bw_blob **ret_hold, const uint8_t **ret);
 int bw_spool_truncate(struct bw_spool *s, uint64_t size) bw_must_check;
 /* Makes [off, off+len) read as zeros without changing the size. */
 int bw_spool_punch(struct bw_spool *s, uint64_t off, uint64_t len) bw_must_check;

@@ -45,20 +45,40 @@ struct bw_batch {
 
 /* ---- Building ------------------------------------------------------------------------------------ */
 
+/* len bytes in one piece: where they lie, held by *ret_hold, or in block. */
+static int read_block(struct bw_body *slice, uint64_t at, void *block, size_t len, struct bw_blob **ret_hold,
+		      const void **ret)
+{
+	const uint8_t *bytes;
+
+	*ret_hold = NULL;
+	*ret = block;
+	if (slice->view && slice->view(slice, at, len, ret_hold, &bytes) == len) {
+		*ret = bytes;
+		return 0;
+	}
+	bw_blob_unref(*ret_hold);
+	*ret_hold = NULL;
+	return slice->read(slice, at, block, len);
+}
+
 static int build_slice(struct bw_batch *b, struct bw_tgb_builder *builder, struct bw_body *slice,
 		       void *block, uint64_t *offset)
 {
 	for (uint64_t at = 0; at < slice->size;) {
 		uint64_t left = slice->size - at;
 		size_t len = left < b->stream.block_size ? (size_t)left : b->stream.block_size;
+		struct bw_blob *hold;
 		const void *stored;
 		size_t stored_len;
-		int rc = slice->read(slice, at, block, len);
+		const void *raw;
+		int rc = read_block(slice, at, block, len, &hold, &raw);
 
 		if (!rc)
-			rc = bw_tgb_builder_block(builder, block, len, &stored, &stored_len);
+			rc = bw_tgb_builder_block(builder, raw, len, &stored, &stored_len);
 		if (!rc && b->sink)
 			rc = b->sink->write(b->sink, *offset, stored, stored_len);
+		bw_blob_unref(hold);
 		if (rc)
 			return rc;
 		*offset += stored_len;
@@ -85,7 +105,8 @@ static int build(struct bw_batch *b, const char *producer, uint64_t epoch, uint6
 	return rc;
 }
 
-static int read_slices(struct bw_batch *b, uint64_t off, uint8_t *to, size_t len)
+/* The slice that byte off of the object belongs to. */
+static uint32_t slice_at(const struct bw_batch *b, uint64_t off)
 {
 	uint32_t low = 0, high = b->stream.options.ranks;
 
@@ -97,11 +118,16 @@ static int read_slices(struct bw_batch *b, uint64_t off, uint8_t *to, size_t len
 		else
 			high = mid;
 	}
-	for (; len; low++) {
-		uint64_t at = off - b->tgb->slices[low].offset;
-		uint64_t left = b->tgb->slices[low].stored - at;
+	return low;
+}
+
+static int read_slices(struct bw_batch *b, uint64_t off, uint8_t *to, size_t len)
+{
+	for (uint32_t i = slice_at(b, off); len; i++) {
+		uint64_t at = off - b->tgb->slices[i].offset;
+		uint64_t left = b->tgb->slices[i].stored - at;
 		size_t n = left < len ? (size_t)left : len;
-		int rc = b->slices[low]->read(b->slices[low], at, to, n);
+		int rc = b->slices[i]->read(b->slices[i], at, to, n);
 
 		if (rc)
 			return rc;
@@ -134,6 +160,19 @@ static int read_object(struct bw_body *body, uint64_t off, void *buf, size_t len
 	return 0;
 }
 
+static size_t view_object(struct bw_body *body, uint64_t off, size_t len, struct bw_blob **ret_hold,
+			  const uint8_t **ret)
+{
+	struct bw_batch *b = (struct bw_batch *)body;
+
+	if (b->sink || off >= b->tgb->data_len)
+		return 0;
+	uint32_t i = slice_at(b, off);
+	struct bw_body *slice = b->slices[i];
+
+	return slice->view ? slice->view(slice, off - b->tgb->slices[i].offset, len, ret_hold, ret) : 0;
+}
+
 int bw_batch_build(const struct bw_stream *s, const char *producer, uint64_t epoch, uint64_t seq,
 		   struct bw_body *const *slices, struct bw_sink *sink, struct bw_batch **ret)
 {
@@ -161,6 +200,7 @@ int bw_batch_build(const struct bw_stream *s, const char *producer, uint64_t epo
 	bw_random(&b->nonce, sizeof(b->nonce));
 	b->body.size = b->tgb->data_len + b->footer.len;
 	b->body.read = read_object;
+	b->body.view = view_object;
 	*ret = b;
 	return 0;
 fail:

@@ -16,7 +16,20 @@ void bw_bytes_body_init(struct bw_bytes_body *b, const void *bytes, size_t len)
 {
 	b->body.size = len;
 	b->body.read = read_bytes;
+	b->body.view = NULL;
 	b->bytes = bytes;
+}
+
+int bw_body_lend(struct bw_body *body, uint64_t off, void *buf, size_t len, struct bw_lent *ret)
+{
+	*ret = (struct bw_lent){.bytes = buf, .len = len};
+	size_t n = body->view ? body->view(body, off, len, &ret->hold, &ret->bytes) : 0;
+
+	if (n) {
+		ret->len = n;
+		return 0;
+	}
+	return body->read(body, off, buf, len);
 }
 
 void bw_listing_free(struct bw_listing *l)

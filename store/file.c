@@ -254,35 +254,41 @@ static int write_all(int fd, const uint8_t *bytes, size_t len)
 	return 0;
 }
 
+static int write_piece(struct bw_op *op, int fd, uint64_t at, uint8_t *buf, size_t *len)
+{
+	struct bw_lent piece;
+	int err = bw_body_lend(op->body, at, buf, *len, &piece);
+
+	if (err) {
+		say(op, "body", err);
+		op->outcome = BW_UNREACHABLE;
+		return err;
+	}
+	err = write_all(fd, piece.bytes, piece.len);
+	if (err)
+		file_fail(op, "write", err);
+	*len = piece.len;
+	bw_blob_unref(piece.hold);
+	return err;
+}
+
 /* The body, on disk.  False: the op has its outcome. */
 static bool write_body(struct bw_op *op, int fd)
 {
 	uint64_t size = op->body->size;
-	uint8_t *piece = malloc(size < PIECE ? size + 1 : PIECE);
+	uint8_t *buf = malloc(size < PIECE ? size + 1 : PIECE);
 	int err = 0;
 
-	if (!piece) {
+	if (!buf) {
 		file_fail(op, "memory", -ENOMEM);
 		return false;
 	}
 	for (uint64_t at = 0; !err && at < size;) {
 		size_t len = size - at < PIECE ? size - at : PIECE;
-		if (is_late(op)) {
-			err = -ECANCELED;
-			break;
-		}
-		err = op->body->read(op->body, at, piece, len);
-		if (err) {
-			say(op, "body", err);
-			op->outcome = BW_UNREACHABLE;
-			break;
-		}
-		err = write_all(fd, piece, len);
-		if (err)
-			file_fail(op, "write", err);
+		err = is_late(op) ? -ECANCELED : write_piece(op, fd, at, buf, &len);
 		at += len;
 	}
-	free(piece);
+	free(buf);
 	if (err)
 		return false;
 	err = file_sync(fd);

@@ -67,7 +67,22 @@ struct bw_body {
 	uint64_t size;
 	/* Fills buf with len bytes from off (off + len <= size).  0 or -errno; may read a disk. */
 	int (*read)(struct bw_body *body, uint64_t off, void *buf, size_t len);
+	/*
+	 * NULL, or spares a copy: how many bytes from off (at most len) lie at *ret; they stay until the caller unrefs
+	 * *ret_hold.  0: read them.
+	 */
+	size_t (*view)(struct bw_body *body, uint64_t off, size_t len, struct bw_blob **ret_hold,
+		       const uint8_t **ret);
 };
+
+/* Bytes of a body: where they lie, or in the buffer that they were read into. */
+struct bw_lent {
+	const uint8_t *bytes;
+	size_t len;
+	struct bw_blob *hold;	/* unref it when done with the bytes; NULL is fine */
+};
+/* 1 to len bytes from off (off + len <= size, len > 0); buf has room for all of them.  0 or -errno. */
+int bw_body_lend(struct bw_body *body, uint64_t off, void *buf, size_t len, struct bw_lent *ret) bw_must_check;
 
 /* A body over bytes in memory that outlive the put. */
 struct bw_bytes_body {

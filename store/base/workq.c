@@ -21,6 +21,7 @@ struct bw_workq {
 	struct list ready[BW_PRIO_IDLE + 1];
 	struct bw_task *later;
 	unsigned running;
+	int64_t wakes_ns;	/* a single thread: when it will look at `later` by itself; 0: as soon as it has run its task */
 	bool stopping;
 	unsigned threads_n;
 	pthread_t threads[];
@@ -78,7 +79,9 @@ static void *worker(void *arg)
 		}
 		if (q->stopping && !q->running)
 			break;
-		bw_cond_wait_until(&q->wake, &q->lock, q->later ? q->later->due_ns : BW_NEVER);
+		q->wakes_ns = q->later ? q->later->due_ns : BW_NEVER;
+		bw_cond_wait_until(&q->wake, &q->lock, q->wakes_ns);
+		q->wakes_ns = 0;
 	}
 	bw_unlock(&q->lock);
 	return NULL;
@@ -128,8 +131,9 @@ void bw_workq_push_at(struct bw_workq *q, struct bw_task *task, int64_t due_ns)
 	task->next = *at;
 	*at = task;
 	/* Every sleeper re-reads the earliest due time: the one that would have woken for it may
-	 * be asleep for ever. */
-	if (q->later == task)
+	 * be asleep for ever.  One that is alone and wakes sooner anyway, for a task that was cancelled
+	 * meanwhile, is left asleep: alarms that hardly ever ring cost no switch of threads. */
+	if (q->later == task && (q->threads_n > 1 || due_ns < q->wakes_ns))
 		bw_cond_broadcast(&q->wake);
 }
 
