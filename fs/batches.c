@@ -99,6 +99,7 @@ void bw_stage_batch_drop(struct bw_stage_batch *b)
 	while (*at != b)
 		at = &(*at)->next;
 	*at = b->next;
+	bw_build_drop_locked(b);
 	if (b->dir)
 		bw_stage_node_detach(b->produce, b->dir);
 	free(b->by_rank);

@@ -78,7 +78,7 @@ uint64_t bw_producer_next(struct bw_produce *p, const char *name, bool *ret_held
 	return next;
 }
 
-static uint64_t known_epoch(struct bw_produce *p, const char *name)
+uint64_t bw_producer_epoch(struct bw_produce *p, const char *name)
 {
 	struct bw_root *root = bw_head_root(p->c.head);
 	const struct bw_producer_entry *e = bw_root_producer(root, name);
@@ -92,14 +92,7 @@ static uint64_t known_epoch(struct bw_produce *p, const char *name)
 
 static void drop_build_locked(struct bw_stage_batch *b)
 {
-	bw_batch_free(b->batch);
-	bw_spool_free(b->sink);
-	free(b->bodies);
-	free(b->body_list);
-	b->batch = NULL;
-	b->sink = NULL;
-	b->bodies = NULL;
-	b->body_list = NULL;
+	bw_build_drop_locked(b);
 	bw_change_done(&b->item.change);
 	memset(&b->item, 0, sizeof(b->item));
 	b->uploaded = b->pushed = false;
@@ -249,7 +242,7 @@ static void item_done(struct bw_commit_item *item, const struct bw_txn_change *r
 		struct bw_root *root = bw_head_root(p->c.head);
 		const struct bw_entry *e = bw_root_tail_entry(root, result->step);
 		if (e)
-			bw_reader_learn(p->c.reader, e, bw_batch_tgb(b->batch));
+			bw_reader_learn(p->c.reader, e, bw_batch_tgb(b->build->batch));
 		bw_root_unref(root);
 		bw_log(p->c.log, BW_LOG_DEBUG, "committed",
 		       "producer=%s seq=%" PRIu64 " step=%" PRIu64 " version=%" PRIu64,
@@ -277,7 +270,7 @@ static int push_ready_locked(struct bw_stage_producer *sp)
 			break;
 		if (p->closed)
 			return -BW_E_STOPPING;
-		int err = bw_batch_change(b->batch, bw_committer_owner(p->c.committer),
+		int err = bw_batch_change(b->build->batch, bw_committer_owner(p->c.committer),
 					  &b->item.change);
 		if (err)
 			return err;
@@ -347,39 +340,11 @@ static int add_state(struct bw_stage_batch *b)
 	ssize_t n = bw_spool_read(spool, 0, bytes, len);
 	struct bw_root *root = bw_head_root(p->c.head);
 	int err = n < 0 ? (int)n
-			: bw_batch_set_state(b->batch, bytes, len, bw_root_state_room(root));
+			: bw_batch_set_state(b->build->batch, bytes, len, bw_root_state_room(root));
 
 	bw_root_unref(root);
 	free(bytes);
 	return err;
-}
-
-/* The batch is frozen, so its nodes and spools stand still without the lock. */
-static int build(struct bw_stage_batch *b)
-{
-	struct bw_produce *p = b->produce;
-	uint32_t ranks = p->c.stream->options.ranks;
-	struct bw_sink *sink = NULL;
-
-	b->bodies = calloc(ranks, sizeof(*b->bodies));
-	b->body_list = calloc(ranks, sizeof(*b->body_list));
-	if (!b->bodies || !b->body_list)
-		return -ENOMEM;
-	for (uint32_t r = 0; r < ranks; r++) {
-		bw_spool_body_init(&b->bodies[r], b->by_rank[r]->spool);
-		b->body_list[r] = &b->bodies[r].body;
-	}
-	if (p->c.stream->options.compress != BW_COMPRESS_NONE) {
-		int err = bw_spool_new(p->c.space, &b->sink);
-		if (err)
-			return err;
-		bw_spool_sink_init(&b->sink_body, b->sink);
-		sink = &b->sink_body.sink;
-	}
-	int err = bw_batch_build(p->c.stream, b->producer->name, b->epoch, b->seq, b->body_list, sink,
-				 &b->batch);
-
-	return err ? err : add_state(b);
 }
 
 static struct bw_stage_batch *batch_of(struct bw_task *task)
@@ -391,14 +356,17 @@ static void run_upload(struct bw_task *task)
 {
 	struct bw_stage_batch *b = batch_of(task);
 
-	bw_batch_upload(b->batch, b->produce->c.store, b->deadline_ns, uploaded, b);
+	bw_batch_upload(b->build->batch, b->produce->c.store, b->deadline_ns, uploaded, b);
 }
 
 static void run_build(struct bw_task *task)
 {
 	struct bw_stage_batch *b = batch_of(task);
-	int err = build(b);
+	/* The batch is frozen, so its nodes and spools stand still without the lock. */
+	int err = bw_build_finish(b);
 
+	if (!err)
+		err = add_state(b);
 	if (err)
 		uploaded(b, err, "while reading the staged bytes");
 	else
@@ -414,14 +382,15 @@ static void start_locked(struct bw_stage_batch *b)
 
 	b->state = BW_BATCH_BUSY;
 	b->err = 0;
-	b->epoch = known_epoch(p, sp->name);
+	b->epoch = bw_producer_epoch(p, sp->name);
 	b->started_ns = bw_now();
 	b->deadline_ns = b->started_ns + p->c.options->commit_timeout_ns;
 	p->busy_n++;
 	if (sp->push_next < next)
 		sp->push_next = next;
 	b->task = (struct bw_task){.run = run_build, .prio = BW_PRIO_COMMIT};
-	bw_workq_push(p->c.pool, &b->task);
+	if (bw_build_freeze_locked(b))
+		bw_workq_push(p->c.pool, &b->task);
 	bw_produce_tick_locked(p);
 }
 

@@ -339,6 +339,8 @@ void bw_fs_free(struct bw_fs *fs)
 	bw_closer_free(fs->closer);
 	/* Uploads that outlived the drain end with the store; they find the queue closed. */
 	bw_workq_free(fs->builders);
+	if (fs->produce)
+		bw_produce_release_store(fs->produce);
 	bw_workq_free(fs->side);
 	bw_file_news_free(fs->news);
 	bw_reader_stop(fs->reader);

@@ -54,6 +54,15 @@ void bw_produce_drain(struct bw_produce *p, int64_t deadline_ns)
 	p->closed = true;
 }
 
+void bw_produce_release_store(struct bw_produce *p)
+{
+	BW_LOCK_SCOPE(&p->lock);
+	for (struct bw_stage_producer *sp = p->producers; sp; sp = sp->next)
+		for (struct bw_stage_batch *b = sp->batches; b; b = b->next)
+			if (b->state != BW_BATCH_BUSY)
+				bw_build_drop_locked(b);
+}
+
 void bw_produce_free(struct bw_produce *p)
 {
 	if (!p)
@@ -227,7 +236,10 @@ int bw_produce_unlink(struct bw_produce *p, uint64_t parent, const char *name)
 	int err = bw_stage_batch_editable(n->batch);
 	if (err)
 		return err == -EROFS ? 0 : err;	/* P3d: what was in a committed batch may be removed */
+	struct bw_stage_batch *b = n->batch;
+
 	bw_stage_node_detach(p, n);
+	bw_build_recheck_locked(b);
 	return 0;
 }
 
@@ -349,6 +361,7 @@ static int rename_locked(struct bw_produce *p, struct bw_stage_node *dir, const 
 		b->by_rank[rank] = n;
 	if (to->kind == BW_NODE_BATCH && !bw_stage_node_is_dir(n) && strcmp(to_name, "state") == 0)
 		b->state_file = n;
+	bw_build_recheck_locked(b);
 	*ret_moved = n;
 	return 0;
 }

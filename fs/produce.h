@@ -49,6 +49,8 @@ int bw_produce_new(const struct bw_produce_config *config, struct bw_produce **r
 void bw_produce_stop(struct bw_produce *p);
 /* Waits until deadline_ns for batches under way; afterwards nothing is handed to the committer. */
 void bw_produce_drain(struct bw_produce *p, int64_t deadline_ns);
+/* Nothing is being built any more (the pool is gone): ends uploads of batches that are not whole, so that the store can end. */
+void bw_produce_release_store(struct bw_produce *p);
 /* After the committer is gone.  Answers what is still parked.  Handles that nobody released are the
  * caller's to free(). */
 void bw_produce_free(struct bw_produce *p);

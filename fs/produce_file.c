@@ -57,6 +57,8 @@ static int truncate_locked(struct bw_stage_node *n, uint64_t size)
 	else if (size == 0)
 		forgive_locked(n);
 	bw_stage_node_touch(n);
+	if (n->batch && n->rank >= 0)
+		bw_build_recheck_locked(n->batch);
 	return err;
 }
 
@@ -211,6 +213,11 @@ static void end_write(struct bw_produce *p, struct bw_stage_handle *h, int err)
 	BW_LOCK_SCOPE(&p->lock);
 	h->writing--;
 	bw_stage_node_touch(h->node);
+	if (h->node->batch && h->node->rank >= 0) {
+		if (bw_spool_broken(h->node->spool))
+			bw_build_recheck_locked(h->node->batch);
+		bw_build_nudge_locked(h->node->batch);
+	}
 	if (!err)
 		return;
 	h->node->torn = BW_TORN_WRITE;	/* P3k: a slice on which a write failed is not whole */
@@ -329,8 +336,10 @@ static void judged(void *ctx, enum bw_closer_verdict verdict, bool final)
 	if (verdict == BW_CLOSER_OWN && now && !h->writing) {
 		h->closed = true;
 		h->dirty = false;
-		if (bw_stage_node_counts(n))
+		if (bw_stage_node_counts(n)) {
 			bw_stage_batch_settled_locked(n->batch, f->a, &now, &err);
+			bw_build_nudge_locked(n->batch);
+		}
 	}
 	if (now && !err && verdict != BW_CLOSER_KILLED_OWN && verdict != BW_CLOSER_KILLED_OTHER)
 		err = take_deferred_locked(n);

@@ -22,9 +22,13 @@ struct chunk {
 };
 
 struct bw_spool {
+	atomic_uint refs;
 	struct bw_spool_space *space;	/* borrowed */
 	struct bw_mutex lock;
 	uint64_t size;
+	uint64_t filled;	/* written one after the other, from 0 */
+	uint64_t promised;	/* bytes below it were promised to stay */
+	bool broken;		/* and did not */
 	int fd;			/* -1 while in memory */
 	uint64_t on_disk;	/* counted in space->disk */
 	size_t chunks_n;
@@ -37,6 +41,7 @@ int bw_spool_new(struct bw_spool_space *space, struct bw_spool **ret)
 
 	if (!s)
 		return -ENOMEM;
+	atomic_init(&s->refs, 1);
 	s->space = space;
 	s->fd = -1;
 	bw_mutex_init(&s->lock, BW_RANK_SPOOL);
@@ -68,9 +73,15 @@ static void drop_chunks(struct bw_spool *s)
 	s->chunks_n = 0;
 }
 
+struct bw_spool *bw_spool_ref(struct bw_spool *s)
+{
+	atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+	return s;
+}
+
 void bw_spool_free(struct bw_spool *s)
 {
-	if (!s)
+	if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	drop_chunks(s);
 	if (s->fd >= 0)
@@ -275,6 +286,12 @@ static int write_file_locked(struct bw_spool *s, uint64_t off, const uint8_t *by
 	return err;
 }
 
+/* Bytes from off on are about to change, or the size is. */
+static void change_locked(struct bw_spool *s, uint64_t off)
+{
+	s->broken |= off < s->promised;
+}
+
 int bw_spool_write(struct bw_spool *s, uint64_t off, const void *bytes, size_t len)
 {
 	uint64_t end;
@@ -284,6 +301,7 @@ int bw_spool_write(struct bw_spool *s, uint64_t off, const void *bytes, size_t l
 	if (!len)
 		return 0;
 	BW_LOCK_SCOPE(&s->lock);
+	change_locked(s, off);
 	if (s->fd < 0 && write_memory_locked(s, off, bytes, len) != 0) {
 		int err = spill_locked(s);
 		if (err) {
@@ -298,6 +316,8 @@ int bw_spool_write(struct bw_spool *s, uint64_t off, const void *bytes, size_t l
 	}
 	if (end > s->size)
 		s->size = end;
+	if (off <= s->filled && end > s->filled)
+		s->filled = end;
 	if (s->fd >= 0)
 		count_disk_locked(s, s->size);
 	return 0;
@@ -347,6 +367,7 @@ int bw_spool_truncate(struct bw_spool *s, uint64_t size)
 	if (size > SIZE_MAX_BYTES)
 		return -EFBIG;
 	BW_LOCK_SCOPE(&s->lock);
+	change_locked(s, size < s->size ? size : s->size);
 	if (size == 0 && s->fd >= 0) {
 		close(s->fd);	/* back to memory */
 		s->fd = -1;
@@ -360,6 +381,7 @@ int bw_spool_truncate(struct bw_spool *s, uint64_t size)
 		cut_memory_locked(s, size);
 	}
 	s->size = size;
+	s->filled = s->filled < size ? s->filled : size;
 	return 0;
 }
 
@@ -385,6 +407,7 @@ static int punch_file_locked(struct bw_spool *s, uint64_t off, uint64_t len)
 int bw_spool_punch(struct bw_spool *s, uint64_t off, uint64_t len)
 {
 	BW_LOCK_SCOPE(&s->lock);
+	change_locked(s, off);
 	if (off >= s->size)
 		return 0;
 	if (len > s->size - off)
@@ -413,6 +436,25 @@ uint64_t bw_spool_size(struct bw_spool *s)
 {
 	BW_LOCK_SCOPE(&s->lock);
 	return s->size;
+}
+
+uint64_t bw_spool_filled(struct bw_spool *s)
+{
+	BW_LOCK_SCOPE(&s->lock);
+	return s->filled;
+}
+
+void bw_spool_promise(struct bw_spool *s, uint64_t upto)
+{
+	BW_LOCK_SCOPE(&s->lock);
+	if (upto > s->promised)
+		s->promised = upto;
+}
+
+bool bw_spool_broken(struct bw_spool *s)
+{
+	BW_LOCK_SCOPE(&s->lock);
+	return s->broken;
 }
 
 uint64_t bw_spool_stored(struct bw_spool *s)

@@ -29,7 +29,8 @@ struct bw_spool_space {
 struct bw_spool;
 
 int bw_spool_new(struct bw_spool_space *space, struct bw_spool **ret) bw_must_check;
-void bw_spool_free(struct bw_spool *s);		/* NULL is fine */
+struct bw_spool *bw_spool_ref(struct bw_spool *s);
+void bw_spool_free(struct bw_spool *s);		/* drops a reference; NULL is fine */
 
 uint64_t bw_spool_size(struct bw_spool *s);
 uint64_t bw_spool_stored(struct bw_spool *s);	/* bytes it really holds, for st_blocks */
@@ -44,6 +45,14 @@ ssize_t bw_spool_read(struct bw_spool *s, uint64_t off, void *bytes, size_t len)
  */
 size_t bw_spool_view(struct bw_spool *s, uint64_t off, size_t len, struct bw_blob **ret_hold, const uint8_t **ret);
 int bw_spool_truncate(struct bw_spool *s, uint64_t size) bw_must_check;
+/*
+ * Bytes on their way into the store before the file is whole.  filled: how many were written one after the other from the
+ * beginning, so that they are likely to stay.  promise: somebody builds on those below upto; UINT64_MAX: on the size too.
+ * broken: some of them, or the size, have changed since, whether or not that went well.
+ */
+uint64_t bw_spool_filled(struct bw_spool *s);
+void bw_spool_promise(struct bw_spool *s, uint64_t upto);
+bool bw_spool_broken(struct bw_spool *s);
 /* Makes [off, off+len) read as zeros without changing the size. */
 int bw_spool_punch(struct bw_spool *s, uint64_t off, uint64_t len) bw_must_check;
 

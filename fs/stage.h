@@ -8,6 +8,7 @@
 #ifndef BW_FS_STAGE_H
 #define BW_FS_STAGE_H
 
+#include "fs/build.h"
 #include "fs/produce.h"
 
 enum bw_node_kind {
@@ -84,6 +85,8 @@ struct bw_stage_batch {
 	struct bw_stage_node **by_rank;	/* owned, [ranks] */
 	struct bw_stage_node *state_file;	/* or NULL */
 	struct bw_stage_batch *next;	/* of the producer, ascending by seq */
+	struct bw_build *build;		/* owned reference; NULL: nothing is built yet */
+	bool late_build;		/* and nothing will be before it is whole */
 
 	/* BUSY */
 	uint64_t epoch;
@@ -93,11 +96,6 @@ struct bw_stage_batch {
 	bool hurry;			/* an fsync waits for it */
 	bool uploaded, pushed;
 	struct bw_task task;
-	struct bw_batch *batch;		/* owned */
-	struct bw_spool_body *bodies;	/* owned, [ranks] */
-	struct bw_body **body_list;	/* owned, [ranks] */
-	struct bw_spool *sink;		/* owned: compressed blocks */
-	struct bw_spool_sink sink_body;
 	struct bw_commit_item item;
 
 	/* COMMITTED */
@@ -193,6 +191,8 @@ void bw_stage_batch_settled_locked(struct bw_stage_batch *b, struct bw_answer *a
 void bw_stage_batch_abandon(struct bw_stage_batch *b);
 /* Next seq the producer may commit, by the newest known root. */
 uint64_t bw_producer_next(struct bw_produce *p, const char *name, bool *ret_held);
+/* Its epoch, by the newest known root; 0: nobody has it. */
+uint64_t bw_producer_epoch(struct bw_produce *p, const char *name);
 void bw_produce_tick_locked(struct bw_produce *p);	/* arms the timer */
 
 /* Answers a list linked by next, each with its err; without the lock. */

@@ -25,8 +25,20 @@ struct bw_batch {
 	struct bw_body body;		/* the data object; first, so that a body is a batch */
 	struct bw_stream stream;
 	uint64_t nonce;
-	struct bw_body **slices;	/* owned array of borrowed bodies */
 	struct bw_sink *sink;		/* borrowed; holds the blocks when the stream compresses */
+	/*
+	 * While it is built, threads of the store read of it (early): what they may look at was there before they were told
+	 * of the bytes.  starts[i] is where slice i begins; the last of starts_n belongs to the slice that is being fed.
+	 */
+	struct bw_body **slices;	/* owned array of borrowed bodies */
+	uint64_t *starts;		/* owned, [ranks + 1] */
+	atomic_uint starts_n;
+	atomic_uint_fast64_t data_len;	/* BW_TO_END until it is known */
+	struct bw_tgb_builder *builder;	/* owned, until it is finished */
+	void *block;			/* owned, likewise */
+	uint64_t offset, fed;		/* in the object; in the slice that is being fed */
+	struct bw_early *early;		/* NULL: none, or it is the data object's put that has it */
+	char key[BW_KEY_MAX + 1];
 	struct bw_tgb *tgb;
 	struct bw_buf footer;
 	uint64_t raw;
@@ -62,72 +74,101 @@ static int read_block(struct bw_body *slice, uint64_t at, void *block, size_t le
 	return slice->read(slice, at, block, len);
 }
 
-static int build_slice(struct bw_batch *b, struct bw_tgb_builder *builder, struct bw_body *slice,
-		       void *block, uint64_t *offset)
+static int feed_block(struct bw_batch *b, struct bw_body *slice, size_t len)
 {
-	for (uint64_t at = 0; at < slice->size;) {
-		uint64_t left = slice->size - at;
-		size_t len = left < b->stream.block_size ? (size_t)left : b->stream.block_size;
-		struct bw_blob *hold;
-		const void *stored;
-		size_t stored_len;
-		const void *raw;
-		int rc = read_block(slice, at, block, len, &hold, &raw);
+	struct bw_blob *hold;
+	const void *raw, *stored;
+	size_t stored_len;
+	int rc = read_block(slice, b->fed, b->block, len, &hold, &raw);
 
-		if (!rc)
-			rc = bw_tgb_builder_block(builder, raw, len, &stored, &stored_len);
-		if (!rc && b->sink)
-			rc = b->sink->write(b->sink, *offset, stored, stored_len);
-		bw_blob_unref(hold);
+	if (!rc)
+		rc = bw_tgb_builder_block(b->builder, raw, len, &stored, &stored_len);
+	if (!rc && b->sink)
+		rc = b->sink->write(b->sink, b->offset, stored, stored_len);
+	bw_blob_unref(hold);
+	if (rc)
+		return rc;
+	b->offset += stored_len;
+	b->fed += len;
+	return 0;
+}
+
+uint32_t bw_batch_feeds(const struct bw_batch *b)
+{
+	return atomic_load_explicit(&b->starts_n, memory_order_relaxed) - 1;
+}
+
+uint64_t bw_batch_fed(const struct bw_batch *b)
+{
+	return b->fed;
+}
+
+int bw_batch_feed(struct bw_batch *b, struct bw_body *slice, uint64_t upto, bool whole)
+{
+	uint32_t i = bw_batch_feeds(b);
+
+	if (i == b->stream.options.ranks)
+		return -EINVAL;
+	b->slices[i] = slice;
+	while (b->fed < upto) {
+		uint64_t left = upto - b->fed;
+		if (left < b->stream.block_size && !whole)
+			break;
+		int rc = feed_block(b, slice, left < b->stream.block_size ? (size_t)left : b->stream.block_size);
 		if (rc)
 			return rc;
-		*offset += stored_len;
-		at += len;
 	}
-	return bw_tgb_builder_end_slice(builder);
+	if (!whole)
+		return 0;
+	int rc = bw_tgb_builder_end_slice(b->builder);
+	if (rc)
+		return rc;
+	b->raw += b->fed;
+	b->fed = 0;
+	b->starts[i + 1] = b->offset;
+	atomic_store_explicit(&b->starts_n, i + 2, memory_order_release);
+	return 0;
 }
 
-static int build(struct bw_batch *b, const char *producer, uint64_t epoch, uint64_t seq)
+int bw_batch_finish(struct bw_batch *b)
 {
-	struct bw_tgb_builder *builder = NULL;
-	uint64_t offset = 0;
-	void *block = malloc(b->stream.block_size);
-	int rc = block ? bw_tgb_builder_new(&b->stream, producer, epoch, seq, &builder) : -ENOMEM;
+	int rc = bw_tgb_builder_finish(b->builder, &b->footer, &b->tgb);
 
-	for (uint32_t i = 0; !rc && i < b->stream.options.ranks; i++) {
-		rc = build_slice(b, builder, b->slices[i], block, &offset);
-		b->raw += b->slices[i]->size;
-	}
-	if (!rc)
-		rc = bw_tgb_builder_finish(builder, &b->footer, &b->tgb);
-	bw_tgb_builder_free(builder);
-	free(block);
-	return rc;
+	if (rc)
+		return rc;
+	bw_tgb_builder_free(b->builder);
+	free(b->block);
+	b->builder = NULL;
+	b->block = NULL;
+	atomic_store(&b->data_len, b->tgb->data_len);
+	b->body.size = b->tgb->data_len + b->footer.len;
+	return 0;
 }
 
-/* The slice that byte off of the object belongs to. */
-static uint32_t slice_at(const struct bw_batch *b, uint64_t off)
+/* The slice that byte off of the object belongs to; *ret_end: where it ends, as far as is known. */
+static uint32_t slice_at(const struct bw_batch *b, uint64_t off, uint64_t *ret_end)
 {
-	uint32_t low = 0, high = b->stream.options.ranks;
+	uint32_t n = atomic_load_explicit(&b->starts_n, memory_order_acquire), low = 0, high = n;
 
 	while (high - low > 1) {
 		uint32_t mid = low + (high - low) / 2;
 
-		if (b->tgb->slices[mid].offset <= off)
+		if (b->starts[mid] <= off)
 			low = mid;
 		else
 			high = mid;
 	}
+	*ret_end = low + 1 < n ? b->starts[low + 1] : BW_TO_END;
 	return low;
 }
 
 static int read_slices(struct bw_batch *b, uint64_t off, uint8_t *to, size_t len)
 {
-	for (uint32_t i = slice_at(b, off); len; i++) {
-		uint64_t at = off - b->tgb->slices[i].offset;
-		uint64_t left = b->tgb->slices[i].stored - at;
-		size_t n = left < len ? (size_t)left : len;
-		int rc = b->slices[i]->read(b->slices[i], at, to, n);
+	while (len) {
+		uint64_t end;
+		uint32_t i = slice_at(b, off, &end);
+		size_t n = end - off < len ? (size_t)(end - off) : len;
+		int rc = b->slices[i]->read(b->slices[i], off - b->starts[i], to, n);
 
 		if (rc)
 			return rc;
@@ -142,7 +183,7 @@ static int read_slices(struct bw_batch *b, uint64_t off, uint8_t *to, size_t len
 static int read_object(struct bw_body *body, uint64_t off, void *buf, size_t len)
 {
 	struct bw_batch *b = (struct bw_batch *)body;
-	uint64_t data_len = b->tgb->data_len;
+	uint64_t data_len = atomic_load(&b->data_len);
 	uint8_t *to = buf;
 
 	if (off < data_len && len) {
@@ -164,48 +205,88 @@ static size_t view_object(struct bw_body *body, uint64_t off, size_t len, struct
 			  const uint8_t **ret)
 {
 	struct bw_batch *b = (struct bw_batch *)body;
+	uint64_t end;
 
-	if (b->sink || off >= b->tgb->data_len)
+	if (b->sink || off >= atomic_load(&b->data_len))
 		return 0;
-	uint32_t i = slice_at(b, off);
+	uint32_t i = slice_at(b, off, &end);
 	struct bw_body *slice = b->slices[i];
 
-	return slice->view ? slice->view(slice, off - b->tgb->slices[i].offset, len, ret_hold, ret) : 0;
+	if (len > end - off)
+		len = (size_t)(end - off);
+	return slice->view ? slice->view(slice, off - b->starts[i], len, ret_hold, ret) : 0;
+}
+
+int bw_batch_new(const struct bw_stream *s, const char *producer, uint64_t epoch, uint64_t seq,
+		 struct bw_sink *sink, struct bw_batch **ret)
+{
+	bool compresses = s->options.compress != BW_COMPRESS_NONE;
+
+	if (compresses && !sink)
+		return -EINVAL;
+	struct bw_batch *b = calloc(1, sizeof(*b));
+	if (!b)
+		return -ENOMEM;
+	b->stream = *s;
+	b->sink = compresses ? sink : NULL;
+	bw_buf_init(&b->footer, BW_FOOTER_MAX);
+	bw_random(&b->nonce, sizeof(b->nonce));
+	b->body.read = read_object;
+	b->body.view = view_object;
+	atomic_init(&b->starts_n, 1);
+	atomic_init(&b->data_len, BW_TO_END);
+	b->slices = calloc(s->options.ranks, sizeof(*b->slices));
+	b->starts = calloc(s->options.ranks + (size_t)1, sizeof(*b->starts));
+	b->block = malloc(s->block_size);
+	int rc = b->slices && b->starts && b->block
+			 ? bw_tgb_builder_new(s, producer, epoch, seq, &b->builder)
+			 : -ENOMEM;
+	if (rc) {
+		bw_batch_free(b);
+		return rc;
+	}
+	bw_key_data(s, producer, epoch, seq, b->nonce, b->key);
+	*ret = b;
+	return 0;
 }
 
 int bw_batch_build(const struct bw_stream *s, const char *producer, uint64_t epoch, uint64_t seq,
 		   struct bw_body *const *slices, struct bw_sink *sink, struct bw_batch **ret)
 {
-	struct bw_batch *b = calloc(1, sizeof(*b));
-	int rc = -ENOMEM;
+	struct bw_batch *b;
+	int rc = bw_batch_new(s, producer, epoch, seq, sink, &b);
 
-	if (!b)
-		return -ENOMEM;
-	b->stream = *s;
-	bw_buf_init(&b->footer, BW_FOOTER_MAX);
-	if (s->options.compress != BW_COMPRESS_NONE) {
-		rc = -EINVAL;
-		if (!sink)
-			goto fail;
-		b->sink = sink;
-	}
-	rc = -ENOMEM;
-	b->slices = calloc(s->options.ranks, sizeof(*b->slices));
-	if (!b->slices)
-		goto fail;
-	memcpy(b->slices, slices, s->options.ranks * sizeof(*slices));
-	rc = build(b, producer, epoch, seq);
 	if (rc)
-		goto fail;
-	bw_random(&b->nonce, sizeof(b->nonce));
-	b->body.size = b->tgb->data_len + b->footer.len;
-	b->body.read = read_object;
-	b->body.view = view_object;
+		return rc;
+	for (uint32_t i = 0; !rc && i < s->options.ranks; i++)
+		rc = bw_batch_feed(b, slices[i], slices[i]->size, true);
+	if (!rc)
+		rc = bw_batch_finish(b);
+	if (rc) {
+		bw_batch_free(b);
+		return rc;
+	}
 	*ret = b;
 	return 0;
-fail:
-	bw_batch_free(b);
-	return rc;
+}
+
+bool bw_batch_early(struct bw_batch *b, struct bw_store *store, void (*released)(void *ctx), void *ctx)
+{
+	b->early = bw_store_early(store, b->key, &b->body, released, ctx);
+	return b->early;
+}
+
+void bw_batch_early_grow(struct bw_batch *b)
+{
+	if (b->early)
+		b->early->grow(b->early, b->offset);
+}
+
+void bw_batch_early_drop(struct bw_batch *b)
+{
+	if (b->early)
+		b->early->drop(b->early);
+	b->early = NULL;
 }
 
 int bw_batch_set_state(struct bw_batch *b, const void *state, size_t len, bool inline_ok)
@@ -232,7 +313,10 @@ void bw_batch_free(struct bw_batch *b)
 		return;
 	bw_tgb_unref(b->tgb);
 	bw_buf_done(&b->footer);
+	bw_tgb_builder_free(b->builder);
+	free(b->block);
 	free(b->slices);
+	free(b->starts);
 	free(b->state);
 	free(b);
 }
@@ -304,6 +388,9 @@ static void part_done(struct bw_op *op)
 	int err = bw_op_err(op);
 
 	bw_op_done(op);
+	if (op->early)
+		op->early->drop(op->early);	/* the put ended before it came to the backend */
+	op->early = NULL;
 	switch (op->outcome) {
 	case BW_OK:
 		break;
@@ -335,6 +422,10 @@ static void submit(struct part *p)
 	p->op.deadline_ns = b->deadline_ns;
 	p->op.done = part_done;
 	p->op.ctx = p;
+	if (p == &b->data_part) {
+		p->op.early = b->early;
+		b->early = NULL;
+	}
 	bw_store_submit(b->store, &p->op);
 }
 
@@ -358,7 +449,7 @@ void bw_batch_upload(struct bw_batch *b, struct bw_store *store, int64_t deadlin
 	b->ctx = ctx;
 	prepare(&b->data_part, b, &b->body);
 	prepare(&b->state_part, b, &b->state_body.body);
-	bw_key_data(&b->stream, t->producer, t->epoch, t->seq, b->nonce, b->data_part.key);
+	memcpy(b->data_part.key, b->key, sizeof(b->key));
 	bw_key_state(&b->stream, t->producer, t->epoch, t->seq, b->nonce, b->state_part.key);
 	atomic_store(&b->pending, state_object ? 2 : 1);
 	if (state_object)

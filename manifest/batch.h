@@ -26,6 +26,26 @@ struct bw_batch;
 int bw_batch_build(const struct bw_stream *s, const char *producer, uint64_t epoch, uint64_t seq,
 		   struct bw_body *const *slices, struct bw_sink *sink, struct bw_batch **ret)
 	bw_must_check;
+/*
+ * The same step by step, while the slices are still being written: rank after rank.  A slice is fed as far as its bytes
+ * will not change: as whole blocks below upto, and to its end, which is upto, once it is whole.  The body's size is not
+ * looked at.  Who finds that fed bytes did change frees the batch.
+ */
+int bw_batch_new(const struct bw_stream *s, const char *producer, uint64_t epoch, uint64_t seq,
+		 struct bw_sink *sink, struct bw_batch **ret) bw_must_check;
+int bw_batch_feed(struct bw_batch *b, struct bw_body *slice, uint64_t upto, bool whole) bw_must_check;
+uint32_t bw_batch_feeds(const struct bw_batch *b);	/* the rank to be fed; ranks: all are */
+uint64_t bw_batch_fed(const struct bw_batch *b);	/* bytes of it */
+int bw_batch_finish(struct bw_batch *b) bw_must_check;
+
+/*
+ * Begins to upload a batch that is being fed (store.h, struct bw_early).  early_grow: what was fed may go.  True: released() runs
+ * once, maybe after bw_batch_upload() is done; until then the batch, its slices and its sink stay.  Before the batch is
+ * freed without an upload, early_drop.
+ */
+bool bw_batch_early(struct bw_batch *b, struct bw_store *store, void (*released)(void *ctx), void *ctx);
+void bw_batch_early_grow(struct bw_batch *b);
+void bw_batch_early_drop(struct bw_batch *b);
 /* Adds the state to commit with it; copied.  At most BW_STATE_MAX bytes: -EFBIG.  It rides in the root
  * when it is short and inline_ok (the root has room: bw_root_state_room()), else in an object. */
 int bw_batch_set_state(struct bw_batch *b, const void *state, size_t len, bool inline_ok)

@@ -10,19 +10,10 @@
 #include <unistd.h>
 
 #define THREADS_DEFAULT 8
-#define PIECE (1u << 20)
-#define WAY_TRIES 100
-
-static void close_p(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-}
-#define auto_fd __attribute__((cleanup(close_p))) int
 
 /* ---- Outcomes ------------------------------------------------------------------------------- */
 
-static void say(struct bw_op *op, const char *what, int err)
+void file_say(struct bw_op *op, const char *what, int err)
 {
 	char text[64];
 
@@ -33,7 +24,7 @@ static void say(struct bw_op *op, const char *what, int err)
 
 void file_fail(struct bw_op *op, const char *what, int err)
 {
-	say(op, what, err);
+	file_say(op, what, err);
 	switch (-err) {
 	case ENOSPC:
 	case EDQUOT:
@@ -89,12 +80,12 @@ void file_change_failed(struct bw_op *op, const char *what, int err)
 	if (is_refusal(err)) {
 		file_fail(op, what, err);
 	} else {
-		say(op, what, err);
+		file_say(op, what, err);
 		op->outcome = BW_UNKNOWN;
 	}
 }
 
-static bool is_late(struct bw_op *op)
+bool file_is_late(struct bw_op *op)
 {
 	if (bw_now() < op->deadline_ns)
 		return false;
@@ -102,9 +93,9 @@ static bool is_late(struct bw_op *op)
 	return true;
 }
 
-static void gone(struct bw_op *op, int err)
+void file_gone(struct bw_op *op, int err)
 {
-	say(op, "store directory", err);
+	file_say(op, "store directory", err);
 	op->outcome = err == -EACCES ? BW_DENIED : BW_UNREACHABLE;
 }
 
@@ -114,7 +105,7 @@ static void missing(struct file_store *f, struct file_root *r, struct bw_op *op)
 	int err = file_root_check(f, r);
 
 	if (err)
-		gone(op, err);
+		file_gone(op, err);
 	else
 		op->outcome = BW_NOT_FOUND;
 }
@@ -199,193 +190,6 @@ static void get(struct file_store *f, struct file_root *r, struct bw_op *op)
 	read_range(op, fd, length);
 }
 
-/* ---- put ------------------------------------------------------------------------------------ */
-
-struct temp {
-	int dir, fd;
-	char name[NAME_MAX + 1];
-};
-
-static int temp_open(struct file_root *r, const char *key, struct temp *t)
-{
-	t->dir = file_tmp_dir(r);
-	if (t->dir < 0)
-		return t->dir;
-	do {
-		file_tmp_name(key, t->name);
-		t->fd = openat(t->dir, t->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-			       0644);
-		if (t->fd < 0 && errno == ENAMETOOLONG && *key) {
-			key = "";	/* a file system with shorter names than most */
-			errno = EEXIST;
-		}
-	} while (t->fd < 0 && errno == EEXIST);
-	return t->fd < 0 ? -errno : 0;
-}
-
-static bool is_aborted(const struct temp *t)
-{
-	struct stat st;
-
-	return fstat(t->fd, &st) == 0 && st.st_nlink == 0;
-}
-
-static void temp_done(struct temp *t)
-{
-	if (t->fd >= 0) {
-		unlinkat(t->dir, t->name, 0);	/* a plain put has renamed it away */
-		close(t->fd);
-	}
-	if (t->dir >= 0)
-		close(t->dir);
-}
-
-static int write_all(int fd, const uint8_t *bytes, size_t len)
-{
-	while (len) {
-		ssize_t n = write(fd, bytes, len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		bytes += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
-static int write_piece(struct bw_op *op, int fd, uint64_t at, uint8_t *buf, size_t *len)
-{
-	struct bw_lent piece;
-	int err = bw_body_lend(op->body, at, buf, *len, &piece);
-
-	if (err) {
-		say(op, "body", err);
-		op->outcome = BW_UNREACHABLE;
-		return err;
-	}
-	err = write_all(fd, piece.bytes, piece.len);
-	if (err)
-		file_fail(op, "write", err);
-	*len = piece.len;
-	bw_blob_unref(piece.hold);
-	return err;
-}
-
-/* The body, on disk.  False: the op has its outcome. */
-static bool write_body(struct bw_op *op, int fd)
-{
-	uint64_t size = op->body->size;
-	uint8_t *buf = malloc(size < PIECE ? size + 1 : PIECE);
-	int err = 0;
-
-	if (!buf) {
-		file_fail(op, "memory", -ENOMEM);
-		return false;
-	}
-	for (uint64_t at = 0; !err && at < size;) {
-		size_t len = size - at < PIECE ? size - at : PIECE;
-		err = is_late(op) ? -ECANCELED : write_piece(op, fd, at, buf, &len);
-		at += len;
-	}
-	free(buf);
-	if (err)
-		return false;
-	err = file_sync(fd);
-	if (err)
-		file_fail(op, "fsync", err);
-	return !err;
-}
-
-/* The name is taken: by us, if a network file system lost the answer to a first link. */
-static void name_taken(struct bw_op *op, const struct temp *t, int parent, const char *base)
-{
-	struct stat st;
-
-	if (fstat(t->fd, &st) == 0 && st.st_nlink > 1) {
-		op->outcome = BW_OK;
-		return;
-	}
-	if (fstatat(parent, base, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode)) {
-		file_fail(op, "link", -EISDIR);
-		return;
-	}
-	op->outcome = BW_EXISTS;
-}
-
-/*
- * Puts the file in its place.  OK and EXISTS are said only once the name is on disk.  -ENOENT: the
- * directory was removed meanwhile, nothing was applied; else 0, and the op has its outcome.
- */
-static int publish(struct bw_op *op, const struct temp *t, int parent, const char *base)
-{
-	int err = op->if_absent ? linkat(t->dir, t->name, parent, base, 0)
-				: renameat(t->dir, t->name, parent, base);
-
-	err = err ? -errno : 0;
-	if (err == -ENOENT)
-		return err;
-	if (!err)
-		op->outcome = BW_OK;
-	else if (err == -EEXIST && op->if_absent)
-		name_taken(op, t, parent, base);
-	else
-		file_change_failed(op, op->if_absent ? "link" : "rename", err == -EEXIST ? -EISDIR : err);
-	if (op->outcome != BW_OK && op->outcome != BW_EXISTS)
-		return 0;
-
-	bool ours = op->outcome == BW_OK;
-	err = file_sync(parent);
-	if (err) {
-		say(op, "fsync of the directory", err);
-		op->outcome = ours ? BW_UNKNOWN : BW_UNREACHABLE;
-	}
-	return 0;
-}
-
-/* A delete beside us removes the directories it leaves empty: the way may have to be made again. */
-static void find_place(struct file_store *f, struct file_root *r, struct bw_op *op,
-		       const struct temp *t)
-{
-	int err = -ENOENT;
-
-	for (int tries = 0; err == -ENOENT && tries < WAY_TRIES; tries++) {
-		auto_fd parent = -1;
-		const char *base;
-		if (is_late(op))
-			return;
-		err = file_parent(r, op->key, true, &parent, &base);
-		if (!err)
-			err = publish(op, t, parent, base);
-		if (err == -ENOENT && (file_root_check(f, r) != 0 || is_aborted(t)))
-			break;
-	}
-	if (err)
-		file_fail(op, "directory", err);
-}
-
-static void put(struct file_store *f, struct file_root *r, struct bw_op *op)
-{
-	struct temp t = {.dir = -1, .fd = -1};
-
-	file_anchor_make(r);
-	int err = temp_open(r, op->key, &t);
-
-	if (err) {
-		file_fail(op, "temporary file", err);
-	} else if (write_body(op, t.fd)) {
-		find_place(f, r, op, &t);
-		err = file_root_check(f, r);
-		if (err && op->outcome == BW_OK) {
-			say(op, "store directory", err);
-			op->outcome = BW_UNKNOWN;
-		} else if (err && op->outcome != BW_UNKNOWN && op->outcome != BW_CANCELLED) {
-			gone(op, err);
-		}
-	}
-	temp_done(&t);
-}
-
 /* ---- delete --------------------------------------------------------------------------------- */
 
 static void delete(struct file_store *f, struct file_root *r, struct bw_op *op)
@@ -412,7 +216,7 @@ static void delete(struct file_store *f, struct file_root *r, struct bw_op *op)
 	}
 	err = file_sync(parent);
 	if (err) {
-		say(op, "fsync of the directory", err);
+		file_say(op, "fsync of the directory", err);
 		op->outcome = BW_UNKNOWN;
 		return;
 	}
@@ -442,18 +246,18 @@ static void still_there(struct file_store *f, struct file_root *r, struct bw_op 
 	if (!err)
 		return;
 	bw_op_done(op);
-	gone(op, err);
+	file_gone(op, err);
 }
 
-static void perform(struct file_store *f, struct bw_op *op)
+void file_perform(struct file_store *f, struct bw_op *op)
 {
 	struct file_root *r;
 
-	if (is_late(op))
+	if (file_is_late(op))
 		return;
 	int err = file_root_get(f, &r);
 	if (err) {
-		gone(op, err);
+		file_gone(op, err);
 		return;
 	}
 	switch (op->kind) {
@@ -461,7 +265,7 @@ static void perform(struct file_store *f, struct bw_op *op)
 		get(f, r, op);
 		break;
 	case BW_OP_PUT:
-		put(f, r, op);
+		file_put(f, r, op);
 		break;
 	case BW_OP_DELETE:
 		delete(f, r, op);
@@ -489,13 +293,16 @@ static void run(struct bw_task *task)
 {
 	struct bw_op *op = bw_op_of(task);
 
-	perform((struct file_store *)op->at, op);
+	file_perform((struct file_store *)op->at, op);
 	op->done(op);
 }
 
 static void submit(struct bw_store *s, struct bw_op *op)
 {
-	bw_op_queue(op, ((struct file_store *)s)->q, run, 0);
+	if (op->kind == BW_OP_PUT && op->early)
+		file_early_put(op);
+	else
+		bw_op_queue(op, ((struct file_store *)s)->q, run, 0);
 }
 
 static void cancel(struct bw_store *s, struct bw_op *op)
@@ -507,7 +314,11 @@ static void file_free(struct bw_store *s)
 {
 	struct file_store *f = (struct file_store *)s;
 
-	bw_workq_free(f->q);
+	if (f->q) {
+		bw_gate_wait(&f->earlies);
+		bw_workq_free(f->q);
+	}
+	bw_gate_done(&f->earlies);
 	file_root_unref(f->root);
 	bw_mutex_done(&f->lock);
 	free(f->dir);
@@ -517,7 +328,7 @@ static void file_free(struct bw_store *s)
 int bw_store_file_new(const char *dir, bool create, unsigned threads, struct bw_store **ret)
 {
 	static const struct bw_store_ops ops = {
-		.name = "file", .submit = submit, .cancel = cancel, .free = file_free};
+		.name = "file", .submit = submit, .cancel = cancel, .early = file_early, .free = file_free};
 	struct file_store *f = calloc(1, sizeof(*f));
 	struct file_root *r;
 
@@ -525,6 +336,7 @@ int bw_store_file_new(const char *dir, bool create, unsigned threads, struct bw_
 		return -ENOMEM;
 	f->store.ops = &ops;
 	bw_mutex_init(&f->lock, BW_RANK_STORE);
+	bw_gate_init(&f->earlies);
 	f->dir = strdup(dir);
 	int err = f->dir ? 0 : -ENOMEM;
 	if (!err && create)

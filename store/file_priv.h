@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 /* Temporary files lie here, below the store directory, so that link(2) stays on one file system. */
 #define FILE_TMP ".tmp"
@@ -48,7 +49,15 @@ struct file_store {
 	char *dir;		/* owned */
 	struct bw_mutex lock;	/* root */
 	struct file_root *root;
+	struct bw_gate earlies;
 };
+
+static inline void file_close_p(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+}
+#define auto_fd __attribute__((cleanup(file_close_p))) int
 
 /* The directory that is at the path now.  -errno when there is none, -ESTALE when it is another store's
  * or an empty one. */
@@ -91,6 +100,18 @@ bool file_tmp_key(const char *name, char ret[BW_KEY_MAX + 1]);
 void file_list_uploads(struct file_root *r, struct bw_op *op);
 void file_abort_upload(struct file_root *r, struct bw_op *op);
 
+/* Performs op on this thread; its outcome is set, its done() has not run. */
+void file_perform(struct file_store *f, struct bw_op *op);
+void file_put(struct file_store *f, struct file_root *r, struct bw_op *op);
+bw_early_fn file_early;
+void file_early_put(struct bw_op *op);	/* op->early is one of ours */
+
+/* What went wrong, for the log; the outcome is the caller's. */
+void file_say(struct bw_op *op, const char *what, int err);
+/* There is no store directory. */
+void file_gone(struct bw_op *op, int err);
+/* Past its deadline: then it has its outcome. */
+bool file_is_late(struct bw_op *op);
 /* Ends a request on which nothing was applied. */
 void file_fail(struct bw_op *op, const char *what, int err);
 /* The answer of link, rename or unlink was err: nothing was applied, or nobody knows. */

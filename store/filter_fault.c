@@ -54,6 +54,7 @@ static int copy_new(const struct bw_op *op, struct copy **ret)
 	c->op = *op;
 	c->op.deadline_ns = BW_NEVER;	/* the network does not know it */
 	c->op.done = copy_done;
+	c->op.early = NULL;
 	c->op.ctx = c;
 	if (op->kind == BW_OP_PUT) {
 		bw_bytes_body_init(&c->body, c->bytes, size);

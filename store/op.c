@@ -141,6 +141,14 @@ void bw_store_cancel(struct bw_store *s, struct bw_op *op)
 		s->ops->cancel(s, op);
 }
 
+struct bw_early *bw_store_early(struct bw_store *s, const char *key, struct bw_body *body,
+				void (*released)(void *ctx), void *ctx)
+{
+	while (s && !s->ops->early)
+		s = s->next;
+	return s ? s->ops->early(s, key, body, released, ctx) : NULL;
+}
+
 void bw_store_free(struct bw_store *s)
 {
 	if (s)

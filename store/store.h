@@ -137,6 +137,8 @@ struct bw_op {
 	char key[BW_KEY_MAX + 1];	/* LIST, LIST_UPLOADS: the prefix */
 	bool if_absent;		/* PUT */
 	struct bw_body *body;	/* PUT: borrowed until done */
+	struct bw_early *early;	/* PUT: NULL, or what was begun of it.  A backend that takes it sets it to NULL; if it is
+				 * still here when done() runs, the caller drops it */
 	uint64_t offset;	/* GET */
 	uint64_t length;	/* GET: BW_TO_END reads the rest, at most max bytes of it */
 	uint32_t cut;		/* GET with a length: the answer may be a chain of blobs of so many bytes; 0: it is one blob */
@@ -167,6 +169,24 @@ struct bw_op {
 };
 
 struct bw_store;
+
+/*
+ * A put that begins before all of its bytes are there, so that most of them are in the store when the last one
+ * comes.  It spares time and promises nothing: no object appears, nothing of it is told, and the put, which is given it in op->early
+ * with the same key and body, sends whatever is missing; after a failure, or the second time, everything.  It is no op: filters
+ * do not see it, so backends begin no more of it than they can hold.
+ *
+ * grow: bytes [0, upto) of body may be read from now on, by threads of the store, and do not change.  drop: instead of
+ * the put.  Neither blocks.  released() runs once, not inside the calls, on a thread of the store: after drop, or
+ * about when the put ends; before it the body stays as it is.
+ */
+struct bw_early {
+	void (*grow)(struct bw_early *e, uint64_t upto);
+	void (*drop)(struct bw_early *e);
+};
+typedef struct bw_early *bw_early_fn(struct bw_store *s, const char *key, struct bw_body *body,
+				     void (*released)(void *ctx), void *ctx);
+
 struct bw_store_ops {
 	const char *name;
 	/* See the rules above. */
@@ -176,6 +196,7 @@ struct bw_store_ops {
 	 * inside cancel.  The caller sees to it that the op is still lent.  May be NULL.
 	 */
 	void (*cancel)(struct bw_store *s, struct bw_op *op);
+	bw_early_fn *early;	/* of a backend; may be NULL */
 	/* Waits until every op lent has been given back, stops threads, frees, then frees what is below. */
 	void (*free)(struct bw_store *s);
 };
@@ -189,6 +210,8 @@ struct bw_store {
 void bw_store_submit(struct bw_store *s, struct bw_op *op);
 void bw_store_cancel(struct bw_store *s, struct bw_op *op);
 void bw_store_free(struct bw_store *s);		/* NULL is fine */
+/* NULL: this store has none, or not now; released() will not run. */
+bw_early_fn bw_store_early;
 
 /* Fill in a request; everything not named keeps its default (prio DEMAND, no deadline, no done). */
 void bw_op_get(struct bw_op *op, const char *key, uint64_t offset, uint64_t length);

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Puts: a temporary file, its bytes, fsync, then its name, then fsync of the directory.  An early one has its first
+ * bytes in the temporary file before the put is asked for; its tasks run one after the other.
+ */
+#include "store/file_priv.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define PIECE (1u << 20)
+#define WAY_TRIES 100
+
+struct temp {
+	int dir, fd;
+	char name[NAME_MAX + 1];
+};
+
+static int temp_open(struct file_root *r, const char *key, struct temp *t)
+{
+	t->dir = file_tmp_dir(r);
+	if (t->dir < 0)
+		return t->dir;
+	do {
+		file_tmp_name(key, t->name);
+		t->fd = openat(t->dir, t->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+			       0644);
+		if (t->fd < 0 && errno == ENAMETOOLONG && *key) {
+			key = "";	/* a file system with shorter names than most */
+			errno = EEXIST;
+		}
+	} while (t->fd < 0 && errno == EEXIST);
+	return t->fd < 0 ? -errno : 0;
+}
+
+static bool is_aborted(const struct temp *t)
+{
+	struct stat st;
+
+	return fstat(t->fd, &st) == 0 && st.st_nlink == 0;
+}
+
+static void temp_done(struct temp *t)
+{
+	if (t->fd >= 0) {
+		unlinkat(t->dir, t->name, 0);	/* a plain put has renamed it away */
+		close(t->fd);
+	}
+	if (t->dir >= 0)
+		close(t->dir);
+}
+
+static int write_all(int fd, const uint8_t *bytes, size_t len)
+{
+	while (len) {
+		ssize_t n = write(fd, bytes, len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		bytes += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+static int write_piece(struct bw_op *op, int fd, uint64_t at, uint8_t *buf, size_t *len)
+{
+	struct bw_lent piece;
+	int err = bw_body_lend(op->body, at, buf, *len, &piece);
+
+	if (err) {
+		file_say(op, "body", err);
+		op->outcome = BW_UNREACHABLE;
+		return err;
+	}
+	err = write_all(fd, piece.bytes, piece.len);
+	if (err)
+		file_fail(op, "write", err);
+	*len = piece.len;
+	bw_blob_unref(piece.hold);
+	return err;
+}
+
+/* The body from at on, and all of it on disk.  False: the op has its outcome. */
+static bool write_body(struct bw_op *op, int fd, uint64_t at)
+{
+	uint64_t size = op->body->size;
+	uint8_t *buf = malloc(size < PIECE ? size + 1 : PIECE);
+	int err = 0;
+
+	if (!buf) {
+		file_fail(op, "memory", -ENOMEM);
+		return false;
+	}
+	while (!err && at < size) {
+		size_t len = size - at < PIECE ? size - at : PIECE;
+		err = file_is_late(op) ? -ECANCELED : write_piece(op, fd, at, buf, &len);
+		at += len;
+	}
+	free(buf);
+	if (err)
+		return false;
+	err = file_sync(fd);
+	if (err)
+		file_fail(op, "fsync", err);
+	return !err;
+}
+
+/* The name is taken: by us, if a network file system lost the answer to a first link. */
+static void name_taken(struct bw_op *op, const struct temp *t, int parent, const char *base)
+{
+	struct stat st;
+
+	if (fstat(t->fd, &st) == 0 && st.st_nlink > 1) {
+		op->outcome = BW_OK;
+		return;
+	}
+	if (fstatat(parent, base, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode)) {
+		file_fail(op, "link", -EISDIR);
+		return;
+	}
+	op->outcome = BW_EXISTS;
+}
+
+/*
+ * Puts the file in its place.  OK and EXISTS are said only once the name is on disk.  -ENOENT: the
+ * directory was removed meanwhile, nothing was applied; else 0, and the op has its outcome.
+ */
+static int publish(struct bw_op *op, const struct temp *t, int parent, const char *base)
+{
+	int err = op->if_absent ? linkat(t->dir, t->name, parent, base, 0)
+				: renameat(t->dir, t->name, parent, base);
+
+	err = err ? -errno : 0;
+	if (err == -ENOENT)
+		return err;
+	if (!err)
+		op->outcome = BW_OK;
+	else if (err == -EEXIST && op->if_absent)
+		name_taken(op, t, parent, base);
+	else
+		file_change_failed(op, op->if_absent ? "link" : "rename", err == -EEXIST ? -EISDIR : err);
+	if (op->outcome != BW_OK && op->outcome != BW_EXISTS)
+		return 0;
+
+	bool ours = op->outcome == BW_OK;
+	err = file_sync(parent);
+	if (err) {
+		file_say(op, "fsync of the directory", err);
+		op->outcome = ours ? BW_UNKNOWN : BW_UNREACHABLE;
+	}
+	return 0;
+}
+
+/* A delete beside us removes the directories it leaves empty: the way may have to be made again. */
+static void find_place(struct file_store *f, struct file_root *r, struct bw_op *op,
+		       const struct temp *t)
+{
+	int err = -ENOENT;
+
+	for (int tries = 0; err == -ENOENT && tries < WAY_TRIES; tries++) {
+		auto_fd parent = -1;
+		const char *base;
+		if (file_is_late(op))
+			return;
+		err = file_parent(r, op->key, true, &parent, &base);
+		if (!err)
+			err = publish(op, t, parent, base);
+		if (err == -ENOENT && (file_root_check(f, r) != 0 || is_aborted(t)))
+			break;
+	}
+	if (err)
+		file_fail(op, "directory", err);
+}
+
+static void put_temp(struct file_store *f, struct file_root *r, struct bw_op *op, struct temp *t, uint64_t written)
+{
+	if (!write_body(op, t->fd, written))
+		return;
+	find_place(f, r, op, t);
+	int err = file_root_check(f, r);
+
+	if (err && op->outcome == BW_OK) {
+		file_say(op, "store directory", err);
+		op->outcome = BW_UNKNOWN;
+	} else if (err && op->outcome != BW_UNKNOWN && op->outcome != BW_CANCELLED) {
+		file_gone(op, err);
+	}
+}
+
+void file_put(struct file_store *f, struct file_root *r, struct bw_op *op)
+{
+	struct temp t = {.dir = -1, .fd = -1};
+
+	file_anchor_make(r);
+	int err = temp_open(r, op->key, &t);
+
+	if (err)
+		file_fail(op, "temporary file", err);
+	else
+		put_temp(f, r, op, &t, 0);
+	temp_done(&t);
+}
+
+/* ---- Early puts ----------------------------------------------------------------------------- */
+
+struct file_early {
+	struct bw_early early;
+	struct file_store *f;
+	struct bw_body *body;	/* borrowed until released() */
+	char key[BW_KEY_MAX + 1];
+	void (*released)(void *ctx);
+	void *ctx;
+	struct bw_task task;
+	/* Of the task, which is queued or runs once at a time. */
+	struct file_root *r;	/* owned reference; NULL: not begun */
+	struct temp t;
+	uint64_t written;
+	bool failed;		/* nothing is kept of it: the put writes all */
+	/* Under lock. */
+	struct bw_mutex lock;
+	uint64_t upto;
+	bool active, dropped;
+	struct bw_op *put;
+};
+
+static void early_forget(struct file_early *e)
+{
+	temp_done(&e->t);
+	e->t.fd = e->t.dir = -1;
+	e->failed = true;
+}
+
+static int early_begin(struct file_early *e)
+{
+	int err = file_root_get(e->f, &e->r);
+
+	if (err)
+		return err;
+	file_anchor_make(e->r);
+	return temp_open(e->r, e->key, &e->t);
+}
+
+/* What goes wrong here is not told: the put will run into it, or it will not. */
+static void early_write(struct file_early *e, uint64_t upto)
+{
+	uint64_t from = e->written;
+	uint8_t *buf = malloc(PIECE);
+	int err = buf ? 0 : -ENOMEM;
+
+	if (!err && !e->r)
+		err = early_begin(e);
+	while (!err && e->written < upto) {
+		size_t len = upto - e->written < PIECE ? (size_t)(upto - e->written) : PIECE;
+		struct bw_lent piece;
+		err = bw_body_lend(e->body, e->written, buf, len, &piece);
+		if (err)
+			break;
+		err = write_all(e->t.fd, piece.bytes, piece.len);
+		e->written += piece.len;
+		bw_blob_unref(piece.hold);
+	}
+	free(buf);
+	if (err)
+		early_forget(e);	/* at once: a full disk needs the room */
+	else
+		sync_file_range(e->t.fd, (off_t)from, (off_t)(upto - from), SYNC_FILE_RANGE_WRITE);
+}
+
+static void early_free(struct file_early *e)
+{
+	void (*released)(void *ctx) = e->released;
+	void *ctx = e->ctx;
+	struct file_store *f = e->f;
+
+	temp_done(&e->t);
+	file_root_unref(e->r);
+	bw_mutex_done(&e->lock);
+	free(e);
+	released(ctx);
+	bw_gate_leave(&f->earlies);
+}
+
+static void early_finish(struct file_early *e, struct bw_op *op)
+{
+	if (!file_is_late(op)) {
+		if (e->r && !e->failed && file_root_check(e->f, e->r) == 0)
+			put_temp(e->f, e->r, op, &e->t, e->written);
+		else
+			file_perform(e->f, op);
+	}
+	early_free(e);
+	op->done(op);
+}
+
+static void run_early(struct bw_task *task)
+{
+	struct file_early *e = (struct file_early *)((char *)task - offsetof(struct file_early, task));
+
+	for (;;) {
+		bw_lock(&e->lock);
+		uint64_t upto = e->upto;
+		struct bw_op *put = e->put;
+		bool dropped = e->dropped, more = !e->failed && upto > e->written;
+		e->active = put || dropped || more;
+		bw_unlock(&e->lock);
+		if (dropped)
+			early_free(e);
+		else if (put)
+			early_finish(e, put);
+		else if (more)
+			early_write(e, upto);
+		if (put || dropped || !more)
+			return;
+	}
+}
+
+static void early_wake_locked(struct file_early *e)
+{
+	if (e->active)
+		return;
+	e->active = true;
+	e->task = (struct bw_task){.run = run_early, .prio = BW_PRIO_COMMIT};
+	bw_workq_push(e->f->q, &e->task);
+}
+
+static void early_grow(struct bw_early *early, uint64_t upto)
+{
+	struct file_early *e = (struct file_early *)early;
+
+	BW_LOCK_SCOPE(&e->lock);
+	e->upto = upto;
+	early_wake_locked(e);
+}
+
+static void early_drop(struct bw_early *early)
+{
+	struct file_early *e = (struct file_early *)early;
+
+	BW_LOCK_SCOPE(&e->lock);
+	e->dropped = true;
+	early_wake_locked(e);
+}
+
+void file_early_put(struct bw_op *op)
+{
+	struct file_early *e = (struct file_early *)op->early;
+
+	op->early = NULL;
+	BW_LOCK_SCOPE(&e->lock);
+	e->put = op;
+	early_wake_locked(e);
+}
+
+struct bw_early *file_early(struct bw_store *s, const char *key, struct bw_body *body,
+			    void (*released)(void *ctx), void *ctx)
+{
+	struct file_early *e = calloc(1, sizeof(*e));
+
+	if (!e)
+		return NULL;
+	e->early = (struct bw_early){.grow = early_grow, .drop = early_drop};
+	e->f = (struct file_store *)s;
+	e->body = body;
+	e->released = released;
+	e->ctx = ctx;
+	e->t.dir = e->t.fd = -1;
+	snprintf(e->key, sizeof(e->key), "%s", key);
+	bw_mutex_init(&e->lock, BW_RANK_STORE);
+	bw_gate_enter(&e->f->earlies);
+	return &e->early;
+}
