@@ -133,6 +133,10 @@ static void send(struct child *c)
 	c->op.cut = p->cut;
 	c->op.max = p->max;
 	c->op.upload = p->upload;
+	if (p->early) {
+		c->op.early = p->early;		/* of the first attempt that comes to the backend */
+		c->parent->early = NULL;
+	}
 	if (p->kind == BW_OP_DELETE_MANY)
 		items_pick(c);
 	c->op.done = done;
@@ -195,6 +199,7 @@ static void finish(struct child *c)
 	p->uploads = c->op.uploads;
 	p->object_size = c->op.object_size;
 	p->modified_ms = c->op.modified_ms;
+	p->early = c->op.early;
 	bw_lock(&r->lock);
 	if (c->prev)
 		c->prev->next = c->next;

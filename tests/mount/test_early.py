@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+# ctest: 20-s
+"""Slices are on their way into the store before the batch is whole; P2, P3k, P6 hold as if they were not."""
+import os
+import signal
+
+import bw
+
+MIB = 1 << 20
+
+
+def body(rank, size):
+    return bw.payload("early", 7, rank, size)
+
+
+class Early(bw.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.s = self.stream(4)
+        self.m = self.mount(self.s)
+        self.m.begin("p", 0)
+
+    def write(self, rank, data):
+        bw.write(self.m.slot("p", 0, rank), data)
+
+    def commits_as(self, slices):
+        self.assertEqual(self.m.head(), 1)
+        got = self.m.get(0)
+        self.assertTrue(got == slices, [(len(g), g[:40]) for g in got])
+
+
+@bw.file_only("parts of an upload are seen as one temporary file there")
+class Files(Early):
+    def uploads(self):
+        """{name: bytes} of what is on its way into the store."""
+        folder = os.path.join(self.s.dir, ".tmp")
+        if not os.path.isdir(folder):
+            return {}
+        return {name: os.stat(os.path.join(folder, name)).st_size for name in os.listdir(folder)}
+
+    def uploaded(self, size):
+        bw.wait_until(lambda: sorted(self.uploads().values()) == [size], what=f"{size} bytes in the store")
+
+    def test_bytes_are_stored_before_the_last_close(self):
+        slices = [body(r, 2 * MIB + 5 * r) for r in range(4)]
+        self.write(0, slices[0])
+        self.uploaded(2 * MIB)
+        self.write(1, slices[1])
+        self.uploaded(4 * MIB)
+        fd = os.open(self.m.slot("p", 0, 2), os.O_WRONLY | os.O_CREAT)
+        os.write(fd, slices[2][:MIB])
+        self.uploaded(5 * MIB + 5)      # one that is not whole: what was written of it one after the other
+        name = list(self.uploads())
+        self.write(3, slices[3])
+        self.assertEqual(list(self.uploads()), name)
+        os.write(fd, slices[2][MIB:])
+        os.close(fd)
+        self.commits_as(slices)
+        bw.wait_until(lambda: not self.uploads(), what="no temporary file")
+        self.assertIn(name[0].split("%")[-1], " ".join(self.s.objects("data")))
+
+    def test_slices_that_come_late_wait_for_their_turn(self):
+        slices = [body(r, 2 * MIB) for r in range(4)]
+        for rank in (3, 2, 1):
+            self.write(rank, slices[rank])
+        self.assertEqual(self.uploads(), {})
+        self.write(0, slices[0])
+        self.commits_as(slices)
+
+    def test_p6_an_abandoned_batch_leaves_no_upload(self):
+        self.write(0, body(0, 3 * MIB))
+        self.uploaded(3 * MIB)
+        os.unlink(self.m.slot("p", 0, 0))
+        bw.wait_until(lambda: not self.uploads(), what="no temporary file")
+        self.write(0, body(1, 3 * MIB))
+        os.unlink(self.m.slot("p", 0, 0))
+        os.rmdir(self.m.path("produce", "p", "0", "rank"))
+        os.rmdir(self.m.path("produce", "p", "0"))
+        self.m.begin("p", 0)
+        self.write(0, body(2, 3 * MIB))
+        self.uploaded(3 * MIB)
+        self.m.umount()
+        self.assertEqual(self.uploads(), {})
+
+
+class Changes(Early):
+    """Whatever was sent already, what is committed is what the files held when the batch became whole."""
+
+    def finish(self, first):
+        rest = [body(r, MIB) for r in (1, 2, 3)]
+        for rank in (1, 2, 3):
+            self.write(rank, rest[rank - 1])
+        self.commits_as([first] + rest)
+
+    def test_p2_overwritten(self):
+        path = self.m.slot("p", 0, 0)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT)
+        os.write(fd, body(0, 3 * MIB))
+        os.pwrite(fd, b"header", 10)
+        os.close(fd)
+        whole = bytearray(body(0, 3 * MIB))
+        whole[10:16] = b"header"
+        self.finish(bytes(whole))
+
+    def test_p2_truncated_and_written_anew(self):
+        self.write(0, body(0, 5 * MIB))
+        self.write(0, body(9, 4 * MIB + 3))
+        self.finish(body(9, 4 * MIB + 3))
+
+    def test_p2_grown_after_it_was_whole(self):
+        self.write(0, body(0, 2 * MIB))
+        with open(self.m.slot("p", 0, 0), "ab") as f:
+            f.write(b"more")
+        self.finish(body(0, 2 * MIB) + b"more")
+
+    def test_p2_cut(self):
+        self.write(0, body(0, 5 * MIB))
+        os.truncate(self.m.slot("p", 0, 0), MIB + 1)
+        self.finish(body(0, 5 * MIB)[:MIB + 1])
+
+    def test_p2_made_larger_first_and_filled_backwards(self):
+        fd = os.open(self.m.slot("p", 0, 0), os.O_RDWR | os.O_CREAT)
+        os.ftruncate(fd, 4 * MIB)
+        data = body(0, 4 * MIB)
+        for at in (3 * MIB, 2 * MIB, MIB, 0):
+            os.pwrite(fd, data[at:at + MIB], at)
+        os.close(fd)
+        self.finish(data)
+
+    def test_p2_another_in_its_place(self):
+        self.write(0, body(0, 3 * MIB))
+        bw.write(self.m.slot("p", 0, "new"), body(5, 3 * MIB))
+        os.rename(self.m.slot("p", 0, "new"), self.m.slot("p", 0, 0))
+        self.finish(body(5, 3 * MIB))
+
+    def test_p2_of_another_rank_after_all(self):
+        self.write(0, body(0, 3 * MIB))
+        os.rename(self.m.slot("p", 0, 0), self.m.slot("p", 0, 2))
+        slices = [body(4, 2 * MIB), body(1, 2 * MIB), body(0, 3 * MIB), body(3, 2 * MIB)]
+        for rank in (0, 1, 3):
+            self.write(rank, slices[rank])
+        self.commits_as(slices)
+
+    def test_p3k_a_writer_is_killed_halfway(self):
+        path = self.m.slot("p", 0, 0)
+
+        def killed():
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+            os.write(fd, body(0, 3 * MIB))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        self.spawn(killed).wait()
+        for rank in (1, 2, 3):
+            self.write(rank, body(rank, MIB))
+        self.assert_nothing_committed(self.m)
+        self.write(0, body(8, 2 * MIB))
+        self.commits_as([body(8, 2 * MIB)] + [body(r, MIB) for r in (1, 2, 3)])
+
+    def test_p4_batches_side_by_side(self):
+        self.m.begin("p", 1)
+        for rank in range(4):
+            for seq in (0, 1):
+                bw.write(self.m.slot("p", seq, rank), body(rank + 4 * seq, 2 * MIB))
+        self.assertEqual(self.m.head(), 2)
+        for seq in (0, 1):
+            self.assertTrue(self.m.get(seq) == [body(r + 4 * seq, 2 * MIB) for r in range(4)])
+
+
+class Packed(bw.TestCase):
+    def test_slices_are_packed_as_they_come(self):
+        m = self.mount(self.stream(3, "--compress", "zstd:1"))
+        m.begin("p", 0)
+        slices = [body(0, 3 * MIB), os.urandom(2 * MIB + 1), body(2, 100)]
+        for rank, data in enumerate(slices):
+            bw.write(m.slot("p", 0, rank), data)
+        self.assertTrue(m.get(0) == slices)
+
+
+if __name__ == "__main__":
+    bw.main()
