@@ -136,6 +136,10 @@ def plots(results, folder):
 
 def write(results, facts, folder):
     """facts: [(name, value)] about the run.  Returns the path of the report."""
+    first = {}
+    for result in results:  # a group stands together, however its rows were run
+        first.setdefault(result.row.group, len(first))
+    results = sorted(results, key=lambda r: first[r.row.group])
     os.makedirs(folder, exist_ok=True)
     drawn = plots(results, os.path.join(folder, "plots"))
     lines = ["# Benchmarks, one run", "",

@@ -6,7 +6,6 @@ from harness import Goal, Metric, Row
 from world import KIB, MIB, size_text
 
 RANKS = 8
-DELAYS_MS = (0, 10, 30)
 
 
 class Contest:
@@ -67,7 +66,9 @@ def row(options, size, delay_ms):
 
 
 def rows(options):
-    sizes = [MIB] if options.quick else (64 * KIB, MIB, 8 * MIB)
-    for delay_ms in DELAYS_MS[:2 if options.quick else 3]:
-        for size in [64 * KIB] if options.tiny else sizes:
-            yield row(options, size, delay_ms)
+    if options.quick:
+        shapes = [(64 * KIB if options.tiny else MIB, delay_ms) for delay_ms in (0, 10)]
+    else:
+        shapes = [(size, delay_ms) for delay_ms in (0, 10) for size in (64 * KIB, MIB, 8 * MIB)] + [(MIB, 30)]
+    for size, delay_ms in shapes:
+        yield row(options, size, delay_ms)

@@ -7,7 +7,6 @@ from harness import Goal, Metric, Row
 from world import KIB, MIB, size_text
 
 PEERS = {"s3fs": "s3fs", "rclone": "rclone"}
-DELAYS_MS = (0, 10, 30)
 PRODUCERS = 4
 # (ranks, slice): batches a producer
 INGEST = {(8, 64 * KIB): 16, (64, 64 * KIB): 6, (8, MIB): 5, (64, MIB): 1, (8, 8 * MIB): 1}
@@ -108,10 +107,11 @@ def write_close(options, delay_ms):
 
 
 def rows(options):
-    shapes = [(8, 64 * KIB)] if options.tiny else [(8, MIB)] if options.quick else list(INGEST)
-    for delay_ms in DELAYS_MS:
-        for ranks, size in shapes if not delay_ms else shapes[:1] if options.quick else [(8, 64 * KIB), (8, MIB), (64, MIB)]:
-            if not options.quick or delay_ms < 30:
-                yield ingest(options, ranks, size, delay_ms)
-    for delay_ms in DELAYS_MS[:2 if options.quick else 3]:
+    if options.quick:
+        shapes = [(8, 64 * KIB if options.tiny else MIB, delay_ms) for delay_ms in (0, 10)]
+    else:
+        shapes = [(*shape, 0) for shape in INGEST] + [(8, 64 * KIB, 10), (8, MIB, 10), (64, MIB, 10), (8, MIB, 30)]
+    for ranks, size, delay_ms in shapes:
+        yield ingest(options, ranks, size, delay_ms)
+    for delay_ms in (0, 10) if options.quick else (0, 10, 30):
         yield write_close(options, delay_ms)
