@@ -97,7 +97,7 @@ def _die_with_parent():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _free_port():
+def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
@@ -114,19 +114,19 @@ def _stop(process):
 
 
 class Broker:
-    """A started broker. far: the port under which clients at a distance find it, behind a proxy to far_port."""
+    """A started broker. Clients at a distance go to far_address, where somebody forwards to far_port."""
 
-    def __init__(self, build, where=None, heap_mib=3072, far=None):
+    def __init__(self, build, where=None, heap_mib=3072):
         self.path = jars(build)
         self.dir = tempfile.mkdtemp(prefix="batchweave-kafka-", dir=where)
-        self.port, controller, self.far_port = _free_port(), _free_port(), _free_port()
+        self.port, controller, self.far_port, proxy = free_port(), free_port(), free_port(), free_port()
         self.heap = heap(heap_mib)
-        self.address = f"127.0.0.1:{self.port}"
+        self.address, self.far_address = f"127.0.0.1:{self.port}", f"127.0.0.1:{proxy}"
         settings = {
             **BROKER, "log.dirs": os.path.join(self.dir, "data"),
             "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
             "listeners": f"CONTROLLER://127.0.0.1:{controller},DIRECT://{self.address},FAR://127.0.0.1:{self.far_port}",
-            "advertised.listeners": f"DIRECT://{self.address},FAR://127.0.0.1:{far or self.far_port}",
+            "advertised.listeners": f"DIRECT://{self.address},FAR://{self.far_address}",
         }
         self.settings = os.path.join(self.dir, "server.properties")
         with open(self.settings, "w") as f:
@@ -177,14 +177,14 @@ class Broker:
 class Agent:
     """A JVM with clients of Kafka. Commands are the ones of batchweave.Agent."""
 
-    def __init__(self, broker, address=None, heap_mib=1536):
+    def __init__(self, broker, heap_mib=1536):
         self.heap = heap(heap_mib)
         self.log = os.path.join(broker.dir, f"agent-{id(self)}")
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
                 ["java", f"-Xms{self.heap}m", f"-Xmx{self.heap}m", "-XX:+AlwaysPreTouch", "-XX:+UseG1GC",
                  "-XX:G1HeapRegionSize=16m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", broker.path,
-                 "batchweave.Agent", address or broker.address],
+                 "batchweave.Agent", broker.address, broker.far_address],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, preexec_fn=_die_with_parent)
 
     def ask(self, verb, **args):

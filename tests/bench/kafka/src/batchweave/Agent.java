@@ -6,15 +6,18 @@ import java.io.InputStreamReader;
 
 /**
  * One side of the Kafka rows: does what its input asks for, one command a line, and answers with one line of JSON. It stays
- * for all rounds, so that what it runs has been compiled when it is measured.
+ * for all rounds, so that what it runs has been compiled when it is measured. Arguments: the broker's address, and the one
+ * it has for clients at a distance.
  */
 final class Agent {
-	private final Clients clients;
+	private final Clients near;
+	private final Clients far;
 	private final Topics topics;
 
-	private Agent(String broker) {
-		clients = new Clients(broker);
-		topics = new Topics(clients);
+	private Agent(String near, String far) {
+		this.near = new Clients(near);
+		this.far = new Clients(far);
+		topics = new Topics(this.near);
 	}
 
 	private String answer(Args args) throws Exception {
@@ -23,6 +26,7 @@ final class Agent {
 			return "{}";
 		}
 		Shape shape = new Shape(args);
+		Clients clients = args.number("far", 0) != 0 ? far : near;
 		switch (args.verb) {
 		case "create":
 			topics.create(shape, args.number("sync") != 0);
@@ -30,7 +34,7 @@ final class Agent {
 		case "ingest":
 			return new Ingest(clients, shape).run(args.number("producers"), args.number("batches"), args.real("seconds"));
 		case "paced":
-			return new Paced(clients, shape).run(args.number("steps"), args.real("interval"));
+			return new Paced(clients, shape).run(args.number("steps"), args.real("pause"));
 		default:
 			return read(args, new Readers(clients, shape, args.number("readers", 1), args.number("depth", 1)));
 		}
@@ -52,7 +56,7 @@ final class Agent {
 	}
 
 	public static void main(String[] args) throws Exception {
-		Agent agent = new Agent(args[0]);
+		Agent agent = new Agent(args[0], args[1]);
 		BufferedReader input = new BufferedReader(new InputStreamReader(System.in));
 		for (String line = input.readLine(); line != null; line = input.readLine())
 			System.out.println(agent.answer(new Args(line)));

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 package batchweave;
 
-/** One producer that commits a batch every so often and says when each was acknowledged. */
+import java.util.Arrays;
+
+/** One producer that commits a batch after the other and says when each was acknowledged. */
 final class Paced {
 	private final Clients clients;
 	private final Shape shape;
@@ -11,22 +13,28 @@ final class Paced {
 		this.shape = shape;
 	}
 
-	/** interval in milliseconds; 0 fills a topic as fast as it goes. */
-	String run(int steps, double interval) throws Exception {
-		long[] acknowledged = new long[steps];
+	/**
+	 * pause: milliseconds between an acknowledgement and the next batch. Each is acknowledged before the next is sent, so that no
+	 * two become one batch of the client's. Answers when each slice was acknowledged.
+	 */
+	String run(int steps, double pause) throws Exception {
+		long[][] slices = new long[shape.partitions()][steps];
 		try (Writer writer = new Writer(clients, shape, "paced")) {
-			long due = System.nanoTime();
 			for (int step = 0; step < steps; step++) {
-				long wait = due - System.nanoTime();
-				if (wait > 0)
-					Thread.sleep(wait / 1000000, (int)(wait % 1000000));
-				due = System.nanoTime() + (long)(interval * 1e6);
-				writer.send(step, (which, at) -> acknowledged[(int)which] = at);
-				if (interval > 0)
-					writer.flush();
+				Thread.sleep((long)pause);
+				writer.send(step, new Writer.Committed() {
+					@Override
+					public void at(long which, long nanos) {
+					}
+
+					@Override
+					public void slice(long which, int partition, long nanos) {
+						slices[partition][(int)which] = nanos;
+					}
+				});
+				writer.flush();
 			}
-			writer.flush();
 		}
-		return "{\"acknowledged\": " + java.util.Arrays.toString(acknowledged) + "}";
+		return "{\"acknowledged\": " + Arrays.deepToString(slices) + "}";
 	}
 }

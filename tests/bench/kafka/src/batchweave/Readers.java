@@ -3,12 +3,14 @@ package batchweave;
 
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
 import java.util.Random;
 import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicInteger;
 
 /** Readers of different ranks, one thread and one consumer each. */
 final class Readers {
@@ -20,6 +22,7 @@ final class Readers {
 	private final Shape shape;
 	private final int count;
 	private final int depth;
+	private final AtomicInteger connected = new AtomicInteger();
 
 	Readers(Clients clients, Shape shape, int count, int depth) {
 		this.clients = clients;
@@ -52,7 +55,7 @@ final class Readers {
 	String tail(int steps) throws Exception {
 		List<String> arrived = each(() -> {}, reader -> {
 			reader.connect();
-			if (readyCount() == count)
+			if (connected.incrementAndGet() == count)
 				System.out.println("{\"ready\": true}");
 			long[] at = new long[steps];
 			for (int step = 0; step < steps; step++) {
@@ -62,12 +65,6 @@ final class Readers {
 			return Arrays.toString(at);
 		});
 		return "{\"arrived\": " + arrived + "}";
-	}
-
-	private int ready;
-
-	private synchronized int readyCount() {
-		return ++ready;
 	}
 
 	/** Everything from the first step on, as fast as it comes; seconds from the common start to the last reader's end. */
@@ -82,14 +79,20 @@ final class Readers {
 		return "{\"bytes\": " + (long)count * steps * shape.slice + ", \"seconds\": " + seconds + "}";
 	}
 
-	/** Random steps of what there is, one after the other, by one reader. */
+	/**
+	 * Different steps in random order, one after the other, by one reader. The client asks for what follows before it is told to
+	 * go elsewhere; that has been answered when the next clock starts.
+	 */
 	String seek(int steps, int times, int seed) throws Exception {
+		List<Integer> order = new ArrayList<>();
+		for (int step = 1; step < steps; step++)
+			order.add(step);
+		Collections.shuffle(order, new Random(seed));
 		Samples took = new Samples();
 		each(() -> {}, reader -> {
 			reader.next(0);
-			Random random = new Random(seed);
-			for (int i = 0; i < times; i++) {
-				int step = random.nextInt(steps);
+			for (int step : order.subList(0, times)) {
+				Thread.sleep(30 + 4 * (shape.record() >> 20));
 				long begin = System.nanoTime();
 				reader.seek(step);
 				reader.next(step);

@@ -8,8 +8,14 @@ import org.apache.kafka.clients.producer.ProducerRecord;
 
 /** One producer of batches. Without transactions a batch counts as committed when its last record is acknowledged. */
 final class Writer implements AutoCloseable {
+	/** Called by threads of the client. */
 	interface Committed {
+		/** A whole batch. */
 		void at(long step, long nanos);
+
+		/** One slice of it, which without transactions is earlier. */
+		default void slice(long step, int partition, long nanos) {
+		}
 	}
 
 	private final Shape shape;
@@ -34,15 +40,25 @@ final class Writer implements AutoCloseable {
 			producer.send(new ProducerRecord<>(shape.topic, partition, null, records[partition]), (meta, error) -> {
 				if (error != null)
 					failure.compareAndSet(null, error);
-				else if (left.decrementAndGet() == 0 && !whole)
-					committed.at(step, System.nanoTime());
+				else if (!whole)
+					acknowledged(committed, step, meta.partition(), left);
 			});
 		}
 		if (whole) {
 			producer.commitTransaction();
-			committed.at(step, System.nanoTime());
+			long now = System.nanoTime();
+			for (int partition = 0; partition < records.length; partition++)
+				committed.slice(step, partition, now);
+			committed.at(step, now);
 		}
 		check();
+	}
+
+	private static void acknowledged(Committed committed, long step, int partition, AtomicInteger left) {
+		long now = System.nanoTime();
+		committed.slice(step, partition, now);
+		if (left.decrementAndGet() == 0)
+			committed.at(step, now);
 	}
 
 	void flush() throws Exception {
