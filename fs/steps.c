@@ -178,7 +178,8 @@ void bw_steps_go(struct bw_steps *s, struct bw_resolve *r)
 	r->deadline_ns = now + s->c.wait_ns;
 	r->waiter.reason = BW_WAIT_LOOKUP;
 	r->stage = BW_RESOLVE_ASK;
-	r->ask = (struct bw_ask){.done = asked, .until_step = r->step, .deadline_ns = now + limit};
+	r->ask = (struct bw_ask){.done = asked, .until_step = r->step, .deadline_ns = now + limit,
+				 .patient = r->may_wait && s->c.wait_ns > 0};
 	bw_waiting_add(s->c.waiting, &r->waiter);
 	bw_head_ask(s->c.head, &r->ask);
 	bw_unlock(&s->lock);

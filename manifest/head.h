@@ -13,10 +13,12 @@
 #ifndef BW_MANIFEST_HEAD_H
 #define BW_MANIFEST_HEAD_H
 
+#include "manifest/follow.h"
 #include "manifest/index.h"
 #include "store/store.h"
 
-#define BW_PROBE_SPACING_NS (100 * BW_MS)
+#define BW_PROBE_SPACING_NS BW_FOLLOW_MIN_NS
+#define BW_PATIENT_NS BW_SEC
 #define BW_FOLLOW_NS (60 * BW_SEC)
 
 struct bw_head;
@@ -56,9 +58,12 @@ struct bw_ask {
 	int64_t deadline_ns;
 	uint64_t guess;		/* the newest version may be about this one; 0: no idea */
 	bool urgent;		/* its probes are not spaced: the asker paces itself (committers) */
+	bool patient;		/* the asker would wait on if the answer is no: after one who asked in vain he may be
+				 * answered with those who watch, at most BW_PATIENT_NS later */
 	int64_t took_ns;	/* set before done: what the probe took whose NOT_FOUND it was; 0: it was none */
 	struct bw_ask *next;	/* private */
 	uint64_t asked;		/* private: probes sent before it */
+	int64_t joins_ns;	/* private: when he must be asked for if he comes along with the watchers; else 0 */
 };
 /* done runs once, never inside the call, on a thread of the store or the head; it must not block. */
 void bw_head_ask(struct bw_head *h, struct bw_ask *ask);
@@ -67,12 +72,12 @@ bool bw_head_ask_cancel(struct bw_head *h, struct bw_ask *ask);
 /* Waits; not spaced, so the caller paces itself.  For commands and the committer.  *ret (may be NULL)
  * gets the root; caller unrefs. */
 int bw_head_refresh(struct bw_head *h, int64_t deadline_ns, struct bw_root **ret) bw_must_check;
-/* Keeps probing at a relaxed pace while somebody waits for news (V7): count them in and out. */
+/* Keeps probing while somebody waits for news (V7), at the pace of manifest/follow.h: count them in and out. */
 void bw_head_watch(struct bw_head *h, int delta);
 /* The store may hold a newer version: whoever asks, watches or follows need not wait for the next probe's time. */
 void bw_head_heard(struct bw_head *h);
 /* Somebody reads the newest steps as they come: for the next BW_FOLLOW_NS what is heard of is looked at, so that it is
- * known before it is asked for.  Costs the store nothing by itself. */
+ * known before it is asked for; and until something new is found the store is asked at the pace of those who watch. */
 void bw_head_follow(struct bw_head *h);
 
 /* ---- Looking up entries ---------------------------------------------------------------------- */

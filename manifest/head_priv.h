@@ -8,8 +8,8 @@
 #ifndef BW_MANIFEST_HEAD_PRIV_H
 #define BW_MANIFEST_HEAD_PRIV_H
 
+#include "manifest/follow.h"
 #include "manifest/head.h"
-#include "store/base/rand.h"
 #include "store/base/sync.h"
 
 #define BW_HEAD_SUBSCRIBERS 8
@@ -32,12 +32,11 @@ struct bw_prober {
 	int watchers;
 	bool heard;		/* of something new, and it has not been looked at */
 	int64_t follow_until_ns;
-	/* When a probe was fruitless or failed last, when one brought news last; 0: never. */
-	int64_t fruitless_ns, failed_ns, news_ns;
-	int64_t pause_ns, resume_ns;	/* after a round that failed, and until when; 0: the last did not */
+	bool near;		/* who follows has come near to the newest step, and nothing has come since */
+	struct bw_follow follow;
+	uint64_t version;	/* known when the last round ended */
 	int64_t patience_ns;	/* with one request; of the thread alone, as took_ns */
 	int64_t took_ns;	/* the last probe that said NOT_FOUND */
-	struct bw_rng rng;
 	/* The request under way, of the thread alone. */
 	struct bw_op op;
 	bool op_done;

@@ -20,12 +20,7 @@
 #define PATIENCE_MIN_NS (2 * BW_SEC)
 #define PATIENCE_MAX_NS (10 * BW_SEC)
 #define PATIENCE 4		/* times what the last answer took */
-#define PAUSE_NS (10 * BW_MS)	/* after a round that failed; twice as long with each, half of it by chance */
-#define PAUSE_MAX_NS BW_SEC
 #define HITS_BEFORE_JUMP 4
-#define WATCH_NS (100 * BW_MS)
-#define WATCH_IDLE_NS (500 * BW_MS)
-#define IDLE_AFTER_NS (10 * BW_SEC)
 #define READS 5
 
 /* ---- Asks ------------------------------------------------------------------------------------- */
@@ -73,6 +68,8 @@ static void end_asks(struct bw_head *h, enum why why, uint64_t number, int err)
 		}
 		*at = a->next;
 		a->took_ns = why == WHY_PROBE && !err ? p->took_ns : 0;
+		if (why == WHY_PROBE && !err && a->patient && !a->joins_ns)
+			bw_follow_in_vain(&p->follow);
 		a->next = taken;
 		taken = a;
 	}
@@ -241,9 +238,6 @@ static int publish(struct bw_head *h, struct bw_root *root)
 	int err = bw_head_publish_by(h, root, fetch);
 
 	bw_root_unref(root);
-	bw_lock(&h->prober.lock);
-	h->prober.news_ns = bw_now();
-	bw_unlock(&h->prober.lock);
 	look_after_asks(h);
 	return err;
 }
@@ -302,13 +296,11 @@ static bool wants_news(struct bw_prober *p)
 
 /*
  * Probes until nothing newer is found, or until nobody is left who asks; 0 with the number of the
- * fruitless probe (0: there was none).  *ret_news: something was found on the way.
+ * fruitless probe (0: there was none).
  */
-static int probe_on(struct bw_head *h, uint64_t *ret_number, bool *ret_news)
+static int probe_on(struct bw_head *h, uint64_t *ret_number)
 {
 	struct source from = {.versions.get = get_version, .head = h, .once = true};
-
-	*ret_news = false;
 
 	for (unsigned hits = 0;; hits++) {
 		struct bw_root *root = bw_head_root(h), *next = NULL;
@@ -316,7 +308,7 @@ static int probe_on(struct bw_head *h, uint64_t *ret_number, bool *ret_news)
 
 		bw_root_unref(root);
 		/* A leap that failed brought nothing; one by one, each version found is kept. */
-		int far = hits || h->prober.failed_ns ? NOT_FAR : leap(h, &from, version - 1, ret_number);
+		int far = hits || h->prober.follow.failed_ns ? NOT_FAR : leap(h, &from, version - 1, ret_number);
 
 		if (far != NOT_FAR)
 			return far;
@@ -334,33 +326,47 @@ static int probe_on(struct bw_head *h, uint64_t *ret_number, bool *ret_news)
 			rc = publish(h, next);
 		if (rc < 0)
 			return rc;
-		*ret_news = true;
 		if (!wants_news(&h->prober))
 			return 0;
 	}
+}
+
+static uint64_t known_version(struct bw_head *h)
+{
+	struct bw_root *root = bw_head_root(h);
+	uint64_t version = root->version;
+
+	bw_root_unref(root);
+	return version;
+}
+
+/* From a round; what was committed here in the meantime is news as well. */
+static void learn_locked(struct bw_prober *p, int err, uint64_t version)
+{
+	if (err) {
+		bw_follow_failed(&p->follow, bw_now(), err == -BW_E_THROTTLED);
+		return;
+	}
+	bw_follow_found(&p->follow, bw_now(), version - p->version);
+	if (version != p->version)
+		p->near = false;
+	p->version = version;
 }
 
 static void round_of_probes(struct bw_head *h)
 {
 	struct bw_prober *p = &h->prober;
 	uint64_t number = 0;
-	bool news;
 
 	bw_lock(&p->lock);
 	p->heard = false;
 	bw_unlock(&p->lock);
-	int err = probe_on(h, &number, &news);
-	int64_t now = bw_now();
+	int err = probe_on(h, &number);
 
 	if (err == -BW_E_DESTROYED)
 		bw_head_destroyed(h);
 	bw_lock(&p->lock);
-	/* Whoever follows a busy stream need not wait: only rounds that find nothing are spaced. */
-	if (!err)
-		p->fruitless_ns = news ? 0 : now;
-	p->failed_ns = err ? now : 0;
-	p->pause_ns = !err ? 0 : !p->pause_ns ? PAUSE_NS : sooner(2 * p->pause_ns, PAUSE_MAX_NS);
-	p->resume_ns = !err ? 0 : now + p->pause_ns / 2 + (int64_t)(bw_rng_unit(&p->rng) * (double)p->pause_ns / 2);
+	learn_locked(p, err, known_version(h));
 	bw_unlock(&p->lock);
 	if (!err)
 		end_asks(h, WHY_PROBE, number, 0);
@@ -372,32 +378,27 @@ static void round_of_probes(struct bw_head *h)
 
 /* ---- The thread ------------------------------------------------------------------------------- */
 
-static int64_t watch_due_locked(struct bw_prober *p, int64_t now)
+static int64_t ask_due(const struct bw_prober *p, const struct bw_ask *a)
 {
-	int64_t every = WATCH_NS;
-
-	if (!p->watchers)
-		return BW_NEVER;
-	if (now - p->news_ns > IDLE_AFTER_NS)
-		every = WATCH_IDLE_NS / 2 + (int64_t)(bw_rng_unit(&p->rng) * (WATCH_IDLE_NS / 2));
-	return later(later(p->fruitless_ns, p->failed_ns) + every, p->resume_ns);
+	if (a->urgent && !p->follow.failed_ns)
+		return 0;
+	if (a->joins_ns)
+		return later(sooner(bw_follow_wait_due(&p->follow), a->joins_ns), p->follow.resume_ns);
+	return bw_follow_ask_due(&p->follow);
 }
 
 /* When the next round may begin: at once for the urgent, spaced for the rest. */
 static int64_t round_due_locked(struct bw_prober *p, int64_t now)
 {
-	int64_t due = watch_due_locked(p, now);
-	int64_t spaced = later(p->fruitless_ns + BW_PROBE_SPACING_NS, p->resume_ns);
+	bool follows = p->near && now < p->follow_until_ns;
+	int64_t due = p->watchers || follows ? bw_follow_wait_due(&p->follow) : BW_NEVER;
 
 	if (p->stopping)
 		return BW_NEVER;
 	if (p->heard && wants_news_locked(p))
-		due = sooner(due, p->resume_ns);
-	for (const struct bw_ask *a = p->asks; a; a = a->next) {
-		int64_t mine = a->urgent && !p->failed_ns ? 0 : spaced;
-
-		due = mine < due ? mine : due;
-	}
+		due = sooner(due, p->follow.resume_ns);
+	for (const struct bw_ask *a = p->asks; a; a = a->next)
+		due = sooner(due, ask_due(p, a));
 	return due;
 }
 
@@ -436,8 +437,8 @@ int bw_prober_init(struct bw_head *h)
 	bw_mutex_init(&p->lock, BW_RANK_POLLER);
 	bw_cond_init(&p->cond);
 	bw_random(&seed, sizeof(seed));
-	bw_rng_init(&p->rng, seed);
-	p->news_ns = bw_now();
+	bw_follow_init(&p->follow, bw_now(), seed);
+	p->version = h->root->version;
 	p->patience_ns = PATIENCE_MIN_NS;
 	int err = bw_thread_start(&p->thread, "bw-probe", run, h);
 
@@ -489,6 +490,7 @@ void bw_head_ask(struct bw_head *h, struct bw_ask *a)
 
 	BW_LOCK_SCOPE(&p->lock);
 	a->asked = p->sent;
+	a->joins_ns = a->patient && bw_follow_joins(&p->follow) ? bw_now() + BW_PATIENT_NS : 0;
 	a->next = p->asks;
 	p->asks = a;
 	p->nudged = true;
@@ -536,10 +538,11 @@ void bw_head_follow(struct bw_head *h)
 	struct bw_prober *p = &h->prober;
 
 	BW_LOCK_SCOPE(&p->lock);
-	bool began = bw_now() >= p->follow_until_ns;
+	bool began = bw_now() >= p->follow_until_ns || !p->near;
 
 	p->follow_until_ns = bw_now() + BW_FOLLOW_NS;
-	if (!began || !p->heard)
+	p->near = true;
+	if (!began)
 		return;
 	p->nudged = true;
 	bw_cond_broadcast(&p->cond);

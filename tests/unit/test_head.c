@@ -440,18 +440,51 @@ Test(head, heard_is_nothing_to_who_does_not_want_news)
 Test(head, who_follows_knows_what_is_heard_of_without_asking)
 {
 	bw_head_follow(head);
-	bw_sleep(20 * BW_MS);
-	cr_assert_eq(atomic_load(&tap->gets), 0, "following alone asks nothing");
 	for (int i = 0; i < 3; i++) {
 		grow(2);
 		bw_head_heard(head);
 		until_known(root->version);
 	}
-	/* Each time the version, and that there is none above; more when it was heard while it looked. */
-	for (int64_t until = soon(); atomic_load(&tap->gets) < 6; bw_sleep(BW_MS))
+}
+
+/* Who reads the newest steps has the next one known before it is asked for, where nothing can be heard. */
+Test(head, who_follows_finds_what_nobody_asked_for)
+{
+	for (int i = 0; i < 3; i++) {
+		bw_head_follow(head);
+		grow(1);
+		until_known(root->version);
+	}
+}
+
+/* That is over when something new has come, until the reader comes near to the end again. */
+Test(head, who_follows_and_has_news_asks_no_more)
+{
+	grow(1);
+	bw_head_follow(head);
+	until_known(root->version);
+	/* The version, and that there is none above. */
+	for (int64_t until = soon(); atomic_load(&tap->gets) < 2; bw_sleep(BW_MS))
 		cr_assert_lt(bw_now(), until);
-	bw_sleep(20 * BW_MS);
-	cr_assert_eq(atomic_load(&tap->gets), 6);
+	bw_sleep(2 * BW_PROBE_SPACING_NS);
+	cr_assert_eq(atomic_load(&tap->gets), 2);
+}
+
+/* V7: somebody who waits anyway, and asked in vain before, still has his answer from a probe of his own. */
+Test(head, V3_the_patient_are_answered_by_a_probe_sent_after_they_asked)
+{
+	struct asked a;
+
+	for (int i = 0; i < 6; i++) {
+		a = (struct asked){.ask = {.done = answered, .until_step = BW_STEPS_MAX, .deadline_ns = soon(), .patient = true}};
+		bw_mutex_init(&a.lock, BW_RANK_LEAF);
+		bw_cond_init(&a.cond);
+		int before = atomic_load(&tap->gets);
+
+		bw_head_ask(head, &a.ask);
+		cr_assert_eq(ask_wait(&a), 0);
+		cr_assert_gt(atomic_load(&tap->gets), before);
+	}
 }
 
 Test(head, heard_before_somebody_follows)
