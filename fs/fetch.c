@@ -89,7 +89,11 @@ static void arrived(struct bw_op *op)
 	if (!held)
 		unlink_locked(f);
 	bw_unlock(&f->by->lock);
-	if (!held)
+	if (held)
+		return;
+	if (f->by->here)
+		judge(&f->task);
+	else
 		judge_later(f, judge);
 }
 

@@ -29,6 +29,7 @@ struct bw_fetcher {
 	struct bw_log *log;
 	struct bw_counters *counters;
 	struct bw_disk_cache *disk;		/* NULL: none */
+	bool here;				/* judge on the store's thread: reader.h */
 	int64_t io_timeout_ns;
 
 	struct bw_mutex lock;			/* private, with what follows */

@@ -120,6 +120,7 @@ static int start_readers(struct bw_fs *fs)
 		.pool = fs->pool, .log = fs->log, .counters = &fs->counters, .disk = fs->disk,
 		.prefetch = fs->o.prefetch, .io_timeout_ns = fs->o.io_timeout_ns,
 		.together = fs->url.scheme == BW_URL_S3 ? TOGETHER : 0,
+		.here = fs->url.scheme == BW_URL_FILE,
 	};
 	struct bw_steps_config steps = {
 		.head = fs->head, .waiting = &fs->waiting, .wait_ns = fs->o.wait_ns,

@@ -34,6 +34,7 @@ int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret)
 		.log = config->log,
 		.counters = config->counters,
 		.disk = config->disk,
+		.here = config->here,
 		.io_timeout_ns = config->io_timeout_ns,
 	};
 	bw_fetcher_init(&r->fetcher);

@@ -40,6 +40,9 @@ struct bw_reader_config {
 	uint32_t prefetch;			/* steps ahead, per rank read here; 0: none */
 	uint64_t together;			/* bytes of neighbouring blocks ahead that one get may bring; 0: one block */
 	int64_t io_timeout_ns;
+	/* The store has a thread for each request: what it brings is verified and handed out there, while it is in
+	 * that processor's cache, and not by the pool. */
+	bool here;
 };
 
 int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret) bw_must_check;

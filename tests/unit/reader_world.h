@@ -178,6 +178,7 @@ struct world_options {
 	uint64_t budget;
 	uint32_t prefetch;
 	uint64_t together;
+	bool here;
 	int64_t delay_ns;
 	bool slow_head;
 	int64_t io_timeout_ns;	/* 0: 60 s */
@@ -215,6 +216,7 @@ static inline void world_reader(struct world *w, const struct world_options *o)
 		.disk = w->disk,
 		.prefetch = o->prefetch,
 		.together = o->together,
+		.here = o->here,
 		.io_timeout_ns = o->io_timeout_ns ? o->io_timeout_ns : 60 * BW_SEC,
 	};
 

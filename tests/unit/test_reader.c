@@ -239,7 +239,7 @@ Test(reader, S6_what_a_read_overdrew_is_given_back_when_it_is_over)
 	world_done(&w);
 }
 
-/* A store's threads carry bytes, they do not look at them. */
+/* A store's threads carry bytes, they do not look at them; unless it has one for each request. */
 static void name_thread(struct bw_read *read, int err)
 {
 	struct world_read *r = read->ctx;
@@ -249,13 +249,13 @@ static void name_thread(struct bw_read *read, int err)
 	world_read_done(read, err);
 }
 
-Test(reader, bytes_are_judged_on_the_pool)
+static void judged_on(bool here, char name[16])
 {
-	char name[16] = "";
 	struct world_read r = {.bytes = (uint8_t *)name};
 	struct world w;
 
-	world_init(&w, &(struct world_options){.ranks = 1, .block_size = 16 * KIB, .delay_ns = 5 * BW_MS});
+	world_init(&w, &(struct world_options){.ranks = 1, .block_size = 16 * KIB, .delay_ns = 5 * BW_MS,
+					       .here = here});
 	world_commit_even(&w, 1, 64 * KIB);
 	bw_mutex_init(&r.lock, BW_RANK_LEAF);
 	bw_cond_init(&r.cond);
@@ -263,7 +263,39 @@ Test(reader, bytes_are_judged_on_the_pool)
 				  .done = name_thread, .ctx = &r};
 	bw_reader_read(w.reader, &r.read);
 	cr_assert_eq(world_wait(&r), 0);
+	world_done(&w);
+}
+
+Test(reader, bytes_are_judged_on_the_pool)
+{
+	char name[16] = "";
+
+	judged_on(false, name);
 	cr_assert_str_eq(name, "pool");
+}
+
+Test(reader, bytes_are_judged_where_they_are_when_the_store_has_threads_for_it)
+{
+	char name[16] = "";
+
+	judged_on(true, name);
+	cr_assert_str_neq(name, "pool");
+	cr_assert_str_neq(name, "");
+}
+
+Test(reader, V5_damage_is_found_on_the_stores_thread_as_well)
+{
+	struct world w;
+
+	world_init(&w, &(struct world_options){.ranks = 2, .block_size = 16 * KIB, .here = true, .prefetch = 2,
+					       .budget = 256 * KIB});
+	world_commit_even(&w, 4, 70 * KIB);
+	world_spoil(&w, BW_FAULT_FLIP, 0, UINT64_MAX, 3);
+	for (uint64_t at = 0; at < 4 * 2; at++)
+		cr_assert_eq(world_read(&w, at / 2, at % 2, 0, 70 * KIB, true), 0);
+	cr_assert_eq(w.counters.checksum_failures, 3);
+	world_delete(&w, 3);
+	world_stop(&w);
 	world_done(&w);
 }
 

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,8 @@ static struct {
 	bool forge_identity;	/* statx() says what follows */
 	uint64_t ino;
 	int64_t btime;		/* negative: the file system knows none */
+	int refuse_openat2;	/* errno */
+	unsigned openat2_n, openat_n;
 } calls;
 
 static bool fails(enum call call)
@@ -65,6 +68,37 @@ static void note(const char *what, int fd, const char *name)
 		snprintf(entry, sizeof(entry), "%s(%s%s%s) ", what, *at ? at : name ? "" : ".",
 			 *at && name ? "/" : "", name ? name : "");
 	strncat(calls.text, entry, sizeof(calls.text) - strlen(calls.text) - 1);
+}
+
+long syscall(long number, ...)
+{
+	long (*real)(long, ...) = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
+	va_list args;
+	long a[6];
+
+	va_start(args, number);
+	for (int i = 0; i < 6; i++)
+		a[i] = va_arg(args, long);
+	va_end(args);
+	if (number == SYS_openat2 && calls.on) {
+		calls.openat2_n++;
+		if (calls.refuse_openat2) {
+			errno = calls.refuse_openat2;
+			return -1;
+		}
+	}
+	return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+int openat64(int dir, const char *name, int flags, ...)
+{
+	va_list args;
+
+	va_start(args, flags);
+	mode_t mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
+	va_end(args);
+	calls.openat_n += calls.on;
+	return (int)syscall(SYS_openat, dir, name, flags, mode);
 }
 
 int fsync(int fd)
@@ -323,6 +357,46 @@ Test(file_calls, a_delete_is_on_disk)
 	expect(end_of(f.s, &op), BW_OK, 0);
 	/* And then, in vain or not, the directory is removed. */
 	cr_assert_str_eq(calls.text, "unlink(a/k) fsync(a) unlink(a) ");
+	teardown(&f);
+}
+
+static struct ending get(struct fixture *f, const char *key)
+{
+	struct bw_op op;
+
+	calls.openat_n = calls.openat2_n = 0;
+	bw_op_get_all(&op, key, 100);
+	return end_of(f->s, &op);
+}
+
+Test(file_calls, a_get_opens_its_object_in_one_call)
+{
+	struct fixture f;
+
+	setup(&f);
+	expect(put(&f, "a/b/c", true), BW_OK, 0);
+	expect(get(&f, "a/b/c"), BW_OK, 0);
+	cr_assert_eq(calls.openat2_n, 1);
+	cr_assert_eq(calls.openat_n, 0);
+	expect(get(&f, "a/b/none"), BW_NOT_FOUND, 0);
+	cr_assert_eq(calls.openat_n, 0);
+	teardown(&f);
+}
+
+Test(file_calls, a_get_goes_the_long_way_where_the_call_is_refused)
+{
+	static const int refusals[] = {ENOSYS, EPERM};
+	struct fixture f;
+
+	setup(&f);
+	expect(put(&f, "a/b/c", true), BW_OK, 0);
+	for (int i = 0; i < 2; i++) {
+		calls.refuse_openat2 = refusals[i];
+		expect(get(&f, "a/b/c"), BW_OK, 0);
+		cr_assert_eq(calls.openat2_n, 1);
+		cr_assert_eq(calls.openat_n, 4, "the store, two directories, and the object");
+		expect(get(&f, "a/b/none"), BW_NOT_FOUND, 0);
+	}
 	teardown(&f);
 }
 
