@@ -49,7 +49,7 @@ def row(options, ranks, size):
         f"One reader of one rank of {ranks}, {c.steps} steps in order, slices of {size_text(size)}", contestants,
         [Metric("bytes", "bytes a useful byte", 3, [Goal("mount", at_most=1.02 if size >= MIB else 1.1, reference=None)]),
          Metric("requests", "requests a step", ratio=False)],
-        prepare=c.prepare, optional=PEERS if ranks == 64 else {}, seconds=4, rounds=1 if options.quick else 3, x=f"W={ranks} {size_text(size)}",
+        prepare=c.prepare, optional=PEERS if ranks == 64 else {}, seconds=3, rounds=1 if options.quick else 3, x=f"W={ranks} {size_text(size)}",
         note="All that the store sends from the first read on, headers included. A mount that has just begun; s3fs and rclone read the same ranges "
              "of the same objects.")
 

@@ -45,7 +45,7 @@ def row(options, size, readers):
          Metric("hot_rate", "again, MB/s", 0, [Goal("mount", at_least=0.95)] if readers == 1 else ()),
          Metric("cold_rate", "cold, MB/s", 0, ratio=False), Metric("hot_p50", "again, p50 ms", 3, ratio=False),
          Metric("cold_cpu", "daemon's CPU s/GB, cold", ratio=False)],
-        reference="null", prepare=lambda: contextlib.nullcontext(bench.stream(RANKS, size, steps)), seconds=4,
+        reference="null", prepare=lambda: contextlib.nullcontext(bench.stream(RANKS, size, steps)), seconds=2,
         x=size_text(size) + (f", {readers} readers" if readers > 1 else ""),
         note="Cold: mounted afresh, so nothing in the mount's page cache nor in the daemon, while the files of the store are in the "
              "host's page cache. A time is open, read to the end, close. Every block is verified before it is served.")

@@ -89,7 +89,7 @@ def in_order(options, ranks, size, delay_ms):
         {"raw": lambda w: w.by_program("raw", w.stream.pieces, ranks), "mount": lambda w: w.by_mount(w.stream.pieces, ranks),
          "s3fs": lambda w: w.by_peer_whole("s3fs"), "rclone": lambda w: w.by_peer_whole("rclone")},
         [Metric("rate", "MB/s", 0, goals), Metric("cpu", "CPU s/GB", 2, [Goal("mount", at_most=0.6, reference="s3fs")]), *METRICS],
-        reference="raw", prepare=c.prepare, optional=PEERS, seconds=4 + size * ranks * c.steps / (30 * MIB),
+        reference="raw", prepare=c.prepare, optional=PEERS, seconds=3 + size * ranks * c.steps / (80 * MIB),
         rounds=None if options.quick else 2 if size * ranks > 256 * MIB else 3 if delay_ms else 5, x=f"W={ranks} {size_text(size)}",
         note=f"raw: bare libcurl, {ranks} connections. mount: mounted afresh, {ranks} readers of a rank each, step after step. s3fs and "
              f"rclone read the objects whole, {PEER_READERS} at a time, which is what they are best at; p50 and p99 are of a slice, and of an "
@@ -102,7 +102,7 @@ def layer(options, size):
         f"layer.{size_text(size).replace(' ', '').lower()}", f"The store layer beside bare libcurl: range gets of {size_text(size)}, 8 connections",
         {"raw": lambda w: w.by_program("raw", w.stream.pieces, 8), "layer": lambda w: w.by_program("layer", w.stream.pieces, 8)},
         [Metric("rate", "MB/s", 0, [Goal("layer", at_least=0.97)]), Metric("cpu", "CPU s/GB", ratio=False), *METRICS[:2]],
-        reference="raw", prepare=c.prepare, seconds=2, rounds=None if options.quick else 9, x=size_text(size))
+        reference="raw", prepare=c.prepare, seconds=1, rounds=None if options.quick else 9, x=size_text(size))
 
 
 def jumps(options, ranks, size, readers):
@@ -119,7 +119,7 @@ def jumps(options, ranks, size, readers):
          "mount": lambda w: w.by_mount(items(w), readers),
          "s3fs": lambda w: w.by_peer_pieces("s3fs", items(w), readers), "rclone": lambda w: w.by_peer_pieces("rclone", items(w), readers)},
         [Metric("rate", "MB/s", 0), Metric("cpu", "CPU s/GB", ratio=False), *METRICS],
-        reference="raw", prepare=c.prepare, optional=PEERS, seconds=7, rounds=None if options.quick else 3)
+        reference="raw", prepare=c.prepare, optional=PEERS, seconds=4, rounds=None if options.quick else 3)
 
 
 def cold_slice(options, delay_ms):
@@ -137,7 +137,7 @@ def cold_slice(options, delay_ms):
          "s3fs": lambda w: w.by_peer_pieces("s3fs", items(w), 1), "rclone": lambda w: w.by_peer_pieces("rclone", items(w), 1)},
         [Metric("p50", "p50 ms", 2, [Goal("mount", at_most=1.3), Goal("mount", at_most=0.1, reference="s3fs")]),
          Metric("p99", "p99 ms", ratio=False), *METRICS[2:]],
-        reference="raw", prepare=c.prepare, optional=PEERS, seconds=3, x=f"{delay_ms} ms",
+        reference="raw", prepare=c.prepare, optional=PEERS, seconds=2, x=f"{delay_ms} ms",
         note="Every slice is of another batch, none of which the mount has seen; raw knows object and offset and keeps its connection.")
 
 

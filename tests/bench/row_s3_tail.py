@@ -60,7 +60,7 @@ def row(options, size, delay_ms):
         {"root + slice": lambda w: w.by_raw(), "mount, 1 reader": lambda w: w.by_mount(1), "mount, 8 readers": lambda w: w.by_mount(8)},
         [Metric("p50", "p50 ms", 2, [Goal("mount, 1 reader", at_most=1.3)]), Metric("p99", "p99 ms", ratio=False),
          Metric("commit_p50", "last close p50 ms", ratio=False)],
-        reference="root + slice", prepare=c.prepare, seconds=4, rounds=None if options.quick else 3, x=size_text(size),
+        reference="root + slice", prepare=c.prepare, seconds=3, rounds=None if options.quick else 3, x=size_text(size),
         note="The reader opens its slice when the last close of the batch has returned; the time ends with the last byte of the last reader. "
              f"Batches of {RANKS} slices. root + slice: two gets of bare libcurl, one after the other, medians added.")
 

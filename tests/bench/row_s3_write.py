@@ -87,7 +87,7 @@ def ingest(options, ranks, size, delay_ms):
         {"raw": lambda w: w.by_program("raw", "puts", PRODUCERS, n), "raw, parts": lambda w: w.by_program("raw", "put", PRODUCERS, n),
          "mount": lambda w: w.by_mount(PRODUCERS)},
         [Metric("rate", "MB/s", 0, [Goal("mount", at_least=0.85)]), Metric("cpu", "CPU s/GB", ratio=False), *BESIDE],
-        reference="raw", prepare=c.prepare, seconds=6, rounds=None if options.quick else 3, x=f"{ranks} x {size_text(size)}",
+        reference="raw", prepare=c.prepare, seconds=4, rounds=None if options.quick else 3, x=f"{ranks} x {size_text(size)}",
         note=f"raw: one put of the bytes of a batch, {PRODUCERS} at a time; parts: one object after the other, parts of 8 MiB. Payloads of raw are "
              "not signed, the mount's are. A batch's requests include its commit; each producer's first batch, which takes the producer, is not "
              "measured.")

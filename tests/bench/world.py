@@ -73,17 +73,6 @@ def memory_available():
         return next(int(line.split()[1]) << 10 for line in f if line.startswith("MemAvailable:"))
 
 
-def drop_page_cache():
-    """False without root."""
-    try:
-        os.sync()
-        with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
-            f.write("1\n")
-        return True
-    except OSError:
-        return False
-
-
 def die_with_parent():
     LIBC.prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG
 
@@ -414,6 +403,17 @@ class Bench:
             self.ways.append(way)
             self.stores[key] = S3(self, way.endpoint, near.key, near.secret, near.bucket, pids=near.pids, way=way)
         return self.stores[key]
+
+    def store_text(self):
+        """What the rows on S3 had, for the report."""
+        if (0, False) not in self.stores:
+            return "none was needed"
+        if not self.engines:
+            return "not of this run: " + self.stores[0, False].endpoint
+        version = subprocess.run(["radosgw", "--version"], capture_output=True, text=True, check=False).stdout.split(" (")[0].strip()
+        with open(os.path.join(self.engines[-1], "ceph.conf"), encoding="utf-8") as f:
+            where = "memory" if "objectstore = memstore" in f.read() else "bluestore"
+        return f"RADOS gateway on loopback, {version}, objects in {where}"
 
     def find_store(self):
         told = os.environ.get("BW_TEST_RGW")
