@@ -82,26 +82,24 @@ static uint64_t fewer(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-/* n different steps out of those there are, in random order; again from the beginning when there are fewer. */
-static uint64_t *choose(const struct bw_load *l, uint64_t n)
+#define SHUFFLED_MAX (UINT64_C(1) << 20)
+
+/* The steps there are, in random order.  Of a stream that is longer, any: then repeats are rare and harmless. */
+static uint64_t *shuffle(const struct bw_load *l, uint64_t n)
 {
 	uint64_t there = l->to - l->from, *steps = calloc(n, sizeof(*steps));
 	struct bw_rng rng;
 
 	bw_rng_init(&rng, ~l->run);
 	for (uint64_t i = 0; steps && i < n; i++) {
-		/* Of a stream that is much longer, repeats are rare and harmless. */
 		if (there > n) {
 			steps[i] = l->from + bw_rng_below(&rng, there);
 			continue;
 		}
-		uint64_t at = bw_rng_below(&rng, i % there + 1);
+		uint64_t at = bw_rng_below(&rng, i + 1);
 
-		steps[i] = i < there ? l->from + i : steps[i - there];
-		if (i < there) {
-			steps[i] = steps[at];
-			steps[at] = l->from + i;
-		}
+		steps[i] = steps[at];
+		steps[at] = l->from + i;
 	}
 	return steps;
 }
@@ -110,11 +108,12 @@ int bw_load_seek(const struct bw_load *l, struct bw_crew *crew)
 {
 	struct consume c = {.load = l, .kind = BW_BENCH_SEEK};
 
-	/* With --seconds alone there is no end in sight: many. */
-	c.n = fewer(l->plan->batches, UINT64_C(1) << 20);
-	c.steps = choose(l, c.n);
+	c.n = fewer(l->to - l->from, SHUFFLED_MAX);
+	c.steps = shuffle(l, c.n);
 	if (!c.steps)
 		return -ENOMEM;
+	/* No step twice: the second time it would not be cold. */
+	c.n = fewer(c.n, l->plan->batches);
 	int err = run(&c, 1, crew);
 
 	free(c.steps);

@@ -97,7 +97,7 @@ static void print_figures(const struct bw_bench_row *row)
 	int64_t cpu = bw_bench_daemon_cpu(row);
 
 	printf("\"seconds\": %.6f, \"steps\": %" PRIu64 ", \"slices\": %" PRIu64 ", \"bytes\": %" PRIu64
-	       ", \"verified_slices\": %" PRIu64 ", \"mb_per_s\": %.3f, \"steps_per_s\": %.3f",
+	       ", \"verified_slices\": %" PRIu64 ", \"mb_per_s\": %.6f, \"steps_per_s\": %.6f",
 	       (double)row->ns / 1e9, row->steps, row->slices, row->bytes, row->verified, bw_bench_rate(row),
 	       bw_bench_steps_rate(row));
 	printf(", \"client_cpu_s\": %.6f, \"client_cpu_s_per_gb\": %.4f, \"daemon_cpu_s_per_gb\": ",

@@ -18,7 +18,7 @@
 
 #define FUSE_MAGIC 0x65735546
 #define GLANCE_NS (2 * BW_MS)
-#define STOP_NS (30 * BW_SEC)	/* longer than a daemon takes at most, once it was told to end */
+#define STOP_NS (12 * BW_SEC)	/* then it is killed: the stream goes too */
 #define METRICS_MAX ((size_t)256 << 10)
 
 static int path_in(char path[PATH_MAX], const char *dir, const char *name)

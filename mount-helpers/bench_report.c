@@ -34,8 +34,10 @@ static void print_load(const struct bw_bench_plan *p)
 {
 	char size[BUF];
 
-	printf("%" PRIu32 " rank%s of %s, ", p->ranks, p->ranks == 1 ? "" : "s", bw_report_size(size, p->size));
-	printf("%" PRIu32 " producer%s with %" PRIu32 " writer%s, %" PRIu32 " reader%s\n", p->producers,
+	printf("%" PRIu32 " rank%s", p->ranks, p->ranks == 1 ? "" : "s");
+	if (p->scratch || p->rows & BW_BENCH_WRITES)
+		printf(" of %s", bw_report_size(size, p->size));
+	printf(", %" PRIu32 " producer%s with %" PRIu32 " writer%s, %" PRIu32 " reader%s\n", p->producers,
 	       p->producers == 1 ? "" : "s", p->writers, p->writers == 1 ? "" : "s", p->readers,
 	       p->readers == 1 ? "" : "s");
 }
@@ -129,10 +131,10 @@ void bw_report_end(const struct bw_bench_result *r)
 		[BW_BENCH_INGEST] = "close: the one that commits a batch; batch: from its mkdir to the return of that close",
 		[BW_BENCH_TAIL] = "delivery: from the return of the last close to the last byte of a rank in a reader's memory on\n"
 				  "  another mount, below zero where that was earlier; close_to_memory: from the call of that close",
-		[BW_BENCH_SEEK] = "read: open, read and close of a slice of a random step, on a fresh mount",
-		[BW_BENCH_CATCHUP] = "all steps in order, on a fresh mount",
+		[BW_BENCH_SEEK] = "one reader, steps in random order; read: open to close",
+		[BW_BENCH_CATCHUP] = "all steps in order, each reader its rank",
 		[BW_BENCH_HOT] = "the same once more",
-		[BW_BENCH_LOOP] = "read, then compute, on a fresh mount: how much of the loop is waiting for data",
+		[BW_BENCH_LOOP] = "read, then compute: how much of it is waiting for data",
 	};
 	bool few = false;
 
@@ -140,6 +142,10 @@ void bw_report_end(const struct bw_bench_result *r)
 	for (int k = 0; k < BW_BENCH_KINDS; k++)
 		if (was_run(r, (enum bw_bench_kind)k))
 			printf("%s: %s\n", bw_bench_name((enum bw_bench_kind)k), notes[k]);
+	if (!r->plan->scratch)
+		printf("the mount is used as it is: what is read may be in its memory already\n");
+	else
+		printf("seek, catchup and loop begin on a fresh mount\n");
 	for (unsigned i = 0; i < r->rows_n; i++)
 		few |= r->rows[i].times[0].n < BW_TIMES_P99_MIN;
 	if (few)

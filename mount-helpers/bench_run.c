@@ -216,7 +216,8 @@ int bw_bench_ask_mount(struct bw_bench *b, const char *dir)
 	char text[64 << 10];
 
 	if (!realpath(dir, m->dir))
-		return bw_say_err(b->command, -errno, "%s is neither a URL nor the mount of a stream", dir);
+		return bw_say(b->command, BW_EXIT_USAGE, "%s is neither a URL nor the mount of a stream: %s", dir,
+			      strerrordesc_np(errno));
 	ssize_t n = bw_bench_mount_status(m, "status.json", text, sizeof(text));
 	const char *at = n < 0 ? NULL : strstr(text, key);
 
@@ -393,6 +394,8 @@ static int make_scratch(struct bw_bench *b)
 	snprintf(b->result.stream, sizeof(b->result.stream), "%s", b->scratch.url);
 	if (!code)
 		code = bw_scratch_create(&b->scratch, &b->stream);
+	if (code)	/* the sentence was said there */
+		snprintf(b->result.error, sizeof(b->result.error), "cannot create a stream at %.900s", b->plan.target);
 	return code;
 }
 

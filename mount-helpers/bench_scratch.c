@@ -124,40 +124,53 @@ static bool ask(void *ctx, uint64_t deleted, uint64_t total)
 	return !a->go_on || a->go_on(a->ctx);
 }
 
-static int destroy_in(struct bw_scratch *s, struct bw_store *store, struct asked *a)
+static int open_store(const struct bw_scratch *s, struct bw_store **ret, char *why, size_t why_len)
+{
+	const struct bw_store_config config = {.s3 = &s->how->s3};
+	struct bw_url url;
+	int err = bw_url_parse(s->url, &url, why, why_len);
+
+	return err ? err : bw_store_open(&url, &config, ret, why, why_len);
+}
+
+static int destroy_in(struct bw_scratch *s, struct bw_store *store, struct asked *a, char *why, size_t why_len)
 {
 	struct bw_destroy_report report;
-	char why[512] = "", text[128];
 	const struct bw_destroy d = {.store = store,
 				     .id = s->id,
 				     .op_ns = BW_SESSION_TIMEOUT_NS,
 				     .go_on = ask,	/* no pause: nobody else has it open */
 				     .ctx = a};
-	int err = bw_stream_destroy(&d, &report, why, sizeof(why));
+	int err = bw_stream_destroy(&d, &report, why, why_len);
 
-	if (!err || err == -BW_E_NO_STREAM)
-		return 0;
-	return bw_say(s->command, bw_exit_of(err), "the stream %s is left (%s); remove it with batchweave destroy"
-		      " %s --yes-destroy %s", s->url, *why ? why : bw_err_text(err, text, sizeof(text)), s->url, s->id);
+	return err == -BW_E_NO_STREAM ? 0 : err;
+}
+
+static int say_left(const struct bw_scratch *s, int err, const char *why)
+{
+	char text[128];
+
+	return bw_say(s->command, BW_EXIT_STORE, "the stream at %s is left (%s); remove it with batchweave destroy %s"
+		      " --yes-destroy %s", s->url, *why ? why : bw_err_text(err, text, sizeof(text)), s->url, s->id);
 }
 
 int bw_scratch_destroy(struct bw_scratch *s, bool (*go_on)(void *ctx), void *ctx)
 {
 	struct asked a = {.go_on = go_on, .ctx = ctx};
 	struct bw_store *store = NULL;
-	int code = 0;
+	char why[512] = "";
+	int err = 0;
 
 	if (*s->id) {
-		code = bw_session_store(s->command, s->url, s->how, false, &store);
-		if (!code)
-			code = destroy_in(s, store, &a);
-		else
-			bw_say(s->command, code, "the stream %s is left; remove it with batchweave destroy %s"
-			       " --yes-destroy %s", s->url, s->url, s->id);
+		err = open_store(s, &store, why, sizeof(why));
+		if (!err)
+			err = destroy_in(s, store, &a, why, sizeof(why));
 		bw_store_free(store);
 	}
-	if (!code && is_file(s))
+	if (err)
+		return say_left(s, err, why);
+	if (is_file(s))
 		remove_dirs(s);
 	s->id[0] = 0;
-	return code;
+	return 0;
 }
