@@ -114,7 +114,6 @@ int bw_bench_batch_write(struct bw_bench_batch *b, uint64_t seq, uint32_t rank)
 	b->closed_ns = bw_now();
 	if (err)
 		return fail(b, err, "write", path);
-	bw_progress_add(&b->crew->progress, p->size);
 	return 0;
 }
 

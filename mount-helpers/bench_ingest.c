@@ -88,6 +88,7 @@ static int write_share(struct team *t, struct bw_bench_batch *b, uint32_t writer
 
 		if (err)
 			return err;
+		bw_progress_add(&h->crew->progress, p->size);
 		h->slices++;
 		h->bytes += p->size;
 	}

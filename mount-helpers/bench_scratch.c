@@ -2,6 +2,7 @@
 #include "mount-helpers/bench_scratch.h"
 
 #include "manifest/destroy.h"
+#include "mount-helpers/progress.h"
 #include "store/base/rand.h"
 
 #include <stdio.h>
@@ -114,13 +115,17 @@ static void remove_dirs(struct bw_scratch *s)
 struct asked {
 	bool (*go_on)(void *ctx);
 	void *ctx;
+	struct bw_progress progress;
+	uint64_t deleted;
 };
 
 static bool ask(void *ctx, uint64_t deleted, uint64_t total)
 {
 	struct asked *a = ctx;
 
-	(void)deleted, (void)total;
+	a->progress.total = total > deleted ? total : deleted;
+	bw_progress_add(&a->progress, deleted - a->deleted);
+	a->deleted = deleted;
 	return !a->go_on || a->go_on(a->ctx);
 }
 
@@ -162,9 +167,11 @@ int bw_scratch_destroy(struct bw_scratch *s, bool (*go_on)(void *ctx), void *ctx
 	int err = 0;
 
 	if (*s->id) {
+		bw_progress_init(&a.progress, "deleting", "objects", 0, true);
 		err = open_store(s, &store, why, sizeof(why));
 		if (!err)
 			err = destroy_in(s, store, &a, why, sizeof(why));
+		bw_progress_done(&a.progress);
 		bw_store_free(store);
 	}
 	if (err)

@@ -38,15 +38,18 @@ static void show_locked(struct bw_progress *p, int64_t now)
 {
 	double seconds = (double)(now - p->start_ns) / (double)BW_SEC;
 	double rate = (double)p->done / seconds;
-	double percent = p->total ? 100.0 * (double)p->done / (double)p->total : 100.0;
+	double percent = p->total ? 100.0 * (double)p->done / (double)p->total : 0;
 	uint64_t left = rate > 0 && p->total > p->done ?
 				(uint64_t)((double)(p->total - p->done) / rate + 0.5) : 0;
 	char done[48], speed[48];
 
 	amount(done, sizeof(done), (double)p->done, p->unit);
 	amount(speed, sizeof(speed), rate, p->unit);
-	fprintf(stderr, "\r%s: %3.0f%%, %s, %s/s, %" PRIu64 ":%02" PRIu64 " left\033[K", p->what,
-		percent, done, speed, left / 60, left % 60);
+	if (!p->total)
+		fprintf(stderr, "\r%s: %s, %s/s\033[K", p->what, done, speed);
+	else
+		fprintf(stderr, "\r%s: %3.0f%%, %s, %s/s, %" PRIu64 ":%02" PRIu64 " left\033[K", p->what, percent, done,
+			speed, left / 60, left % 60);
 	p->shown_ns = now;
 }
 

@@ -11,7 +11,7 @@
 struct bw_progress {
 	const char *what;	/* "reading" */
 	const char *unit;	/* "B" is shown as kB, MB ...; anything else as it is */
-	uint64_t total;
+	uint64_t total;		/* 0: no end is known, and none is shown */
 	struct bw_mutex lock;	/* what follows */
 	uint64_t done;
 	int64_t start_ns, shown_ns;

@@ -195,7 +195,7 @@ class Ends(Bench):
             self.assertEqual([d for d in daemons if os.path.exists(f"/proc/{d}")], [])
             self.assert_nothing_left(store)
 
-    def test_second_signal(self):
+    def test_daemon_hangs(self):
         """A daemon that hangs does not keep the first signal waiting for ever."""
         store = self.store()
         proc = self.start(store, "--rows", "ingest")
