@@ -125,23 +125,36 @@ static int fail_interrupted(struct bw_bench *b)
 	return fail(b, BW_EXIT_INTERRUPTED, "interrupted");
 }
 
+#define DYING_NS BW_SEC	/* calls fail a moment before the process has ended */
+
+/* The daemon of which mount has ended; NULL: none. */
+static struct bw_bench_mount *find_dead(struct bw_bench *b, int err)
+{
+	int64_t deadline = bw_now() + (err == -ECONNABORTED || err == -ENOTCONN ? DYING_NS : 0);
+
+	for (;;) {
+		for (int side = 0; side < BW_BENCH_SIDES; side++)
+			if (bw_bench_mount_is_dead(&b->mounts[side]))
+				return &b->mounts[side];
+		if (bw_now() >= deadline)
+			return NULL;
+		bw_sleep(BW_MS);
+	}
+}
+
 /* A call that failed, and perhaps why: the daemon has gone, and with what words. */
 static int fail_row(struct bw_bench *b, enum bw_bench_kind kind, int err, const char *why)
 {
 	char text[900], words[512] = "";
-	const char *ended = "";
+	const char *ended = "; the daemon of the mount has ended";
 
 	if (err == -ECANCELED)
 		return fail_interrupted(b);
-	for (int side = 0; side < BW_BENCH_SIDES && !*ended; side++)
-		if (bw_bench_mount_is_dead(&b->mounts[side])) {
-			ended = "; the daemon of the mount has ended";
-			bw_bench_mount_last_words(&b->mounts[side], words, sizeof(words));
-		}
-	if (!*ended && *b->mounts[BW_BENCH_PRODUCERS].log)
-		bw_bench_mount_last_words(&b->mounts[BW_BENCH_PRODUCERS], words, sizeof(words));
-	snprintf(text, sizeof(text), "%s: %s%s%s%.300s", bw_bench_name(kind), *why ? why : strerrordesc_np(-err), ended,
-		 *words ? "; it said: " : "", words);
+	const struct bw_bench_mount *dead = find_dead(b, err);
+
+	bw_bench_mount_last_words(dead ? dead : &b->mounts[BW_BENCH_PRODUCERS], words, sizeof(words));
+	snprintf(text, sizeof(text), "%s: %s%s%s%.300s", bw_bench_name(kind), *why ? why : strerrordesc_np(-err),
+		 dead ? ended : "", *words ? "; it said: " : "", words);
 	return fail(b, exit_of(err), text);
 }
 
