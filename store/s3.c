@@ -439,6 +439,8 @@ static void submit(struct bw_store *store, struct bw_op *op)
 		bw_s3_delete_many(s, op);
 		return;
 	}
+	if (op->kind == BW_OP_PUT && op->early && bw_s3_early_put(s, op))
+		return;
 	if (op->kind == BW_OP_PUT && op->body->size > s->part_size + s->part_size / 2) {
 		bw_s3_multipart_put(s, op);
 		return;
@@ -499,7 +501,7 @@ int bw_store_s3_new(const struct bw_url *url, const struct bw_s3_config *config,
 		    struct bw_store **ret, char *why, size_t why_len)
 {
 	static const struct bw_store_ops ops = {
-		.name = "s3", .submit = submit, .cancel = cancel, .free = s3_free};
+		.name = "s3", .submit = submit, .cancel = cancel, .early = bw_s3_early, .free = s3_free};
 	struct bw_s3 *s = calloc(1, sizeof(*s));
 
 	if (!s)

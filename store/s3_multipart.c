@@ -23,6 +23,10 @@
  * whole put, and losing 60 MiB that did arrive to one reset would be silly.  It is safe since a part is
  * known by its number: a second copy replaces the first by the same bytes.
  *
+ * Early (store.h).  An upload may be begun, and parts of it sent, before there is an op: then it is `open`, and its size is not
+ * known.  It rests when all that it was told of has arrived, until it hears of more, of its op, or that there will be none.  What
+ * fails meanwhile is not told; the op makes an upload of its own.
+ *
  * All state of an upload is under the store's lock; `busy` counts the parts on their way, a wait for memory, and
  * the thread that is in advance(): who brings it to zero goes on alone.
  */
@@ -41,6 +45,7 @@
 #define TRIES 3u
 #define PAUSE_NS (100 * BW_MS)			/* before the second try; doubled before the third */
 #define ABORT_NS (5 * BW_SEC)
+#define EARLY_NS (30 * BW_SEC)			/* for a part that no op waits for */
 #define ABORT_AGAIN_NS (500 * BW_MS)
 #define ANSWER_MAX (1u << 20)
 #define LIST_MAX (16u << 20)
@@ -58,9 +63,14 @@ struct slot {
 };
 
 struct bw_s3_upload {
+	struct bw_early early;	/* first, so that this is an upload */
 	struct bw_s3_job job;
 	struct bw_s3 *s;
-	struct bw_op *op;	/* NULL once it was given back: during an abort */
+	struct bw_op *op;	/* NULL once it was given back: during an abort; and while it is open */
+	struct bw_body *body;
+	uint64_t size;		/* not while it is open */
+	void (*released)(void *ctx);	/* of an early one */
+	void *ctx;
 	enum bw_prio prio;
 	int64_t deadline_ns;
 	char key[BW_KEY_MAX + 1];
@@ -73,6 +83,11 @@ struct bw_s3_upload {
 	unsigned completions;
 	struct bw_rng rng;
 	/* Under s->lock: */
+	bool open;		/* early, and the op has not come */
+	bool begun, heard;	/* early: the beginning was sent, and answered */
+	bool dropped;		/* early: no op will come */
+	uint64_t upto;		/* early: bytes that may be sent */
+	uint32_t etags_n;	/* that there is room for */
 	bool failed;		/* op has the outcome */
 	bool completing;	/* from here on x says what became of it */
 	bool cut;		/* a part that was sent has no answer: it may arrive yet */
@@ -105,14 +120,14 @@ static uint64_t part_len(const struct bw_s3_upload *u, uint32_t number)
 {
 	uint64_t off = (number - 1) * u->part_size;
 
-	return number < u->parts_n ? u->part_size : u->op->body->size - off;
+	return u->open || number < u->parts_n ? u->part_size : u->size - off;
 }
 
 /* ---- Ends ----------------------------------------------------------------------------------- */
 
 static void upload_free(struct bw_s3_upload *u)
 {
-	for (uint32_t i = 0; u->etags && i < u->parts_n; i++)
+	for (uint32_t i = 0; u->etags && i < u->etags_n; i++)
 		free(u->etags[i]);
 	free(u->etags);
 	bw_buf_done(&u->list);
@@ -161,14 +176,18 @@ static void on_aborted(struct bw_s3_exchange *x)
 	bw_gate_leave(&s->gate);
 }
 
-/* Gives the op back as it is; then, when there is something to abort, aborts it. */
+/* Gives the op, if one came, back as it is; then, when there is something to abort, aborts it. */
 static void finish(struct bw_s3_upload *u)
 {
 	struct bw_op *op = u->op;
 	struct bw_s3 *s = u->s;
-	bool abort = u->query[0] && op->outcome != BW_OK && op->outcome != BW_UNKNOWN;
+	bool abort = u->query[0] && (!op || (op->outcome != BW_OK && op->outcome != BW_UNKNOWN));
+	bool early = u->released;
 
-	bw_s3_job_end(s, &u->job);
+	if (op)
+		bw_s3_job_end(s, &u->job);
+	if (early)
+		u->released(u->ctx);
 	if (abort) {
 		u->op = NULL;
 		bw_gate_enter(&s->gate);
@@ -177,7 +196,12 @@ static void finish(struct bw_s3_upload *u)
 	} else {
 		upload_free(u);
 	}
-	bw_s3_op_end(s, op);
+	if (early && op)
+		bw_gate_leave(&s->gate);
+	if (op)
+		bw_s3_op_end(s, op);
+	else
+		bw_gate_leave(&s->gate);
 }
 
 /* What a failure before the completion means for the put. */
@@ -237,7 +261,8 @@ static void fail_locked(struct bw_s3_upload *u, enum bw_outcome outcome, int err
 {
 	if (u->failed)
 		return;
-	bw_op_fail(u->op, outcome, err);
+	if (u->op)
+		bw_op_fail(u->op, outcome, err);
 	stop_locked(u);
 }
 
@@ -245,14 +270,16 @@ static void fail_by_locked(struct bw_s3_upload *u, const struct bw_s3_exchange *
 {
 	if (u->failed)
 		return;
-	bw_s3_exchange_to_op(x, u->op);
-	u->op->outcome = nothing_applied(x);
+	if (u->op) {
+		bw_s3_exchange_to_op(x, u->op);
+		u->op->outcome = nothing_applied(x);
+	}
 	stop_locked(u);
 }
 
 static void cancel_locked(struct bw_s3_job *job)
 {
-	struct bw_s3_upload *u = (struct bw_s3_upload *)job;
+	struct bw_s3_upload *u = (struct bw_s3_upload *)((char *)job - offsetof(struct bw_s3_upload, job));
 
 	/* A beginning is heard out: it is short, and without the id there is nothing to abort. */
 	if (u->completing)
@@ -331,7 +358,8 @@ static void keep_etag_locked(struct bw_s3_upload *u, const struct slot *slot)
 
 	if (!*etag) {
 		fail_locked(u, BW_UNREACHABLE, 0);
-		snprintf(u->op->detail, sizeof(u->op->detail), "part %u has no ETag", slot->number);
+		if (u->op)
+			snprintf(u->op->detail, sizeof(u->op->detail), "part %u has no ETag", slot->number);
 		return;
 	}
 	u->etags[slot->number - 1] = strdup(etag);
@@ -411,7 +439,7 @@ static void send_part(struct slot *slot)
 	bw_lock(&u->s->lock);
 	slot->tries++;
 	exchange_init(u, x, BW_OP_PUT, "PUT", slot->query);
-	x->from = u->op->body;
+	x->from = u->body;
 	x->from_off = (slot->number - 1) * u->part_size;
 	x->bytes_len = part_len(u, slot->number);
 	x->done = on_part;
@@ -437,6 +465,31 @@ static void run_part(struct bw_task *task)
 	advance(u);
 }
 
+static bool has_part_locked(struct bw_s3_upload *u)
+{
+	if (!u->open)
+		return u->next <= u->parts_n;
+	return u->next <= PARTS_MAX && u->next * u->part_size <= u->upto;
+}
+
+static bool has_etag_room_locked(struct bw_s3_upload *u)
+{
+	uint32_t n = u->etags_n ? 2 * u->etags_n : 16;
+
+	if (u->next <= u->etags_n)
+		return true;
+	char **more = realloc(u->etags, n * sizeof(*more));
+
+	if (!more) {
+		fail_locked(u, BW_UNREACHABLE, -ENOMEM);
+		return false;
+	}
+	memset(more + u->etags_n, 0, (n - u->etags_n) * sizeof(*more));
+	u->etags = more;
+	u->etags_n = n;
+	return true;
+}
+
 /* The next part with a slot and memory for it; NULL: none now. */
 static struct slot *take_part_locked(struct bw_s3_upload *u)
 {
@@ -444,7 +497,7 @@ static struct slot *take_part_locked(struct bw_s3_upload *u)
 
 	while (slot < &u->slots[SLOTS] && slot->number)
 		slot++;
-	if (u->failed || u->waits || u->next > u->parts_n || slot == &u->slots[SLOTS] ||
+	if (u->failed || u->waits || !has_part_locked(u) || slot == &u->slots[SLOTS] || !has_etag_room_locked(u) ||
 	    !take_bytes_locked(u, part_len(u, u->next)))
 		return NULL;
 	slot->u = u;
@@ -591,7 +644,7 @@ static void advance(struct bw_s3_upload *u)
 	}
 	if (u->failed)
 		stop_locked(u);		/* what was just being started has not heard of it */
-	if (--u->busy == 0) {
+	if (--u->busy == 0 && (!u->open || u->dropped)) {
 		/* Every part has arrived, or it failed and nothing is under way any more. */
 		u->task = (struct bw_task){.run = run_complete, .prio = u->prio};
 		bw_workq_push(s->workers, &u->task);
@@ -626,49 +679,158 @@ static void on_begun(struct bw_s3_exchange *x)
 		fail_by_locked(u, x);
 	else if (err)
 		fail_locked(u, BW_UNREACHABLE, err);
-	u->busy = 1;
+	u->heard = true;
+	u->busy++;
 	bw_unlock(&u->s->lock);
 	bw_s3_exchange_clear(x);
 	advance(u);
 }
 
-static int upload_new(struct bw_s3 *s, struct bw_op *op, struct bw_s3_upload **ret)
+static struct bw_s3_upload *upload_new(struct bw_s3 *s, const char *key, struct bw_body *body, enum bw_prio prio)
 {
-	uint64_t size = op->body->size, part_size = part_size_of(size, s->part_size);
-	struct bw_s3_upload *u = part_size ? calloc(1, sizeof(*u)) : NULL;
+	struct bw_s3_upload *u = calloc(1, sizeof(*u));
 
 	if (!u)
-		return part_size ? -ENOMEM : -EFBIG;
+		return NULL;
 	u->s = s;
-	u->op = op;
-	u->prio = op->prio;
-	u->deadline_ns = op->deadline_ns;
-	u->part_size = part_size;
-	u->parts_n = (uint32_t)((size + part_size - 1) / part_size);
+	u->body = body;
+	u->prio = prio;
 	u->next = 1;
-	snprintf(u->key, sizeof(u->key), "%s", op->key);
+	snprintf(u->key, sizeof(u->key), "%s", key);
 	bw_buf_init(&u->list, LIST_MAX);
 	bw_rng_init(&u->rng, (uint64_t)bw_now());
-	u->etags = calloc(u->parts_n, sizeof(*u->etags));
-	if (!u->etags) {
-		upload_free(u);
-		return -ENOMEM;
-	}
-	*ret = u;
-	return 0;
+	return u;
+}
+
+static void set_size(struct bw_s3_upload *u, uint64_t size)
+{
+	u->size = size;
+	u->parts_n = (uint32_t)((size + u->part_size - 1) / u->part_size);
+}
+
+static void send_beginning(struct bw_s3_upload *u)
+{
+	exchange_init(u, &u->x, BW_OP_PUT, "POST", "uploads=");
+	u->x.done = on_begun;
+	bw_s3_exchange_start(&u->x);
 }
 
 void bw_s3_multipart_put(struct bw_s3 *s, struct bw_op *op)
 {
-	struct bw_s3_upload *u;
-	int err = upload_new(s, op, &u);
+	uint64_t part_size = part_size_of(op->body->size, s->part_size);
+	struct bw_s3_upload *u = part_size ? upload_new(s, op->key, op->body, op->prio) : NULL;
 
-	if (err) {
-		bw_s3_op_fail_later(s, op, err == -EFBIG ? BW_FULL : BW_UNREACHABLE, err);
+	if (!u) {
+		bw_s3_op_fail_later(s, op, part_size ? BW_UNREACHABLE : BW_FULL, part_size ? -ENOMEM : -EFBIG);
 		return;
 	}
-	exchange_init(u, &u->x, BW_OP_PUT, "POST", "uploads=");
-	u->x.done = on_begun;
+	u->op = op;
+	u->deadline_ns = op->deadline_ns;
+	u->part_size = part_size;
+	set_size(u, op->body->size);
 	bw_s3_job_begin(s, &u->job, op, cancel_locked);
-	bw_s3_exchange_start(&u->x);
+	send_beginning(u);
+}
+
+/* ---- Before there is an op ------------------------------------------------------------------ */
+
+/* It is told of something: true when it has to look by advance(), with a place in busy taken for that. */
+static bool rouse_locked(struct bw_s3_upload *u)
+{
+	bool can = u->heard && !u->failed;
+
+	u->busy += can;
+	return can;
+}
+
+static void early_grow(struct bw_early *early, uint64_t upto)
+{
+	struct bw_s3_upload *u = (struct bw_s3_upload *)early;
+
+	bw_lock(&u->s->lock);
+	u->upto = upto;
+	u->deadline_ns = bw_now() + EARLY_NS;
+	/* Less would not go in parts. */
+	bool starts = !u->begun && !u->failed && upto > u->part_size + u->part_size / 2;
+	u->begun |= starts;
+	bool goes = rouse_locked(u);
+	bw_unlock(&u->s->lock);
+	if (starts)
+		send_beginning(u);
+	if (goes)
+		advance(u);
+}
+
+static void early_drop(struct bw_early *early)
+{
+	struct bw_s3_upload *u = (struct bw_s3_upload *)early;
+
+	BW_LOCK_SCOPE(&u->s->lock);
+	u->dropped = true;
+	bool rests = !u->busy && (!u->begun || u->heard);
+	if (rests) {
+		u->failed = true;
+		u->task = (struct bw_task){.run = run_complete, .prio = u->prio};
+		bw_workq_push(u->s->workers, &u->task);
+	} else if (!u->failed) {
+		stop_locked(u);
+	}
+}
+
+/* False: there is nothing of it that the put can use. */
+static bool adopt(struct bw_s3_upload *u, struct bw_op *op)
+{
+	struct bw_s3 *s = u->s;
+	uint64_t size = op->body->size;
+
+	bw_lock(&s->lock);
+	bool usable = u->begun && !u->failed && part_size_of(size, s->part_size) == u->part_size;
+	if (usable) {
+		u->open = false;
+		u->op = op;
+		u->deadline_ns = op->deadline_ns;
+		set_size(u, size);
+		u->busy++;	/* whatever comes to an end now waits for what follows */
+	}
+	bw_unlock(&s->lock);
+	if (!usable)
+		return false;
+	bw_s3_job_begin(s, &u->job, op, cancel_locked);
+	bw_lock(&s->lock);
+	bool goes = u->heard;
+	u->busy -= !goes;	/* the answer to the beginning goes on */
+	bw_unlock(&s->lock);
+	if (goes)
+		advance(u);
+	return true;
+}
+
+bool bw_s3_early_put(struct bw_s3 *s, struct bw_op *op)
+{
+	struct bw_early *early = op->early;
+	bool adopted;
+
+	(void)s;
+	op->early = NULL;
+	adopted = adopt((struct bw_s3_upload *)early, op);
+	if (!adopted)
+		early_drop(early);
+	return adopted;
+}
+
+struct bw_early *bw_s3_early(struct bw_store *store, const char *key, struct bw_body *body,
+			     void (*released)(void *ctx), void *ctx)
+{
+	struct bw_s3 *s = (struct bw_s3 *)store;
+	struct bw_s3_upload *u = upload_new(s, key, body, BW_PRIO_COMMIT);
+
+	if (!u)
+		return NULL;
+	u->early = (struct bw_early){.grow = early_grow, .drop = early_drop};
+	u->part_size = part_size_of(0, s->part_size);
+	u->released = released;
+	u->ctx = ctx;
+	u->open = true;
+	bw_gate_enter(&s->gate);
+	return &u->early;
 }
