@@ -399,3 +399,74 @@ Test(spool, body_and_sink_are_the_spool)
 	bw_spool_free(s);
 	world_done(&w);
 }
+
+/* ---- Bytes that others look at, or build on --------------------------------------------------- */
+
+Test(spool, what_is_viewed_stays_as_it_was)
+{
+	struct bw_blob *hold;
+	const uint8_t *bytes;
+	struct world w;
+	char got[8] = "";
+
+	world_init(&w, 4 * MIB, 4 * MIB);
+	struct bw_spool *s = spool_new(&w);
+
+	cr_assert_eq(bw_spool_view(s, 0, 5, &hold, &bytes), 0, "nothing is there");
+	cr_assert_eq(bw_spool_write(s, 0, "hello", 5), 0);
+	cr_assert_eq(bw_spool_view(s, 1, 100, &hold, &bytes), 4);
+	cr_assert_eq(bw_spool_write(s, 0, "HELLO, WORLD", 7), 0);
+	cr_assert_arr_eq(bytes, "ello", 4);
+	cr_assert_eq(bw_spool_read(s, 0, got, 7), 7);
+	cr_assert_arr_eq(got, "HELLO, ", 7);
+	bw_blob_unref(hold);
+	cr_assert_eq(bw_spool_view(s, 0, 7, &hold, &bytes), 7);
+	cr_assert_eq(bw_spool_punch(s, 2, 2), 0);
+	cr_assert_eq(bw_spool_truncate(s, 6), 0);
+	bw_spool_free(s);
+	cr_assert_arr_eq(bytes, "HELLO, ", 7);
+	bw_blob_unref(hold);
+	world_done(&w);
+}
+
+Test(spool, a_promise_is_broken_by_what_changes_bytes_below_it)
+{
+	struct world w;
+
+	world_init(&w, 4 * MIB, 4 * MIB);
+	for (unsigned change = 0; change < 6; change++) {
+		struct bw_spool *s = spool_new(&w);
+		cr_assert_eq(bw_spool_write(s, 10, "later", 5), 0);
+		cr_assert_eq(bw_spool_filled(s), 0, "not from the beginning");
+		cr_assert_eq(bw_spool_write(s, 0, "0123456789", 10), 0);
+		cr_assert_eq(bw_spool_filled(s), 10);
+		bw_spool_promise(s, change == 5 ? UINT64_MAX : 8);
+		cr_assert_eq(bw_spool_write(s, 8, "xx", 2), 0);
+		cr_assert_eq(bw_spool_broken(s), change == 5);
+		switch (change) {
+		case 0:
+			cr_assert_eq(bw_spool_write(s, 7, "y", 1), 0);
+			break;
+		case 1:
+			cr_assert_eq(bw_spool_truncate(s, 7), 0);
+			cr_assert_eq(bw_spool_filled(s), 7);
+			break;
+		case 2:
+			cr_assert_eq(bw_spool_punch(s, 3, 1), 0);
+			break;
+		case 3:
+			cr_assert_eq(bw_spool_write(s, 0, "z", 1), 0);
+			break;
+		case 4:		/* what lies behind it may come and go */
+			cr_assert_eq(bw_spool_truncate(s, 9), 0);
+			cr_assert_eq(bw_spool_write(s, 20, "z", 1), 0);
+			cr_assert_not(bw_spool_broken(s));
+			break;
+		default:
+			break;
+		}
+		cr_assert_eq(bw_spool_broken(s), change != 4, "change %u", change);
+		bw_spool_free(s);
+	}
+	world_done(&w);
+}

@@ -534,3 +534,124 @@ Test(file, ten_thousand_requests_leave_no_file_open)
 	cr_assert_eq(temporaries(&f), 0);
 	teardown(&f);
 }
+
+/* ---- Early puts ------------------------------------------------------------------------------- */
+
+static void count(void *ctx)
+{
+	atomic_fetch_add((atomic_uint *)ctx, 1);
+}
+
+static uint64_t bytes_on_their_way(struct fixture *f)
+{
+	char path[512];
+	DIR *d = opendir(below(f, ".tmp", path));
+	uint64_t sum = 0;
+	struct stat st;
+
+	for (struct dirent *e; d && (e = readdir(d));)
+		if (e->d_name[0] != '.' && fstatat(dirfd(d), e->d_name, &st, 0) == 0)
+			sum += (uint64_t)st.st_size;
+	if (d)
+		closedir(d);
+	return sum;
+}
+
+static void wait_for_bytes(struct fixture *f, uint64_t n)
+{
+	while (bytes_on_their_way(f) != n)
+		bw_sleep(BW_MS);
+}
+
+static enum bw_outcome put_early(struct fixture *f, struct bw_early *e, struct bw_body *body)
+{
+	struct bw_op op;
+
+	bw_op_put(&op, "a/early", body, true);
+	op.early = e;
+	enum bw_outcome o = bw_store_sync(f->s, &op);
+
+	cr_assert_null(op.early);
+	bw_op_done(&op);
+	return o;
+}
+
+Test(file, an_early_put_has_written_what_it_was_told_of)
+{
+	struct bw_bytes_body body;
+	atomic_uint released = 0;
+	struct fixture f;
+
+	setup(&f);
+	bw_bytes_body_init(&body, "0123456789", 10);
+	struct bw_early *e = bw_store_early(f.s, "a/early", &body.body, count, &released);
+
+	e->grow(e, 3);
+	wait_for_bytes(&f, 3);
+	e->grow(e, 8);
+	wait_for_bytes(&f, 8);
+	cr_assert_eq(keys(&f), 0, "no object before the put");
+	expect(put_early(&f, e, &body.body), BW_OK);
+	cr_assert(bw_test_holds(f.s, "a/early", "0123456789", 10));
+	close_store(&f);
+	cr_assert_eq(released, 1);
+	cr_assert_eq(temporaries(&f), 0);
+	teardown(&f);
+}
+
+Test(file, an_early_put_that_is_dropped_leaves_nothing)
+{
+	struct bw_bytes_body body;
+	atomic_uint released = 0;
+	struct fixture f;
+
+	setup(&f);
+	bw_bytes_body_init(&body, "0123456789", 10);
+	struct bw_early *e = bw_store_early(f.s, "a/early", &body.body, count, &released);
+
+	e->drop(e);
+	e = bw_store_early(f.s, "a/early", &body.body, count, &released);
+	e->grow(e, 5);
+	e->drop(e);
+	e = bw_store_early(f.s, "a/early", &body.body, count, &released);
+	e->grow(e, 5);
+	wait_for_bytes(&f, 5);
+	e->drop(e);
+	close_store(&f);
+	cr_assert_eq(released, 3);
+	cr_assert_eq(temporaries(&f), 0);
+	teardown(&f);
+}
+
+struct bad_body {
+	struct bw_body body;
+	atomic_uint reads;
+};
+
+static int read_second_time(struct bw_body *body, uint64_t off, void *buf, size_t len)
+{
+	memset(buf, 'x', len);
+	(void)off;
+	return atomic_fetch_add(&((struct bad_body *)body)->reads, 1) ? 0 : -EIO;
+}
+
+Test(file, after_an_early_failure_the_put_writes_everything)
+{
+	struct bad_body body = {.body = {.size = 6, .read = read_second_time}};
+	atomic_uint released = 0;
+	struct fixture f;
+
+	setup(&f);
+	struct bw_early *e = bw_store_early(f.s, "a/early", &body.body, count, &released);
+
+	e->grow(e, 4);
+	while (!atomic_load(&body.reads))
+		bw_sleep(BW_MS);
+	wait_for_bytes(&f, 0);
+	expect(put_early(&f, e, &body.body), BW_OK);
+	cr_assert(bw_test_holds(f.s, "a/early", "xxxxxx", 6));
+	close_store(&f);
+	cr_assert_eq(released, 1);
+	cr_assert_eq(temporaries(&f), 0);
+	teardown(&f);
+}
