@@ -86,11 +86,13 @@ def mount_seek(world):
 
 def kafka_catch_up(layout):
     def contestant(world):
-        out, depth = {}, max(1, FETCH // (world.size * (world.ranks if layout == "record" else 1)))
+        whole = layout == "record"  # moves so much that a part of it shows how fast
+        out, depth = {}, max(1, FETCH // (world.size * (world.ranks if whole else 1)))
+        steps = max(4, world.steps // 4) if whole else world.steps
         for heat, before in (("cold", forget), ("hot", remember)):
             before(world.paths(layout))
             cpu = world.kafka.cpu()
-            done = world.kafka.consumers.do("catchup", readers=world.ranks, depth=depth, steps=world.steps, **world.topics[layout])
+            done = world.kafka.consumers.do("catchup", readers=world.ranks, depth=depth, steps=steps, **world.topics[layout])
             out[heat] = done["bytes"] / done["seconds"] / 1e6
             out[heat + "_cpu"] = (world.kafka.cpu() - cpu) / done["bytes"] * 1e9
         return out

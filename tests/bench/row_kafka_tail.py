@@ -86,7 +86,7 @@ def tail_row(options, readers, size):
     steps, best = STEPS[size] // (3 if options.quick else 1), Best("p50", min)
     contestants = {"mount": mount_tail(readers, size, steps)}
     for layout in LAYOUTS:
-        run = kafka_tail(layout, readers, size, steps // 2 if layout == "txn" else steps)
+        run = kafka_tail(layout, readers, size, steps if layout == "ranks" else steps // 2)
         contestants[NAMES[layout]] = run if layout == "txn" else best.of(layout, run)
     contestants[BETTER] = best
     return Row(
