@@ -13,7 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define THREADS 3u			/* one may be writing: two are left for readers */
 #define INDEX_SHARE 16u			/* of the budget */
 #define QUEUE_SHARE 16u
 #define QUEUE_MOST (UINT64_C(16) << 20)	/* bytes that wait to be written */
@@ -46,6 +45,7 @@ struct bw_disk_cache {
 	uint64_t files_max, queue_max;
 	atomic_bool stopping;
 	struct bw_task write, trim, scan;
+	struct bw_disk_room room;	/* by the writer alone */
 	struct file **found;		/* by the scan alone */
 	size_t found_n, found_cap;
 
@@ -185,7 +185,7 @@ static void pause_writing(struct bw_disk_cache *d, int err)
 static void write_one(struct bw_disk_cache *d, const struct wish *w)
 {
 	struct file *f = calloc(1, sizeof(*f));
-	int err = f ? bw_disk_write(d->dir, &w->name, w->bytes->bytes) : -ENOMEM;
+	int err = f ? bw_disk_write(d->dir, &w->name, w->bytes->bytes, &d->room) : -ENOMEM;
 
 	if (err) {
 		free(f);
@@ -473,7 +473,7 @@ static uint64_t default_size(struct bw_disk_cache *d)
 {
 	uint64_t room, size;
 
-	if (bw_disk_room(d->dir, &room))
+	if (bw_disk_free_bytes(d->dir, &room))
 		return BW_DISK_LEAST;
 	size = (room + d->used) / BW_DISK_SHARE;
 	return size > BW_DISK_LEAST ? size : BW_DISK_LEAST;
@@ -540,7 +540,7 @@ int bw_disk_new(const struct bw_disk_config *config, struct bw_disk_cache **ret,
 	if (!err)
 		err = bw_disk_dir_open(config->dir, &d->dir, why, why_len);
 	if (!err)
-		err = bw_workq_new("bw-disk", THREADS, &d->threads);
+		err = bw_workq_new("bw-disk", BW_DISK_THREADS, &d->threads);
 	if (err) {
 		bw_disk_free(d);
 		return err;
@@ -575,6 +575,7 @@ void bw_disk_free(struct bw_disk_cache *d)
 	forget_all(d);
 	if (d->dir >= 0)
 		close(d->dir);
+	free(d->room.bytes);
 	bw_table_done(&d->table);
 	bw_mutex_done(&d->lock);
 	free((char *)d->config.dir);

@@ -30,6 +30,8 @@
 
 struct bw_disk_cache;
 
+#define BW_DISK_THREADS 6u	/* one may be writing */
+
 /* Of what is free for it when it is mounted, unless cache_size= says how much; at least so many bytes. */
 #define BW_DISK_SHARE 2u
 #define BW_DISK_LEAST (UINT64_C(64) << 20)

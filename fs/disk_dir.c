@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -126,7 +127,7 @@ int bw_disk_dir_open(const char *path, int *ret, char *why, size_t why_len)
 	return 0;
 }
 
-int bw_disk_room(int dir, uint64_t *ret)
+int bw_disk_free_bytes(int dir, uint64_t *ret)
 {
 	struct statvfs st;
 
@@ -141,6 +142,40 @@ int bw_disk_room(int dir, uint64_t *ret)
 static bool is_fit(const struct stat *st, const struct bw_disk_name *n)
 {
 	return S_ISREG(st->st_mode) && st->st_uid == geteuid() && st->st_size == (off_t)n->len;
+}
+
+/* What goes past the page cache does so in whole pages, from and to whole pages. */
+#define DIRECT_PAGE 4096u
+#define DIRECT_LEAST (64u << 10)
+
+static size_t in_pages(size_t len)
+{
+	return (len + DIRECT_PAGE - 1) / DIRECT_PAGE * DIRECT_PAGE;
+}
+
+static uint8_t *pages_new(size_t len)
+{
+	void *p;
+
+	return posix_memalign(&p, DIRECT_PAGE, in_pages(len)) ? NULL : p;
+}
+
+/* O_DIRECT where it is worth it and the file system has it. */
+static int open_file(int dir, const char *name, int flags, size_t len)
+{
+	int fd = openat(dir, name, flags | (len >= DIRECT_LEAST ? O_DIRECT : 0), 0600);
+
+	return fd < 0 && errno == EINVAL ? openat(dir, name, flags, 0600) : fd;
+}
+
+static bool is_direct(int fd)
+{
+	return fcntl(fd, F_GETFL) & O_DIRECT;
+}
+
+static int not_direct(int fd)
+{
+	return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_DIRECT) ? -errno : 0;
 }
 
 static int read_all(int fd, uint8_t *to, size_t len)
@@ -166,12 +201,18 @@ static int read_file(int fd, const struct bw_disk_name *n, struct bw_blob **ret)
 		return -errno;
 	if (!is_fit(&st, n))
 		return -BW_E_CORRUPT;
-	struct bw_blob *b = bw_blob_new(n->len);
+	uint8_t *bytes = pages_new(n->len);
+	struct bw_blob *b = bytes ? bw_blob_take(bytes, n->len) : NULL;
 
 	if (!b)
 		return -ENOMEM;
-	int err = read_all(fd, b->bytes, n->len);
-
+	int err = 0;
+	/* Anything but all of it: once more, the ordinary way, which tells why. */
+	if (!is_direct(fd) || pread(fd, bytes, in_pages(n->len), 0) != (ssize_t)n->len) {
+		err = not_direct(fd);
+		if (!err)
+			err = read_all(fd, bytes, n->len);
+	}
 	if (err)
 		bw_blob_unref(b);
 	else
@@ -185,7 +226,7 @@ int bw_disk_read(int dir, const struct bw_disk_name *n, bool touch, struct bw_bl
 
 	bw_disk_name_print(n, name);
 	/* A fifo must not hold us up. */
-	int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	int fd = open_file(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, n->len);
 
 	if (fd < 0)
 		return errno == ELOOP || errno == ENXIO ? -BW_E_CORRUPT : -errno;
@@ -200,7 +241,7 @@ int bw_disk_read(int dir, const struct bw_disk_name *n, bool touch, struct bw_bl
 static int write_all(int fd, const uint8_t *bytes, size_t len)
 {
 	for (size_t at = 0; at < len;) {
-		ssize_t n = write(fd, bytes + at, len - at);
+		ssize_t n = pwrite(fd, bytes + at, len - at, (off_t)at);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
@@ -210,26 +251,59 @@ static int write_all(int fd, const uint8_t *bytes, size_t len)
 	return 0;
 }
 
-static int create(int dir, const char *name)
+/* Whole pages, then cut.  1: it has to be done the ordinary way. */
+static int write_direct(int fd, const void *bytes, size_t len, struct bw_disk_room *room)
+{
+	size_t size = in_pages(len);
+
+	if (room->size < size) {
+		free(room->bytes);
+		room->bytes = pages_new(size);
+		room->size = room->bytes ? size : 0;
+	}
+	if (!room->bytes)
+		return 1;
+	memcpy(room->bytes, bytes, len);
+	memset(room->bytes + len, 0, size - len);
+	ssize_t n = pwrite(fd, room->bytes, size, 0);
+
+	if (n < 0 && errno != EINVAL && errno != EINTR)
+		return -errno;
+	if (n != (ssize_t)size)
+		return 1;
+	return size != len && ftruncate(fd, (off_t)len) ? -errno : 0;
+}
+
+static int write_file(int fd, const void *bytes, size_t len, struct bw_disk_room *room)
+{
+	int err = is_direct(fd) ? write_direct(fd, bytes, len, room) : 1;
+
+	if (err <= 0)
+		return err;
+	err = not_direct(fd);
+	return err ? err : write_all(fd, bytes, len);
+}
+
+static int create(int dir, const char *name, size_t len)
 {
 	int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-	int fd = openat(dir, name, flags, 0600);
+	int fd = open_file(dir, name, flags, len);
 
 	if (fd < 0 && errno == EEXIST && !unlinkat(dir, name, 0))
-		fd = openat(dir, name, flags, 0600);
+		fd = open_file(dir, name, flags, len);
 	return fd < 0 ? -errno : fd;
 }
 
-int bw_disk_write(int dir, const struct bw_disk_name *n, const void *bytes)
+int bw_disk_write(int dir, const struct bw_disk_name *n, const void *bytes, struct bw_disk_room *room)
 {
 	char name[BW_DISK_NAME_LEN + 1];
 
 	bw_disk_name_print(n, name);
-	int fd = create(dir, name);
+	int fd = create(dir, name, n->len);
 
 	if (fd < 0)
 		return fd;
-	int err = write_all(fd, bytes, n->len);
+	int err = write_file(fd, bytes, n->len, room);
 
 	if (close(fd) && !err)
 		err = -errno;

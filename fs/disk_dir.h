@@ -7,6 +7,9 @@
  * asks it each time: hence no fsync, no journal, no index file.  What a crash leaves half written is told by its
  * length or by its sum.
  *
+ * Large files are written and read past the kernel's page cache where the file system can: it would hold what the
+ * mount's own page cache holds too, at the cost of a copy and of pages.
+ *
  * Only what is named as ours is ever touched.  Nothing is followed: a link, a fifo or somebody else's file in
  * the place of a block is damage like any other.
  *
@@ -48,8 +51,14 @@ int bw_disk_dir_open(const char *path, int *ret, char *why, size_t why_len) bw_m
 /* 0.  -ENOENT.  -BW_E_CORRUPT: not a file of ours or of another length.  -ENOMEM, -errno.  touch: it was
  * of use, which scans will tell. */
 int bw_disk_read(int dir, const struct bw_disk_name *n, bool touch, struct bw_blob **ret) bw_must_check;
-/* Leaves the whole file or none, unless the machine or the process dies meanwhile.  bytes: n->len of them. */
-int bw_disk_write(int dir, const struct bw_disk_name *n, const void *bytes) bw_must_check;
+/* Leaves the whole file or none, unless the machine or the process dies meanwhile.  bytes: n->len of them.  room:
+ * the caller's, for this and later calls; it is grown as needed and freed by free(). */
+struct bw_disk_room {
+	uint8_t *bytes;
+	size_t size;
+};
+int bw_disk_write(int dir, const struct bw_disk_name *n, const void *bytes, struct bw_disk_room *room)
+	bw_must_check;
 void bw_disk_remove(int dir, const struct bw_disk_name *n);
 
 /*
@@ -61,6 +70,6 @@ int bw_disk_scan(int dir, const atomic_bool *stop,
 		 bool (*each)(void *ctx, const struct bw_disk_name *n, uint32_t used_s), void *ctx) bw_must_check;
 
 /* Bytes that may still be written to the file system of dir. */
-int bw_disk_room(int dir, uint64_t *ret) bw_must_check;
+int bw_disk_free_bytes(int dir, uint64_t *ret) bw_must_check;
 
 #endif

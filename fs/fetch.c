@@ -165,7 +165,7 @@ static void disk_came(struct bw_disk_get *get, struct bw_blob *bytes)
 
 static bool ask_disk(struct bw_fetch *f)
 {
-	if (!f->by->disk || f->once || f->again || is_reclaimed(f))
+	if (f->once || f->again || !bw_disk_has(f->by->disk, f->entry.step, f->number) || is_reclaimed(f))
 		return false;
 	f->disk = (struct bw_disk_get){
 		.step = f->entry.step,

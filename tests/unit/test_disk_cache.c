@@ -290,6 +290,7 @@ Test(disk_cache, the_least_recently_used_goes_first)
 	put(&w, 1, 6, 4 * PAGE + 1);
 	put_all(&w, 1, 7, 1);
 	cr_assert_not(get(&w, 1, 6, 4 * PAGE + 1), "what is larger than all of it is not kept");
+	cr_assert(exists(&w, 1, 4, 4000) && exists(&w, 1, 5, 2 * PAGE), "nor does anything go for it");
 	world_done(&w);
 }
 
@@ -350,7 +351,7 @@ Test(disk_cache, S6_the_index_has_a_limit)
 }
 
 /* Holds all threads of the cache, as a disk that does not answer would. */
-#define THREADS 3
+#define THREADS ((int)BW_DISK_THREADS)
 static void hold_threads(struct world *w, struct getting held[THREADS])
 {
 	for (int i = 0; i < THREADS; i++) {
@@ -419,6 +420,12 @@ Test(disk_cache, V6_a_disk_that_does_not_answer_is_not_asked)
 	bw_blob_unref(more.bytes);
 	while (!get(&w, 1, 0, 100))
 		bw_sleep(BW_MS);	/* the last of them may not be counted out */
+	world_again(&w);
+	cr_assert(get(&w, 1, 0, 100));
+	do {
+		atomic_fetch_add(&test_now, 10 * BW_SEC);	/* nothing is under way */
+		bw_sleep(BW_MS);
+	} while (!get(&w, 1, 0, 100));
 	world_done(&w);
 }
 
@@ -526,6 +533,67 @@ Test(disk_cache, half_of_what_is_free_and_at_least_64_MiB)
 	cr_assert_eq(mount("none", w.dir, "tmpfs", 0, "size=8m,mode=700"), 0);
 	world_open(&w);
 	cr_assert_eq(stats(&w)->limit, 64 * MIB);
+	world_close(&w);
+	cr_assert_eq(umount(w.dir), 0);
+	world_open(&w);
+	world_done(&w);
+}
+
+static void large_files(struct world *w)
+{
+	static const uint32_t lens[] = {65535, 65536, 65537, 65536 + 4095, 69632, 1048575, 1048576, 1048581};
+	struct stat st;
+	char path[512];
+
+	for (uint32_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+		put_all(w, 1, i, lens[i]);
+		path_of(w, 1, i, lens[i], path);
+		cr_assert(stat(path, &st) == 0 && st.st_size == (off_t)lens[i]);
+		cr_assert(get(w, 1, i, lens[i]));
+	}
+	world_again(w);
+	for (uint32_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+		cr_assert(get(w, 1, i, lens[i]));
+		path_of(w, 1, i, lens[i], path);
+		cr_assert_eq(truncate(path, (off_t)lens[i] - 1), 0);
+		cr_assert_not(get(w, 1, i, lens[i]));
+		cr_assert_eq(stats(w)->damaged, i + 1);
+	}
+	cr_assert_eq(stats(w)->bytes, 0);
+}
+
+Test(disk_cache, large_files_of_any_length)
+{
+	struct world w;
+
+	world_init(&w, 64 * MIB);
+	large_files(&w);
+	world_done(&w);
+}
+
+/* And on a file system in memory, and where there is no room. */
+Test(disk_cache, large_files_in_memory_until_it_is_full)
+{
+	struct world w;
+	unsigned files;
+
+	if (geteuid() != 0)
+		cr_skip_test("needs root");
+	world_init(&w, 64 * MIB);
+	world_close(&w);
+	small_disk(&w, "size=8m,mode=700");
+	world_open(&w);
+	large_files(&w);
+	for (uint32_t i = 0; !stats(&w)->paused; i++) {
+		put(&w, 2, i, MIB - 100);
+		while (bw_budget_used(&w.budget) > stats(&w)->blocks * FILE_COST)
+			bw_sleep(BW_MS);
+	}
+	cr_assert_eq(on_disk(&w, &files), stats(&w)->bytes, "nothing is left of what had no room");
+	cr_assert_eq(files, stats(&w)->blocks);
+	cr_assert_geq(files, 7);
+	for (uint32_t i = 0; i < files; i++)
+		cr_assert(get(&w, 2, i, MIB - 100));
 	world_close(&w);
 	cr_assert_eq(umount(w.dir), 0);
 	world_open(&w);
