@@ -45,7 +45,7 @@ struct bw_disk_cache {
 	uint64_t files_max, queue_max;
 	atomic_bool stopping;
 	struct bw_task write, trim, scan;
-	struct bw_disk_room room;	/* by the writer alone */
+	struct bw_disk_room rooms[BW_DISK_THREADS];	/* each is its thread's while it is busy */
 	struct file **found;		/* by the scan alone */
 	size_t found_n, found_cap;
 
@@ -57,6 +57,7 @@ struct bw_disk_cache {
 	struct wish *wishes, **last;	/* the first one is being written */
 	uint64_t queued;		/* bytes of wishes */
 	bool writing, trimming, ready;
+	bool busy[BW_DISK_THREADS];	/* rooms */
 	int64_t paused_until_ns;
 	unsigned reading;		/* gets under way */
 	int64_t moved_ns;		/* when the first of them began, or the last one ended */
@@ -137,6 +138,29 @@ static struct file *make_room_locked(struct bw_disk_cache *d, uint64_t bytes)
 	return dead;
 }
 
+/* There is one for each thread.  The first that is free, so that no more get memory than are used at a time. */
+static struct bw_disk_room *room_take(struct bw_disk_cache *d)
+{
+	unsigned i = 0;
+
+	BW_LOCK_SCOPE(&d->lock);
+	while (d->busy[i])
+		i++;
+	d->busy[i] = true;
+	return &d->rooms[i];
+}
+
+/* was: its size when it was taken. */
+static void room_give(struct bw_disk_cache *d, struct bw_disk_room *room, size_t was)
+{
+	if (room->size != was) {
+		bw_budget_give(d->config.budget, was);
+		bw_budget_force(d->config.budget, room->size);
+	}
+	BW_LOCK_SCOPE(&d->lock);
+	d->busy[room - d->rooms] = false;
+}
+
 /* ---- Writing ---------------------------------------------------------------------------------- */
 
 static struct wish *first_wish(struct bw_disk_cache *d, struct file **ret_dead)
@@ -185,7 +209,11 @@ static void pause_writing(struct bw_disk_cache *d, int err)
 static void write_one(struct bw_disk_cache *d, const struct wish *w)
 {
 	struct file *f = calloc(1, sizeof(*f));
-	int err = f ? bw_disk_write(d->dir, &w->name, w->bytes->bytes, &d->room) : -ENOMEM;
+	struct bw_disk_room *room = room_take(d);
+	size_t was = room->size;
+	int err = f ? bw_disk_write(d->dir, &w->name, w->bytes->bytes, room) : -ENOMEM;
+
+	room_give(d, room, was);
 
 	if (err) {
 		free(f);
@@ -299,8 +327,11 @@ static void read_one(struct bw_task *task)
 	struct bw_disk_cache *d = g->disk;
 	struct bw_disk_name n = name_of(d, g->step, g->number, g->len);
 	struct bw_blob *bytes = NULL;
-	int err = bw_disk_read(d->dir, &n, g->touch, &bytes);
+	struct bw_disk_room *room = room_take(d);
+	size_t was = room->size;
+	int err = bw_disk_read(d->dir, &n, g->touch, room, &bytes);
 
+	room_give(d, room, was);
 	if (err && err != -ENOMEM)
 		bw_disk_forget(d, g->step, g->number);
 	g->done(g, err ? NULL : bytes);
@@ -575,7 +606,10 @@ void bw_disk_free(struct bw_disk_cache *d)
 	forget_all(d);
 	if (d->dir >= 0)
 		close(d->dir);
-	free(d->room.bytes);
+	for (unsigned i = 0; i < BW_DISK_THREADS; i++) {
+		bw_budget_give(d->config.budget, d->rooms[i].size);
+		free(d->rooms[i].bytes);
+	}
 	bw_table_done(&d->table);
 	bw_mutex_done(&d->lock);
 	free((char *)d->config.dir);

@@ -16,7 +16,8 @@
  * is full, or fails, is not written to for a while; one that does not answer is not asked until it does.
  *
  * What lies in the directory is found again at the start, in the background; until then nothing is
- * served or kept.  Index and queue are taken of the mount's budget (S6): each at most a sixteenth of it.
+ * served or kept.  Index and queue are taken of the mount's budget (S6): each at most a sixteenth of it; and for each
+ * thread a block of at most BW_DISK_ROOM_MAX.
  *
  * Thread-safe, one lock, under which nothing blocks.
  */
@@ -30,7 +31,7 @@
 
 struct bw_disk_cache;
 
-#define BW_DISK_THREADS 6u	/* one may be writing */
+#define BW_DISK_THREADS 4u	/* one may be writing */
 
 /* Of what is free for it when it is mounted, unless cache_size= says how much; at least so many bytes. */
 #define BW_DISK_SHARE 2u

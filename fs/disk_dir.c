@@ -153,17 +153,25 @@ static size_t in_pages(size_t len)
 	return (len + DIRECT_PAGE - 1) / DIRECT_PAGE * DIRECT_PAGE;
 }
 
-static uint8_t *pages_new(size_t len)
+static bool has_room(struct bw_disk_room *room, size_t size)
 {
-	void *p;
+	void *pages = NULL;
 
-	return posix_memalign(&p, DIRECT_PAGE, in_pages(len)) ? NULL : p;
+	if (room->size >= size)
+		return true;
+	free(room->bytes);
+	if (posix_memalign(&pages, DIRECT_PAGE, size))
+		pages = NULL;
+	room->bytes = pages;
+	room->size = pages ? size : 0;
+	return pages;
 }
 
 /* O_DIRECT where it is worth it and the file system has it. */
 static int open_file(int dir, const char *name, int flags, size_t len)
 {
-	int fd = openat(dir, name, flags | (len >= DIRECT_LEAST ? O_DIRECT : 0), 0600);
+	bool direct = len >= DIRECT_LEAST && len <= BW_DISK_ROOM_MAX;
+	int fd = openat(dir, name, flags | (direct ? O_DIRECT : 0), 0600);
 
 	return fd < 0 && errno == EINVAL ? openat(dir, name, flags, 0600) : fd;
 }
@@ -193,7 +201,18 @@ static int read_all(int fd, uint8_t *to, size_t len)
 	return 0;
 }
 
-static int read_file(int fd, const struct bw_disk_name *n, struct bw_blob **ret)
+/* False: it has to be done the ordinary way, which tells why. */
+static bool read_direct(int fd, uint8_t *to, size_t len, struct bw_disk_room *room)
+{
+	size_t size = in_pages(len);
+
+	if (!is_direct(fd) || !has_room(room, size) || pread(fd, room->bytes, size, 0) != (ssize_t)len)
+		return false;
+	memcpy(to, room->bytes, len);
+	return true;
+}
+
+static int read_file(int fd, const struct bw_disk_name *n, struct bw_disk_room *room, struct bw_blob **ret)
 {
 	struct stat st;
 
@@ -201,17 +220,16 @@ static int read_file(int fd, const struct bw_disk_name *n, struct bw_blob **ret)
 		return -errno;
 	if (!is_fit(&st, n))
 		return -BW_E_CORRUPT;
-	uint8_t *bytes = pages_new(n->len);
-	struct bw_blob *b = bytes ? bw_blob_take(bytes, n->len) : NULL;
+	struct bw_blob *b = bw_blob_new(n->len);
 
 	if (!b)
 		return -ENOMEM;
 	int err = 0;
-	/* Anything but all of it: once more, the ordinary way, which tells why. */
-	if (!is_direct(fd) || pread(fd, bytes, in_pages(n->len), 0) != (ssize_t)n->len) {
+
+	if (!read_direct(fd, b->bytes, n->len, room)) {
 		err = not_direct(fd);
 		if (!err)
-			err = read_all(fd, bytes, n->len);
+			err = read_all(fd, b->bytes, n->len);
 	}
 	if (err)
 		bw_blob_unref(b);
@@ -220,7 +238,8 @@ static int read_file(int fd, const struct bw_disk_name *n, struct bw_blob **ret)
 	return err;
 }
 
-int bw_disk_read(int dir, const struct bw_disk_name *n, bool touch, struct bw_blob **ret)
+int bw_disk_read(int dir, const struct bw_disk_name *n, bool touch, struct bw_disk_room *room,
+		 struct bw_blob **ret)
 {
 	char name[BW_DISK_NAME_LEN + 1];
 
@@ -230,7 +249,7 @@ int bw_disk_read(int dir, const struct bw_disk_name *n, bool touch, struct bw_bl
 
 	if (fd < 0)
 		return errno == ELOOP || errno == ENXIO ? -BW_E_CORRUPT : -errno;
-	int err = read_file(fd, n, ret);
+	int err = read_file(fd, n, room, ret);
 
 	if (!err && touch)
 		(void)futimens(fd, NULL);	/* its age is a hint */
@@ -256,12 +275,7 @@ static int write_direct(int fd, const void *bytes, size_t len, struct bw_disk_ro
 {
 	size_t size = in_pages(len);
 
-	if (room->size < size) {
-		free(room->bytes);
-		room->bytes = pages_new(size);
-		room->size = room->bytes ? size : 0;
-	}
-	if (!room->bytes)
+	if (!has_room(room, size))
 		return 1;
 	memcpy(room->bytes, bytes, len);
 	memset(room->bytes + len, 0, size - len);

@@ -48,15 +48,22 @@ bool bw_disk_name_parse(const char *text, size_t len, struct bw_disk_name *ret);
  */
 int bw_disk_dir_open(const char *path, int *ret, char *why, size_t why_len) bw_must_check;
 
-/* 0.  -ENOENT.  -BW_E_CORRUPT: not a file of ours or of another length.  -ENOMEM, -errno.  touch: it was
- * of use, which scans will tell. */
-int bw_disk_read(int dir, const struct bw_disk_name *n, bool touch, struct bw_blob **ret) bw_must_check;
-/* Leaves the whole file or none, unless the machine or the process dies meanwhile.  bytes: n->len of them.  room:
- * the caller's, for this and later calls; it is grown as needed and freed by free(). */
+/*
+ * Whole pages that go to and from the disk.  The caller's, for one call at a time; grown to the largest file of at
+ * most BW_DISK_ROOM_MAX, freed by free().  (Pages of their own for each read would leave holes in the heap that no
+ * later one fits.)
+ */
 struct bw_disk_room {
 	uint8_t *bytes;
 	size_t size;
 };
+#define BW_DISK_ROOM_MAX (4u << 20)
+
+/* 0.  -ENOENT.  -BW_E_CORRUPT: not a file of ours or of another length.  -ENOMEM, -errno.  touch: it was
+ * of use, which scans will tell. */
+int bw_disk_read(int dir, const struct bw_disk_name *n, bool touch, struct bw_disk_room *room,
+		 struct bw_blob **ret) bw_must_check;
+/* Leaves the whole file or none, unless the machine or the process dies meanwhile.  bytes: n->len of them. */
 int bw_disk_write(int dir, const struct bw_disk_name *n, const void *bytes, struct bw_disk_room *room)
 	bw_must_check;
 void bw_disk_remove(int dir, const struct bw_disk_name *n);
