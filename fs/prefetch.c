@@ -16,6 +16,7 @@ struct walk {
 	uint32_t rank;
 	uint32_t left;			/* blocks */
 	uint64_t last;			/* step */
+	bool guess;			/* where the blocks of its first step are */
 };
 
 void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct bw_cache *blocks,
@@ -187,6 +188,9 @@ static int ask_footer(struct walk *w)
 
 	w->wait.done = footer_came;
 	w->wait.entry = w->find.entry;
+	if (w->guess && w->p->guesses)
+		bw_guess(w->p->guesses, &w->find.entry, w->rank);
+	w->guess = false;
 	int found = bw_tgbs_get(w->p->tgbs, &w->wait, BW_PRIO_PREFETCH, &tgb);
 
 	if (found > 0)
@@ -232,7 +236,8 @@ static void walk_on(struct walk *w)
 }
 
 /* A window over the steps from first to last. */
-static void walk_start(struct bw_prefetch *p, uint32_t rank, uint64_t first, uint64_t last, uint32_t left)
+static void walk_start(struct bw_prefetch *p, uint32_t rank, uint64_t first, uint64_t last, uint32_t left,
+		       bool guess)
 {
 	if (atomic_fetch_add(&p->walks, 1) >= WALKS_MAX) {
 		atomic_fetch_sub(&p->walks, 1);
@@ -249,6 +254,7 @@ static void walk_start(struct bw_prefetch *p, uint32_t rank, uint64_t first, uin
 	w->rank = rank;
 	w->left = left;
 	w->last = last;
+	w->guess = guess;
 	w->find.step = first;
 	walk_on(w);
 }
@@ -272,7 +278,7 @@ static void walk_from(struct bw_prefetch *p, const struct bw_block_want *at, uin
 		bw_head_follow(p->fetcher->head);
 	}
 	if (last > step && left)
-		walk_start(p, at->rank, step + 1, last, left);
+		walk_start(p, at->rank, step + 1, last, left, false);
 }
 
 /* Whoever begins where the stream begins or ends will go on from there. */
@@ -351,7 +357,8 @@ void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at)
 }
 
 /* Of the steps that are new only: what was known before has been fetched, or had no room. */
-static void follow(struct bw_prefetch *p, const struct bw_prefetch_last *reader, uint64_t old, uint64_t now)
+static void follow(struct bw_prefetch *p, const struct bw_prefetch_last *reader, uint64_t old, uint64_t now,
+		   bool guess)
 {
 	uint64_t at = atomic_load(&reader->step_rank);
 
@@ -365,13 +372,26 @@ static void follow(struct bw_prefetch *p, const struct bw_prefetch_last *reader,
 	if (last >= now)
 		last = now - 1;
 	if (first <= last)
-		walk_start(p, (uint32_t)((at - 1) % BW_RANKS_MAX), first, last, atomic_load(&p->window));
+		walk_start(p, (uint32_t)((at - 1) % BW_RANKS_MAX), first, last, atomic_load(&p->window),
+			   guess);
+}
+
+/* How many ranks are read step after step. */
+static unsigned followers(struct bw_prefetch *p)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < BW_PREFETCH_RANKS; i++)
+		n += atomic_load(&p->last[i].step_rank) && row_steps(p, atomic_load(&p->last[i].row));
+	return n;
 }
 
 void bw_prefetch_news(struct bw_prefetch *p, uint64_t old, uint64_t now)
 {
 	if (!p->steps || now <= old)
 		return;
+	bool guess = followers(p) == 1;
+
 	for (unsigned i = 0; i < BW_PREFETCH_RANKS; i++)
-		follow(p, &p->last[i], old, now);
+		follow(p, &p->last[i], old, now, guess);
 }

@@ -22,6 +22,9 @@
  * Who has come to the newest steps is followed by the head: it hears of a commit as soon as the store can tell, and
  * what the window has room for of the new steps is fetched at once, for each rank that is read step after step.
  *
+ * A step that has just been committed is perhaps waited for: where one rank is read, its first blocks are asked for along
+ * with the footer (guess.h).  Several come together, once that is there.
+ *
  * Memory that is short goes to all: a window that had no room makes everybody's smaller by a block, or
  * the first readers would keep all of it; many that had room make them larger again.
  *
@@ -30,7 +33,7 @@
 #ifndef BW_FS_PREFETCH_H
 #define BW_FS_PREFETCH_H
 
-#include "fs/tgbs.h"
+#include "fs/guess.h"
 
 #define BW_PREFETCH_BLOCKS 8
 #define BW_PREFETCH_RANKS 1024u		/* whose last step is remembered; two that meet forget each other's */
@@ -39,6 +42,7 @@ struct bw_prefetch {
 	struct bw_fetcher *fetcher;	/* all borrowed */
 	struct bw_cache *blocks;
 	struct bw_tgbs *tgbs;
+	struct bw_guesses *guesses;	/* NULL until it is set: none are made */
 	uint32_t steps;
 	uint64_t together;		/* bytes; 0: each block by itself */
 	atomic_uint walks;		/* windows that are looking for the next steps */

@@ -57,6 +57,7 @@ int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret)
 	r->guesses.most = config->prefetch ? config->together : 0;
 	bw_prefetch_init(&r->prefetch, &r->fetcher, r->blocks, r->tgbs, config->prefetch,
 			 config->together);
+	r->prefetch.guesses = &r->guesses;
 	*ret = r;
 	return 0;
 }

@@ -172,6 +172,11 @@ Test(ahead, who_jumps_about_costs_each_byte_once)
 			order[i] = order[at];
 			order[at] = i;
 		}
+		/* Who begins with the first step would be taken for one who goes on from there. */
+		if (!order[0]) {
+			order[0] = order[47];
+			order[47] = 0;
+		}
 		for (int i = 0; i < 24; i++)
 			cr_assert_eq(read_slice(&w, order[i], rank, 4096), 0);
 	}

@@ -176,6 +176,50 @@ Test(guess, each_byte_is_fetched_once_by_who_jumps_about)
 	world_done(&w);
 }
 
+/* ---- Steps that are new ------------------------------------------------------------------------ */
+
+/* Reads steps 0 and 1 of the ranks below n, then commits one whose footer cannot be had, and tells. */
+static void news_without_footer(struct world *w, uint32_t n, uint64_t size)
+{
+	struct world_options o = options();
+
+	world_init(w, &o);
+	world_commit_even(w, 2, size);
+	for (uint64_t step = 0; step < 2; step++)
+		for (uint32_t rank = 0; rank < n; rank++)
+			cr_assert_eq(read_slice(w, step, rank), 0);
+	world_commit_even(w, 1, size);
+	world_spoil(w, BW_FAULT_BEFORE, w->tgbs[2]->data_len, UINT64_MAX, UINT32_MAX);
+	bw_reader_news(w->reader, 2, 3);
+}
+
+static void until_bytes(struct world *w, uint64_t bytes)
+{
+	while (w->stats.bytes_in < bytes)
+		bw_sleep(BW_MS);
+	world_stop(w);
+	cr_assert_eq(w->stats.bytes_in, bytes);
+}
+
+/* Steps 0 and 1, the footer of step 1 ahead, and what of step 2 was asked for without one. */
+Test(guess, of_a_step_that_is_new_the_blocks_are_asked_for_before_the_footer_is_there, .timeout = 60)
+{
+	struct world w;
+
+	news_without_footer(&w, 1, SLICE);
+	until_bytes(&w, 2 * SLICE + footers(&w, 1) + 2 * BLOCK);
+	world_done(&w);
+}
+
+Test(guess, of_slices_that_come_together_none_is, .timeout = 60)
+{
+	struct world w;
+
+	news_without_footer(&w, RANKS, SLICE);
+	until_bytes(&w, 2 * RANKS * SLICE + footers(&w, 1));
+	world_done(&w);
+}
+
 /* ---- Bytes that are not good ------------------------------------------------------------------ */
 
 Test(guess, V5_damage_on_the_way_costs_one_block)
