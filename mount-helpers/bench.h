@@ -7,16 +7,16 @@
  *
  * A row is one kind of load, and the rows run one after the other in the order of enum bw_bench_kind:
  *
- *   ingest   P producers write batches; a batch counts when its last close has returned, and the row ends when
- *            all is committed.                    times: close (the one that commits), batch (mkdir to there)
+ *   ingest   P producers write batches; a batch counts when its last close has returned, and the row
+ *            ends when all is committed.
+ *              close: the one that commits;  batch: from its mkdir to the return of that close
  *   tail     R readers on the other mount wait for each step.
- *                                                 times: delivery (the last close has returned -> last byte of a
- *                                                 rank in memory; below zero where a reader was earlier),
- *                                                 close_to_memory (the last close was called -> the same)
- *   seek     one reader, steps in random order, a fresh mount.        times: read (open to last byte and close)
- *   catchup  R readers, all steps in order, a fresh mount.            times: read
- *   hot      the same again.                                          times: read
- *   loop     R readers, a fresh mount: read, then compute.            times: read, step (read and compute)
+ *              delivery: from the return of the last close to the last byte of a rank in memory, below
+ *              zero where a reader was earlier;  close_to_memory: from the call of that close
+ *   seek     one reader, steps in random order, a fresh mount.    read: open to last byte and close
+ *   catchup  R readers, all steps in order, a fresh mount.        read
+ *   hot      the same again.                                      read
+ *   loop     R readers, a fresh mount: read, then compute.        read;  step: read and compute
  *
  * "Fresh mount" is what cold means here: nothing in the daemon's memory nor in the page cache of the mount.
  * What the store itself keeps in memory, it keeps.  bench_json.c has the same names.

@@ -18,10 +18,12 @@ static int fail(struct bw_bench_batch *b, int err, const char *what, const char 
 	return bw_crew_fail(b->crew, err, "cannot %s %s: %s", what, path, strerrordesc_np(-err));
 }
 
-int bw_bench_batch_init(struct bw_bench_batch *b, struct bw_crew *crew, const struct bw_load *l, uint32_t producer)
+int bw_bench_batch_init(struct bw_bench_batch *b, struct bw_crew *crew, const struct bw_load *l,
+			uint32_t producer)
 {
 	*b = (struct bw_bench_batch){.crew = crew, .load = l, .producer = producer};
-	int n = producer ? snprintf(b->dir, sizeof(b->dir), "%s/produce/%s-%" PRIu32, l->producers, l->name, producer)
+	int n = producer ? snprintf(b->dir, sizeof(b->dir), "%s/produce/%s-%" PRIu32, l->producers, l->name,
+				    producer)
 			 : snprintf(b->dir, sizeof(b->dir), "%s/produce/%s", l->producers, l->name);
 
 	if (n < 0 || (size_t)n >= sizeof(b->dir) - 64)

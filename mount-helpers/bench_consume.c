@@ -11,7 +11,7 @@
 struct consume {
 	const struct bw_load *load;
 	enum bw_bench_kind kind;
-	uint64_t *steps;	/* seek: in which order */
+	uint64_t *steps; /* seek: in which order */
 	uint64_t n;
 };
 
@@ -31,7 +31,8 @@ static void compute(struct bw_crew *crew, int64_t ns)
 		bw_sleep(left < 100 * BW_MS ? left : 100 * BW_MS);
 }
 
-static int read_step(struct consume *c, struct bw_hand *h, struct bw_bench_reader *r, uint64_t step, uint32_t rank)
+static int read_step(struct consume *c, struct bw_hand *h, struct bw_bench_reader *r, uint64_t step,
+		     uint32_t rank)
 {
 	int64_t begin = bw_now();
 	int err = bw_bench_reader_read(r, step, rank, false);

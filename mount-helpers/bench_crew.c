@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #define GLANCE_NS (50 * BW_MS)
-#define PATIENCE_NS (3 * BW_SEC)	/* until calls that do not end are made to */
+#define PATIENCE_NS (3 * BW_SEC) /* until calls that do not end are made to */
 #define KICK SIGUSR1
 
 void bw_crew_init(struct bw_crew *c)
@@ -79,7 +79,7 @@ static void wake(int sig)
 
 static int take_kicks(void)
 {
-	struct sigaction a = {.sa_handler = wake};	/* without SA_RESTART: the call ends */
+	struct sigaction a = {.sa_handler = wake}; /* without SA_RESTART: the call ends */
 
 	sigemptyset(&a.sa_mask);
 	return sigaction(KICK, &a, NULL) < 0 ? -errno : 0;

@@ -11,18 +11,18 @@
 struct team {
 	struct bw_mutex lock;
 	struct bw_cond cond;
-	uint32_t arrived;	/* at the barrier */
-	uint64_t turn;		/* of the barrier */
-	uint64_t seq;		/* of the batch under way */
-	bool more;		/* there is one */
+	uint32_t arrived; /* at the barrier */
+	uint64_t turn;	  /* of the barrier */
+	uint64_t seq;	  /* of the batch under way */
+	bool more;	  /* there is one */
 	int64_t begin_ns;
-	int64_t close_ns, closed_ns;	/* of the close that ended last */
+	int64_t close_ns, closed_ns; /* of the close that ended last */
 };
 
 struct ingest {
 	const struct bw_load *load;
 	struct team *teams;
-	_Atomic(uint64_t) left;	/* batches to begin */
+	_Atomic(uint64_t) left; /* batches to begin */
 };
 
 /* Waits for the others of the team.  False: the row has ended otherwise. */
@@ -149,7 +149,8 @@ int bw_load_ingest(const struct bw_load *l, const char *what, struct bw_crew *cr
 		bw_mutex_init(&in.teams[i].lock, BW_RANK_LEAF);
 		bw_cond_init(&in.teams[i].cond);
 	}
-	int err = bw_crew_run(crew, what, total, p->producers * p->writers, p->limit_ns, produce, &in, l->watch);
+	int err = bw_crew_run(crew, what, total, p->producers * p->writers, p->limit_ns, produce, &in,
+			      l->watch);
 
 	for (uint32_t i = 0; i < p->producers; i++) {
 		bw_cond_done(&in.teams[i].cond);

@@ -15,8 +15,8 @@ static void string(const char *name, const char *value)
 static void print_shape(const struct bw_bench_plan *p)
 {
 	printf("\"shape\": {\"ranks\": %" PRIu32 ", \"slice_bytes\": %" PRIu64 ", \"producers\": %" PRIu32
-	       ", \"writers\": %" PRIu32 ", \"readers\": %" PRIu32, p->ranks, p->size, p->producers, p->writers,
-	       p->readers);
+	       ", \"writers\": %" PRIu32 ", \"readers\": %" PRIu32,
+	       p->ranks, p->size, p->producers, p->writers, p->readers);
 	if (p->batches == UINT64_MAX)
 		printf(", \"batches\": null");
 	else
@@ -49,7 +49,8 @@ static int print_times(const char *name, const struct bw_times *t, bool samples)
 		return err;
 	printf("\"%s\": {\"n\": %zu", name, s.n);
 	if (s.n)
-		printf(", \"min_ms\": %.6f, \"p50_ms\": %.6f, \"mean_ms\": %.6f, \"max_ms\": %.6f, \"p99_ms\": ",
+		printf(", \"min_ms\": %.6f, \"p50_ms\": %.6f, \"mean_ms\": %.6f, \"max_ms\": %.6f, "
+		       "\"p99_ms\": ",
 		       (double)s.min / 1e6, (double)s.p50 / 1e6, s.mean / 1e6, (double)s.max / 1e6);
 	if (s.n >= BW_TIMES_P99_MIN)
 		printf("%.6f", (double)s.p99 / 1e6);
@@ -70,9 +71,11 @@ static void print_use(const char *name, const struct bw_bench_use *u)
 		printf("null");
 	printf(", \"requests\": {");
 	for (int i = 0; i < BW_COUNTS_OPS; i++)
-		printf("%s\"%s\": %" PRIu64, i ? ", " : "", bw_counts_op_name((enum bw_counts_op)i), u->counts.requests[i]);
-	printf("}, \"store_bytes_in\": %" PRIu64 ", \"store_bytes_out\": %" PRIu64 ", \"read_bytes_from_cache\": %" PRIu64
-	       ", \"read_bytes_from_disk\": %" PRIu64 ", \"read_bytes_from_store\": %" PRIu64 "}",
+		printf("%s\"%s\": %" PRIu64, i ? ", " : "", bw_counts_op_name((enum bw_counts_op)i),
+		       u->counts.requests[i]);
+	printf("}, \"store_bytes_in\": %" PRIu64 ", \"store_bytes_out\": %" PRIu64
+	       ", \"read_bytes_from_cache\": %" PRIu64 ", \"read_bytes_from_disk\": %" PRIu64
+	       ", \"read_bytes_from_store\": %" PRIu64 "}",
 	       u->counts.in, u->counts.out, u->counts.cache, u->counts.disk, u->counts.store);
 }
 
@@ -107,7 +110,8 @@ static void print_figures(const struct bw_bench_row *row)
 	else
 		printf("null");
 	printf(", \"requests_per_step\": %.3f, \"amplification\": %.4f",
-	       row->steps ? (double)bw_bench_requests(row) / (double)row->steps : 0, bw_bench_amplification(row));
+	       row->steps ? (double)bw_bench_requests(row) / (double)row->steps : 0,
+	       bw_bench_amplification(row));
 	if (row->kind == BW_BENCH_LOOP)
 		printf(", \"stall_share\": %.6f", row->stall);
 }

@@ -18,7 +18,7 @@
 
 #define FUSE_MAGIC 0x65735546
 #define GLANCE_NS (2 * BW_MS)
-#define STOP_NS (12 * BW_SEC)	/* then it is killed: the stream goes too */
+#define STOP_NS (12 * BW_SEC) /* then it is killed: the stream goes too */
 #define METRICS_MAX ((size_t)256 << 10)
 
 static int path_in(char path[PATH_MAX], const char *dir, const char *name)
@@ -46,7 +46,7 @@ static void become_daemon(pid_t parent, int log, const char *const argv[])
 	dup2(log, STDERR_FILENO);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	execv("/proc/self/exe", (char *const *)argv);	/* which does not write to them */
+	execv("/proc/self/exe", (char *const *)argv); /* which does not write to them */
 	_exit(127);
 }
 

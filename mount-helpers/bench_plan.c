@@ -81,10 +81,13 @@ static int check(const struct bw_bench_plan *p, char *why, size_t why_len)
 	if (p->size < BW_SLICE_MIN || p->size > BW_BENCH_SLICE_MAX)
 		return refuse(why, why_len, "--size must be from %u bytes to 4G", BW_SLICE_MIN);
 	if (p->readers > p->ranks)
-		return refuse(why, why_len, "%" PRIu32 " readers of different ranks need as many ranks, and there are"
-			      " %" PRIu32, p->readers, p->ranks);
+		return refuse(why, why_len,
+			      "%" PRIu32 " readers of different ranks need as many ranks, and there are"
+			      " %" PRIu32,
+			      p->readers, p->ranks);
 	if (p->writers > p->ranks)
-		return refuse(why, why_len, "%" PRIu32 " writers of a batch need as many ranks, and there are %" PRIu32,
+		return refuse(why, why_len,
+			      "%" PRIu32 " writers of a batch need as many ranks, and there are %" PRIu32,
 			      p->writers, p->ranks);
 	if ((uint64_t)p->producers * p->writers > BW_BENCH_HANDS_MAX || p->readers > BW_BENCH_HANDS_MAX)
 		return refuse(why, why_len, "at most %u threads can be asked for", BW_BENCH_HANDS_MAX);
@@ -115,7 +118,8 @@ static bool needs_fill(const struct bw_bench_plan *p)
 
 uint64_t bw_bench_plan_steps(const struct bw_bench_plan *p)
 {
-	uint64_t rows = !!(p->rows & 1u << BW_BENCH_INGEST) + !!(p->rows & 1u << BW_BENCH_TAIL) + needs_fill(p);
+	uint64_t rows =
+		!!(p->rows & 1u << BW_BENCH_INGEST) + !!(p->rows & 1u << BW_BENCH_TAIL) + needs_fill(p);
 
 	return rows && p->batches > UINT64_MAX / rows ? UINT64_MAX : rows * p->batches;
 }

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define AGAIN_NS BW_MS	/* between look-ups of a step, on a mount without wait= */
+#define AGAIN_NS BW_MS /* between look-ups of a step, on a mount without wait= */
 
 static int grow(struct bw_bench_reader *r, size_t len)
 {
@@ -86,12 +86,13 @@ static int verify(struct bw_bench_reader *r, const char *path, uint32_t rank)
 	int err = bw_slice_check(r->bytes, r->len, &is);
 
 	if (err == -ENOENT && !r->load->plan->scratch)
-		return 0;	/* somebody else wrote it */
+		return 0; /* somebody else wrote it */
 	if (err)
 		return bw_crew_fail(r->crew, -EILSEQ, "%s holds other bytes than were written there", path);
 	if (is.rank != rank || (r->load->plan->scratch && is.run != r->load->run))
-		return bw_crew_fail(r->crew, -EILSEQ, "%s holds the slice of rank %" PRIu32 " of batch %" PRIu64, path,
-				    is.rank, is.seq);
+		return bw_crew_fail(r->crew, -EILSEQ,
+				    "%s holds the slice of rank %" PRIu32 " of batch %" PRIu64, path, is.rank,
+				    is.seq);
 	r->hand->verified++;
 	return 0;
 }

@@ -52,10 +52,11 @@ static void print_writes(const struct bw_bench_result *r)
 	if (!steps)
 		printf("writes nothing\n");
 	else if (steps > UINT64_MAX / each)
-		printf("writes steps of %s to %s, for %.0f s in each row that writes", bw_report_bytes(bytes, each), to,
-		       (double)p->limit_ns / 1e9);
+		printf("writes steps of %s to %s, for %.0f s in each row that writes",
+		       bw_report_bytes(bytes, each), to, (double)p->limit_ns / 1e9);
 	else
-		printf("writes at most %s in %" PRIu64 " steps to %s", bw_report_bytes(bytes, steps * each), steps, to);
+		printf("writes at most %s in %" PRIu64 " steps to %s", bw_report_bytes(bytes, steps * each),
+		       steps, to);
 	if (steps)
 		printf("%s\n", p->scratch ? ", and deletes them at the end" : ", where they stay");
 }
@@ -65,10 +66,10 @@ void bw_report_begin(const struct bw_bench_result *r)
 	printf("batchweave bench of %s: ", r->plan->target);
 	print_load(r->plan);
 	print_writes(r);
-	printf("\n%-8s %7s %8s %8s  %-15s %9s %9s %9s  %8s %8s  %9s %8s\n", "row", "steps", "MB/s", "steps/s", "time of",
-	       "p50 ms", "p99 ms", "max ms", "CPU s/GB", "CPU s/GB", "requests", "bytes");
-	printf("%-8s %7s %8s %8s  %-15s %9s %9s %9s  %8s %8s  %9s %8s\n", "", "", "", "", "", "", "", "", "daemons",
-	       "client", "a step", "a byte");
+	printf("\n%-8s %7s %8s %8s  %-15s %9s %9s %9s  %8s %8s  %9s %8s\n", "row", "steps", "MB/s", "steps/s",
+	       "time of", "p50 ms", "p99 ms", "max ms", "CPU s/GB", "CPU s/GB", "requests", "bytes");
+	printf("%-8s %7s %8s %8s  %-15s %9s %9s %9s  %8s %8s  %9s %8s\n", "", "", "", "", "", "", "", "",
+	       "daemons", "client", "a step", "a byte");
 	fflush(stdout);
 }
 
@@ -89,7 +90,8 @@ static void print_costs(const struct bw_bench_row *row)
 	if (cpu >= 0)
 		snprintf(daemons, sizeof(daemons), "%.2f", bw_bench_cpu(row, cpu));
 	printf("  %8s %8.2f  %9.2f %8.3f\n", daemons, bw_bench_cpu(row, row->client_cpu_ns),
-	       row->steps ? (double)bw_bench_requests(row) / (double)row->steps : 0, bw_bench_amplification(row));
+	       row->steps ? (double)bw_bench_requests(row) / (double)row->steps : 0,
+	       bw_bench_amplification(row));
 }
 
 int bw_report_row(const struct bw_bench_row *row)
@@ -128,9 +130,12 @@ static bool was_run(const struct bw_bench_result *r, enum bw_bench_kind kind)
 void bw_report_end(const struct bw_bench_result *r)
 {
 	static const char *const notes[BW_BENCH_KINDS] = {
-		[BW_BENCH_INGEST] = "close: the one that commits a batch; batch: from its mkdir to the return of that close",
-		[BW_BENCH_TAIL] = "delivery: from the return of the last close to the last byte of a rank in a reader's memory on\n"
-				  "  another mount, below zero where that was earlier; close_to_memory: from the call of that close",
+		[BW_BENCH_INGEST] = "close: the one that commits a batch; batch: from its mkdir to the "
+				    "return of that close",
+		[BW_BENCH_TAIL] = "delivery: from the return of the last close to the last byte of a rank in "
+				  "a reader's memory on\n"
+				  "  another mount, below zero where that was earlier; close_to_memory: from "
+				  "the call of that close",
 		[BW_BENCH_SEEK] = "one reader, steps in random order; read: open to close",
 		[BW_BENCH_CATCHUP] = "all steps in order, each reader its rank",
 		[BW_BENCH_HOT] = "the same once more",

@@ -125,7 +125,7 @@ static int fail_interrupted(struct bw_bench *b)
 	return fail(b, BW_EXIT_INTERRUPTED, "interrupted");
 }
 
-#define DYING_NS BW_SEC	/* calls fail a moment before the process has ended */
+#define DYING_NS BW_SEC /* calls fail a moment before the process has ended */
 
 /* The daemon of which mount has ended; NULL: none. */
 static struct bw_bench_mount *find_dead(struct bw_bench *b, int err)
@@ -153,8 +153,8 @@ static int fail_row(struct bw_bench *b, enum bw_bench_kind kind, int err, const 
 	const struct bw_bench_mount *dead = find_dead(b, err);
 
 	bw_bench_mount_last_words(dead ? dead : &b->mounts[BW_BENCH_PRODUCERS], words, sizeof(words));
-	snprintf(text, sizeof(text), "%s: %s%s%s%.300s", bw_bench_name(kind), *why ? why : strerrordesc_np(-err),
-		 dead ? ended : "", *words ? "; it said: " : "", words);
+	snprintf(text, sizeof(text), "%s: %s%s%s%.300s", bw_bench_name(kind),
+		 *why ? why : strerrordesc_np(-err), dead ? ended : "", *words ? "; it said: " : "", words);
 	return fail(b, exit_of(err), text);
 }
 
@@ -173,8 +173,8 @@ static int mount_side(struct bw_bench *b, enum bw_bench_side side)
 	char dir[PATH_MAX], why[512] = "";
 
 	snprintf(dir, sizeof(dir), "%.*s/%s", PATH_MAX - 16, b->work, names[side]);
-	int err = bw_bench_mount_start(&b->mounts[side], b->scratch.url, dir, b->options[side], goes_on, b, why,
-				       sizeof(why));
+	int err = bw_bench_mount_start(&b->mounts[side], b->scratch.url, dir, b->options[side], goes_on, b,
+				       why, sizeof(why));
 
 	if (err == -ECANCELED)
 		return fail_interrupted(b);
@@ -204,8 +204,8 @@ static void kill_mounts(void *ctx)
 	if (b->plan.scratch)
 		return;
 	/* Nothing here is ours to take away, and threads that are stuck there keep this process from ending well. */
-	bw_say(b->command, BW_EXIT_STORE, "a call into %s does not return; see %s/status/waiting", b->plan.target,
-	       b->plan.target);
+	bw_say(b->command, BW_EXIT_STORE, "a call into %s does not return; see %s/status/waiting",
+	       b->plan.target, b->plan.target);
 	_exit(BW_EXIT_STORE);
 }
 
@@ -229,13 +229,14 @@ int bw_bench_ask_mount(struct bw_bench *b, const char *dir)
 	char text[64 << 10];
 
 	if (!realpath(dir, m->dir))
-		return bw_say(b->command, BW_EXIT_USAGE, "%s is neither a URL nor the mount of a stream: %s", dir,
-			      strerrordesc_np(errno));
+		return bw_say(b->command, BW_EXIT_USAGE, "%s is neither a URL nor the mount of a stream: %s",
+			      dir, strerrordesc_np(errno));
 	ssize_t n = bw_bench_mount_status(m, "status.json", text, sizeof(text));
 	const char *at = n < 0 ? NULL : strstr(text, key);
 
 	if (!at)
-		return bw_say(b->command, BW_EXIT_USAGE, "%s is neither a URL nor the mount of a stream", dir);
+		return bw_say(b->command, BW_EXIT_USAGE, "%s is neither a URL nor the mount of a stream",
+			      dir);
 	b->plan.ranks = (uint32_t)strtoul(at + sizeof(key) - 1, NULL, 10);
 	return 0;
 }
@@ -289,7 +290,8 @@ static int run_load(struct bw_bench *b, enum bw_bench_kind kind, bool shown)
 	struct bw_bench_row *row = &b->result.rows[b->result.rows_n];
 	const struct bw_crew_watch watch = {
 		.go_on = goes_on, .kill = kill_mounts, .begin = note_begin, .end = note_end, .ctx = b};
-	const struct bw_bench_mount *readers = &b->mounts[b->plan.scratch ? BW_BENCH_READERS : BW_BENCH_PRODUCERS];
+	const struct bw_bench_mount *readers =
+		&b->mounts[b->plan.scratch ? BW_BENCH_READERS : BW_BENCH_PRODUCERS];
 	struct bw_load l = {.plan = &b->plan,
 			    .producers = b->mounts[BW_BENCH_PRODUCERS].dir,
 			    .readers = readers->dir,
@@ -368,7 +370,8 @@ static int fill(struct bw_bench *b)
 /* Pages that a hypervisor took back cost much more to get than others: get them before the clock runs. */
 static void touch(uint64_t bytes)
 {
-	void *p = bytes ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0)
+	void *p = bytes ? mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0)
 			: MAP_FAILED;
 
 	if (p != MAP_FAILED)
@@ -407,8 +410,9 @@ static int make_scratch(struct bw_bench *b)
 	snprintf(b->result.stream, sizeof(b->result.stream), "%s", b->scratch.url);
 	if (!code)
 		code = bw_scratch_create(&b->scratch, &b->stream);
-	if (code)	/* the sentence was said there */
-		snprintf(b->result.error, sizeof(b->result.error), "cannot create a stream at %.900s", b->plan.target);
+	if (code) /* the sentence was said there */
+		snprintf(b->result.error, sizeof(b->result.error), "cannot create a stream at %.900s",
+			 b->plan.target);
 	return code;
 }
 
@@ -442,8 +446,8 @@ static void report(struct bw_bench *b, int *code)
 	if (b->result.rows_n)
 		bw_report_end(&b->result);
 	if (b->keep && *b->scratch.id)
-		printf("the stream %s is kept; batchweave destroy %s --yes-destroy %s\n", b->scratch.url, b->scratch.url,
-		       b->scratch.id);
+		printf("the stream %s is kept; batchweave destroy %s --yes-destroy %s\n", b->scratch.url,
+		       b->scratch.url, b->scratch.id);
 }
 
 int bw_bench_run(struct bw_bench *b)

@@ -84,8 +84,8 @@ int bw_scratch_create(struct bw_scratch *s, const struct bw_stream_options *opti
 	if (code)
 		return code == BW_EXIT_WRONG ? BW_EXIT_STORE : code;
 	const struct bw_probe_config probe = {.large = is_file(s) ? 0 : LARGE};
-	int err = bw_stream_create_probed(store, &probe, options, bw_session_deadline(), &stream, &existed, why,
-					  sizeof(why));
+	int err = bw_stream_create_probed(store, &probe, options, bw_session_deadline(), &stream, &existed,
+					  why, sizeof(why));
 
 	if (!err)
 		bw_hex(stream.id, sizeof(stream.id), s->id);
@@ -138,13 +138,14 @@ static int open_store(const struct bw_scratch *s, struct bw_store **ret, char *w
 	return err ? err : bw_store_open(&url, &config, ret, why, why_len);
 }
 
-static int destroy_in(struct bw_scratch *s, struct bw_store *store, struct asked *a, char *why, size_t why_len)
+static int destroy_in(struct bw_scratch *s, struct bw_store *store, struct asked *a, char *why,
+		      size_t why_len)
 {
 	struct bw_destroy_report report;
 	const struct bw_destroy d = {.store = store,
 				     .id = s->id,
 				     .op_ns = BW_SESSION_TIMEOUT_NS,
-				     .go_on = ask,	/* no pause: nobody else has it open */
+				     .go_on = ask, /* no pause: nobody else has it open */
 				     .ctx = a};
 	int err = bw_stream_destroy(&d, &report, why, why_len);
 
@@ -155,8 +156,10 @@ static int say_left(const struct bw_scratch *s, int err, const char *why)
 {
 	char text[128];
 
-	return bw_say(s->command, BW_EXIT_STORE, "the stream at %s is left (%s); remove it with batchweave destroy %s"
-		      " --yes-destroy %s", s->url, *why ? why : bw_err_text(err, text, sizeof(text)), s->url, s->id);
+	return bw_say(s->command, BW_EXIT_STORE,
+		      "the stream at %s is left (%s); remove it with batchweave destroy %s"
+		      " --yes-destroy %s",
+		      s->url, *why ? why : bw_err_text(err, text, sizeof(text)), s->url, s->id);
 }
 
 int bw_scratch_destroy(struct bw_scratch *s, bool (*go_on)(void *ctx), void *ctx)

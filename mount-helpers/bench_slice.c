@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define MAGIC UINT64_C(0x6265686374614277)	/* any value that data does not begin with by chance */
+#define MAGIC UINT64_C(0x6265686374614277) /* any value that data does not begin with by chance */
 #define EVERY ((size_t)64 << 10)
 
 /* At the beginning of a slice. */
@@ -14,7 +14,7 @@ struct head {
 	uint64_t magic, run, seq;
 	uint32_t producer, rank;
 	uint64_t len;
-	uint64_t check;		/* word() at 0 */
+	uint64_t check; /* word() at 0 */
 };
 
 _Static_assert(sizeof(struct head) + sizeof(uint64_t) <= BW_SLICE_MIN, "the head and the last word fit");

@@ -14,16 +14,16 @@
 #include <stdlib.h>
 
 #define GLANCE_NS (50 * BW_MS)
-#define PAUSE_NS (5 * BW_MS)	/* and as much again, at random: no beat with the mount's own polling */
+#define PAUSE_NS (5 * BW_MS) /* and as much again, at random: no beat with the mount's own polling */
 
 struct tail {
 	const struct bw_load *load;
 	struct bw_mutex lock;
 	struct bw_cond cond;
-	uint64_t step;		/* that is read now; under lock, like what follows */
-	uint32_t arrived;	/* readers that have it */
+	uint64_t step;	  /* that is read now; under lock, like what follows */
+	uint32_t arrived; /* readers that have it */
 	bool over;
-	int64_t *at;		/* when each had its last byte */
+	int64_t *at; /* when each had its last byte */
 };
 
 static void arrive(struct tail *t, uint32_t reader, int64_t at)
@@ -164,7 +164,8 @@ int bw_load_tail(const struct bw_load *l, struct bw_crew *crew)
 		return -ENOMEM;
 	bw_mutex_init(&t.lock, BW_RANK_LEAF);
 	bw_cond_init(&t.cond);
-	int err = bw_crew_run(crew, bw_bench_name(BW_BENCH_TAIL), 0, 1 + p->readers, p->limit_ns, work, &t, l->watch);
+	int err = bw_crew_run(crew, bw_bench_name(BW_BENCH_TAIL), 0, 1 + p->readers, p->limit_ns, work, &t,
+			      l->watch);
 
 	bw_cond_done(&t.cond);
 	bw_mutex_done(&t.lock);

@@ -59,21 +59,22 @@ static const struct option longs[] = {
 /* What was typed, beside what goes into the plan at once. */
 struct typed {
 	struct bw_bench *b;
-	char *both;	/* -o; owned, like the next */
+	char *both; /* -o; owned, like the next */
 	char *side[BW_BENCH_SIDES];
 	bool ranks;
 	uint64_t pid;
 };
 
-static int say_number(const struct bw_command *c, const char *name, uint64_t min, uint64_t max, const char *text)
+static int say_number(const struct bw_command *c, const char *name, uint64_t min, uint64_t max,
+		      const char *text)
 {
-	return bw_say(c, BW_EXIT_USAGE, "%s must be a number from %" PRIu64 " to %" PRIu64 ", not '%s'", name, min, max,
-		      text);
+	return bw_say(c, BW_EXIT_USAGE, "%s must be a number from %" PRIu64 " to %" PRIu64 ", not '%s'", name,
+		      min, max, text);
 }
 
 /* 0, or an exit code with the sentence said. */
-static int parse_number(const struct bw_command *c, const char *name, const char *text, uint64_t min, uint64_t max,
-			uint64_t *ret)
+static int parse_number(const struct bw_command *c, const char *name, const char *text, uint64_t min,
+			uint64_t max, uint64_t *ret)
 {
 	uint64_t v;
 
@@ -83,7 +84,8 @@ static int parse_number(const struct bw_command *c, const char *name, const char
 	return 0;
 }
 
-static int parse_u32(const struct bw_command *c, const char *name, const char *text, uint32_t max, uint32_t *ret)
+static int parse_u32(const struct bw_command *c, const char *name, const char *text, uint32_t max,
+		     uint32_t *ret)
 {
 	uint64_t v = 0;
 	int code = parse_number(c, name, text, 1, max, &v);
@@ -97,7 +99,8 @@ static int parse_size(const struct bw_command *c, const char *name, const char *
 {
 	if (bw_parse_size(text, ret) == 0 && *ret)
 		return 0;
-	return bw_say(c, BW_EXIT_USAGE, "%s must be a number of bytes such as 65536, 64K or 8M, not '%s'", name, text);
+	return bw_say(c, BW_EXIT_USAGE, "%s must be a number of bytes such as 65536, 64K or 8M, not '%s'",
+		      name, text);
 }
 
 static int parse_rows(struct bw_bench *b, const char *text)
@@ -106,7 +109,8 @@ static int parse_rows(struct bw_bench *b, const char *text)
 	if (b->plan.rows)
 		return 0;
 	return bw_say(b->command, BW_EXIT_USAGE,
-		      "--rows must be a list of ingest, tail, seek, catchup, hot and loop, such as ingest,tail, not '%s'",
+		      "--rows must be a list of ingest, tail, seek, catchup, hot and loop, such as "
+		      "ingest,tail, not '%s'",
 		      text);
 }
 
@@ -144,7 +148,8 @@ static int add_options(const struct bw_command *c, char **list, const char *more
 		return bw_say(c, BW_EXIT_USAGE, "%s", why);
 	if (*o.s3_option)
 		return bw_say(c, BW_EXIT_USAGE,
-			      "how to reach the store is an option of bench, such as --endpoint, and not of its mounts: %s",
+			      "how to reach the store is an option of bench, such as --endpoint, and not of "
+			      "its mounts: %s",
 			      o.s3_option);
 	if (asprintf(&both, "%s%s%s", *list ? *list : "", *list ? "," : "", more) < 0)
 		return bw_say_err(c, -ENOMEM, "cannot start");
@@ -220,7 +225,8 @@ static void print_store(FILE *to, const struct bw_s3_config *s3)
 {
 	const struct {
 		const char *name, *value;
-	} texts[] = {{"endpoint", s3->endpoint}, {"region", s3->region}, {"profile", s3->profile}, {"ca", s3->ca}};
+	} texts[] = {
+		{"endpoint", s3->endpoint}, {"region", s3->region}, {"profile", s3->profile}, {"ca", s3->ca}};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		if (*texts[i].value)
@@ -246,7 +252,8 @@ static int join_options(struct typed *t, bool s3, enum bw_bench_side side)
 	/* Who waits for a step waits in the mount, and not in a loop of his own. */
 	if (side == BW_BENCH_READERS)
 		fputs("wait=60,", f);
-	fprintf(f, "%s%s%s", t->both ? t->both : "", t->both && t->side[side] ? "," : "", t->side[side] ? t->side[side] : "");
+	fprintf(f, "%s%s%s", t->both ? t->both : "", t->both && t->side[side] ? "," : "",
+		t->side[side] ? t->side[side] : "");
 	if (fclose(f) != 0) {
 		free(text);
 		return -ENOMEM;

@@ -27,7 +27,8 @@ Test(bench_times, percentiles_are_samples_by_rank)
 	static const struct {
 		size_t n;
 		int64_t p50, p99;
-	} rows[] = {{1, 1, 1}, {2, 1, 2}, {3, 2, 3}, {99, 50, 99}, {100, 50, 99}, {101, 51, 100}, {1000, 500, 990}};
+	} rows[] = {{1, 1, 1},	   {2, 1, 2},	   {3, 2, 3},	    {99, 50, 99},
+		    {100, 50, 99}, {101, 51, 100}, {1000, 500, 990}};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct bw_times t = falling(rows[i].n);
@@ -70,12 +71,16 @@ Test(bench_times, may_be_below_zero_or_none_at_all)
 
 Test(bench_counts, requests_add_up_over_their_outcomes)
 {
-	static const char text[] = "# HELP batchweave_store_requests_total Requests.\n"
-		REQUEST("get", "ok", "20") REQUEST("get", "not_found", "3") REQUEST("put", "ok", "7")
-		REQUEST("delete_many", "ok", "5") REQUEST("delete", "ok", "2") REQUEST("list", "denied", "1")
-		"batchweave_store_bytes_total{dir=\"in\"} 1000\nbatchweave_store_bytes_total{dir=\"out\"} 18446744073709551600\n"
-		"batchweave_read_bytes_total{source=\"cache\"} 11\nbatchweave_read_bytes_total{source=\"disk\"} 12\n"
-		"batchweave_read_bytes_total{source=\"store\"} 13\nbatchweave_commit_seconds_sum 1.5\n\n";
+	static const char text[] = "# HELP batchweave_store_requests_total Requests.\n" REQUEST(
+		"get", "ok", "20") REQUEST("get", "not_found", "3") REQUEST("put", "ok", "7")
+		REQUEST("delete_many", "ok", "5") REQUEST("delete", "ok", "2")
+			REQUEST("list", "denied",
+				"1") "batchweave_store_bytes_total{dir=\"in\"} "
+				     "1000\nbatchweave_store_bytes_total{dir=\"out\"} 18446744073709551600\n"
+				     "batchweave_read_bytes_total{source=\"cache\"} "
+				     "11\nbatchweave_read_bytes_total{source=\"disk\"} 12\n"
+				     "batchweave_read_bytes_total{source=\"store\"} "
+				     "13\nbatchweave_commit_seconds_sum 1.5\n\n";
 	struct bw_counts c, d;
 
 	cr_assert_eq(bw_counts_parse(text, strlen(text), &c), 0);
@@ -99,15 +104,21 @@ Test(bench_counts, requests_add_up_over_their_outcomes)
 Test(bench_counts, what_is_no_such_page_is_refused)
 {
 	static const char *const bad[] = {
-		"", "x", "batchweave_store_bytes_total{dir=\"in\"} 1", "batchweave_store_bytes_total{dir=\"in\"} \n",
-		"batchweave_store_bytes_total{dir=\"in\"} -1\n", "batchweave_store_bytes_total{dir=\"in\"} 1 \n",
-		"batchweave_store_bytes_total{dir=\"in\"} 184467440737095516160\n", REQUEST("get", "ok", ""),
+		"",
+		"x",
+		"batchweave_store_bytes_total{dir=\"in\"} 1",
+		"batchweave_store_bytes_total{dir=\"in\"} \n",
+		"batchweave_store_bytes_total{dir=\"in\"} -1\n",
+		"batchweave_store_bytes_total{dir=\"in\"} 1 \n",
+		"batchweave_store_bytes_total{dir=\"in\"} 184467440737095516160\n",
+		REQUEST("get", "ok", ""),
 		"batchweave_store_requests_total{op=\"\n",
 	};
 	struct bw_counts c = {.in = 99};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		char *exact = malloc(strlen(bad[i]) + !*bad[i]);	/* without its NUL: nothing behind it is read */
+		char *exact =
+			malloc(strlen(bad[i]) + !*bad[i]); /* without its NUL: nothing behind it is read */
 
 		cr_assert_not_null(exact);
 		memcpy(exact, bad[i], strlen(bad[i]));
@@ -131,7 +142,8 @@ static uint8_t *slice(size_t len, const struct bw_stamp *s)
 
 Test(bench_slice, says_where_it_belongs)
 {
-	static const size_t lens[] = {BW_SLICE_MIN, 65, 65535, 65536, 65537, 65551, 65552, 65553, 200000, 1 << 20};
+	static const size_t lens[] = {BW_SLICE_MIN, 65,	   65535, 65536,  65537,
+				      65551,	    65552, 65553, 200000, 1 << 20};
 	const struct bw_stamp s = {.run = 5, .seq = UINT64_C(1) << 40, .producer = 3, .rank = 4095};
 
 	for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
@@ -139,9 +151,10 @@ Test(bench_slice, says_where_it_belongs)
 		struct bw_stamp is;
 
 		cr_assert_eq(bw_slice_check(bytes, lens[i], &is), 0, "%zu bytes", lens[i]);
-		cr_expect(is.run == s.run && is.seq == s.seq && is.producer == s.producer && is.rank == s.rank);
-		cr_expect_eq(bw_slice_check(bytes, lens[i] - 1, &is), lens[i] == BW_SLICE_MIN ? -ENOENT : -EILSEQ,
-			     "a slice that was cut");
+		cr_expect(is.run == s.run && is.seq == s.seq && is.producer == s.producer &&
+			  is.rank == s.rank);
+		cr_expect_eq(bw_slice_check(bytes, lens[i] - 1, &is),
+			     lens[i] == BW_SLICE_MIN ? -ENOENT : -EILSEQ, "a slice that was cut");
 		free(bytes);
 	}
 }
@@ -225,9 +238,14 @@ Test(bench_plan, tells_how_many_steps_it_writes)
 		bool scratch;
 		uint64_t batches, steps;
 	} rows[] = {
-		{"ingest", true, 7, 7},	       {"tail", true, 7, 7},	     {"ingest,tail,hot", true, 7, 14},
-		{"hot", true, 7, 7},	       {"tail,hot", true, 7, 14},    {"hot", false, 7, 0},
-		{"tail,hot", false, 7, 7},     {"tail", true, UINT64_MAX, UINT64_MAX},
+		{"ingest", true, 7, 7},
+		{"tail", true, 7, 7},
+		{"ingest,tail,hot", true, 7, 14},
+		{"hot", true, 7, 7},
+		{"tail,hot", true, 7, 14},
+		{"hot", false, 7, 0},
+		{"tail,hot", false, 7, 7},
+		{"tail", true, UINT64_MAX, UINT64_MAX},
 		{"tail,ingest", true, UINT64_MAX, UINT64_MAX},
 	};
 	char why[200];
@@ -277,9 +295,11 @@ Test(bench_row, figures_follow_from_its_counts)
 {
 	struct bw_bench_row r = {.kind = BW_BENCH_CATCHUP, .ns = 2 * BW_SEC, .steps = 50, .bytes = 4000000};
 
-	r.use[BW_BENCH_READERS] = (struct bw_bench_use){.mounted = true, .timed = true, .cpu_ns = BW_SEC / 500};
+	r.use[BW_BENCH_READERS] =
+		(struct bw_bench_use){.mounted = true, .timed = true, .cpu_ns = BW_SEC / 500};
 	r.use[BW_BENCH_READERS].counts = (struct bw_counts){.in = 5000000, .out = 1, .requests = {100, 1}};
-	r.use[BW_BENCH_PRODUCERS] = (struct bw_bench_use){.mounted = true, .timed = true, .cpu_ns = BW_SEC / 500};
+	r.use[BW_BENCH_PRODUCERS] =
+		(struct bw_bench_use){.mounted = true, .timed = true, .cpu_ns = BW_SEC / 500};
 	r.use[BW_BENCH_PRODUCERS].counts = (struct bw_counts){.in = 1000000, .out = 8000000, .requests = {2}};
 	cr_expect_float_eq(bw_bench_rate(&r), 2.0, 1e-9);
 	cr_expect_float_eq(bw_bench_steps_rate(&r), 25.0, 1e-9);
@@ -292,7 +312,8 @@ Test(bench_row, figures_follow_from_its_counts)
 	r.use[BW_BENCH_READERS].timed = false;
 	cr_expect_eq(bw_bench_daemon_cpu(&r), -1, "half of it is not told for the whole");
 	r = (struct bw_bench_row){.kind = BW_BENCH_HOT};
-	cr_expect(bw_bench_rate(&r) == 0 && bw_bench_cpu(&r, 5) == 0 && bw_bench_amplification(&r) == 0, "no division by 0");
+	cr_expect(bw_bench_rate(&r) == 0 && bw_bench_cpu(&r, 5) == 0 && bw_bench_amplification(&r) == 0,
+		  "no division by 0");
 	cr_expect_eq(bw_bench_daemon_cpu(&r), -1);
 }
 
