@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #define WALKS_MAX 64u			/* at a time, of all readers */
+#define FOLLOW_AHEAD 4u			/* times as many steps: finding the newest takes gets one after the other */
 #define FIND_TIMEOUT_NS (10 * BW_SEC)
 #define CALM 64u			/* windows with room that make it a block larger */
 #define ROW_MIN 2u			/* steps in a row before one that make it worth to fetch the next */
@@ -273,10 +274,10 @@ static void walk_from(struct bw_prefetch *p, const struct bw_block_want *at, uin
 {
 	uint64_t step = at->entry->step, head = known_head(p), last = step + steps;
 
-	if (last >= head) {
-		last = head - 1;
+	if (step + (uint64_t)FOLLOW_AHEAD * steps >= head)
 		bw_head_follow(p->fetcher->head);
-	}
+	if (last >= head)
+		last = head - 1;
 	if (last > step && left)
 		walk_start(p, at->rank, step + 1, last, left, false);
 }

@@ -12,7 +12,7 @@
 #define SIGMA 0.35
 #define SKEW_NS (5 * BW_MS)	/* between ranks that leave a barrier */
 #define READ_NS (5 * BW_MS)
-#define PREFETCH 2u		/* steps: who comes so near to what is known wants news */
+#define NEAR 8u		/* steps: who comes so near to what is known wants news (fs/prefetch.c) */
 #define HITS_BEFORE_SEARCH 4u
 #define PATIENCE_NS (2 * BW_SEC)
 #define PATIENCE_MAX_NS (10 * BW_SEC)
@@ -210,7 +210,7 @@ static void schedule(struct world *w, struct mount *m)
 static void read_step(struct world *w, struct mount *m)
 {
 	m->trainer = COMPUTES;
-	m->near = m->step + PREFETCH > m->known;
+	m->near = m->step + NEAR >= m->known;
 	at(w, w->now_ns + READ_NS + (int64_t)(w->f->compute_s * 1e9), EVENT_TRAINED, m);
 }
 
