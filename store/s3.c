@@ -439,7 +439,7 @@ static void submit(struct bw_store *store, struct bw_op *op)
 		bw_s3_delete_many(s, op);
 		return;
 	}
-	if (op->kind == BW_OP_PUT && op->early && bw_s3_early_put(s, op))
+	if (op->kind == BW_OP_PUT && op->early && bw_s3_early_put(op))
 		return;
 	if (op->kind == BW_OP_PUT && op->body->size > s->part_size + s->part_size / 2) {
 		bw_s3_multipart_put(s, op);

@@ -278,3 +278,23 @@ void bw_s3_detail(const struct bw_http_request *r, const struct bw_s3_error *err
 		snprintf(ret, ret_len, "%d%s%s%s%s", r->status, error->code[0] ? " " : "", error->code,
 			 id[0] ? ", request " : "", id);
 }
+
+enum bw_outcome bw_s3_judge_completion(enum bw_outcome outcome, const char *code, bool if_absent)
+{
+	/* The parts are not what they were: another upload may work. */
+	static const char *const anew[] = {"InvalidPart", "InvalidPartOrder", NULL};
+	/* Another change of the key came between, and the store gave this one up for it. */
+	static const char *const lost_race[] = {"ConditionalRequestConflict", "OperationAborted", NULL};
+
+	if (!strcmp(code, "NoSuchUpload"))
+		return BW_UNKNOWN;
+	if (is_one_of(code, anew))
+		return BW_UNREACHABLE;
+	if (is_one_of(code, lost_race))
+		return BW_THROTTLED;
+	if (!strcmp(code, "PreconditionFailed") && if_absent)
+		return BW_EXISTS;
+	if (outcome == BW_OK)	/* a failure that came behind the status */
+		return BW_UNKNOWN;
+	return outcome == BW_CORRUPT || outcome == BW_NOT_FOUND ? BW_UNKNOWN : outcome;
+}

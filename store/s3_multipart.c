@@ -509,47 +509,17 @@ static struct slot *take_part_locked(struct bw_s3_upload *u)
 
 /* ---- Completion ----------------------------------------------------------------------------- */
 
-static bool is_one_of(const char *code, const char *const *codes)
-{
-	for (; *codes; codes++)
-		if (!strcmp(code, *codes))
-			return true;
-	return false;
-}
-
-/* What became of the object.  The outcome of x is that of its status; the error's code may say more. */
-static enum bw_outcome judge(const struct bw_s3_upload *u, const struct bw_s3_exchange *x,
-			     const struct bw_s3_error *error)
-{
-	/* The parts are not what they were: another upload may work. */
-	static const char *const anew[] = {"InvalidPart", "InvalidPartOrder", NULL};
-	/* Another change of the key came between, and the store gave this one up for it. */
-	static const char *const lost_race[] = {"ConditionalRequestConflict", "OperationAborted", NULL};
-
-	if (!strcmp(error->code, "NoSuchUpload"))
-		return BW_UNKNOWN;
-	if (is_one_of(error->code, anew))
-		return BW_UNREACHABLE;
-	if (is_one_of(error->code, lost_race))
-		return BW_THROTTLED;
-	if (!strcmp(error->code, "PreconditionFailed") && u->op->if_absent)
-		return BW_EXISTS;
-	if (x->outcome == BW_OK)	/* a failure that came behind the status */
-		return BW_UNKNOWN;
-	return x->outcome == BW_CORRUPT || x->outcome == BW_NOT_FOUND ? BW_UNKNOWN : x->outcome;
-}
-
 static enum bw_outcome outcome_of(const struct bw_s3_upload *u, struct bw_s3_exchange *x)
 {
 	if (x->outcome != BW_OK)
-		return judge(u, x, &x->error);
+		return bw_s3_judge_completion(x->outcome, x->error.code, u->op->if_absent);
 	const struct bw_blob *b = x->http.blob;
 	int end = b ? bw_s3_complete_parse(b->bytes, b->len, &x->error) : -BW_E_CORRUPT;
 
 	if (end == 0)
 		return BW_OK;
 	snprintf(x->detail, sizeof(x->detail), "completion: %s", end > 0 ? x->error.code : "no answer");
-	return end > 0 ? judge(u, x, &x->error) : BW_UNKNOWN;
+	return end > 0 ? bw_s3_judge_completion(x->outcome, x->error.code, u->op->if_absent) : BW_UNKNOWN;
 }
 
 static void run_complete(struct bw_task *task);
@@ -734,15 +704,6 @@ void bw_s3_multipart_put(struct bw_s3 *s, struct bw_op *op)
 
 /* ---- Before there is an op ------------------------------------------------------------------ */
 
-/* It is told of something: true when it has to look by advance(), with a place in busy taken for that. */
-static bool rouse_locked(struct bw_s3_upload *u)
-{
-	bool can = u->heard && !u->failed;
-
-	u->busy += can;
-	return can;
-}
-
 static void early_grow(struct bw_early *early, uint64_t upto)
 {
 	struct bw_s3_upload *u = (struct bw_s3_upload *)early;
@@ -753,7 +714,8 @@ static void early_grow(struct bw_early *early, uint64_t upto)
 	/* Less would not go in parts. */
 	bool starts = !u->begun && !u->failed && upto > u->part_size + u->part_size / 2;
 	u->begun |= starts;
-	bool goes = rouse_locked(u);
+	bool goes = u->heard && !u->failed;
+	u->busy += goes;
 	bw_unlock(&u->s->lock);
 	if (starts)
 		send_beginning(u);
@@ -797,25 +759,23 @@ static bool adopt(struct bw_s3_upload *u, struct bw_op *op)
 		return false;
 	bw_s3_job_begin(s, &u->job, op, cancel_locked);
 	bw_lock(&s->lock);
-	bool goes = u->heard;
-	u->busy -= !goes;	/* the answer to the beginning goes on */
+	bool goes = u->heard;	/* else the answer to the beginning goes on */
+	u->busy -= !goes;
 	bw_unlock(&s->lock);
 	if (goes)
 		advance(u);
 	return true;
 }
 
-bool bw_s3_early_put(struct bw_s3 *s, struct bw_op *op)
+bool bw_s3_early_put(struct bw_op *op)
 {
 	struct bw_early *early = op->early;
-	bool adopted;
 
-	(void)s;
 	op->early = NULL;
-	adopted = adopt((struct bw_s3_upload *)early, op);
-	if (!adopted)
-		early_drop(early);
-	return adopted;
+	if (adopt((struct bw_s3_upload *)early, op))
+		return true;
+	early_drop(early);
+	return false;
 }
 
 struct bw_early *bw_s3_early(struct bw_store *store, const char *key, struct bw_body *body,

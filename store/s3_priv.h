@@ -118,7 +118,7 @@ void bw_s3_multipart_put(struct bw_s3 *s, struct bw_op *op);
 /* The same, begun before there is an op; and the put with op->early, for which s3.c has entered the gate: false, op is
  * still the caller's, to be put without. */
 bw_early_fn bw_s3_early;
-bool bw_s3_early_put(struct bw_s3 *s, struct bw_op *op);
+bool bw_s3_early_put(struct bw_op *op);
 /* s3_delete.c: one request for op->items.  Makes a job of its own; ends op. */
 void bw_s3_delete_many(struct bw_s3 *s, struct bw_op *op);
 

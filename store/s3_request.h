@@ -67,4 +67,7 @@ int bw_s3_errno(enum bw_outcome outcome, const struct bw_http_request *r, const 
 /* For the log: status, code, request id, or why there is no answer.  Never a secret. */
 void bw_s3_detail(const struct bw_http_request *r, const struct bw_s3_error *error, char *ret, size_t ret_len);
 
+/* What became of an object in parts; outcome is that of the status, the error's code may say more. */
+enum bw_outcome bw_s3_judge_completion(enum bw_outcome outcome, const char *code, bool if_absent);
+
 #endif

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Uploads in parts that are begun before their put. */
+#include "tests/unit/s3_multipart_world.h"
+
+/* ---- Early ones ----------------------------------------------------------------------------- */
+
+static void count(void *ctx)
+{
+	atomic_fetch_add((atomic_uint *)ctx, 1);
+}
+
+/* False: the put has to do without it, and none was begun. */
+static bool put_early(struct world *w, struct bw_early *e)
+{
+	w->op.early = e;
+	bw_gate_enter(&w->s3.gate);
+	if (fake_early_put(&w->op)) {
+		cr_assert_null(w->op.early);
+		return true;
+	}
+	cr_assert_null(w->op.early);
+	bw_gate_leave(&w->s3.gate);
+	return false;
+}
+
+Test(s3_multipart, early_parts_have_arrived_when_the_put_comes)
+{
+	atomic_uint released = 0;
+	struct world w;
+
+	world_init(&w, 20 * MIB + 100, true);
+	w.is_deadline_of_op = false;
+	struct bw_early *e = fake_early(&w.s3.store, "data/key", &w.body, count, &released);
+
+	e->grow(e, 12 * MIB);
+	cr_assert_eq(w.asked[BEGIN], 0, "as little goes in one piece");
+	e->grow(e, 13 * MIB);
+	wait_asked(&w, PART, 1);
+	e->grow(e, 20 * MIB);
+	wait_asked(&w, PART, 2);
+	e->grow(e, 20 * MIB + 100);
+	cr_assert_eq(w.asked[COMPLETE], 0);
+	cr_assert(put_early(&w, e));
+	cr_assert_eq(end(&w), BW_OK);
+	cr_assert_eq(w.asked[BEGIN], 1);
+	cr_assert_eq(w.asked[PART], 3);
+	cr_assert_eq(w.sent, 20 * MIB + 100);
+	cr_assert_eq(w.asked[ABORT], 0);
+	cr_assert(w.if_absent_sent);
+	cr_assert_eq(released, 1);
+	world_done(&w);
+}
+
+Test(s3_multipart, early_parts_that_nobody_wants_are_aborted)
+{
+	for (unsigned mib = 0; mib < 40; mib += 6) {
+		atomic_uint released = 0;
+		struct world w;
+
+		world_init(&w, 100 * MIB, true);
+		struct bw_early *e = fake_early(&w.s3.store, "data/key", &w.body, count, &released);
+		e->grow(e, mib * MIB);
+		if (mib % 4 == 0 && mib > 12)
+			wait_asked(&w, PART, 1);
+		e->drop(e);
+		bw_gate_wait(&w.s3.gate);
+		cr_assert_eq(released, 1);
+		cr_assert_eq(w.asked[COMPLETE], 0);
+		cr_assert_eq(w.asked[BEGIN], mib > 12, "%u MiB", mib);
+		cr_assert(mib <= 12 ? !w.asked[ABORT] : w.asked[ABORT] >= 1);
+		world_done(&w);
+	}
+}
+
+static struct answer first_try_denied(struct world *w, enum step step, unsigned nth, unsigned part)
+{
+	bool is_bad = nth == 1 && (w->number ? step == PART && part == w->number : step == BEGIN);
+
+	return (struct answer){.outcome = is_bad ? BW_DENIED : BW_OK};
+}
+
+Test(s3_multipart, after_an_early_failure_the_put_sends_everything)
+{
+	for (unsigned bad = 0; bad < 3; bad++) {
+		atomic_uint released = 0;
+		struct world w;
+
+		world_init(&w, 20 * MIB, true);
+		w.script = first_try_denied;
+		w.number = bad;
+		struct bw_early *e = fake_early(&w.s3.store, "data/key", &w.body, count, &released);
+		e->grow(e, 18 * MIB);
+		for (bool failed = false; !failed;) {
+			BW_LOCK_SCOPE(&w.s3.lock);
+			failed = ((struct bw_s3_upload *)e)->failed;
+		}
+		cr_assert_not(put_early(&w, e));
+		bw_gate_wait(&w.s3.gate);
+		cr_assert_eq(released, 1);
+		cr_assert_eq(w.asked[ABORT] >= 1, bad > 0);
+		w.sent = 0;
+		cr_assert_eq(put(&w), BW_OK);
+		cr_assert_eq(w.sent, 20 * MIB);
+		world_done(&w);
+	}
+}
+
+/* Whoever comes first: the answers, more bytes, the put or a drop. */
+Test(s3_multipart, early_ones_end_whenever_they_are_ended)
+{
+	struct bw_rng rng;
+
+	bw_rng_init(&rng, 7);
+	for (unsigned round = 0; round < 12; round++) {
+		atomic_uint released = 0;
+		uint64_t size = 14 * MIB + bw_rng_below(&rng, 12 * MIB), at = 0;
+		struct world w;
+
+		world_init(&w, size, false);
+		w.s3.parts_memory = 20 * MIB;
+		struct bw_early *e = fake_early(&w.s3.store, "data/key", &w.body, count, &released);
+		uint64_t stop = bw_rng_below(&rng, size);
+		while (at < stop) {
+			at += bw_rng_below(&rng, 6 * MIB) + 1;
+			e->grow(e, at < size ? at : size);
+			if (bw_rng_below(&rng, 3) == 0)
+				sched_yield();
+		}
+		bool puts = bw_rng_below(&rng, 3);
+		if (puts && !put_early(&w, e))
+			begin(&w);
+		else if (!puts)
+			e->drop(e);
+		if (puts) {
+			cr_assert_eq(end(&w), BW_OK);
+			cr_assert_geq(w.sent, size);
+		}
+		bw_gate_wait(&w.s3.gate);
+		cr_assert_eq(released, 1);
+		world_done(&w);
+	}
+}
