@@ -109,7 +109,8 @@ int bw_batch_feed(struct bw_batch *b, struct bw_body *slice, uint64_t upto, bool
 
 	if (i == b->stream.options.ranks)
 		return -EINVAL;
-	b->slices[i] = slice;
+	if (b->slices[i] != slice)	/* once: a thread of the store may be looking at what was told of it */
+		b->slices[i] = slice;
 	while (b->fed < upto) {
 		uint64_t left = upto - b->fed;
 		if (left < b->stream.block_size && !whole)
