@@ -58,7 +58,7 @@ static void fill_what(const struct step_req *q, const struct bw_entry *e, const 
 		const struct bw_slice *s = &t->slices[q->rank];
 		bw_fill_file(q->fs, ino, 0444, s->raw, s->stored, mtime, st);
 	} else if (q->what == BW_STEP_META) {
-		bw_auto_buf struct bw_buf text;
+		bw_auto_buf struct bw_buf text = {.max = 0};
 		bw_buf_init(&text, BW_STATUS_TEXT_MAX);
 		bw_meta_print(q->fs, e, t, &text);
 		bw_fill_file(q->fs, ino, 0444, text.len, text.len, mtime, st);

@@ -54,7 +54,7 @@ void bw_fresh_ask(fuse_req_t req, uint64_t ino, const char *name, const struct f
 
 static void status_stat(struct bw_fs *fs, enum bw_status_file file, struct stat *st)
 {
-	bw_auto_buf struct bw_buf text;
+	bw_auto_buf struct bw_buf text = {.max = 0};
 
 	bw_buf_init(&text, BW_STATUS_TEXT_MAX);
 	bw_status_print(fs, file, &text);

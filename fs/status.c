@@ -168,7 +168,7 @@ static void print_json(struct bw_fs *fs, const struct bw_root *r, struct bw_buf 
 
 static uint64_t staged_batches(struct bw_fs *fs)
 {
-	bw_auto_buf struct bw_buf lines;
+	bw_auto_buf struct bw_buf lines = {.max = 0};
 	uint64_t n = 0;
 
 	if (!fs->produce)
@@ -355,7 +355,7 @@ uint64_t bw_text_size(struct bw_fs *fs, const char *producer, enum bw_produce_te
 	if (e && what == BW_TEXT_STATE) {
 		size = e->has_state ? e->state_len : 0;
 	} else if (e) {
-		bw_auto_buf struct bw_buf text;
+		bw_auto_buf struct bw_buf text = {.max = 0};
 		bw_buf_init(&text, BW_STATUS_TEXT_MAX);
 		/* The length of base64 does not depend on the bytes. */
 		bw_text_print(e, NULL, 0, what, &text);

@@ -53,7 +53,7 @@ static int go_on(struct job *j)
 
 static int barrier_print(const struct bw_stream *s, uint64_t version, struct bw_buf *out)
 {
-	bw_auto_buf struct bw_buf raw;
+	bw_auto_buf struct bw_buf raw = {.max = 0};
 
 	bw_buf_init(&raw, 1024);
 	bw_buf_str(&raw, "{\"features_read\":[\"" BW_FEATURE_DESTROYED "\"],\"features_write\":[\""
@@ -81,7 +81,7 @@ static void guess_total(struct job *j, const struct bw_blob *newest)
 static int look_at_last(struct job *j)
 {
 	bw_auto_blob struct bw_blob *there = NULL;
-	bw_auto_buf struct bw_buf barrier;
+	bw_auto_buf struct bw_buf barrier = {.max = 0};
 	char key[BW_KEY_MAX + 1];
 
 	if (!j->last)
@@ -111,7 +111,7 @@ static int put_barrier(struct job *j)
 
 	while (err == -EEXIST) {
 		bw_auto_blob struct bw_blob *other = NULL;
-		bw_auto_buf struct bw_buf barrier;
+		bw_auto_buf struct bw_buf barrier = {.max = 0};
 
 		err = go_on(j);
 		if (err)

@@ -108,7 +108,7 @@ static int keep(struct bw_fsck_report *r, enum bw_fsck_check check, uint64_t fir
 int fsck_note(struct fsck *f, enum bw_fsck_check check, uint64_t first, uint64_t last,
 	      const char *key, const char *fmt, ...)
 {
-	bw_auto_buf struct bw_buf text;
+	bw_auto_buf struct bw_buf text = {.max = 0};
 	char sentence[TEXT_MAX];
 	va_list ap;
 	size_t len;

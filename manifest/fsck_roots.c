@@ -324,7 +324,7 @@ static int drain(struct history *h)
 /* By its size alone, which a damaged root may have: then it is read. */
 static int take_tombstone(struct history *h, uint64_t version, uint64_t size)
 {
-	bw_auto_buf struct bw_buf bytes;
+	bw_auto_buf struct bw_buf bytes = {.max = 0};
 	int err = drain(h);
 
 	bw_buf_init(&bytes, BW_TOMBSTONE_MAX);

@@ -90,7 +90,7 @@ static int seal(struct bw_buf *raw, struct bw_buf *out, struct bw_pointer *p, st
 int bw_leaf_encode(const struct bw_entry *entries, uint32_t n, uint64_t digest_before,
 		   struct bw_buf *out, struct bw_pointer *ret)
 {
-	bw_auto_buf struct bw_buf raw;
+	bw_auto_buf struct bw_buf raw = {.max = 0};
 	struct bw_pointer p;
 
 	bw_buf_init(&raw, BW_NODE_RAW_MAX);
@@ -112,7 +112,7 @@ int bw_leaf_encode(const struct bw_entry *entries, uint32_t n, uint64_t digest_b
 int bw_node_encode(unsigned level, const struct bw_pointer *pointers, uint32_t n,
 		   struct bw_buf *out, struct bw_pointer *ret)
 {
-	bw_auto_buf struct bw_buf raw;
+	bw_auto_buf struct bw_buf raw = {.max = 0};
 	struct bw_pointer p;
 
 	bw_buf_init(&raw, BW_NODE_RAW_MAX);
@@ -196,7 +196,7 @@ static bool node_valid(const struct bw_node *n, const struct bw_pointer *by)
 int bw_node_decode(unsigned level, const struct bw_pointer *by, const void *bytes, size_t len,
 		   struct bw_node **ret)
 {
-	bw_auto_buf struct bw_buf raw;
+	bw_auto_buf struct bw_buf raw = {.max = 0};
 	struct bw_json j;
 
 	bw_buf_init(&raw, BW_NODE_RAW_MAX);

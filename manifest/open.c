@@ -89,7 +89,7 @@ int bw_io_stream(struct bw_io *io, struct bw_stream *ret, struct bw_blob **ret_j
 static int finish_creation(struct bw_io *io, const struct bw_stream *s, struct bw_root **ret)
 {
 	bw_auto_blob struct bw_blob *other = NULL;
-	bw_auto_buf struct bw_buf bytes;
+	bw_auto_buf struct bw_buf bytes = {.max = 0};
 	char key[BW_KEY_MAX + 1];
 	struct bw_root *first;
 	int err = bw_root_first(s, &first);

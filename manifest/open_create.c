@@ -130,7 +130,7 @@ static int put_stream(struct bw_io *io, const struct bw_stream *s, bool *ret_rac
 		      size_t why_len)
 {
 	bw_auto_blob struct bw_blob *other = NULL;
-	bw_auto_buf struct bw_buf json;
+	bw_auto_buf struct bw_buf json = {.max = 0};
 
 	bw_buf_init(&json, BW_STREAM_JSON_MAX);
 	int err = bw_stream_encode(s, &json);

@@ -76,7 +76,7 @@ static void found(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 static int put_tombstone(struct bw_reclaim *r)
 {
 	char key[BW_KEY_MAX + 1];
-	bw_auto_buf struct bw_buf tombstone;
+	bw_auto_buf struct bw_buf tombstone = {.max = 0};
 
 	bw_buf_init(&tombstone, sizeof(r->text));
 	int err = bw_tombstone_encode(r->bury, &tombstone);

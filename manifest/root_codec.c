@@ -195,7 +195,7 @@ static void put_root(struct bw_buf *b, const struct bw_root *r)
 /* What is carried through came from a decode, or is not put into a store. */
 static bool carried_is_sound(const struct bw_root *r)
 {
-	bw_auto_buf struct bw_buf text;
+	bw_auto_buf struct bw_buf text = {.max = 0};
 	struct bw_json j;
 	const char *ignored;
 	size_t len;
@@ -213,7 +213,7 @@ static bool carried_is_sound(const struct bw_root *r)
 
 int bw_root_encode(const struct bw_root *r, struct bw_buf *out)
 {
-	bw_auto_buf struct bw_buf raw;
+	bw_auto_buf struct bw_buf raw = {.max = 0};
 
 	bw_buf_init(&raw, BW_ROOT_RAW_MAX);
 	if (bw_root_check(r) || !carried_is_sound(r))
@@ -227,7 +227,7 @@ int bw_root_encode(const struct bw_root *r, struct bw_buf *out)
 
 int bw_tombstone_encode(uint64_t version, struct bw_buf *out)
 {
-	bw_auto_buf struct bw_buf raw;
+	bw_auto_buf struct bw_buf raw = {.max = 0};
 
 	bw_buf_init(&raw, BW_TOMBSTONE_MAX);
 	bw_buf_fmt(&raw, "{\"version\":\"%" PRIu64 "\"}", version);
@@ -566,7 +566,7 @@ static int decode_root(const struct bw_stream *s, uint64_t version, const struct
 int bw_root_decode(const struct bw_stream *s, uint64_t version, const void *bytes, size_t len,
 		   struct bw_root **ret, bool *ret_tombstone)
 {
-	bw_auto_buf struct bw_buf raw;
+	bw_auto_buf struct bw_buf raw = {.max = 0};
 	enum bw_envelope_kind kind;
 
 	bw_buf_init(&raw, BW_ROOT_RAW_MAX);

@@ -125,7 +125,7 @@ static void put_pretty(struct bw_buf *out, const char *compact, size_t len)
 
 int bw_stream_encode(const struct bw_stream *s, struct bw_buf *out)
 {
-	bw_auto_buf struct bw_buf compact;
+	bw_auto_buf struct bw_buf compact = {.max = 0};
 
 	bw_buf_init(&compact, BW_STREAM_JSON_MAX);
 	if (!is_sound(s))

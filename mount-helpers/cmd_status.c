@@ -50,7 +50,7 @@ static int copy_out(int fd)
 
 static int status_of_mount(const struct bw_command *c, const char *dir, bool json)
 {
-	bw_auto_buf struct bw_buf path;
+	bw_auto_buf struct bw_buf path = {.max = 0};
 
 	bw_buf_init(&path, 65536);
 	bw_buf_fmt(&path, "%s/status/status%s", dir, json ? ".json" : "");
@@ -108,7 +108,7 @@ static void print_producer(const struct bw_producer_entry *p)
 
 static void print_job(const struct bw_stream *stream, const struct bw_root *root, const struct bw_job *j)
 {
-	bw_auto_buf struct bw_buf line;
+	bw_auto_buf struct bw_buf line = {.max = 0};
 
 	bw_buf_init(&line, 1024);
 	bw_job_print(stream, root, j, &line);

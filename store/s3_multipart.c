@@ -625,7 +625,7 @@ static void advance(struct bw_s3_upload *u)
 static int read_id(struct bw_s3_upload *u)
 {
 	const struct bw_blob *b = u->x.http.blob;
-	bw_auto_buf struct bw_buf encoded;
+	bw_auto_buf struct bw_buf encoded = {.max = 0};
 	char id[ID_MAX];
 
 	bw_buf_init(&encoded, 3 * ID_MAX);

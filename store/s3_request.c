@@ -170,7 +170,7 @@ static int fill_request(const struct bw_s3_address *a, const struct bw_sign_requ
 int bw_s3_request_make(const struct bw_s3_address *a, const struct bw_creds *creds, int64_t wall_s,
 		       const struct bw_s3_call *call, struct bw_http_request *r)
 {
-	bw_auto_buf struct bw_buf path, authorization;
+	bw_auto_buf struct bw_buf path = {.max = 0}, authorization = {.max = 0};
 	struct bw_sign_header headers[SIGNED_MAX];
 	char date[17];
 	const struct bw_sign_key key = {.key_id = creds->key_id, .secret = creds->secret,

@@ -76,7 +76,7 @@ static void add_signed_names(const struct bw_sign_request *request, struct bw_bu
 
 static int canonical_hash(const struct bw_sign_request *request, char ret[BW_SHA256_HEX + 1])
 {
-	bw_auto_buf struct bw_buf b;
+	bw_auto_buf struct bw_buf b = {.max = 0};
 
 	bw_buf_init(&b, CANONICAL_MAX);
 	bw_buf_fmt(&b, "%s\n%s\n%s\n", request->method, request->path, request->query);
@@ -118,7 +118,7 @@ static int derive_key(const struct bw_sign_key *key, const char *date, size_t da
 static int signature(const struct bw_sign_key *key, const char *hash, const char *date,
 		     const char *scope, char ret[BW_SHA256_HEX + 1])
 {
-	bw_auto_buf struct bw_buf b;
+	bw_auto_buf struct bw_buf b = {.max = 0};
 	uint8_t mac[SHA256_LEN];
 
 	bw_buf_init(&b, CANONICAL_MAX);
@@ -138,7 +138,7 @@ static int signature(const struct bw_sign_key *key, const char *hash, const char
 int bw_sign(const struct bw_sign_request *request, const struct bw_sign_key *key, struct bw_buf *out)
 {
 	char date[17], hash[BW_SHA256_HEX + 1], sign[BW_SHA256_HEX + 1];
-	bw_auto_buf struct bw_buf scope;
+	bw_auto_buf struct bw_buf scope = {.max = 0};
 
 	bw_sign_date(key->time_s, date);
 	bw_buf_init(&scope, 512);

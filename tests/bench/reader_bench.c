@@ -110,7 +110,7 @@ static void make_step(struct bench *b, uint64_t step)
 	const struct bw_stream *s = &b->sample.stream;
 	struct bw_entry e = {.step = step, .producer = "bench", .epoch = 1, .seq = step, .nonce = 1};
 	struct bw_tgb_builder *builder;
-	bw_auto_buf struct bw_buf object;
+	bw_auto_buf struct bw_buf object = {.max = 0};
 	uint8_t *raw = malloc(s->block_size);
 
 	bw_buf_init(&object, SIZE_MAX / 4);

@@ -32,7 +32,7 @@ static void prepare(const char *dir)
 {
 	struct bw_store *store = bw_test_plain_store(dir);
 	struct bw_change *c = calloc(STEPS + 1, sizeof(*c));
-	bw_auto_buf struct bw_buf json;
+	bw_auto_buf struct bw_buf json = {.max = 0};
 	struct bw_stream s;
 	struct bw_root *root;
 

@@ -66,7 +66,7 @@ static void folded(void *ctx, unsigned level, const struct bw_pointer *p, const 
 
 static void prepare(const char *dir)
 {
-	bw_auto_buf struct bw_buf json, root;
+	bw_auto_buf struct bw_buf json = {.max = 0}, root = {.max = 0};
 	struct before b = {.dir = dir};
 	char key[BW_KEY_MAX + 1], hint[BW_HINT_MAX];
 

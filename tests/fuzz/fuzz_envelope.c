@@ -11,7 +11,7 @@ void bw_fuzz_fix(uint8_t *bytes, size_t len)
 
 static bool open_as(enum bw_envelope_kind expected, const uint8_t *bytes, size_t len)
 {
-	bw_auto_buf struct bw_buf raw, again, raw2;
+	bw_auto_buf struct bw_buf raw = {.max = 0}, again = {.max = 0}, raw2 = {.max = 0};
 	enum bw_envelope_kind kind = expected;
 
 	bw_buf_init(&raw, MAX);

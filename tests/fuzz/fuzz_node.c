@@ -27,7 +27,7 @@ static unsigned point_to(const struct bw_buf *raw, struct bw_pointer *p)
 
 static void check(const struct bw_node *n, const struct bw_pointer *by, const struct bw_buf *raw)
 {
-	bw_auto_buf struct bw_buf again, raw2;
+	bw_auto_buf struct bw_buf again = {.max = 0}, raw2 = {.max = 0};
 	struct bw_pointer p;
 	int rc;
 
@@ -56,7 +56,7 @@ static void check(const struct bw_node *n, const struct bw_pointer *by, const st
 
 bool bw_fuzz_one(const uint8_t *bytes, size_t len)
 {
-	bw_auto_buf struct bw_buf raw;
+	bw_auto_buf struct bw_buf raw = {.max = 0};
 	struct bw_pointer by = {.first = 0};
 	struct bw_node *n = NULL;
 	unsigned level = 0;

@@ -22,7 +22,7 @@ static uint64_t look_up(const struct bw_buf *raw, struct bw_stream *s)
 
 static void same_payload(enum bw_envelope_kind kind, const struct bw_buf *raw, const struct bw_buf *again)
 {
-	bw_auto_buf struct bw_buf raw2;
+	bw_auto_buf struct bw_buf raw2 = {.max = 0};
 
 	bw_buf_init(&raw2, BW_ROOT_RAW_MAX);
 	bw_fuzz_must(bw_envelope_open(kind, again->bytes, again->len, &raw2, NULL) == 0, "it opens");
@@ -32,7 +32,7 @@ static void same_payload(enum bw_envelope_kind kind, const struct bw_buf *raw, c
 
 bool bw_fuzz_one(const uint8_t *bytes, size_t len)
 {
-	bw_auto_buf struct bw_buf raw, again;
+	bw_auto_buf struct bw_buf raw = {.max = 0}, again = {.max = 0};
 	struct bw_stream s = {.format = BW_FORMAT};
 	struct bw_root *r = NULL;
 	bool tombstone = false;

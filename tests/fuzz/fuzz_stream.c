@@ -38,7 +38,7 @@ void bw_fuzz_fix(uint8_t *bytes, size_t len)
 
 bool bw_fuzz_one(const uint8_t *bytes, size_t len)
 {
-	bw_auto_buf struct bw_buf text;
+	bw_auto_buf struct bw_buf text = {.max = 0};
 	struct bw_stream s, again;
 
 	bw_buf_init(&text, BW_STREAM_JSON_MAX);

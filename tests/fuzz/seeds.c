@@ -28,7 +28,7 @@ static void save_buf(const char *dir, const char *target, const char *name, cons
 static void save_raw(const char *dir, const char *target, const char *name, char kind,
 		     const struct bw_buf *sealed)
 {
-	bw_auto_buf struct bw_buf raw, out;
+	bw_auto_buf struct bw_buf raw = {.max = 0}, out = {.max = 0};
 
 	bw_buf_init(&raw, BW_ROOT_RAW_MAX);
 	bw_buf_init(&out, BW_ROOT_RAW_MAX + 32);
@@ -51,7 +51,7 @@ static void encode(const struct bw_sample *s, struct bw_buf *out)
 static void roots(const char *dir)
 {
 	const uint64_t markers[] = {1, 2};
-	bw_auto_buf struct bw_buf first, full, tail, tomb, newer;
+	bw_auto_buf struct bw_buf first = {.max = 0}, full = {.max = 0}, tail = {.max = 0}, tomb = {.max = 0}, newer = {.max = 0};
 	struct bw_sample s;
 
 	bw_sample_init(&s, 2);
@@ -118,7 +118,7 @@ static void nodes(const char *dir)
 
 static void streams(const char *dir)
 {
-	bw_auto_buf struct bw_buf one, two;
+	bw_auto_buf struct bw_buf one = {.max = 0}, two = {.max = 0};
 	struct bw_sample s;
 	static const char newer[] = "{\"format\": 2, \"id\": [1.5e3]}";
 
@@ -132,7 +132,7 @@ static void streams(const char *dir)
 	s.stream.options.max_ahead = BW_COUNTER_MAX - 1;
 	bw_fuzz_must(bw_stream_encode(&s.stream, &two) == 0, "stream");
 	char *at = strstr((char *)two.bytes, "\"checksum\"");
-	bw_auto_buf struct bw_buf more;
+	bw_auto_buf struct bw_buf more = {.max = 0};
 	bw_buf_init(&more, BW_STREAM_JSON_MAX);
 	bw_buf_add(&more, two.bytes, (size_t)(at - (char *)two.bytes));
 	bw_buf_str(&more, "\"added\": {\"deep\": [1, -2, \"x \\\" y\", null]}, ");
@@ -145,7 +145,7 @@ static void streams(const char *dir)
 
 static void tgb(const char *dir, const char *name, bool compress, uint32_t ranks, size_t longest)
 {
-	bw_auto_buf struct bw_buf object, footer;
+	bw_auto_buf struct bw_buf object = {.max = 0}, footer = {.max = 0};
 	struct bw_tgb_builder *b;
 	struct bw_tgb *t;
 	struct bw_sample s;

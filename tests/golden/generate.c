@@ -54,7 +54,7 @@ static void save(const struct maker *m, const char *key, const void *bytes, size
 static void start(struct maker *m, const char *dir, uint8_t id, uint32_t ranks, uint32_t block_size,
 		  int zstd_level)
 {
-	bw_auto_buf struct bw_buf json, root;
+	bw_auto_buf struct bw_buf json = {.max = 0}, root = {.max = 0};
 	char key[BW_KEY_MAX + 1];
 
 	*m = (struct maker){.dir = dir};
@@ -96,7 +96,7 @@ static void save_nodes(const struct maker *m, const struct bw_new_nodes *nodes)
 static void commit(struct maker *m, struct bw_change *changes, uint32_t n)
 {
 	struct bw_commit c = {.time_ms = CREATED_MS + (int64_t)m->root->version * 1000};
-	bw_auto_buf struct bw_buf bytes;
+	bw_auto_buf struct bw_buf bytes = {.max = 0};
 	struct bw_new_nodes nodes = {0};
 	struct bw_root *next;
 	char key[BW_KEY_MAX + 1];
@@ -142,7 +142,7 @@ static void fill(uint8_t *p, size_t len, uint32_t rank, uint64_t seq)
 static struct bw_change tgb(const struct maker *m, const char *producer, uint64_t seq, size_t len)
 {
 	struct bw_change c = change(BW_CHANGE_APPEND, producer);
-	bw_auto_buf struct bw_buf object, footer;
+	bw_auto_buf struct bw_buf object = {.max = 0}, footer = {.max = 0};
 	struct bw_tgb_builder *b;
 	struct bw_tgb *t;
 	char key[BW_KEY_MAX + 1];
@@ -202,7 +202,7 @@ static void add_state(const struct maker *m, struct bw_change *c, const void *st
 
 static void overwrite(const struct maker *m, uint64_t version)
 {
-	bw_auto_buf struct bw_buf tombstone;
+	bw_auto_buf struct bw_buf tombstone = {.max = 0};
 	char key[BW_KEY_MAX + 1];
 
 	bw_buf_init(&tombstone, BW_TOMBSTONE_MAX);

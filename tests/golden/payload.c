@@ -7,7 +7,7 @@
 
 int main(int argc, char **argv)
 {
-	bw_auto_buf struct bw_buf file, raw;
+	bw_auto_buf struct bw_buf file = {.max = 0}, raw = {.max = 0};
 	FILE *f = argc == 2 ? fopen(argv[1], "rb") : NULL;
 	char piece[4096];
 	size_t n;

@@ -35,7 +35,7 @@ static struct bw_blob *load(const char *dir, const char *key)
 static struct bw_stream stream(const char *dir)
 {
 	bw_auto_blob struct bw_blob *b = load(dir, BW_STREAM_KEY);
-	bw_auto_buf struct bw_buf again;
+	bw_auto_buf struct bw_buf again = {.max = 0};
 	struct bw_stream s;
 
 	bw_buf_init(&again, BW_STREAM_JSON_MAX);
@@ -50,7 +50,7 @@ static struct bw_stream stream(const char *dir)
 /* The payload is the same; so is the object, unless it is packed and zstd packs differently now. */
 static void same_object(enum bw_envelope_kind kind, const struct bw_blob *b, const struct bw_buf *again)
 {
-	bw_auto_buf struct bw_buf raw, raw2;
+	bw_auto_buf struct bw_buf raw = {.max = 0}, raw2 = {.max = 0};
 
 	bw_buf_init(&raw, BW_ROOT_RAW_MAX);
 	bw_buf_init(&raw2, BW_ROOT_RAW_MAX);
@@ -67,7 +67,7 @@ static void same_object(enum bw_envelope_kind kind, const struct bw_blob *b, con
 static struct bw_root *root(const char *dir, uint64_t version)
 {
 	struct bw_stream s = stream(dir);
-	bw_auto_buf struct bw_buf again;
+	bw_auto_buf struct bw_buf again = {.max = 0};
 	char key[BW_KEY_MAX + 1];
 	struct bw_root *r = NULL;
 	bool tombstone;
@@ -103,7 +103,7 @@ Test(golden, S8_the_first_root)
 {
 	struct bw_stream s = stream("packed");
 	struct bw_root *r = root("packed", 1), *first;
-	bw_auto_buf struct bw_buf bytes;
+	bw_auto_buf struct bw_buf bytes = {.max = 0};
 
 	cr_assert_eq(bw_root_first(&s, &first), 0);
 	bw_buf_init(&bytes, BW_ROOT_RAW_MAX);
@@ -199,7 +199,7 @@ Test(golden, S8_tombstones_and_the_hint)
 	struct bw_stream s = stream("plain");
 
 	for (uint64_t v = 1; v <= 2; v++) {
-		bw_auto_buf struct bw_buf again;
+		bw_auto_buf struct bw_buf again = {.max = 0};
 		char key[BW_KEY_MAX + 1];
 		struct bw_root *r = NULL;
 		bool tombstone = false;
@@ -282,7 +282,7 @@ Test(golden, S8_a_state_object)
 
 static struct bw_node *node(const struct bw_stream *s, unsigned level, const struct bw_pointer *p)
 {
-	bw_auto_buf struct bw_buf again;
+	bw_auto_buf struct bw_buf again = {.max = 0};
 	char key[BW_KEY_MAX + 1];
 	struct bw_pointer same;
 	struct bw_node *n;

@@ -56,6 +56,7 @@ class Lint(unittest.TestCase):
             SPDX + "\tn = atoi (text);\n",
             SPDX + "/* TO" + "DO: later */\n",
             SPDX + "/* see /ho" + "me/me/notes */\n",
+            SPDX + "\tbw_auto_buf struct bw_buf b;\n",
             SPDX + "int x; \n",
             SPDX + "int x;\r\n",
             SPDX + "int x;",

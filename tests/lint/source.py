@@ -19,6 +19,7 @@ BANNED = {
     "atol": "use bw_parse_u64()",
     "gets": "it cannot be used safely",
 }
+CLEANED_UP = re.compile(r"^\s*(?:bw_auto_\w+|auto_fd)\s[^=()]*;")
 BANNED_CALL = re.compile(r"\b(%s)\s*\(" % "|".join(BANNED))
 
 # Written in pieces, so that this file does not find itself.
@@ -60,6 +61,8 @@ def check_code(found, path, text):
         for match in BANNED_CALL.finditer(line):
             name = match.group(1)
             found.add(path, number, f"{name}() is banned: {BANNED[name]}")
+        if CLEANED_UP.match(line):
+            found.add(path, number, "is cleaned up at every return, so it needs a value from the start")
 
 
 def check_text(found, path, text):

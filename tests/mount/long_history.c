@@ -44,7 +44,7 @@ static void folded(void *ctx, unsigned level, const struct bw_pointer *p, const 
 
 static int write_top(struct bw_sample *s)
 {
-	bw_auto_buf struct bw_buf json, root;
+	bw_auto_buf struct bw_buf json = {.max = 0}, root = {.max = 0};
 	char key[BW_KEY_MAX + 1], hint[BW_HINT_MAX];
 
 	bw_buf_init(&json, BW_STREAM_JSON_MAX);

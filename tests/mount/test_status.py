@@ -298,6 +298,9 @@ class Options(bw.TestCase):
         self.assertNotIn("produce", os.listdir(ro.dir))
         self.assert_errno("EROFS ENOENT", os.makedirs, ro.path("produce/p/1/rank"))
         self.assert_errno("EROFS EACCES", bw.write, ro.step(0, 0), b"x")
+        for name in os.listdir(ro.path("status")):
+            self.assertEqual(bw.read(ro.path("status", name), "rb") == b"", name in ("waiting", "errors"), name)
+        bw.batchweave("status", ro.dir)
         with open("/proc/mounts", encoding="utf-8") as f:
             line = [x for x in f if ro.dir in x][0]
         self.assertRegex(line.split()[3], r"\bro\b")

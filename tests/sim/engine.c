@@ -94,7 +94,7 @@ static struct bw_root *first_root(struct world *w)
 
 static double stored_size(const struct bw_root *r, struct bw_blob **ret)
 {
-	bw_auto_buf struct bw_buf bytes;
+	bw_auto_buf struct bw_buf bytes = {.max = 0};
 
 	bw_buf_init(&bytes, 2 * BW_ROOT_RAW_MAX);
 	world_must(!bw_root_encode(r, &bytes), "encode");

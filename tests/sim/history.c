@@ -68,7 +68,7 @@ static int64_t cpu_ns(void)
 /* What the newest version cost: nodes one after the other, then the root. */
 static void look(struct history *h, const struct bw_new_nodes *nodes, int64_t build_ns)
 {
-	bw_auto_buf struct bw_buf bytes;
+	bw_auto_buf struct bw_buf bytes = {.max = 0};
 	struct bw_root *again;
 	bool tombstone;
 	int64_t put_ns = store_models[0].put_ns, ns = 0, began_ns = cpu_ns();

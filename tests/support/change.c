@@ -81,7 +81,7 @@ void bw_test_state(struct bw_change *c, const char *text)
 struct bw_root *bw_test_stored(const struct bw_stream *s, const struct bw_root *r,
 			       struct bw_buf *ret_bytes)
 {
-	bw_auto_buf struct bw_buf bytes;
+	bw_auto_buf struct bw_buf bytes = {.max = 0};
 	struct bw_root *again = NULL;
 	bool tombstone;
 

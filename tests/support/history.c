@@ -92,7 +92,7 @@ static void put_bytes(struct bw_store *s, const char *key, const struct bw_buf *
 
 void bw_test_put_root(struct bw_store *s, const struct bw_stream *stream, const struct bw_root *r)
 {
-	bw_auto_buf struct bw_buf bytes;
+	bw_auto_buf struct bw_buf bytes = {.max = 0};
 	char key[BW_KEY_MAX + 1];
 
 	bw_buf_init(&bytes, BW_ROOT_RAW_MAX);
@@ -103,7 +103,7 @@ void bw_test_put_root(struct bw_store *s, const struct bw_stream *stream, const 
 
 void bw_test_create(struct bw_store *s, struct bw_stream *stream, struct bw_root **ret_root)
 {
-	bw_auto_buf struct bw_buf json;
+	bw_auto_buf struct bw_buf json = {.max = 0};
 	struct bw_root *first;
 
 	bw_test_stream(stream, 4);
@@ -120,7 +120,7 @@ void bw_test_commit(struct bw_store *s, const struct bw_stream *stream, struct b
 		    const struct bw_change *changes, uint32_t n)
 {
 	struct bw_commit by = {.time_ms = (*root)->time_ms + 1, .id = {(uint8_t)(*root)->version}};
-	bw_auto_buf struct bw_buf bytes;
+	bw_auto_buf struct bw_buf bytes = {.max = 0};
 	struct bw_new_nodes nodes;
 	struct bw_root *made;
 	char key[BW_KEY_MAX + 1];
@@ -143,7 +143,7 @@ void bw_test_commit(struct bw_store *s, const struct bw_stream *stream, struct b
 
 void bw_test_bury(struct bw_store *s, const struct bw_stream *stream, uint64_t version)
 {
-	bw_auto_buf struct bw_buf bytes;
+	bw_auto_buf struct bw_buf bytes = {.max = 0};
 	char key[BW_KEY_MAX + 1];
 
 	bw_buf_init(&bytes, 1024);

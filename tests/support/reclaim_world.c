@@ -111,7 +111,7 @@ static void put_buf(struct bw_world *w, const char *key, const struct bw_buf *b)
 /* Takes r. */
 static void put_root(struct bw_world *w, struct bw_root *r)
 {
-	bw_auto_buf struct bw_buf bytes;
+	bw_auto_buf struct bw_buf bytes = {.max = 0};
 	char key[BW_KEY_MAX + 1];
 
 	bw_buf_init(&bytes, BW_ROOT_RAW_MAX);

@@ -99,7 +99,7 @@ static void fold_level(struct bw_sample *s, unsigned level, const struct bw_poin
 {
 	struct bw_root *r = s->root;
 	struct bw_pointer p;
-	bw_auto_buf struct bw_buf out;
+	bw_auto_buf struct bw_buf out = {.max = 0};
 
 	bw_buf_init(&out, BW_NODE_RAW_MAX);
 	must(bw_node_encode(level, oldest, BW_FANOUT, &out, &p) == 0, "node");
@@ -113,7 +113,7 @@ static void fold_tail(struct bw_sample *s)
 {
 	struct bw_root *r = s->root;
 	struct bw_pointer p;
-	bw_auto_buf struct bw_buf out;
+	bw_auto_buf struct bw_buf out = {.max = 0};
 
 	bw_buf_init(&out, BW_NODE_RAW_MAX);
 	must(bw_leaf_encode(r->tail, BW_LEAF_ENTRIES, r->tail_digest, &out, &p) == 0, "leaf");

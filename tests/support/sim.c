@@ -183,7 +183,7 @@ static void create(struct bw_sim *sim, uint64_t version, struct bw_blob *blob)
 void bw_sim_put_root(struct bw_sim *sim, const struct bw_root *r)
 {
 	bw_auto_blob struct bw_blob *blob = NULL;
-	bw_auto_buf struct bw_buf bytes;
+	bw_auto_buf struct bw_buf bytes = {.max = 0};
 
 	bw_buf_init(&bytes, BW_ROOT_RAW_MAX);
 	must(!bw_root_encode(r, &bytes), "encode");
@@ -193,7 +193,7 @@ void bw_sim_put_root(struct bw_sim *sim, const struct bw_root *r)
 
 void bw_sim_bury(struct bw_sim *sim, uint64_t version)
 {
-	bw_auto_buf struct bw_buf bytes;
+	bw_auto_buf struct bw_buf bytes = {.max = 0};
 
 	bw_buf_init(&bytes, 1024);
 	must(!bw_tombstone_encode(version, &bytes), "tombstone");

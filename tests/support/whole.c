@@ -20,7 +20,7 @@ static void must(bool ok, const char *what)
 
 void bw_whole_init(struct bw_whole *w, struct bw_store *store)
 {
-	bw_auto_buf struct bw_buf json;
+	bw_auto_buf struct bw_buf json = {.max = 0};
 	struct bw_root *first;
 
 	*w = (struct bw_whole){.store = store};

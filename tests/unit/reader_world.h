@@ -320,7 +320,7 @@ static inline void world_delete(struct world *w, uint64_t step)
 /* Commits the next step: slices of these sizes. */
 static inline uint64_t world_commit(struct world *w, const uint64_t *sizes)
 {
-	bw_auto_buf struct bw_buf object;
+	bw_auto_buf struct bw_buf object = {.max = 0};
 	struct bw_tgb_builder *b;
 	uint64_t step = w->head.root.head;
 	struct bw_entry *e = &w->head.entries[step];

@@ -21,7 +21,7 @@ Test(err, private_codes_fold_to_their_class)
 
 Test(buf, refuses_to_pass_its_maximum)
 {
-	bw_auto_buf struct bw_buf b;
+	bw_auto_buf struct bw_buf b = {.max = 0};
 
 	bw_buf_init(&b, 4);
 	bw_buf_str(&b, "abcd");

@@ -19,7 +19,7 @@ static void seal(enum bw_envelope_kind kind, const void *raw, size_t len, struct
 
 static int open_as(enum bw_envelope_kind expected, const void *bytes, size_t len, size_t max)
 {
-	bw_auto_buf struct bw_buf raw;
+	bw_auto_buf struct bw_buf raw = {.max = 0};
 
 	bw_buf_init(&raw, max);
 	return bw_envelope_open(expected, bytes, len, &raw, NULL);
@@ -35,7 +35,7 @@ static void resum(struct bw_buf *b)
 
 static void round_trip(size_t len, bool packable, int codec)
 {
-	bw_auto_buf struct bw_buf sealed, raw;
+	bw_auto_buf struct bw_buf sealed = {.max = 0}, raw = {.max = 0};
 	enum bw_envelope_kind kind = BW_ENVELOPE_NODE;
 	uint8_t *bytes = malloc(len + 1);
 	uint64_t x = 1;
@@ -68,7 +68,7 @@ Test(envelope, round_trip_and_choice_of_codec)
 Test(envelope, every_bit_of_a_raw_and_a_packed_object_is_covered)
 {
 	for (int packed = 0; packed < 2; packed++) {
-		bw_auto_buf struct bw_buf sealed;
+		bw_auto_buf struct bw_buf sealed = {.max = 0};
 		size_t len = packed ? 6000 : 200;
 		char *raw = malloc(len);
 
@@ -89,7 +89,7 @@ Test(envelope, every_bit_of_a_raw_and_a_packed_object_is_covered)
 
 Test(envelope, truncation_and_trailing_bytes)
 {
-	bw_auto_buf struct bw_buf sealed;
+	bw_auto_buf struct bw_buf sealed = {.max = 0};
 
 	seal(BW_ENVELOPE_ROOT, "payload", 7, &sealed);
 	for (size_t len = 0; len < sealed.len; len++)
@@ -101,7 +101,7 @@ Test(envelope, truncation_and_trailing_bytes)
 /* S8: a newer format is told from damage. */
 Test(envelope, S8_a_newer_format_is_refused_by_name)
 {
-	bw_auto_buf struct bw_buf sealed;
+	bw_auto_buf struct bw_buf sealed = {.max = 0};
 
 	seal(BW_ENVELOPE_ROOT, "payload", 7, &sealed);
 	sealed.bytes[4] = BW_FORMAT + 1;
@@ -116,8 +116,8 @@ Test(envelope, S8_a_newer_format_is_refused_by_name)
 
 Test(envelope, kinds_do_not_pass_for_each_other)
 {
-	bw_auto_buf struct bw_buf root, node, tomb;
-	bw_auto_buf struct bw_buf raw;
+	bw_auto_buf struct bw_buf root = {.max = 0}, node = {.max = 0}, tomb = {.max = 0};
+	bw_auto_buf struct bw_buf raw = {.max = 0};
 	enum bw_envelope_kind kind;
 	char long_text[65] = "";
 
@@ -138,7 +138,7 @@ Test(envelope, kinds_do_not_pass_for_each_other)
 /* Allocation is bounded by the caller's maximum, whatever a valid header claims. */
 Test(envelope, a_payload_above_the_maximum_is_refused_before_memory_is_taken)
 {
-	bw_auto_buf struct bw_buf sealed;
+	bw_auto_buf struct bw_buf sealed = {.max = 0};
 	char *zeros = calloc(1, 60000);
 
 	seal(BW_ENVELOPE_ROOT, zeros, 60000, &sealed);
@@ -160,7 +160,7 @@ Test(envelope, a_payload_above_the_maximum_is_refused_before_memory_is_taken)
 /* Wraps one packed form of raw_len bytes by hand. */
 static int open_packed(size_t raw_len, const void *stored, size_t stored_len)
 {
-	bw_auto_buf struct bw_buf b;
+	bw_auto_buf struct bw_buf b = {.max = 0};
 
 	bw_buf_init(&b, 1 << 20);
 	bw_buf_str(&b, "BWOB");

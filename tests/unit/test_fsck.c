@@ -172,7 +172,7 @@ Test(fsck, a_damaged_node_hurts_the_steps_below_it)
 static void forge(struct bw_whole *w, uint64_t version, const struct bw_change *changes, uint32_t n)
 {
 	bw_auto_blob struct bw_blob *blob = NULL;
-	bw_auto_buf struct bw_buf bytes;
+	bw_auto_buf struct bw_buf bytes = {.max = 0};
 	struct bw_commit by = {.id = {9, 9, 9}};
 	struct bw_root *base, *made;
 	struct bw_new_nodes nodes;
@@ -211,7 +211,7 @@ Test(fsck, a_newest_root_that_says_more_than_its_changes_is_found)
 {
 	char key[BW_KEY_MAX + 1];
 	struct bw_root *r;
-	bw_auto_buf struct bw_buf bytes;
+	bw_auto_buf struct bw_buf bytes = {.max = 0};
 	struct bw_whole w;
 
 	make(&w);

@@ -8,7 +8,7 @@
 
 Test(fsck_asks, a_marker_below_first_is_found)
 {
-	bw_auto_buf struct bw_buf bytes;
+	bw_auto_buf struct bw_buf bytes = {.max = 0};
 	struct bw_whole w;
 	char key[BW_KEY_MAX + 1];
 
@@ -123,7 +123,7 @@ Test(fsck_asks, the_newest_may_not_be_a_tombstone)
 static void rewrite(struct bw_whole *w, uint64_t v, const char *from, const char *to)
 {
 	bw_auto_blob struct bw_blob *blob = NULL;
-	bw_auto_buf struct bw_buf raw, sealed, edited;
+	bw_auto_buf struct bw_buf raw = {.max = 0}, sealed = {.max = 0}, edited = {.max = 0};
 	char key[BW_KEY_MAX + 1];
 
 	root_key(w, v, key);

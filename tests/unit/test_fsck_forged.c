@@ -19,7 +19,7 @@ struct forgery {
 static void forge_leaf(struct bw_whole *w, struct bw_root *r, const struct forgery *f)
 {
 	struct bw_entry entries[BW_LEAF_ENTRIES];
-	bw_auto_buf struct bw_buf leaf;
+	bw_auto_buf struct bw_buf leaf = {.max = 0};
 	uint64_t before = 0;
 	struct bw_pointer p;
 	char key[BW_KEY_MAX + 1];
@@ -45,7 +45,7 @@ static void forge_leaf(struct bw_whole *w, struct bw_root *r, const struct forge
 static void forge(struct bw_whole *w, const struct forgery *f)
 {
 	struct bw_root *r = bw_test_stored(&w->stream, w->root, NULL);
-	bw_auto_buf struct bw_buf bytes;
+	bw_auto_buf struct bw_buf bytes = {.max = 0};
 	char key[BW_KEY_MAX + 1];
 
 	if (f->leaf)

@@ -100,7 +100,7 @@ Test(index, I12_every_step_is_found_from_the_root)
 	}
 	cr_assert_eq(most, 2);
 	/* The root itself stays small, and decodes. */
-	bw_auto_buf struct bw_buf root;
+	bw_auto_buf struct bw_buf root = {.max = 0};
 	struct bw_root *r;
 	bool tombstone;
 
@@ -120,7 +120,7 @@ Test(index, nodes_decode_to_what_they_encode)
 
 	for (uint32_t i = 0; i < k->n; i++) {
 		const struct bw_buf *b = &k->nodes[i].bytes;
-		bw_auto_buf struct bw_buf again;
+		bw_auto_buf struct bw_buf again = {.max = 0};
 		struct bw_pointer p;
 		struct bw_node *n;
 
@@ -171,7 +171,7 @@ Test(index, a_node_must_be_what_its_pointer_says)
 Test(index, only_whole_aligned_nodes_are_written)
 {
 	struct bw_sample s;
-	bw_auto_buf struct bw_buf out;
+	bw_auto_buf struct bw_buf out = {.max = 0};
 	struct bw_pointer p, pointers[BW_FANOUT];
 
 	bw_sample_init(&s, 4);
@@ -198,7 +198,7 @@ Test(index, only_whole_aligned_nodes_are_written)
 Test(index, the_last_leaf_of_the_longest_stream)
 {
 	struct bw_entry entries[BW_LEAF_ENTRIES];
-	bw_auto_buf struct bw_buf out;
+	bw_auto_buf struct bw_buf out = {.max = 0};
 	struct bw_pointer p;
 	struct bw_node *n;
 

@@ -31,7 +31,7 @@ static int decode(const struct bw_sample *s, const void *bytes, size_t len, stru
 /* Encodes, decodes, encodes again: the same bytes.  The caller unrefs. */
 static struct bw_root *round_trip(const struct bw_sample *s)
 {
-	bw_auto_buf struct bw_buf one, two;
+	bw_auto_buf struct bw_buf one = {.max = 0}, two = {.max = 0};
 	struct bw_root *r = NULL;
 
 	encode(s->root, &one);
@@ -46,7 +46,7 @@ static struct bw_root *round_trip(const struct bw_sample *s)
 Test(root, the_first_is_the_same_for_everybody)
 {
 	struct bw_sample a, b;
-	bw_auto_buf struct bw_buf x, y;
+	bw_auto_buf struct bw_buf x = {.max = 0}, y = {.max = 0};
 
 	bw_sample_init(&a, 4);
 	bw_sample_init(&b, 4);
@@ -166,7 +166,7 @@ Test(root, producers_jobs_and_changes_survive)
 Test(root, a_tombstone_says_only_its_version)
 {
 	struct bw_sample s;
-	bw_auto_buf struct bw_buf b;
+	bw_auto_buf struct bw_buf b = {.max = 0};
 	struct bw_root *r = (struct bw_root *)&s;
 	bool tombstone = false;
 
@@ -183,7 +183,7 @@ Test(root, a_tombstone_says_only_its_version)
 Test(root, the_name_it_was_asked_by_must_fit)
 {
 	struct bw_sample s;
-	bw_auto_buf struct bw_buf b;
+	bw_auto_buf struct bw_buf b = {.max = 0};
 	struct bw_root *r = NULL;
 	bool tombstone;
 
@@ -204,7 +204,7 @@ Test(root, the_name_it_was_asked_by_must_fit)
 static int decode_edited(const struct bw_sample *s, const char *from, const char *to,
 			 struct bw_root **ret)
 {
-	bw_auto_buf struct bw_buf sealed, raw, changed, again;
+	bw_auto_buf struct bw_buf sealed = {.max = 0}, raw = {.max = 0}, changed = {.max = 0}, again = {.max = 0};
 
 	encode(s->root, &sealed);
 	bw_buf_init(&raw, BW_ROOT_RAW_MAX);
@@ -329,7 +329,7 @@ Test(root, S8_keys_of_a_newer_release_are_carried_through)
 	char levels[300];
 	struct bw_sample s;
 	struct bw_root *r = NULL, next = {.version = 0};
-	bw_auto_buf struct bw_buf one, raw;
+	bw_auto_buf struct bw_buf one = {.max = 0}, raw = {.max = 0};
 
 	bw_sample_init(&s, 4);
 	bw_sample_grow(&s, 3);
@@ -404,7 +404,7 @@ Test(root, S8_features_gate_readers_and_writers)
 Test(root, a_rule_that_is_broken_is_not_encoded)
 {
 	struct bw_sample s;
-	bw_auto_buf struct bw_buf out;
+	bw_auto_buf struct bw_buf out = {.max = 0};
 	const uint64_t steps[] = {1};
 
 	bw_buf_init(&out, BW_ROOT_RAW_MAX);
@@ -477,7 +477,7 @@ Test(root, I12_a_root_at_every_limit_fits)
 	cr_assert_not(bw_root_state_room(r));
 	bw_root_unref(r);
 	bw_sample_state(&s, "alpha", state, 1);
-	bw_auto_buf struct bw_buf out;
+	bw_auto_buf struct bw_buf out = {.max = 0};
 	bw_buf_init(&out, BW_ROOT_RAW_MAX);
 	cr_assert_eq(bw_root_encode(s.root, &out), -EINVAL, "one inline state too many");
 	bw_sample_done(&s);

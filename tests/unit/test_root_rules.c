@@ -171,7 +171,7 @@ Test(root_rules, what_breaks_one_is_told_by_it_and_never_encoded)
 {
 	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
 		struct bw_sample s;
-		bw_auto_buf struct bw_buf out;
+		bw_auto_buf struct bw_buf out = {.max = 0};
 
 		sound(&s);
 		rules[i].broken(s.root);

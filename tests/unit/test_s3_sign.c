@@ -20,7 +20,7 @@ static const struct bw_sign_key suite = {
 static void expect(const struct bw_sign_request *request, const struct bw_sign_key *key,
 		   const char *scope, const char *names, const char *signature)
 {
-	bw_auto_buf struct bw_buf out, wanted;
+	bw_auto_buf struct bw_buf out = {.max = 0}, wanted = {.max = 0};
 
 	bw_buf_init(&out, 4096);
 	bw_buf_init(&wanted, 4096);
@@ -116,7 +116,7 @@ Test(s3_sign, sums_and_their_base64)
 Test(s3_sign, a_secret_that_is_too_long_is_refused)
 {
 	const struct bw_sign_request r = {"GET", "/", "", NULL, 0, EMPTY};
-	bw_auto_buf struct bw_buf out;
+	bw_auto_buf struct bw_buf out = {.max = 0};
 	struct bw_sign_key key = s3;
 	char secret[514];
 
@@ -130,7 +130,7 @@ Test(s3_sign, a_secret_that_is_too_long_is_refused)
 
 Test(s3_sign, percent_encoding)
 {
-	bw_auto_buf struct bw_buf out;
+	bw_auto_buf struct bw_buf out = {.max = 0};
 
 	bw_buf_init(&out, 64);
 	cr_assert_eq(bw_percent_encode("a/b c~-._\xc3\xa4+Z9", true, &out), 0);

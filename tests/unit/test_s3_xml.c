@@ -273,7 +273,7 @@ Test(s3_xml, what_is_no_listing)
 
 Test(s3_xml, a_page_holds_a_thousand)
 {
-	bw_auto_buf struct bw_buf b;
+	bw_auto_buf struct bw_buf b = {.max = 0};
 	struct bw_listing *l;
 
 	for (int n = BW_LIST_PAGE_MAX; n <= BW_LIST_PAGE_MAX + 1; n++) {
@@ -428,7 +428,7 @@ Test(s3_xml, complete_is_printed)
 {
 	char one[] = "\"a&b\"", two[] = "plain";
 	char *const etags[] = {one, two};
-	bw_auto_buf struct bw_buf b;
+	bw_auto_buf struct bw_buf b = {.max = 0};
 
 	bw_buf_init(&b, 1000);
 	cr_assert_eq(bw_s3_complete_print(etags, 2, &b), 0);
@@ -504,7 +504,7 @@ Test(s3_xml, what_is_no_answer_to_a_delete)
 Test(s3_xml, delete_is_printed)
 {
 	struct bw_delete_item items[4];
-	bw_auto_buf struct bw_buf b, small;
+	bw_auto_buf struct bw_buf b = {.max = 0}, small = {.max = 0};
 
 	four(items);
 	bw_buf_init(&b, 1000);

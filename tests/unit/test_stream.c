@@ -38,7 +38,7 @@ static char *edited(const struct bw_buf *b, const char *from, const char *to)
 
 Test(stream, round_trip)
 {
-	bw_auto_buf struct bw_buf text, again;
+	bw_auto_buf struct bw_buf text = {.max = 0}, again = {.max = 0};
 	struct bw_stream s = sample(), d;
 
 	s.options = (struct bw_stream_options){.ranks = BW_RANKS_MAX,
@@ -64,7 +64,7 @@ Test(stream, round_trip)
 
 Test(stream, options_that_cannot_be_are_not_written)
 {
-	bw_auto_buf struct bw_buf out;
+	bw_auto_buf struct bw_buf out = {.max = 0};
 	struct bw_stream good = sample();
 	struct bw_stream bad[8];
 
@@ -86,7 +86,7 @@ Test(stream, options_that_cannot_be_are_not_written)
 
 Test(stream, a_torn_or_edited_file_is_noticed)
 {
-	bw_auto_buf struct bw_buf text;
+	bw_auto_buf struct bw_buf text = {.max = 0};
 	struct bw_stream s = sample();
 
 	bw_buf_init(&text, BW_STREAM_JSON_MAX);
@@ -120,7 +120,7 @@ Test(stream, a_torn_or_edited_file_is_noticed)
 /* Written only where it is false: streams of before stay as they are. */
 Test(stream, large_objects_without_a_condition)
 {
-	bw_auto_buf struct bw_buf text, again;
+	bw_auto_buf struct bw_buf text = {.max = 0}, again = {.max = 0};
 	struct bw_stream s = sample(), d;
 
 	bw_buf_init(&text, BW_STREAM_JSON_MAX);

@@ -36,7 +36,7 @@ static void fill(uint8_t *p, size_t len, bool packable, uint64_t seed)
 static void build(struct object *o, const uint64_t len[RANKS], bool compress)
 {
 	struct bw_tgb_builder *b;
-	bw_auto_buf struct bw_buf footer;
+	bw_auto_buf struct bw_buf footer = {.max = 0};
 	struct bw_sample sample;
 
 	bw_sample_init(&sample, RANKS);
@@ -303,7 +303,7 @@ static int decode_crafted(uint64_t raw, const void *stored, size_t stored_len, u
 			  struct bw_blob **ret)
 {
 	static const uint8_t zeros[67];
-	bw_auto_buf struct bw_buf f;
+	bw_auto_buf struct bw_buf f = {.max = 0};
 	struct bw_tgb *t;
 
 	bw_buf_init(&f, 4096);
@@ -363,7 +363,7 @@ Test(tgb, the_builder_refuses_what_a_reader_would)
 	struct bw_sample s;
 	struct bw_tgb_builder *b;
 	struct bw_tgb *t;
-	bw_auto_buf struct bw_buf out;
+	bw_auto_buf struct bw_buf out = {.max = 0};
 	uint8_t bytes[BLOCK + 1] = {0};
 	const void *stored;
 	size_t n;
@@ -420,7 +420,7 @@ Test(tgb, many_ranks)
 	struct bw_sample s;
 	struct bw_tgb_builder *b;
 	struct bw_tgb *t;
-	bw_auto_buf struct bw_buf out;
+	bw_auto_buf struct bw_buf out = {.max = 0};
 	const void *stored;
 	size_t n;
 

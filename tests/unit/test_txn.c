@@ -145,7 +145,7 @@ static void apply_put(void)
 
 static void answer_tombstone(enum bw_txn_want expected)
 {
-	bw_auto_buf struct bw_buf t;
+	bw_auto_buf struct bw_buf t = {.max = 0};
 
 	bw_buf_init(&t, 1024);
 	cr_assert_eq(bw_tombstone_encode(3, &t), 0);
@@ -323,7 +323,7 @@ Test(txn, throttled_then_denied_settles)
 
 Test(txn, the_slot_is_read_until_it_answers)
 {
-	bw_auto_buf struct bw_buf damaged;
+	bw_auto_buf struct bw_buf damaged = {.max = 0};
 
 	add(mine(1));
 	begin(BW_TXN_PUT);
@@ -347,7 +347,7 @@ Test(txn, the_slot_is_read_until_it_answers)
 /* The same root, compressed otherwise: other bytes that hold the same. */
 static void pack_otherwise(const struct bw_buf *stored, struct bw_buf *ret)
 {
-	bw_auto_buf struct bw_buf raw;
+	bw_auto_buf struct bw_buf raw = {.max = 0};
 	size_t room, n;
 
 	bw_buf_init(&raw, BW_ROOT_RAW_MAX);
@@ -368,7 +368,7 @@ static void pack_otherwise(const struct bw_buf *stored, struct bw_buf *ret)
 
 Test(txn, exists_mine_in_other_bytes)
 {
-	bw_auto_buf struct bw_buf other;
+	bw_auto_buf struct bw_buf other = {.max = 0};
 
 	for (uint64_t i = 1; i < 60; i++)
 		add(mine(i));
