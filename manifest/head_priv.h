@@ -32,7 +32,7 @@ struct bw_prober {
 	int watchers;
 	bool heard;		/* of something new, and it has not been looked at */
 	int64_t follow_until_ns;
-	bool near;		/* who follows has come near to the newest step, and nothing has come since */
+	uint64_t near;		/* who follows had come near to the newest step of this version; 0: nobody yet */
 	struct bw_follow follow;
 	uint64_t version;	/* known when the last round ended */
 	int64_t patience_ns;	/* with one request; of the thread alone, as took_ns */

@@ -348,8 +348,6 @@ static void learn_locked(struct bw_prober *p, int err, uint64_t version)
 		return;
 	}
 	bw_follow_found(&p->follow, bw_now(), version - p->version);
-	if (version != p->version)
-		p->near = false;
 	p->version = version;
 }
 
@@ -387,11 +385,15 @@ static int64_t ask_due(const struct bw_prober *p, const struct bw_ask *a)
 	return bw_follow_ask_due(&p->follow);
 }
 
+static bool follows_locked(const struct bw_prober *p, int64_t now)
+{
+	return p->near >= p->version && now < p->follow_until_ns;
+}
+
 /* When the next round may begin: at once for the urgent, spaced for the rest. */
 static int64_t round_due_locked(struct bw_prober *p, int64_t now)
 {
-	bool follows = p->near && now < p->follow_until_ns;
-	int64_t due = p->watchers || follows ? bw_follow_wait_due(&p->follow) : BW_NEVER;
+	int64_t due = p->watchers || follows_locked(p, now) ? bw_follow_wait_due(&p->follow) : BW_NEVER;
 
 	if (p->stopping)
 		return BW_NEVER;
@@ -536,13 +538,15 @@ void bw_head_heard(struct bw_head *h)
 void bw_head_follow(struct bw_head *h)
 {
 	struct bw_prober *p = &h->prober;
+	/* A round under way may have published it and not have ended: it is what comes next that is followed. */
+	uint64_t version = known_version(h);
 
 	BW_LOCK_SCOPE(&p->lock);
-	bool began = bw_now() >= p->follow_until_ns || !p->near;
+	bool already = follows_locked(p, bw_now());
 
 	p->follow_until_ns = bw_now() + BW_FOLLOW_NS;
-	p->near = true;
-	if (!began)
+	p->near = version;
+	if (already)
 		return;
 	p->nudged = true;
 	bw_cond_broadcast(&p->cond);

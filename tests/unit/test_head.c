@@ -457,6 +457,24 @@ Test(head, who_follows_finds_what_nobody_asked_for)
 	}
 }
 
+/* The version is known before the round that found it has ended: who comes near to it then follows what is next. */
+Test(head, who_follows_while_a_round_ends_is_not_forgotten)
+{
+	grow(1);
+	hold_start();
+	bw_head_follow(head);
+	bw_store_submit(tap->store.next, hold_wait(1));
+	until_known(root->version);
+	struct bw_op *above = hold_wait(2);
+
+	bw_head_follow(head);
+	tap->on_submit = NULL;
+	bw_store_submit(tap->store.next, above);
+	bw_sleep(20 * BW_MS);
+	grow(1);
+	until_known(root->version);
+}
+
 /* That is over when something new has come, until the reader comes near to the end again. */
 Test(head, who_follows_and_has_news_asks_no_more)
 {
