@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fs/disk_dir.h"
 
+#include "store/base/fd.h"
 #include "store/base/limits.h"
 #include "store/base/rand.h"
 
@@ -257,19 +258,6 @@ int bw_disk_read(int dir, const struct bw_disk_name *n, bool touch, struct bw_di
 	return err;
 }
 
-static int write_all(int fd, const uint8_t *bytes, size_t len)
-{
-	for (size_t at = 0; at < len;) {
-		ssize_t n = pwrite(fd, bytes + at, len - at, (off_t)at);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n ? -errno : -EIO;
-		at += (size_t)n;
-	}
-	return 0;
-}
-
 /* Whole pages, then cut.  1: it has to be done the ordinary way. */
 static int write_direct(int fd, const void *bytes, size_t len, struct bw_disk_room *room)
 {
@@ -295,7 +283,7 @@ static int write_file(int fd, const void *bytes, size_t len, struct bw_disk_room
 	if (err <= 0)
 		return err;
 	err = not_direct(fd);
-	return err ? err : write_all(fd, bytes, len);
+	return err ? err : bw_write_at(fd, bytes, len, 0);
 }
 
 static int create(int dir, const char *name, size_t len)

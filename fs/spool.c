@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fs/spool.h"
 
+#include "store/base/fd.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -165,22 +167,6 @@ static bool grow_chunk(struct bw_spool *s, size_t i, uint32_t need)
 	return true;
 }
 
-static int write_all(int fd, const uint8_t *bytes, size_t len, uint64_t off)
-{
-	while (len) {
-		ssize_t n = pwrite(fd, bytes, len, (off_t)off);
-		if (n < 0) {
-			if (errno == EINTR)
-				continue;
-			return -errno;
-		}
-		bytes += n;
-		len -= (size_t)n;
-		off += (uint64_t)n;
-	}
-	return 0;
-}
-
 static int open_temporary(const char *dir)
 {
 	char path[4200];
@@ -216,7 +202,7 @@ static int spill_locked(struct bw_spool *s)
 		if (!c->fill || off >= s->size)
 			continue;
 		uint64_t len = s->size - off < c->fill ? s->size - off : c->fill;
-		err = write_all(fd, c->blob->bytes, len, off);
+		err = bw_write_at(fd, c->blob->bytes, len, off);
 	}
 	if (!err && ftruncate(fd, (off_t)s->size))
 		err = -errno;
@@ -279,7 +265,7 @@ static int write_file_locked(struct bw_spool *s, uint64_t off, const uint8_t *by
 	if (off < s->size && fallocate(s->fd, FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) &&
 	    errno != EOPNOTSUPP && errno != ENOSYS)
 		return -errno;
-	int err = write_all(s->fd, bytes, len, off);
+	int err = bw_write_at(s->fd, bytes, len, off);
 
 	if (err)
 		(void)!ftruncate(s->fd, (off_t)s->size);
@@ -395,7 +381,7 @@ static int punch_file_locked(struct bw_spool *s, uint64_t off, uint64_t len)
 		return -errno;
 	while (len) {
 		size_t n = len < sizeof(zeros) ? len : sizeof(zeros);
-		int err = write_all(s->fd, zeros, n, off);
+		int err = bw_write_at(s->fd, zeros, n, off);
 		if (err)
 			return err;
 		off += n;

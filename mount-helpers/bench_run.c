@@ -18,23 +18,6 @@
 
 /* ---- Signals ------------------------------------------------------------------------------------- */
 
-static int take_signals(struct bw_bench *b)
-{
-	struct sigaction hangup;
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	/* Under nohup it is to be ignored, and a signalfd would not know. */
-	if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
-		sigaddset(&set, SIGHUP);
-	if (pthread_sigmask(SIG_BLOCK, &set, NULL))
-		return -EINVAL;
-	b->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return b->signals < 0 ? -errno : 0;
-}
-
 /* No signal has come since it was last looked at on purpose. */
 static bool goes_on(void *ctx)
 {
@@ -460,10 +443,9 @@ int bw_bench_run(struct bw_bench *b)
 	b->result.plan = &b->plan;
 	b->result.options = b->options[BW_BENCH_PRODUCERS];
 	b->result.began_ms = bw_wall_ms();
-	int err = take_signals(b);
-
-	if (err)
-		return bw_say_err(b->command, err, "cannot start");
+	b->signals = bw_take_signals();
+	if (b->signals < 0)
+		return bw_say_err(b->command, b->signals, "cannot start");
 	int code = b->plan.scratch ? make_scratch(b) : 0;
 
 	if (!code && !b->json)

@@ -2,6 +2,7 @@
 #include "mount-helpers/progress.h"
 #include "mount-helpers/session.h"
 
+#include "store/base/fd.h"
 #include "store/base/parse.h"
 
 #include <inttypes.h>
@@ -9,21 +10,6 @@
 #include <unistd.h>
 
 static const struct option longs[] = {BW_STORE_OPTIONS, {0}};
-
-static int write_all(const uint8_t *bytes, size_t len)
-{
-	while (len) {
-		ssize_t n = write(STDOUT_FILENO, bytes, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		bytes += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
 
 /* Whoever read our output has enough: end as cat(1) would, without a word. */
 static int end_by_sigpipe(void)
@@ -46,7 +32,7 @@ static int write_slice(struct bw_session *s, const struct bw_entry *e, const str
 		code = bw_session_block(s, e, t, slice->block0 + i, &block);
 		if (code)
 			break;
-		r = write_all(block->bytes, block->len);
+		r = bw_write_all(STDOUT_FILENO, block->bytes, block->len);
 		bw_progress_add(&p, block->len);
 	}
 	bw_progress_done(&p);

@@ -3,9 +3,13 @@
 
 #include "mount-helpers/say.h"
 
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/signalfd.h>
 
 int bw_say(const struct bw_command *c, int code, const char *fmt, ...)
 {
@@ -160,4 +164,22 @@ int bw_option_of(const struct bw_command *c, int argc, char **argv, const struct
 		if (*ret_code)
 			return BW_OPT_STOP;
 	}
+}
+
+int bw_take_signals(void)
+{
+	struct sigaction hangup;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	/* Under nohup it is to be ignored, and a signalfd would not know. */
+	if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+		sigaddset(&set, SIGHUP);
+	if (pthread_sigmask(SIG_BLOCK, &set, NULL))
+		return -EINVAL;
+	int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+
+	return fd < 0 ? -errno : fd;
 }

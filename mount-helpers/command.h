@@ -38,6 +38,9 @@ int bw_say_err(const struct bw_command *c, int err, const char *fmt, ...) bw_pri
 int bw_say_why(const struct bw_command *c, int err, const char *why);
 /* BW_EXIT_STORE for errors that mean that the store did not answer or refused, else BW_EXIT_WRONG. */
 int bw_exit_of(int err);
+/* For work that ends in order: from now on SIGINT and SIGTERM, and SIGHUP unless it is ignored, are read from the signalfd
+ * returned, which does not block and is the caller's.  -errno. */
+int bw_take_signals(void) bw_must_check;
 
 /*
  * The next option: its val, or -1 when only operands are left (optind is the first), or BW_OPT_STOP

@@ -11,24 +11,6 @@
 #define GLANCE_NS (100 * BW_MS)		/* between looks for a signal while a commit is under way */
 #define STOP_NS (5 * BW_SEC)		/* what a commit under way is given at the end */
 
-static int take_signals(void)
-{
-	struct sigaction hangup;
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	/* Under nohup it is to be ignored, and a signalfd would not know. */
-	if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
-		sigaddset(&set, SIGHUP);
-	if (pthread_sigmask(SIG_BLOCK, &set, NULL))
-		return -EINVAL;
-	int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-
-	return fd < 0 ? -errno : fd;
-}
-
 int bw_watch_job_open(struct bw_watch_job *j, const struct bw_command *c, const char *url,
 		      const struct bw_store_options *o, const char *name)
 {
@@ -44,7 +26,7 @@ int bw_watch_job_open(struct bw_watch_job *j, const struct bw_command *c, const 
 
 	if (r < 0)
 		return bw_say_err(c, r, "cannot write to %s", url);
-	j->signals = take_signals();
+	j->signals = bw_take_signals();
 	r = j->signals < 0 ? j->signals
 			   : bw_committer_new(j->s.store, &j->s.stream, j->s.head, NULL, &j->committer);
 	return r < 0 ? bw_say_err(c, r, "cannot start") : 0;

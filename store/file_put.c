@@ -5,6 +5,8 @@
  */
 #include "store/file_priv.h"
 
+#include "store/base/fd.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,20 +54,6 @@ static void temp_done(struct temp *t)
 		close(t->dir);
 }
 
-static int write_all(int fd, const uint8_t *bytes, size_t len)
-{
-	while (len) {
-		ssize_t n = write(fd, bytes, len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		bytes += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 static int write_piece(struct bw_op *op, int fd, uint64_t at, uint8_t *buf, size_t *len)
 {
 	struct bw_lent piece;
@@ -76,7 +64,7 @@ static int write_piece(struct bw_op *op, int fd, uint64_t at, uint8_t *buf, size
 		op->outcome = BW_UNREACHABLE;
 		return err;
 	}
-	err = write_all(fd, piece.bytes, piece.len);
+	err = bw_write_all(fd, piece.bytes, piece.len);
 	if (err)
 		file_fail(op, "write", err);
 	*len = piece.len;
@@ -259,7 +247,7 @@ static void early_write(struct file_early *e, uint64_t upto)
 		err = bw_body_lend(e->body, e->written, buf, len, &piece);
 		if (err)
 			break;
-		err = write_all(e->t.fd, piece.bytes, piece.len);
+		err = bw_write_all(e->t.fd, piece.bytes, piece.len);
 		e->written += piece.len;
 		bw_blob_unref(piece.hold);
 	}

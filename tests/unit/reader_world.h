@@ -509,10 +509,10 @@ static inline void world_tgb_came(struct bw_tgb_wait *wait, int err, struct bw_t
 	bw_cond_signal(&w->cond);
 }
 
-/* The footer of a step through the reader; *ret is the caller's. */
-static inline int world_tgb(struct world *w, const struct bw_entry *e, struct bw_tgb **ret)
+/* The footer of a step through the reader, for who is going to read rank reads - 1 (0: nobody); *ret is the caller's. */
+static inline int world_tgb_for(struct world *w, const struct bw_entry *e, uint32_t reads, struct bw_tgb **ret)
 {
-	struct world_wait t = {.wait = {.done = world_tgb_came, .entry = *e}};
+	struct world_wait t = {.wait = {.done = world_tgb_came, .entry = *e, .reads = reads}};
 
 	*ret = NULL;
 	bw_mutex_init(&t.lock, BW_RANK_LEAF);
@@ -527,6 +527,11 @@ static inline int world_tgb(struct world *w, const struct bw_entry *e, struct bw
 	bw_mutex_done(&t.lock);
 	*ret = t.tgb;
 	return t.err;
+}
+
+static inline int world_tgb(struct world *w, const struct bw_entry *e, struct bw_tgb **ret)
+{
+	return world_tgb_for(w, e, 0, ret);
 }
 
 /* Waits for what goes on in the background: until the store has answered n gets. */

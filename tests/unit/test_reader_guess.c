@@ -16,18 +16,10 @@ static struct world_options options(void)
 /* What an open of the slice does: asks for the footer, and says what for. */
 static void open_slice(struct world *w, uint64_t step, uint32_t rank)
 {
-	struct world_wait t = {.wait = {.done = world_tgb_came, .entry = w->head.entries[step], .reads = rank + 1}};
+	struct bw_tgb *tgb;
 
-	bw_mutex_init(&t.lock, BW_RANK_LEAF);
-	bw_cond_init(&t.cond);
-	if (bw_reader_tgb(w->reader, &t.wait, &t.tgb))
-		t.over = true;
-	bw_lock(&t.lock);
-	while (!t.over)
-		bw_cond_wait(&t.cond, &t.lock);
-	bw_unlock(&t.lock);
-	cr_assert_eq(t.err, 0);
-	bw_tgb_unref(t.tgb);
+	cr_assert_eq(world_tgb_for(w, &w->head.entries[step], rank + 1, &tgb), 0);
+	bw_tgb_unref(tgb);
 }
 
 static int read_slice(struct world *w, uint64_t step, uint32_t rank)

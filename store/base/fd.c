@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/base/fd.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+int bw_write_all(int fd, const void *bytes, size_t len)
+{
+	for (const uint8_t *p = bytes; len;) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : -EIO;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int bw_write_at(int fd, const void *bytes, size_t len, uint64_t off)
+{
+	for (const uint8_t *p = bytes; len;) {
+		ssize_t n = pwrite(fd, p, len, (off_t)off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : -EIO;
+		p += n;
+		off += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
