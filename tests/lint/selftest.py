@@ -6,6 +6,7 @@ import unittest
 
 import headers
 import layers
+import links
 import promises
 import source
 import tree
@@ -93,6 +94,13 @@ class Lint(unittest.TestCase):
         for by in ("**V1** says nothing", "**V1** `tests/unit/test_none.c`", "gone",
                    "**V1** `tests/unit/test_a.c::a.other`", "**V1** `tests/mount/test_b.py`"):
             self.assertTrue(wrong(v1, by), by)
+
+    def test_links(self):
+        good = {"docs/a.md": "# One two's `x`\n[b](b.md#a) [here](#one-twos-x) [out](https://x.org/#y)\n```sh\n[c](c.md)\n```\n",
+                "docs/b.md": "## A\n"}
+        self.assertEqual(self.wrong(links.check, good), [])
+        for text in ("[b](c.md)\n", "[b](b.md#none)\n", "[b](#none)\n", "[two\nlines](c.md)\n"):
+            self.assertEqual(len(self.wrong(links.check, {**good, "docs/d.md": text})), 1, text)
 
     def test_scripts_are_found_by_their_first_line(self):
         with tempfile.TemporaryDirectory() as root:
