@@ -161,6 +161,20 @@ static int start_writers(struct bw_fs *fs)
 	return bw_produce_new(&produce, &fs->produce);
 }
 
+/* What the paths of a view look like is worth seeing before a loader waits for others. */
+static void tell_views(struct bw_fs *fs)
+{
+	const struct bw_views *v = &fs->o.views;
+	char path[BW_VIEW_PATH_MAX + 1];
+
+	for (uint32_t i = 1; i < v->nodes_n; i++) {
+		if (!v->nodes[i].file)
+			continue;
+		bw_view_path(v, &(struct bw_view_place){.node = i}, path);
+		bw_log(fs->log, BW_LOG_INFO, "view", "step=0 rank=0 path=\"%s\"", path);
+	}
+}
+
 static void saw_root(void *ctx, struct bw_root *old, struct bw_root *now)
 {
 	struct bw_fs *fs = ctx;
@@ -281,6 +295,7 @@ int bw_fs_start(const char *url, const char *dir, const struct bw_mount_options 
 		code = fail(why, why_len, BW_FS_MOUNT_FAILED, "the mount does not answer", err);
 		goto failed;
 	}
+	tell_views(fs);
 	bw_root_unref(root);
 	*ret = fs;
 	return 0;

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
-enum area { AREA_ROOT, AREA_STEP, AREA_PRODUCE, AREA_CHECKPOINT, AREA_STATUS, AREA_NONE };
+enum area { AREA_ROOT, AREA_STEP, AREA_VIEW, AREA_PRODUCE, AREA_CHECKPOINT, AREA_STATUS, AREA_NONE };
 
 static enum area area_of(const struct bw_fs *fs, fuse_ino_t ino)
 {
@@ -18,6 +18,8 @@ static enum area area_of(const struct bw_fs *fs, fuse_ino_t ino)
 		return AREA_ROOT;
 	if (ino == BW_INO_STEP || bw_is_step_ino(ino))
 		return AREA_STEP;
+	if (bw_is_view_ino(ino))
+		return AREA_VIEW;
 	if (ino == BW_INO_STATUS ||
 	    (ino >= BW_INO_STATUS_FILES && ino < BW_INO_STATUS_FILES + BW_STATUS_FILES))
 		return AREA_STATUS;
@@ -97,7 +99,7 @@ static void top_lookup(fuse_req_t req, const char *name)
 		bw_reply_entry(req, &st, BW_FOREVER);
 		return;
 	}
-	fuse_reply_err(req, ENOENT);
+	bw_view_lookup(req, BW_INO_ROOT, name);
 }
 
 static void top_readdir(fuse_req_t req, size_t size, uint64_t off)
@@ -113,6 +115,8 @@ static void top_readdir(fuse_req_t req, size_t size, uint64_t off)
 	for (uint64_t i = off > 2 ? off - 2 : 0; room && i < TOPS_N; i++)
 		if (shown(bw_req_fs(req), i))
 			room = bw_dirbuf_add(&d, tops[i].name, tops[i].ino, true, i + 3);
+	if (room)
+		bw_view_fill(&d, BW_INO_ROOT, off);
 	bw_dirbuf_reply(&d);
 }
 
@@ -122,6 +126,10 @@ static bool fixed_getattr(fuse_req_t req, fuse_ino_t ino)
 	struct bw_fs *fs = bw_req_fs(req);
 	struct stat st;
 
+	if (ino == BW_INO_ROOT && bw_view_lists_steps(&fs->o.views, 0)) {
+		bw_view_getattr(req, ino);
+		return true;
+	}
 	if (ino == BW_INO_ROOT) {
 		bw_fill_dir(fs, ino, 0555, fs->started_ms * BW_MS, &st);
 		fuse_reply_attr(req, &st, BW_FOREVER);
@@ -147,6 +155,9 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		break;
 	case AREA_STEP:
 		bw_step_lookup(req, parent, name);
+		break;
+	case AREA_VIEW:
+		bw_view_lookup(req, parent, name);
 		break;
 	case AREA_STATUS:
 		bw_status_lookup(req, name);
@@ -189,6 +200,9 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	switch (area_of(bw_req_fs(req), ino)) {
 	case AREA_STEP:
 		bw_step_getattr(req, ino);
+		break;
+	case AREA_VIEW:
+		bw_view_getattr(req, ino);
 		break;
 	case AREA_STATUS:
 		bw_status_getattr(req, ino);
@@ -408,6 +422,10 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	case AREA_STEP:
 		bw_step_opendir(req, ino, fi);
 		break;
+	case AREA_ROOT:
+	case AREA_VIEW:
+		bw_view_opendir(req, ino, fi);
+		break;
 	case AREA_CHECKPOINT:
 		bw_fuse_checkpoint_opendir(req, ino, fi);
 		break;
@@ -429,6 +447,9 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		break;
 	case AREA_STEP:
 		bw_step_readdir(req, ino, size, (uint64_t)off);
+		break;
+	case AREA_VIEW:
+		bw_view_readdir(req, ino, size, (uint64_t)off);
 		break;
 	case AREA_STATUS:
 		bw_status_readdir(req, size, (uint64_t)off);

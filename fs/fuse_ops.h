@@ -81,6 +81,8 @@ bool bw_dirbuf_dots(struct bw_dirbuf *d, uint64_t off, uint64_t ino, uint64_t pa
 /* ---- fuse_step.c ------------------------------------------------------------------------------- */
 
 void bw_step_lookup(fuse_req_t req, uint64_t parent, const char *name);
+/* A name of this inode number, of a slice or of a step's directory in a view. */
+void bw_step_lookup_ino(fuse_req_t req, uint64_t ino);
 void bw_step_getattr(fuse_req_t req, uint64_t ino);
 void bw_step_open(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi);
 void bw_step_read(fuse_req_t req, struct bw_handle *h, size_t size, uint64_t off);
@@ -88,6 +90,18 @@ void bw_step_opendir(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi);
 void bw_step_readdir(fuse_req_t req, uint64_t ino, size_t size, uint64_t off);
 void bw_step_getxattr(fuse_req_t req, uint64_t ino, const char *name, size_t size);
 void bw_step_listxattr(fuse_req_t req, uint64_t ino, size_t size);
+
+/* ---- fuse_view.c: directories of name templates; the top directory has entries of them as well --- */
+
+/* Offsets of entries: this, the number of the place (view.h) and 1; those of the top directory are below. */
+#define BW_VIEW_OFFSET 16u
+
+void bw_view_lookup(fuse_req_t req, uint64_t parent, const char *name);
+void bw_view_getattr(fuse_req_t req, uint64_t ino);
+void bw_view_opendir(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi);
+void bw_view_readdir(fuse_req_t req, uint64_t ino, size_t size, uint64_t off);
+/* Adds the entries from off on; false: full. */
+bool bw_view_fill(struct bw_dirbuf *d, uint64_t ino, uint64_t off);
 
 /* ---- fuse_produce.c ---------------------------------------------------------------------------- */
 
@@ -153,6 +167,9 @@ struct bw_fresh {
 /* Replies ENOMEM itself when it cannot. */
 void bw_fresh_ask(fuse_req_t req, uint64_t ino, const char *name, const struct fuse_file_info *fi,
 		  int arg, int64_t limit_ns, void (*next)(struct bw_fresh *f, int err));
+
+/* Opens a directory that grows once there are fresh news, or after a second without. */
+void bw_fresh_opendir(fuse_req_t req, uint64_t ino, const struct fuse_file_info *fi);
 
 extern const struct fuse_lowlevel_ops bw_fuse_ops;	/* fuse_ops.c */
 

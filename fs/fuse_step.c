@@ -28,7 +28,8 @@ struct step_req {
 	fuse_req_t req;
 	struct bw_fs *fs;
 	enum question question;
-	enum bw_step_what what;
+	uint64_t ino;
+	enum bw_step_what what;	/* DIR: also the directories of a step in a view */
 	uint32_t rank;
 	struct fuse_file_info fi;
 	char name[48];		/* GETXATTR */
@@ -51,19 +52,18 @@ static bool needs_tgb(const struct step_req *q)
 static void fill_what(const struct step_req *q, const struct bw_entry *e, const struct bw_tgb *t,
 		      struct stat *st)
 {
-	uint64_t ino = bw_step_ino(q->resolve.step, q->what, q->rank);
 	int64_t mtime = e->time_ms * BW_MS;
 
 	if (q->what == BW_STEP_SLICE) {
 		const struct bw_slice *s = &t->slices[q->rank];
-		bw_fill_file(q->fs, ino, 0444, s->raw, s->stored, mtime, st);
+		bw_fill_file(q->fs, q->ino, 0444, s->raw, s->stored, mtime, st);
 	} else if (q->what == BW_STEP_META) {
 		bw_auto_buf struct bw_buf text = {.max = 0};
 		bw_buf_init(&text, BW_STATUS_TEXT_MAX);
 		bw_meta_print(q->fs, e, t, &text);
-		bw_fill_file(q->fs, ino, 0444, text.len, text.len, mtime, st);
+		bw_fill_file(q->fs, q->ino, 0444, text.len, text.len, mtime, st);
 	} else {
-		bw_fill_dir(q->fs, ino, 0555, mtime, st);
+		bw_fill_dir(q->fs, q->ino, 0555, mtime, st);
 	}
 }
 
@@ -218,6 +218,20 @@ static void resolved(struct bw_resolve *r, int err)
 		end(q, 0, t);
 }
 
+/* What of which step an inode number stands for. */
+static void subject_of(uint64_t ino, uint64_t *step, enum bw_step_what *what, uint32_t *rank)
+{
+	if (!bw_is_view_ino(ino)) {
+		bw_step_ino_split(ino, step, what, rank);
+		return;
+	}
+	struct bw_view_place p = bw_view_ino_split(ino);
+
+	*step = p.step;
+	*what = BW_STEP_DIR;
+	*rank = p.rank;
+}
+
 static void ask(fuse_req_t req, uint64_t ino, enum question question, const struct fuse_file_info *fi,
 		const char *name, size_t size)
 {
@@ -236,7 +250,8 @@ static void ask(fuse_req_t req, uint64_t ino, enum question question, const stru
 	if (name)
 		snprintf(q->name, sizeof(q->name), "%s", name);
 	q->size = size;
-	bw_step_ino_split(ino, &q->resolve.step, &q->what, &q->rank);
+	q->ino = ino;
+	subject_of(ino, &q->resolve.step, &q->what, &q->rank);
 	q->resolve.done = resolved;
 	/* V7: a LOOKUP holds the directory, so it never waits. */
 	q->resolve.may_wait = question != Q_LOOKUP;
@@ -264,7 +279,7 @@ static bool answer_provisionally(fuse_req_t req, uint64_t ino)
 	uint32_t rank;
 	struct stat st;
 
-	bw_step_ino_split(ino, &step, &what, &rank);
+	subject_of(ino, &step, &what, &rank);
 	if (fs->o.wait_ns == 0)
 		return false;
 	struct bw_root *root = bw_head_root(fs->head);
@@ -308,9 +323,15 @@ void bw_step_lookup(fuse_req_t req, uint64_t parent, const char *name)
 {
 	uint64_t ino = child_ino(bw_req_fs(req), parent, name);
 
-	if (!ino)
+	if (ino)
+		bw_step_lookup_ino(req, ino);
+	else
 		fuse_reply_err(req, ENOENT);
-	else if (!answer_provisionally(req, ino))
+}
+
+void bw_step_lookup_ino(fuse_req_t req, uint64_t ino)
+{
+	if (!answer_provisionally(req, ino))
 		ask(req, ino, Q_LOOKUP, NULL, NULL, 0);
 }
 
@@ -338,18 +359,10 @@ void bw_step_open(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi)
 		ask(req, ino, Q_OPEN, fi, NULL, 0);
 }
 
-static void step_dir_fresh(struct bw_fresh *f, int err)
-{
-	/* A store that does not answer must not hide what is known to be there. */
-	(void)err;
-	fuse_reply_open(f->req, &f->fi);
-	free(f);
-}
-
 void bw_step_opendir(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi)
 {
 	if (ino == BW_INO_STEP)
-		bw_fresh_ask(req, ino, "", fi, 0, BW_SEC, step_dir_fresh);
+		bw_fresh_opendir(req, ino, fi);
 	else
 		ask(req, ino, Q_OPENDIR, fi, NULL, 0);
 }

@@ -8,6 +8,7 @@
  * 1 its rank/, 2 meta.json, 4 + r the slice of rank r.
  * Under /checkpoint: bit 62 set, 16 bits of job, 46 bits: 0 the job's directory, step + 1 a marker.  Which
  * number a job has is a matter of each mount.
+ * Directories of views: bit 61 set (view.h); slices have in views the numbers that they have under /step.
  */
 #ifndef BW_FS_NAMES_H
 #define BW_FS_NAMES_H

@@ -47,21 +47,6 @@ static bool is_dropped(const char *name)
 	return false;
 }
 
-/* Options of interface.md that belong to what this release does not have. */
-static const char *other_release(const char *name)
-{
-	static const struct {
-		const char *name, *what;
-	} table[] = {
-		{"view", "name templates"},
-	};
-
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-		if (strcmp(name, table[i].name) == 0)
-			return table[i].what;
-	return NULL;
-}
-
 static int set_octal(const char *value, mode_t *ret)
 {
 	mode_t v = 0;
@@ -209,11 +194,8 @@ static int parse_one(struct bw_mount_options *o, char *text, char *why, size_t w
 
 	if (value)
 		*value++ = 0;
-	const char *other = other_release(text);
-	if (other) {
-		snprintf(why, why_len, "option %s: this release does not have %s", text, other);
-		return -EINVAL;
-	}
+	if (strcmp(text, "view") == 0)
+		return bw_views_add(&o->views, value ? value : "", why, why_len);
 	if (!value && set_flag(o, text) == 0)
 		return 0;
 	if (is_dropped(text))

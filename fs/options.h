@@ -5,6 +5,7 @@
 #ifndef BW_FS_OPTIONS_H
 #define BW_FS_OPTIONS_H
 
+#include "fs/view.h"
 #include "store/base/log.h"
 #include "store/s3.h"
 
@@ -26,6 +27,7 @@ struct bw_mount_options {
 	char cache[4096];		/* directory of the disk cache; "": none */
 	uint64_t cache_size;		/* bytes; 0: a share of what is free */
 	uint32_t prefetch;		/* steps */
+	struct bw_views views;
 	bool allow_other;
 	uid_t uid;
 	gid_t gid;
@@ -42,7 +44,7 @@ void bw_mount_options_default(struct bw_mount_options *o);
 /*
  * Applies a comma-separated list as mount -o gives it (several calls add up).  What mount(8), fstab
  * and systemd add for themselves (dev, _netdev, x-..., nofail ...) is accepted and dropped.  An
- * option that is unknown, or known but not of this release, is -EINVAL and one sentence in why.
+ * option that is unknown is -EINVAL and one sentence in why.
  */
 int bw_mount_options_parse(struct bw_mount_options *o, const char *list, char *why, size_t why_len)
 	bw_must_check;

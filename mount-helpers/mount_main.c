@@ -46,6 +46,8 @@ static const char help_text[] =
 	"\n"
 	"  ro                   no /produce; works with read-only access to the store\n"
 	"  wait=TIME            how long open and stat wait for a step that is not committed (0)\n"
+	"  view=TEMPLATE        shows the slices under a loader's own paths as well, such as\n"
+	"                       step_{step}/rank_{rank}.bin; may be given several times\n"
 	"  commit=close|rename  what makes a slice whole (close)\n"
 	"  pending=N            batches on their way while close returns early (0)\n"
 	"  io_timeout=TIME      how long a read waits for the store (60)\n"

@@ -13,6 +13,7 @@ import errno
 import faulthandler
 import glob
 import json
+import mmap
 import os
 import re
 import shutil
@@ -575,6 +576,17 @@ class TestCase(unittest.TestCase):
         if check:
             self.assertEqual(done.returncode, 0, f"{script}\n{done.stdout}{done.stderr}")
         return done
+
+    def lock_pages(self, path, size):
+        """The kernel may drop what it has read whenever it likes, but not what somebody has locked."""
+        shared_and_locked = 0x2001
+        call = LIBC.mmap  # lets go of the interpreter, which the way to the engine may need
+        call.restype, call.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int,
+                                                        ctypes.c_int, ctypes.c_int, ctypes.c_long)
+        with open(path, "rb") as f:
+            at = call(None, size, mmap.PROT_READ, shared_and_locked, f.fileno(), 0)
+        self.assertNotEqual(at, ctypes.c_void_p(-1).value, "the pages cannot be locked")
+        self.addCleanup(LIBC.munmap, ctypes.c_void_p(at), ctypes.c_size_t(size))
 
     def assert_errno(self, names, call, *args, **kwargs):
         """names: one or several, divided by blanks; "" for success."""

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # ctest: 140-s
 """What readers see: V1 to V6 on real mounts."""
-import ctypes
 import mmap
 import os
 import signal
@@ -138,17 +137,6 @@ class Immutable(bw.TestCase):
         data = os.urandom(mebibytes << 20)
         mount.put("p", 0, [data, b"other"])
         return stream, mount, data
-
-    def lock_pages(self, path, size):
-        """The kernel may drop what it has read whenever it likes, but not what somebody has locked."""
-        shared_and_locked = 0x2001
-        call = bw.LIBC.mmap  # lets go of the interpreter, which the way to the engine may need
-        call.restype, call.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int,
-                                                        ctypes.c_int, ctypes.c_int, ctypes.c_long)
-        with open(path, "rb") as f:
-            at = call(None, size, mmap.PROT_READ, shared_and_locked, f.fileno(), 0)
-        self.assertNotEqual(at, ctypes.c_void_p(-1).value, "the pages cannot be locked")
-        self.addCleanup(bw.LIBC.munmap, ctypes.c_void_p(at), ctypes.c_size_t(size))
 
     def test_v4_second_read_reaches_neither_daemon_nor_store(self):
         """V4: counters stand still, and with daemon stopped and store gone the bytes still come."""

@@ -126,9 +126,16 @@ Test(options, of_the_disk_cache)
 	refused("cache_size=15M", "option cache_size takes a size of 16M or more, such as 512M or 2G, not \"15M\"");
 }
 
-Test(options, one_of_another_release_says_so)
+Test(options, views_add_up)
 {
-	refused("view=a/{step}", "option view: this release does not have name templates");
+	struct bw_mount_options o = parsed("view=rollouts/step_{step}/rank_{rank}.bin,ro,view={step:08d}/{rank}.tar");
+
+	cr_assert(o.ro);
+	cr_assert_eq(o.views.views_n, 2);
+	cr_assert_eq(parsed("view=step={step}/rank={rank}").views.views_n, 1, "the first = is the option's");
+	refused("ro,view=a/{step}", "option view: \"a/{step}\" has no {rank}");
+	refused("view", "option view takes a path of up to 1023 bytes with {step} and {rank}, such as "
+			"step_{step}/rank_{rank}.bin");
 }
 
 Test(options, the_options_of_an_s3_store_stand_over_the_environment)
