@@ -149,8 +149,7 @@ static void committed_locked(struct bw_stage_batch *b, uint64_t step, struct bw_
 	b->step = step;
 	b->gone_ns = bw_now() + DIRECTORY_STAYS_NS;
 	answer_all(p, &b->answers, 0, replies);
-	atomic_fetch_add(&p->c.counters->commits_ok, 1);
-	atomic_fetch_add(&p->c.counters->commit_ns, (uint64_t)(bw_now() - b->started_ns));
+	bw_counters_committed(p->c.counters, bw_now() - b->started_ns);
 	/* The successor first: whoever drains the queue waits for it as well. */
 	start_successor_locked(b);
 	leave_busy_locked(b, replies);

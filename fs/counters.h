@@ -3,6 +3,8 @@
 #ifndef BW_FS_COUNTERS_H
 #define BW_FS_COUNTERS_H
 
+#include "store/stats.h"
+
 #include <stdatomic.h>
 
 enum bw_wait_reason {
@@ -28,8 +30,22 @@ struct bw_counters {
 	atomic_uint_fast64_t waited_ns[BW_WAIT_REASONS];
 	atomic_uint_fast64_t commits_ok, commits_failed;	/* batches */
 	atomic_uint_fast64_t commit_ns;		/* whole to acknowledged, of all batches, summed */
+	atomic_uint_fast64_t commit_buckets[BW_STATS_BUCKETS_N + 1];	/* the same, as BW_STATS_BUCKETS; each in one */
 	atomic_uint_fast64_t reclaimed_bytes;	/* of objects that this mount's gc has deleted */
 	atomic_uint_fast64_t killed_writers;	/* P3k: slices not made whole because the writer was killed */
 };
+
+/* A batch is committed that took so long. */
+static inline void bw_counters_committed(struct bw_counters *c, int64_t took_ns)
+{
+	static const double bounds[] = BW_STATS_BUCKETS;
+	int b = 0;
+
+	while (b < BW_STATS_BUCKETS_N && (double)took_ns / 1e9 > bounds[b])
+		b++;
+	atomic_fetch_add(&c->commits_ok, 1);
+	atomic_fetch_add(&c->commit_ns, (uint64_t)took_ns);
+	atomic_fetch_add(&c->commit_buckets[b], 1);
+}
 
 #endif

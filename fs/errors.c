@@ -57,6 +57,12 @@ void bw_errors_print(struct bw_errors *e, struct bw_buf *out)
 			   e->lines[(e->at + BW_ERRORS_KEPT - e->n + i) % BW_ERRORS_KEPT]);
 }
 
+uint64_t bw_errors_total(struct bw_errors *e)
+{
+	BW_LOCK_SCOPE(&e->lock);
+	return e->total;
+}
+
 void bw_errors_last(struct bw_errors *e, char *buf, size_t len)
 {
 	BW_LOCK_SCOPE(&e->lock);

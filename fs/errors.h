@@ -18,6 +18,7 @@ void bw_errors_init(struct bw_errors *e);
 void bw_errors_done(struct bw_errors *e);
 void bw_errors_add(struct bw_errors *e, const char *fmt, ...) bw_printf_like(2, 3);
 void bw_errors_print(struct bw_errors *e, struct bw_buf *out);
+uint64_t bw_errors_total(struct bw_errors *e);	/* since the mount, not only those that are kept */
 /* The newest line without its time, or "". */
 void bw_errors_last(struct bw_errors *e, char *buf, size_t len);
 

@@ -4,6 +4,7 @@
 #include "fs/jobs.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 static void head(struct bw_buf *out, const char *name, const char *type, const char *help)
 {
@@ -21,6 +22,24 @@ static double seconds(uint64_t ns)
 	return (double)ns / 1e9;
 }
 
+/* A histogram of requests or commits; labels: "op=\"get\"", or "". */
+static void print_buckets(struct bw_buf *out, const char *name, const char *labels, atomic_uint_fast64_t *buckets,
+			  uint64_t ns)
+{
+	static const double bounds[] = BW_STATS_BUCKETS;
+	const char *comma = *labels ? "," : "", *open = *labels ? "{" : "", *close = *labels ? "}" : "";
+	uint64_t sum = 0;
+
+	for (int b = 0; b < BW_STATS_BUCKETS_N; b++) {
+		sum += atomic_load(&buckets[b]);
+		bw_buf_fmt(out, "batchweave_%s_bucket{%s%sle=\"%g\"} %" PRIu64 "\n", name, labels, comma, bounds[b], sum);
+	}
+	sum += atomic_load(&buckets[BW_STATS_BUCKETS_N]);
+	bw_buf_fmt(out, "batchweave_%s_bucket{%s%sle=\"+Inf\"} %" PRIu64 "\n", name, labels, comma, sum);
+	bw_buf_fmt(out, "batchweave_%s_sum%s%s%s %.6f\n", name, open, labels, close, seconds(ns));
+	bw_buf_fmt(out, "batchweave_%s_count%s%s%s %" PRIu64 "\n", name, open, labels, close, sum);
+}
+
 static void print_commits(struct bw_fs *fs, struct bw_buf *out)
 {
 	struct bw_counters *c = &fs->counters;
@@ -32,9 +51,8 @@ static void print_commits(struct bw_fs *fs, struct bw_buf *out)
 	bw_buf_fmt(out, "batchweave_commits_total{result=\"failed\"} %" PRIu64 "\n", failed);
 	bw_buf_fmt(out, "batchweave_commits_total{result=\"conflict\"} %" PRIu64 "\n",
 		   s ? (uint64_t)atomic_load(&s->conflicts) : 0);
-	head(out, "commit_seconds", "summary", "From a batch being whole to its commit.");
-	bw_buf_fmt(out, "batchweave_commit_seconds_sum %.6f\n", seconds(atomic_load(&c->commit_ns)));
-	bw_buf_fmt(out, "batchweave_commit_seconds_count %" PRIu64 "\n", ok);
+	head(out, "commit_seconds", "histogram", "From a batch being whole to its commit.");
+	print_buckets(out, "commit_seconds", "", c->commit_buckets, atomic_load(&c->commit_ns));
 	head(out, "commit_attempts", "summary", "Attempts it took to commit a version.");
 	bw_buf_fmt(out, "batchweave_commit_attempts_sum %" PRIu64 "\n",
 		   s ? (uint64_t)atomic_load(&s->attempts) : 0);
@@ -49,8 +67,8 @@ static void print_commits(struct bw_fs *fs, struct bw_buf *out)
 
 static void print_store(struct bw_fs *fs, struct bw_buf *out)
 {
-	static const double bounds[] = BW_STATS_BUCKETS;
 	struct bw_store_stats *s = &fs->stats;
+	char op[32];
 
 	head(out, "store_requests_total", "counter", "Requests to the store by kind and outcome.");
 	for (int k = 0; k < BW_STATS_KINDS; k++)
@@ -60,19 +78,8 @@ static void print_store(struct bw_fs *fs, struct bw_buf *out)
 				   (uint64_t)atomic_load(&s->requests[k][o]));
 	head(out, "store_request_seconds", "histogram", "Time of requests to the store.");
 	for (int k = 0; k < BW_STATS_KINDS; k++) {
-		const char *op = bw_op_kind_name((enum bw_op_kind)k);
-		uint64_t sum = 0;
-		for (int b = 0; b < BW_STATS_BUCKETS_N; b++) {
-			sum += atomic_load(&s->buckets[k][b]);
-			bw_buf_fmt(out, "batchweave_store_request_seconds_bucket{op=\"%s\",le=\"%g\"} %" PRIu64 "\n",
-				   op, bounds[b], sum);
-		}
-		sum += atomic_load(&s->buckets[k][BW_STATS_BUCKETS_N]);
-		bw_buf_fmt(out, "batchweave_store_request_seconds_bucket{op=\"%s\",le=\"+Inf\"} %" PRIu64 "\n",
-			   op, sum);
-		bw_buf_fmt(out, "batchweave_store_request_seconds_sum{op=\"%s\"} %.6f\n", op,
-			   seconds(atomic_load(&s->nanoseconds[k])));
-		bw_buf_fmt(out, "batchweave_store_request_seconds_count{op=\"%s\"} %" PRIu64 "\n", op, sum);
+		snprintf(op, sizeof(op), "op=\"%s\"", bw_op_kind_name((enum bw_op_kind)k));
+		print_buckets(out, "store_request_seconds", op, s->buckets[k], atomic_load(&s->nanoseconds[k]));
 	}
 	head(out, "store_bytes_total", "counter", "Bytes of objects from and to the store.");
 	bw_buf_fmt(out, "batchweave_store_bytes_total{dir=\"in\"} %" PRIu64 "\n",
@@ -154,7 +161,7 @@ static void print_waits(struct bw_fs *fs, struct bw_buf *out)
 	}
 }
 
-static void print_lag(const struct bw_root *r, struct bw_buf *out)
+static void print_jobs(const struct bw_stream *stream, const struct bw_root *r, struct bw_buf *out)
 {
 	head(out, "lag_steps", "gauge", "Steps between a job's newest marker and the head.");
 	for (uint32_t i = 0; i < r->jobs_n; i++) {
@@ -162,20 +169,45 @@ static void print_lag(const struct bw_root *r, struct bw_buf *out)
 		bw_buf_fmt(out, "batchweave_lag_steps{job=\"%s\"} %" PRIu64 "\n", j->name,
 			   r->head - bw_job_stands(r, j));
 	}
+	head(out, "job_markers", "gauge", "Markers that a job holds.");
+	for (uint32_t i = 0; i < r->jobs_n; i++)
+		bw_buf_fmt(out, "batchweave_job_markers{job=\"%s\"} %" PRIu32 "\n", r->jobs[i].name, r->jobs[i].markers_n);
+	head(out, "job_stops_reclaiming", "gauge", "1: a job holds too few markers, so nothing is reclaimed.");
+	for (uint32_t i = 0; i < r->jobs_n; i++)
+		bw_buf_fmt(out, "batchweave_job_stops_reclaiming{job=\"%s\"} %d\n", r->jobs[i].name,
+			   bw_job_stops_reclaiming(stream, &r->jobs[i]));
+}
+
+/* What the newest root says that this mount knows: the same on all mounts, sooner or later. */
+static void print_stream(struct bw_fs *fs, const struct bw_root *r, struct bw_buf *out)
+{
+	one(out, "head_step", "gauge", "The step to be committed next, as this mount knows it.", r->head);
+	one(out, "first_step", "gauge", "The oldest step that is not reclaimed.", r->first);
+	one(out, "version", "gauge", "The newest version of the manifest that this mount knows.", r->version);
+	one(out, "sealed", "gauge", "1: there will be no more steps.", r->sealed);
+	head(out, "last_commit_timestamp_seconds", "gauge", "When the newest version was committed, by its committer.");
+	bw_buf_fmt(out, "batchweave_last_commit_timestamp_seconds %.3f\n", (double)r->time_ms / 1000);
+	one(out, "stream_bytes_total", "counter", "Bytes of the objects of all steps ever committed.", r->bytes);
+	one(out, "live_bytes", "gauge", "Bytes of the objects of all steps that are not reclaimed.",
+	    bw_live_bytes(&fs->live, r));
+	one(out, "garbage_steps", "gauge", "Reclaimed steps that are not deleted yet.", r->first - r->swept);
+	one(out, "max_ahead_steps", "gauge", "How far producers may run ahead of the slowest job; 0: any.",
+	    fs->stream.options.max_ahead);
+	print_jobs(&fs->stream, r, out);
+}
+
+static bool store_answers(struct bw_fs *fs)
+{
+	int64_t since_ms;
+
+	return !bw_head_poisoned(fs->head) && bw_stats_trouble(&fs->stats, &since_ms) == BW_OK;
 }
 
 void bw_metrics_print(struct bw_fs *fs, struct bw_buf *out)
 {
 	struct bw_root *r = bw_head_root(fs->head);
 
-	one(out, "head_step", "gauge", "The step to be committed next, as this mount knows it.", r->head);
-	one(out, "first_step", "gauge", "The oldest step that is not reclaimed.", r->first);
-	one(out, "live_bytes", "gauge", "Bytes of the objects of all steps that are not reclaimed.",
-	    bw_live_bytes(&fs->live, r));
-	one(out, "garbage_steps", "gauge", "Reclaimed steps that are not deleted yet.", r->first - r->swept);
-	one(out, "max_ahead_steps", "gauge", "How far producers may run ahead of the slowest job; 0: any.",
-	    fs->stream.options.max_ahead);
-	print_lag(r, out);
+	print_stream(fs, r, out);
 	bw_root_unref(r);
 	print_commits(fs, out);
 	print_store(fs, out);
@@ -194,6 +226,12 @@ void bw_metrics_print(struct bw_fs *fs, struct bw_buf *out)
 	one(out, "memory_used_bytes", "gauge", "What is taken of it.", bw_budget_used(&fs->budget));
 	one(out, "reclaimed_bytes_total", "counter", "Bytes of objects that this mount has deleted (option gc).",
 	    atomic_load(&fs->counters.reclaimed_bytes));
+	one(out, "errors_total", "counter", "Errors that callers got; the last ones are in /status/errors.",
+	    bw_errors_total(&fs->errors));
+	one(out, "store_ok", "gauge", "1: the store answers as it should; see the line store of /status/status.",
+	    store_answers(fs));
+	head(out, "start_time_seconds", "gauge", "When this mount was made.");
+	bw_buf_fmt(out, "batchweave_start_time_seconds %.3f\n", (double)fs->started_ms / 1000);
 	head(out, "build_info", "gauge", "Always 1; the labels tell the version.");
 	bw_buf_fmt(out, "batchweave_build_info{version=\"%s\",format=\"%d\"} 1\n", BW_VERSION, BW_FORMAT);
 }

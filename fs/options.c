@@ -272,11 +272,17 @@ static uint64_t cgroup_limit(void)
 	return limit;
 }
 
-uint64_t bw_memory_default(void)
+uint64_t bw_memory_limit(void)
 {
 	uint64_t limit = cgroup_limit();
 	uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-	uint64_t share = (limit < machine ? limit : machine) / 4;
+
+	return limit < machine ? limit : machine;
+}
+
+uint64_t bw_memory_default(void)
+{
+	uint64_t share = bw_memory_limit() / 4;
 
 	if (share < UINT64_C(64) << 20)
 		return UINT64_C(64) << 20;

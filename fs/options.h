@@ -49,7 +49,9 @@ void bw_mount_options_default(struct bw_mount_options *o);
 int bw_mount_options_parse(struct bw_mount_options *o, const char *list, char *why, size_t why_len)
 	bw_must_check;
 
-/* A quarter of the memory this process may use (cgroup limit, or the machine's), 64 MiB to 4 GiB. */
+/* The memory this process may use: of the machine, or what its cgroups allow. */
+uint64_t bw_memory_limit(void);
+/* A quarter of it, 64 MiB to 4 GiB. */
 uint64_t bw_memory_default(void);
 
 #endif

@@ -114,6 +114,27 @@ const struct bw_command bw_commands[] = {
 	 "  --samples          with every time that was measured, in --json\n"
 	 "  --keep             leaves the stream, and says how to remove it\n",
 	 true, bw_cmd_bench},
+	{"doctor", "[URL] [-o OPTIONS] [--json]",
+	 "Checks what a mount needs of this machine, of a store and of a stream",
+	 "  -o, --options OPTIONS\n"
+	 "            as the mount will have them: memory=, staging=, cache=, allow_other; with ro\n"
+	 "            nothing is written to the store\n"
+	 "  --json    one JSON object\n"
+	 "\n"
+	 "A line for each check: ok, note (may be meant so) or WRONG, with the remedy.  With a URL the store is\n"
+	 "probed as by init, and what that writes is taken away again.  Exit code 1: something is wrong; 3: the\n"
+	 "store does not answer.\n",
+	 true, bw_cmd_doctor},
+	{"top", "URL|DIR [--every TIME] [-n N | --once] [--json]",
+	 "Shows live what a mount or a stream does",
+	 "  --every TIME     between two looks (default 2s)\n"
+	 "  -n, --number N   ends after N looks\n"
+	 "  --once           the whole view once, then ends\n"
+	 "  --json           one JSON object a look\n"
+	 "\n"
+	 "Of a DIR, where a stream is mounted: what that mount does.  Of a URL: what all mounts together commit.\n"
+	 "On a terminal q or Ctrl-C ends it; elsewhere it prints a line a look.\n",
+	 true, bw_cmd_top},
 	{"destroy", "URL --yes-destroy NAME", "Deletes a whole stream",
 	 "  --yes-destroy NAME  the stream's id, as batchweave init and status print it\n"
 	 "\n"
@@ -125,9 +146,6 @@ const struct bw_command bw_commands[] = {
 	{0},
 };
 
-/* Commands with a name of their own that come with later releases. */
-static const char *const later[] = {"doctor", "top"};
-
 static const struct bw_command *find_command(const char *name)
 {
 	for (const struct bw_command *c = bw_commands; c->name; c++)
@@ -138,10 +156,6 @@ static const struct bw_command *find_command(const char *name)
 
 static int say_unknown(const char *name)
 {
-	for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
-		if (strcmp(name, later[i]) == 0)
-			return bw_say(&(struct bw_command){.name = name}, BW_EXIT_USAGE,
-				      "this release does not have this command");
 	return bw_complain("batchweave", BW_EXIT_USAGE,
 			   "there is no command '%s'; see batchweave help", name);
 }

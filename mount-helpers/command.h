@@ -94,5 +94,7 @@ int bw_cmd_gc(const struct bw_command *c, int argc, char **argv);
 int bw_cmd_watch(const struct bw_command *c, int argc, char **argv);
 int bw_cmd_bench(const struct bw_command *c, int argc, char **argv);
 int bw_cmd_fsck(const struct bw_command *c, int argc, char **argv);
+int bw_cmd_doctor(const struct bw_command *c, int argc, char **argv);
+int bw_cmd_top(const struct bw_command *c, int argc, char **argv);
 
 #endif

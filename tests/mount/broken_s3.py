@@ -6,10 +6,12 @@
 It speaks what BatchWeave needs (put, get, head, range, list, delete, delete of many, multipart) in path style,
 and takes any signature.  What it can break is in RULES.
 """
+import email.utils
 import hashlib
 import http.server
 import re
 import threading
+import time
 import urllib.parse
 import xml.sax.saxutils
 
@@ -71,6 +73,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         parts = urllib.parse.unquote(url.path).lstrip("/").split("/", 1)
         self.key = parts[1] if len(parts) > 1 else ""
         s3, rule = self.server.s3, self.server.s3.rule
+        time.sleep(s3.delay)
         with s3.lock:
             s3.requests.append((self.command, self.path))
             is_first_get = self.command == "GET" and s3.requests.count(("GET", self.path)) == 1
@@ -181,7 +184,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         if not span or s3.rule == "no-range":
-            self.answer(200, data, ETag='"tag"')
+            self.answer(200, data, ETag='"tag"', Last_Modified=email.utils.formatdate(usegmt=True))
             return
         first = int(span.group(1))
         last = min(int(span.group(2) or len(data)), len(data) - 1)
@@ -232,6 +235,7 @@ class BrokenS3:
         self.fresh = share.fresh if share else set()
         self.requests = []
         self.sent_away = 0
+        self.delay = 0  # seconds before each answer
         self.over = threading.Event()
         self.server = Server((host, port), Handler)
         self.server.s3 = self

@@ -28,9 +28,8 @@ MOUNT = os.path.join(BUILD, "mount-helpers", "mount.batchweave")
 MIB = 1 << 20
 NET = 300  # seconds; a net under what hangs, nothing is measured
 
-COMMANDS = "init mount status ls cat put checkpoint seal watch destroy version help".split()
+COMMANDS = "init mount status ls cat put checkpoint seal watch doctor top destroy version help".split()
 FILE_ONLY = unittest.skipIf(objects.ON_S3, "only on file://: what it checks is said before a store is asked")
-LATER = "doctor top".split()
 
 
 class Case(unittest.TestCase):
@@ -120,12 +119,6 @@ class Frame(Case):
         self.bad(2, "no command 'nonsense'", "nonsense", prefix="batchweave: ")
         self.bad(2, "no command ''", "", prefix="batchweave: ")
         self.bad(2, "no command", b"\xff\x1b[2J", prefix="batchweave: ")
-
-    @FILE_ONLY
-    def test_commands_of_later_releases_say_so(self):
-        for command in LATER:
-            self.bad(2, "this release does not have", command)
-            self.bad(2, "this release does not have", command, self.url, "--whatever")
 
     @FILE_ONLY
     def test_version(self):

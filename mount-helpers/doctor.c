@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mount-helpers/doctor.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+const char *bw_verdict_name(enum bw_verdict verdict)
+{
+	static const char *const names[] = {"ok", "note", "WRONG"};
+
+	return names[verdict];
+}
+
+/* Parts of it come from files, file names and servers. */
+static void make_plain(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			*text = ' ';
+}
+
+static void print(FILE *to, const struct bw_finding *f)
+{
+	fprintf(to, "%-5s  %-16s  %s%s%s\n", bw_verdict_name(f->verdict), f->check, f->found,
+		*f->remedy ? "; remedy: " : "", f->remedy);
+	fflush(to);
+}
+
+void bw_doctor_add(struct bw_doctor *d, enum bw_verdict verdict, const char *check, const char *remedy,
+		   const char *fmt, ...)
+{
+	struct bw_finding *f = &d->findings[d->n < BW_FINDINGS_MAX ? d->n++ : BW_FINDINGS_MAX - 1];
+	va_list ap;
+
+	f->verdict = verdict;
+	f->check = check;
+	va_start(ap, fmt);
+	vsnprintf(f->found, sizeof(f->found), fmt, ap);
+	va_end(ap);
+	snprintf(f->remedy, sizeof(f->remedy), "%s", remedy);
+	make_plain(f->found);
+	make_plain(f->remedy);
+	d->wrong += verdict == BW_WRONG;
+	d->notes += verdict == BW_NOTE;
+	if (d->to)
+		print(d->to, f);
+}

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+# ctest: once waits 25-s
+"""batchweave doctor: what it finds on streams and stores that are well or not, and that it leaves nothing behind."""
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import unittest
+
+import bw
+from broken_s3 import BrokenS3
+
+SECRET = "hush-hush-hush-hush"
+WRONG_CLOCK = os.path.join(bw.BUILD, "tests", "mount", "libwrong_clock.so")
+
+
+class Doctor(bw.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+        self.env |= {"HOME": self.root, "AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": "us-east-1",
+                     "AWS_CONFIG_FILE": self.root + "/none", "AWS_SHARED_CREDENTIALS_FILE": self.root + "/none"}
+        self.keys = {"AWS_ACCESS_KEY_ID": "KEYID1234567890", "AWS_SECRET_ACCESS_KEY": SECRET}
+
+    def doctor(self, *args, code=0, env=None, **kwargs):
+        """{check: (verdict, the line)} of a run that ends with code."""
+        done = bw.batchweave("doctor", *args, check=False, env={**self.env, **(env or {})}, **kwargs)
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        self.assertNotIn(SECRET, done.stdout + done.stderr)
+        lines = done.stdout.strip().split("\n")
+        self.assertRegex(lines[-1], rf"^{len(lines) - 1} checks, \d+ wrong, \d+ to look at$")
+        said = {}
+        for line in lines[:-1]:
+            verdict, check = re.fullmatch(r"(ok|note|WRONG) +(\S+(?: \S+)*)  +.*", line).groups()
+            check = check.split("  ")[0]
+            said[check] = (verdict, line)
+            self.assertEqual("; remedy: " in line, verdict != "ok", line)
+        return said
+
+    def server(self, rule=""):
+        s3 = BrokenS3(rule)
+        s3.__enter__()
+        self.addCleanup(s3.__exit__)
+        return s3
+
+    def test_all_is_well(self):
+        """A stream under load: exit 0, a line a check, nothing is left in the store."""
+        m = self.mounted(ranks=2)
+        m.put("p", 0)
+        before = m.stream.objects()
+        said = self.doctor(m.stream.url)
+        self.assertEqual([line for v, line in said.values() if v == "WRONG"], [])
+        for check in ("kernel", "fuse module", "fuse device", "permissions", "fusermount3", "allow_other", "open files",
+                      "memory", "staging", "mount", "store", "store rules", "clock", "stream", "producers", "jobs",
+                      "garbage", "newest step", "uploads"):
+            self.assertIn(check, said)
+        self.assertIn("steps 0 to 1,", said["stream"][1])
+        self.assertIn(f"{m.dir} answers", said["mount"][1])
+        self.assertEqual(m.stream.objects(), before)
+        self.assertEqual([f for f in os.listdir(m.stream.dir) if f.startswith("probe")], [])
+        self.assert_step(m, 0, "p", 0)
+
+    def test_json(self):
+        stream = self.stream()
+        done = bw.batchweave("doctor", stream.url, "--json", env=self.env)
+        said = json.loads(done.stdout)
+        self.assertIs(said["ok"], True)
+        self.assertEqual(said["wrong"], 0)
+        self.assertLessEqual({"kernel", "store rules", "stream"}, {c["check"] for c in said["checks"]})
+        for check in said["checks"]:
+            self.assertEqual(set(check), {"check", "verdict", "found", "remedy"})
+            self.assertEqual(check["verdict"] == "ok", check["remedy"] == "", check)
+        self.assertEqual(said["notes"], sum(c["verdict"] == "note" for c in said["checks"]))
+
+    def test_this_machine_alone(self):
+        done = bw.batchweave("doctor", check=False, env=self.env)
+        self.assertIn(done.returncode, (0, 1))  # mounts of others may be in any state
+        self.assertRegex(done.stdout, r"(?m)^ok +fuse device ")
+        self.assertNotRegex(done.stdout, r"(?m)^\S+ +store ")
+
+    def test_usage(self):
+        for args in (("file:relative",), ("file:///a", "file:///b"), ("--nothing",), ("-o", "memory=1"), ("-o", "what"),
+                     ("file:///", "--endpoint", "http://x")):
+            done = bw.batchweave("doctor", *args, check=False)
+            self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (2, "", 1), args)
+
+    def test_options_of_the_mount(self):
+        """What the mount will be given is judged."""
+        stream = self.stream()
+        wide = self.folder("cache")
+        os.chmod(wide, 0o755)
+        said = self.doctor(stream.url, "-o", f"memory=100000G,cache={wide}", "--options=staging=/nowhere", code=1)
+        self.assertEqual({c for c, (v, _) in said.items() if v == "WRONG"}, {"memory", "disk cache", "staging"})
+        os.chmod(wide, 0o700)
+        self.assertEqual(self.doctor(stream.url, "-o", f"cache={wide}")["disk cache"][0], "ok")
+
+    def test_too_few_descriptors(self):
+        def few():
+            resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+        said = self.doctor(self.stream().url, code=1, preexec_fn=few)
+        self.assertEqual(said["open files"][0], "WRONG")
+
+    def test_ro_writes_nothing(self):
+        stream = self.stream()
+        said = self.doctor(stream.url, "-o", "ro")
+        self.assertNotIn("store rules", said)
+        self.assertNotIn("clock", said)
+        self.assertIn("stream", said)
+
+    def test_no_stream_and_no_directory(self):
+        empty = self.folder("empty")
+        said = self.doctor("file://" + empty)
+        self.assertEqual(said["stream"][0], "note")
+        self.assertIn(f"batchweave init file://{empty} --ranks W", said["stream"][1])
+        self.assertEqual([n for n in os.listdir(empty) if n[0] != "."], [])
+        said = self.doctor(f"file://{empty}/missing", code=1)
+        self.assertEqual(said["store"][0], "WRONG")
+        self.assertFalse(os.path.exists(f"{empty}/missing"), "nothing is made")
+
+    def test_a_damaged_stream(self):
+        """The newest step's object is looked for; so is a format that is too new (S8)."""
+        m = self.mounted(ranks=1)
+        m.put("p", 0)
+        m.put("p", 1)
+        data = [k for k in m.stream.objects("/data/") if "/1-" in k]
+        kept = m.stream.store.read(data[0])
+        m.stream.store.write(data[0], kept[:-1] + b"?")
+        self.assertIn("object is damaged", self.doctor(m.stream.url, code=1)["newest step"][1])
+        m.stream.store.remove(data[0])
+        self.assertIn("it is missing", self.doctor(m.stream.url, code=1)["newest step"][1])
+        m.stream.store.write(data[0], kept)
+        self.doctor(m.stream.url)
+        m.umount()
+        text = m.stream.store.read("stream.json")
+        m.stream.store.write("stream.json", text.replace(b'"format": 1', b'"format": 2'))
+        said = self.doctor(m.stream.url, code=1)
+        self.assertRegex(said["stream"][1], "newer release.*remedy: upgrade")
+
+    def test_jobs_and_producers_that_wait(self):
+        stream = self.stream(1, "--max-ahead", 1)
+        m = self.mount(stream)
+        os.mkdir(m.path("checkpoint/train"))
+        m.put("p", 0)
+        said = self.doctor(stream.url)
+        self.assertEqual((said["jobs"][0], said["max-ahead"][0]), ("note", "note"))
+        self.assertIn("is 1 steps past job train, the limit is 1", said["max-ahead"][1])
+
+    def test_a_mount_that_lost_its_daemon(self):
+        m = self.mounted()
+        m.proc.kill()
+        m.proc.wait()
+        said = self.doctor(m.stream.url, code=1)
+        self.assertEqual(said["mount"][0], "WRONG")
+        self.assertIn("has lost its daemon; remedy: umount", said["mount"][1])
+
+    def test_a_mount_that_hangs(self):
+        m = self.mounted()
+        m.proc.send_signal(signal.SIGSTOP)
+        self.addCleanup(m.proc.send_signal, signal.SIGCONT)
+        said = self.doctor(m.stream.url, code=1)
+        self.assertIn("does not answer", said["mount"][1])
+        m.proc.send_signal(signal.SIGCONT)
+
+    @unittest.skipIf(bw.SANITIZED, "a preloaded clock comes before the sanitizer's")
+    def test_the_clock(self):
+        stream = self.stream()
+        clock = os.path.join(self.root, "clock")
+        for shift, says in ("-900", "900 seconds behind"), ("+900", "900 seconds ahead of"):
+            bw.write(clock, shift)
+            said = self.doctor(stream.url, code=1, env={"LD_PRELOAD": WRONG_CLOCK, "BW_WRONG_CLOCK": clock})
+            self.assertEqual(said["clock"][0], "WRONG")
+            self.assertRegex(said["clock"][1], says.replace("900", "(899|900|901)"))
+
+    def test_s3(self):
+        """Credentials are named by source and never shown (S7); what the probe wrote is gone."""
+        s3 = self.server()
+        said = self.doctor("s3://bucket/run", "--endpoint", s3.endpoint, env=self.keys)
+        self.assertIn("from the environment, key ...7890, no expiry", said["credentials"][1])
+        self.assertEqual([said[c][0] for c in ("store", "store rules", "clock", "stream")], ["ok", "ok", "ok", "note"])
+        self.assertEqual(s3.objects, {})
+        said = self.doctor("s3://bucket/run", "-o", f"endpoint={s3.endpoint},ro", env=self.keys)
+        self.assertNotIn("store rules", said)
+
+    def test_credentials(self):
+        """None at all, and some that expire."""
+        said = self.doctor("s3://bucket/run", code=3)
+        self.assertEqual(said["credentials"][0], "WRONG")
+        self.assertNotIn("store", said)
+        s3 = self.server()
+        bw.write(self.root + "/helper", "#!/bin/sh\necho '{\"Version\":1,\"AccessKeyId\":\"AKIDPROCESS12\","
+                 f"\"SecretAccessKey\":\"{SECRET}\",\"Expiration\":\"'$(date -u -d +5minutes +%FT%TZ)'\"}}'\n")
+        os.chmod(self.root + "/helper", 0o755)
+        bw.write(self.root + "/config", f"[default]\ncredential_process = {self.root}/helper\n")
+        said = self.doctor("s3://bucket/run", "--endpoint", s3.endpoint,
+                           env={"AWS_CONFIG_FILE": self.root + "/config"})
+        self.assertRegex(said["credentials"][1], r"^note .*key \.\.\.SS12, expire soon: 20")
+
+    def test_stores_that_break_a_rule(self):
+        """I14: the rule is named, and exit 1; who refuses everything is exit 3."""
+        for rule, code, says in (("no-condition", 1, "put-if-absent"), ("stale", 1, "cannot be read at once"), ("unordered", 1, "use another store"),
+                                 ("read-only", 3, "ro"), ("denied", 3, "refuses")):
+            s3 = self.server(rule)
+            said = self.doctor("s3://bucket/run", "--endpoint", s3.endpoint, env=self.keys, code=code)
+            check = "store" if rule == "denied" else "store rules"
+            self.assertEqual(said[check][0], "WRONG", rule)
+            self.assertIn(says, said[check][1], rule)
+            self.assertEqual(s3.objects, {}, rule)
+
+    def test_a_store_that_is_not_there(self):
+        said = self.doctor("s3://bucket/run", "--endpoint", "http://127.0.0.1:1", env=self.keys, code=3)
+        self.assertEqual(said["store"][0], "WRONG")
+
+    def test_interrupted(self):
+        """Ctrl-C in the middle of the probe: it takes its objects away, and then ends with 130."""
+        s3 = self.server()
+        s3.delay = 0.15
+        child = subprocess.Popen([bw.BATCHWEAVE, "doctor", "s3://bucket/run", "--endpoint", s3.endpoint],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**self.env, **self.keys})
+        self.addCleanup(child.kill)
+        bw.wait_until(lambda: s3.objects, what="an object of the probe")
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=bw.PATIENCE)
+        self.assertEqual(child.returncode, 130, out + err)
+        self.assertIn("takes away what the probe has written", err)
+        self.assertEqual(s3.objects, {})
+
+
+if __name__ == "__main__":
+    bw.main()
