@@ -4,6 +4,7 @@ import os
 import tempfile
 import unittest
 
+import commands
 import headers
 import layers
 import links
@@ -101,6 +102,24 @@ class Lint(unittest.TestCase):
         self.assertEqual(self.wrong(links.check, good), [])
         for text in ("[b](c.md)\n", "[b](b.md#none)\n", "[b](#none)\n", "[two\nlines](c.md)\n"):
             self.assertEqual(len(self.wrong(links.check, {**good, "docs/d.md": text})), 1, text)
+
+    def test_commands(self):
+        help_of = {"batchweave": 'if [ "$1" = help ]; then echo "  init  x"; else echo "  --ranks W"; fi\n',
+                   "mount.batchweave": 'echo "  wait=TIME  x"\n'}
+        good = "`batchweave init URL --ranks 1`, `mount -t batchweave a b -o wait=1,rw`\n```sh\nbatchweave init x\n```\n"
+
+        def check(root):
+            for name, text in help_of.items():
+                path = os.path.join(root, name)
+                with open(path, "w", encoding="utf-8") as f:
+                    f.write("#!/bin/sh\n" + text)
+                os.chmod(path, 0o755)
+            return commands.check(root, root)
+
+        self.assertEqual(self.wrong(check, {"README.md": good, "docs/a.md": ""}), [])
+        for text in ("`batchweave unit`\n", "`init --rank`\n", "```sh\nx; batchweave init \\\n  --rank 2\n```\n",
+                     "`-o wait=1,weight=2`\n"):
+            self.assertEqual(len(self.wrong(check, {"README.md": good, "docs/a.md": text})), 1, text)
 
     def test_scripts_are_found_by_their_first_line(self):
         with tempfile.TemporaryDirectory() as root:

@@ -110,4 +110,5 @@ def matches(shown, printed):
     pattern = "".join(
         r"(?:.*\n)*" if line == "..." else ".*".join(map(re.escape, line.split("..."))) + r"[ \t]*\n"
         for line in lines)
-    return re.fullmatch(pattern, printed if printed.endswith("\n") or not printed else printed + "\n") is not None
+    printed = printed.rstrip("\n")
+    return re.fullmatch(pattern, printed + "\n" if printed else "") is not None

@@ -65,6 +65,8 @@ class Docs(bw.TestCase):
         for page in pages():
             for block in blocks_of(page):
                 self.assertFalse(block.fault, f"{block.where()}: the block {block.fault} (tests/mount/doc_blocks.py)")
+                if block.kind == "json":
+                    json.loads(block.body)
                 if block.why is not None:
                     left_out.append(f"{block.where()}: {block.why}")
         print(f"{len(left_out)} blocks are not run:", *left_out, sep="\n  ", file=sys.stderr)
@@ -122,6 +124,7 @@ class Blocks(unittest.TestCase):
                          [("a\n", "x\n", False), ("b \\\nc  # fails: no\n", "", True)])
         self.assertTrue(doc_blocks.matches("a ... c\n...\nd\n", "a b c\n1\n2\nd\n"))
         self.assertTrue(doc_blocks.matches("", ""))
+        self.assertTrue(doc_blocks.matches("a\n", "a\n\n"))
         for shown, printed in (("a\n", "b\n"), ("", "a\n"), ("a\n", ""), ("a\n...\nb\n", "a\n"), ("a.c\n", "abc\n")):
             self.assertFalse(doc_blocks.matches(shown, printed), (shown, printed))
 
