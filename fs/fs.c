@@ -251,7 +251,7 @@ static int make(const char *url, const char *dir, const struct bw_mount_options 
 	bw_mutex_init(&fs->handles_lock, BW_RANK_LEAF);
 	bw_cond_init(&fs->changed);
 	fs->url_text = strdup(url);
-	fs->dir = realpath(dir, NULL);
+	fs->dir = bw_fs_passed_fd(dir) >= 0 ? strdup(dir) : realpath(dir, NULL);
 	*ret = fs;
 	return fs->url_text && fs->dir && pipe2(fs->wake, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
 }

@@ -22,6 +22,12 @@ struct bw_fs;
 enum bw_fs_failure { BW_FS_USAGE = 1, BW_FS_SYSTEM = 2, BW_FS_MOUNT_FAILED = 32 };
 
 /*
+ * N of "/dev/fd/N", else -1.  As dir it says that descriptor N is /dev/fuse, which somebody else has mounted and
+ * unmounts, with default_permissions among the options, so that this process needs no privilege.
+ */
+int bw_fs_passed_fd(const char *dir);
+
+/*
  * url and dir are copied; log is borrowed until bw_fs_free().  0, or one of enum bw_fs_failure
  * (mount(8)'s exit codes) and one sentence in why.
  */

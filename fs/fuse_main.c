@@ -8,12 +8,15 @@
 #include "fs/fuse_ops.h"
 
 #include "store/base/clock.h"
+#include "store/base/parse.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -144,9 +147,69 @@ static int session_new(struct bw_fs *fs)
 	return fs->session ? 0 : -EINVAL;
 }
 
+int bw_fs_passed_fd(const char *dir)
+{
+	static const char prefix[] = "/dev/fd/";
+	uint64_t fd;
+
+	if (strncmp(dir, prefix, sizeof(prefix) - 1) != 0 ||
+	    bw_parse_u64(dir + sizeof(prefix) - 1, INT_MAX, &fd))
+		return -1;
+	return (int)fd;
+}
+
+/* The first line in text that libfuse or fusermount3 wrote, without their names; "" for none. */
+static const char *reason_of(char *text)
+{
+	static const char *const from[] = {"fusermount3: ", "fuse: "};
+
+	for (char *line; (line = strsep(&text, "\n"));)
+		for (size_t i = 0; i < sizeof(from) / sizeof(from[0]); i++)
+			if (strncmp(line, from[i], strlen(from[i])) == 0)
+				return line + strlen(from[i]);
+	return "";
+}
+
+/*
+ * Mounts.  What libfuse and fusermount3 say about a failure goes to standard error, which a daemon does not
+ * have: it is held while they work, and passed on when there was none.
+ */
+static bool mount_session(struct bw_fs *fs, char *said, size_t said_len)
+{
+	int held = memfd_create("batchweave-mount", MFD_CLOEXEC);
+	int was = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	bool hears = held >= 0 && was >= 0 && dup2(held, STDERR_FILENO) == STDERR_FILENO;
+	bool ok = fuse_session_mount(fs->session, fs->dir) == 0;
+	ssize_t n = 0;
+
+	if (hears) {
+		dup2(was, STDERR_FILENO);
+		n = pread(held, said, said_len - 1, 0);
+		if (n > 0 && ok)
+			(void)!write(STDERR_FILENO, said, (size_t)n);
+	}
+	said[n > 0 ? n : 0] = 0;
+	if (held >= 0)
+		close(held);
+	if (was >= 0)
+		close(was);
+	return ok;
+}
+
+static int say_not_mounted(const struct bw_fs *fs, char *said, char *why, size_t why_len)
+{
+	const char *reason = reason_of(said);
+
+	snprintf(why, why_len, "cannot mount on %s: %s", fs->dir,
+		 *reason ? reason : "only root may, or fusermount3, if it is installed, for others");
+	return BW_FS_MOUNT_FAILED;
+}
+
 int bw_fuse_mount(struct bw_fs *fs, char *why, size_t why_len)
 {
-	if (access("/dev/fuse", R_OK | W_OK)) {
+	char said[1024];
+
+	if (bw_fs_passed_fd(fs->dir) < 0 && access("/dev/fuse", R_OK | W_OK)) {
 		snprintf(why, why_len, "/dev/fuse cannot be opened (%s): load the fuse module, or give the "
 				       "container the device", strerror(errno));
 		return BW_FS_SYSTEM;
@@ -157,11 +220,8 @@ int bw_fuse_mount(struct bw_fs *fs, char *why, size_t why_len)
 		snprintf(why, why_len, "cannot set up FUSE");
 		return BW_FS_SYSTEM;
 	}
-	if (fuse_session_mount(fs->session, fs->dir)) {
-		snprintf(why, why_len, "cannot mount on %s: see the message above, and whether you may mount "
-				       "there (root, or fusermount3 installed)", fs->dir);
-		return BW_FS_MOUNT_FAILED;
-	}
+	if (!mount_session(fs, said, sizeof(said)))
+		return say_not_mounted(fs, said, why, why_len);
 	fs->mounted = true;
 	if (pass_through(fs->session)) {
 		snprintf(why, why_len, "cannot set up FUSE");

@@ -3,6 +3,7 @@
 
 #include "fs/fs.h"
 #include "fs/heap.h"
+#include "mount-helpers/notify.h"
 #include "mount-helpers/say.h"
 #include "store/base/clock.h"
 #include "store/base/sync.h"
@@ -28,8 +29,10 @@ struct ask {
 	const char *url;		/* borrowed, like dir */
 	const char *dir;
 	char real_dir[PATH_MAX];	/* the daemon leaves the directory it was started in */
+	int passed;			/* the FUSE device that somebody else has mounted; -1: we mount */
 	bool fake, verbose;
 	struct bw_mount_options options;
+	struct bw_notify manager;
 };
 
 /* What the child tells the parent. */
@@ -76,6 +79,7 @@ static const char help_text[] =
 	"\n"
 	"-f checks the arguments and mounts nothing, -v says what was mounted; -n and -s are accepted.\n"
 	"Sizes take K, M or G; times are seconds or 10s, 5m, 2h.  Unmount with umount DIR.\n"
+	"DIR may be /dev/fd/N, where N is /dev/fuse, open and mounted by the caller.\n"
 	"Exit codes are mount(8)'s: 0 mounted, 1 usage or permissions, 2 system, 32 mount failed.\n";
 
 static int bw_printf_like(3, 4) say(const struct ask *a, int code, const char *fmt, ...)
@@ -90,10 +94,28 @@ static int bw_printf_like(3, 4) say(const struct ask *a, int code, const char *f
 
 /* ---- Arguments -------------------------------------------------------------------------------- */
 
+/* Out of the way of the descriptors that a daemon gives up, and not for its children. */
+#define PASSED_MIN 10
+
+static int take_passed(struct ask *a)
+{
+	int fd = fcntl(a->passed, F_DUPFD_CLOEXEC, PASSED_MIN);
+
+	if (fd < 0)
+		return say(a, BW_FS_USAGE, "%s is not open: the caller passes /dev/fuse, mounted", a->dir);
+	close(a->passed);
+	a->passed = fd;
+	snprintf(a->real_dir, sizeof(a->real_dir), "/dev/fd/%d", fd);
+	return -1;
+}
+
 static int check_dir(struct ask *a)
 {
 	struct stat st;
 
+	a->passed = bw_fs_passed_fd(a->dir);
+	if (a->passed >= 0)
+		return take_passed(a);
 	if (realpath(a->dir, a->real_dir) && stat(a->real_dir, &st) == 0) {
 		if (S_ISDIR(st.st_mode))
 			return -1;
@@ -185,12 +207,14 @@ static int parse(struct ask *a, int argc, char **argv)
 /* Lives as long as bw_fs_run(): signals are taken here and nowhere else. */
 struct signals {
 	struct bw_fs *fs;
+	const struct bw_notify *manager;
 	sigset_t set;
-	bool foreground;
+	bool hangup_ends;	/* the terminal has gone; else SIGHUP is for the log */
 	pthread_t thread;
 };
 
 #define SIGNAL_END SIGUSR1
+#define STOPPING "STOPPING=1\nSTATUS=committing what is queued"
 
 static void *take_signals(void *arg)
 {
@@ -198,10 +222,12 @@ static void *take_signals(void *arg)
 	int sig;
 
 	while (sigwait(&s->set, &sig) == 0 && sig != SIGNAL_END) {
-		if (sig == SIGHUP && !s->foreground)
+		if (sig == SIGHUP && !s->hangup_ends) {
 			bw_fs_reopen_log(s->fs);
-		else
-			bw_fs_stop(s->fs);
+			continue;
+		}
+		bw_notify_say(s->manager, STOPPING);
+		bw_fs_stop(s->fs);
 	}
 	return NULL;
 }
@@ -250,10 +276,13 @@ static int start(const struct ask *a, struct bw_log **ret_log, struct bw_fs **re
 
 static void serve(const struct ask *a, struct bw_fs *fs, const sigset_t *set)
 {
-	struct signals s = {.fs = fs, .set = *set, .foreground = a->options.foreground};
+	struct signals s = {.fs = fs, .manager = &a->manager, .set = *set,
+			    .hangup_ends = a->options.foreground && a->manager.fd < 0};
 	bool taken = bw_thread_start(&s.thread, "bw-signals", take_signals, &s) == 0;
 
+	bw_notify_say(&a->manager, "READY=1\nSTATUS=mounted");
 	bw_fs_run(fs);
+	bw_notify_say(&a->manager, "STOPPING=1\nSTATUS=unmounted");
 	if (taken) {
 		pthread_kill(s.thread, SIGNAL_END);
 		pthread_join(s.thread, NULL);
@@ -328,7 +357,7 @@ static int run_foreground(const struct ask *a)
 }
 
 /* Nothing of the caller's is kept open: a script that reads our output must see its end. */
-static void leave_terminal(int *pipe_fd, bool keep_stderr)
+static void leave_terminal(int *pipe_fd, bool keep_stderr, int passed)
 {
 	int null = open("/dev/null", O_RDWR);
 
@@ -340,8 +369,12 @@ static void leave_terminal(int *pipe_fd, bool keep_stderr)
 	}
 	if (*pipe_fd != 3 && dup2(*pipe_fd, 3) == 3)
 		*pipe_fd = 3;
-	if (*pipe_fd == 3)
+	if (*pipe_fd == 3 && passed < 0) {
 		close_range(4, ~0U, 0);
+	} else if (*pipe_fd == 3) {
+		close_range(4, (unsigned)passed - 1, 0);
+		close_range((unsigned)passed + 1, ~0U, 0);
+	}
 	fcntl(*pipe_fd, F_SETFD, FD_CLOEXEC);
 }
 
@@ -366,7 +399,7 @@ static int run_daemon(const struct ask *a, int news_fd)
 	sigset_t set;
 
 	block_signals(&set);
-	leave_terminal(&news_fd, strcmp(a->options.log, "stderr") == 0);
+	leave_terminal(&news_fd, strcmp(a->options.log, "stderr") == 0, a->passed);
 	avoid_oom_killer();
 	int code = start(a, &log, &fs, why);
 
@@ -438,9 +471,10 @@ static void keep_low_descriptors(void)
 
 int bw_mount_main(const char *name, int argc, char **argv)
 {
-	struct ask a = {.name = name};
+	struct ask a = {.name = name, .passed = -1};
 
 	keep_low_descriptors();
+	bw_notify_open(&a.manager);
 	bw_mount_options_default(&a.options);
 	int code = parse(&a, argc, argv);
 
@@ -449,8 +483,13 @@ int bw_mount_main(const char *name, int argc, char **argv)
 	if (a.fake)
 		return 0;
 	bw_heap_tune();
-	if (a.options.foreground)
-		return run_foreground(&a);
+	if (a.options.foreground) {
+		code = run_foreground(&a);
+		bw_notify_close(&a.manager);
+		return code;
+	}
+	/* Who forks says by its exit that the mount answers. */
+	bw_notify_close(&a.manager);
 	code = run_background(&a);
 	if (code == 0 && a.verbose)
 		printf("%s: mounted %s on %s\n", a.name, a.url, a.real_dir);

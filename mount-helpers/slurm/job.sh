@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# A job without the administrator's help: sbatch job.sh.  The first task of each node mounts the stream for the
+# user alone, by fusermount3, and all tasks of the node read it.  A job that is requeued goes on at the step of its
+# checkpoint.
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=8
+#SBATCH --requeue
+# shellcheck disable=SC2016
+set -euo pipefail
+
+url=${STREAM_URL:-s3://bucket/stream}
+dir=${TMPDIR:-/tmp}/batchweave-${SLURM_JOB_ID:?this is run by sbatch}
+export url dir
+
+each_node() {
+	srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --overlap bash -c "$1"
+}
+
+unmount() {
+	each_node 'fusermount3 -u "$dir" || fusermount3 -uz "$dir"; rmdir "$dir"' || true
+}
+
+# Each step of a job has a container of its own that is emptied at its end, the daemon with it: the step that mounts
+# lasts as long as the job.
+srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --overlap bash -c '
+	mkdir -p "$dir"
+	exec mount.batchweave "$url" "$dir" -o foreground,wait=5m' &
+trap unmount EXIT
+each_node 'until [ -r "$dir/status/head" ]; do sleep 0.2; done'
+
+srun --overlap python3 train.py --data "$dir"
