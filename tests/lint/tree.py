@@ -45,7 +45,7 @@ def scripts(root):
     """Shell scripts: by their ending or by their first line."""
     found = []
     for path in files(root):
-        if path.endswith(".sh"):
+        if path.endswith((".sh", ".bash")):
             found.append(path)
         elif "." not in os.path.basename(path):
             with open(os.path.join(root, path), "rb") as f:
