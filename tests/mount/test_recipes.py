@@ -19,6 +19,11 @@ def own_namespace():
     if bw.LIBC.unshare(CLONE_NEWNS):
         raise OSError(ctypes.get_errno(), "unshare")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    # A copy of a mount keeps its daemon alive when the mount itself is taken away: those of other tests are theirs.
+    with open("/proc/self/mounts", encoding="utf-8") as f:
+        for where, kind in [line.split()[1:3] for line in f]:
+            if kind.startswith("fuse"):
+                subprocess.run(["umount", "-l", where], check=False)
     subprocess.run(["mount", "-t", "tmpfs", "run", "/run"], check=True)
 
 
