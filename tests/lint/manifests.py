@@ -38,7 +38,7 @@ def check_entry(found, path, name, container, known):
 
 def main(root):
     found = tree.Findings()
-    manifests = tree.files(root, ".yaml", ".yml")
+    manifests = [p for p in tree.files(root, ".yaml") if "/kubernetes/" in p]
     known = set(re.findall(r"^#     ([A-Z]+) ", tree.read(root, "mount-helpers/container/entry"), re.MULTILINE))
     version = re.search(r"project\(batchweave VERSION (\S+)", tree.read(root, "CMakeLists.txt")).group(1)
     mounting = 0
