@@ -17,6 +17,8 @@ that the page takes for granted.  In manual pages the literal displays of EXAMPL
 import re
 
 RUN = ("sh", "console", "python")
+COMMAND = re.compile(r"^[ \t]*(\$ |(sudo )?(batchweave|u?mount|mount\.batchweave|fusermount3|mkdir|systemctl|apt-get|cmake|ctest|tests/run|mount-helpers/\S+) )",
+                     re.MULTILINE)
 SHOWN = ("text", "json", "yaml", "ini", "c", "diff", "make", "toml", "promql")
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<body>.*?)^(?P=indent)```[ \t]*$|^<!-- run\n(?P<hidden>.*?)^-->[ \t]*$",
                    re.MULTILINE | re.DOTALL)
@@ -50,6 +52,8 @@ def read_info(block, info):
             block.fault = f"does not understand '{word}'"
     if block.kind not in RUN + SHOWN:
         block.fault = f"says '{block.kind}', not one of " + ", ".join(RUN + SHOWN)
+    if block.kind in ("text", "") and COMMAND.search(block.body):
+        block.fault = "holds commands and is none of " + ", ".join(RUN)
     if block.why is not None and len(block.why) < 5:
         block.fault = "no-run without a reason"
 
@@ -67,6 +71,12 @@ def of_markdown(page, text):
         found.append(Block(page, line, "", body))
         read_info(found[-1], match["info"])
     return found
+
+
+def hidden_commands(text):
+    """Lines of commands outside of fences, where they would be neither run nor counted."""
+    outside = FENCE.sub("", text)
+    return [line for line in re.findall(r"^(?: {4}|\t)[^\n]*", outside, re.MULTILINE) if COMMAND.match(line)]
 
 
 def of_man(page, text):

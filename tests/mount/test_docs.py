@@ -63,6 +63,8 @@ class Docs(bw.TestCase):
     def test_fences_say_what_they_are(self):
         left_out = []
         for page in pages():
+            if page.endswith(".md"):
+                self.assertEqual(doc_blocks.hidden_commands(bw.read(os.path.join(SOURCE, page))), [], page)
             for block in blocks_of(page):
                 self.assertFalse(block.fault, f"{block.where()}: the block {block.fault} (tests/mount/doc_blocks.py)")
                 if block.kind == "json":
@@ -112,6 +114,13 @@ class Blocks(unittest.TestCase):
         self.assertEqual([b.runs() for b in found], [True, True, False, False, False, False, False])
         self.assertEqual([bool(b.fault) for b in found], [False] * 5 + [True, True])
         self.assertEqual((found[2].why, found[3].file), ("needs a cluster", "/etc/x"))
+
+    def test_commands_are_not_hidden(self):
+        for body in ("batchweave init x\n", "$ ls\n", "a\n  mount -t batchweave x y\n"):
+            self.assertTrue(doc_blocks.of_markdown("p.md", f"```text\n{body}```\n")[0].fault, body)
+        self.assertFalse(doc_blocks.of_markdown("p.md", "```text\nmounts of streams\nbatchweave: x\n```\n")[0].fault)
+        self.assertEqual(doc_blocks.hidden_commands("    batchweave gc x\n\tmkdir x\n    words\n"),
+                         ["    batchweave gc x", "\tmkdir x"])
 
     def test_man(self):
         text = (".Sh A\n.Bd -literal\nno\n.Ed\n.Sh EXAMPLES\n.\\\" run: a\n.Bd -literal -offset indent\nb\nc\n.Ed\n"
