@@ -122,16 +122,24 @@ class Page:
         return path
 
     def in_shell(self, text, strict):
-        """(exit status or None, output) of commands in the page's shell."""
+        """(exit status, or words where there is none, and output) of commands in the page's shell."""
         if self.shell is None:
             self.shell = Terminal(["bash", "--noprofile", "--norc"], self.env)
-            self.shell.proc.stdin.write("trap 'echo \"$?\" >&9' EXIT; set -o pipefail\n")
+            self.shell.proc.stdin.write("set -o pipefail\n")
         path = self.piece(text)
         flag = "-e" if strict else "+e"
         # Programs that the block leaves in the background do not have our descriptors.
         said = self.shell.run(f"set {flag}; . {path} >{path}.out 2>&1 </dev/null 9>&-; echo $? >&9")
+        code = int(said) if said else None
+        if code is None:  # the shell has ended, or time is up
+            shell, self.shell = self.shell.proc, None
+            try:
+                code = f"{shell.wait(1)}, and the shell with it"
+            except subprocess.TimeoutExpired:
+                shell.kill()
+                code = "nothing: time is up"
         with open(path + ".out", encoding="utf-8", errors="replace") as f:
-            return (None if said is None else int(said)), f.read()
+            return code, f.read()
 
     def in_python(self, text):
         if self.python is None:
@@ -139,13 +147,14 @@ class Page:
         said = self.python.run(self.piece(text))
         if said == "0":
             return 0, ""
-        self.python.proc.kill()
-        return 1, self.python.proc.stdout.read()
+        python, self.python = self.python, None
+        python.proc.kill()
+        return 1, python.proc.stdout.read()
 
     def console(self, body):
         for command, shown, fails in doc_blocks.commands(body):
             code, printed = self.in_shell(command, strict=False)
-            if code is None or bool(code) != fails:
+            if isinstance(code, str) or bool(code) != fails:
                 return f"$ {command}ended with {code}\n{printed}"
             if not doc_blocks.matches(shown, printed):
                 return f"$ {command}printed\n{printed}---- and the page shows\n{shown}"
@@ -154,14 +163,10 @@ class Page:
     def run(self, block):
         """What is wrong with a block, "" when nothing is."""
         if block.file:
-            path = os.path.expanduser(block.file)
-            os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-            with open(path, "w", encoding="utf-8") as f:
-                f.write(block.body)
-            return ""
-        if block.kind == "console":
+            code, printed = self.in_shell(f"cat {self.piece(block.body)} > {block.file}", strict=True)
+        elif block.kind == "console":
             return self.console(block.body)
-        if block.kind == "python":
+        elif block.kind == "python":
             code, printed = self.in_python(block.body)
         else:
             code, printed = self.in_shell(block.body, strict=True)
@@ -211,8 +216,7 @@ def leave(terminals):
 
 def main():
     task = json.load(sys.stdin)
-    with open(os.path.join(task["source"], task["page"]), encoding="utf-8") as f:
-        blocks = doc_blocks.of_page(task["page"], f.read())
+    blocks = doc_blocks.of_page(task["page"], task["text"])
     make_root(task["root"], [task["source"], task["build"]])
     install(task["root"], task["build"])
     os.chroot(task["root"])

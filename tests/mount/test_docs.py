@@ -74,7 +74,6 @@ class Docs(bw.TestCase):
         print(f"{len(left_out)} blocks are not run:", *left_out, sep="\n  ", file=sys.stderr)
 
     def run_page(self, page):
-        self.needs_root()
         blocks = blocks_of(page)
         engine = ""
         if objects.ON_S3:
@@ -82,15 +81,32 @@ class Docs(bw.TestCase):
             for name, prefixes in buckets(blocks).items():
                 empty(name, prefixes)
                 self.addCleanup(empty, name, prefixes)
-        task = {"page": page, "source": SOURCE, "build": os.path.realpath(bw.BUILD), "root": self.folder("root"),
-                "engine": engine, "go_on": bool(os.environ.get("BW_DOCS_GO_ON")), "env": {"LC_ALL": "C.UTF-8", "TERM": "dumb", "TZ": "UTC"}}
+        done = self.run_text(page, bw.read(os.path.join(SOURCE, page)), engine)
+        self.assertEqual(done.returncode, 0, f"{page}\n{done.stdout}\n{done.stderr}")
+
+    def run_text(self, page, text, engine="", go_on=bool(os.environ.get("BW_DOCS_GO_ON"))):
+        self.needs_root()
+        task = {"page": page, "text": text, "source": SOURCE, "build": os.path.realpath(bw.BUILD), "root": self.folder("root"),
+                "engine": engine, "go_on": go_on, "env": {"LC_ALL": "C.UTF-8", "TERM": "dumb", "TZ": "UTC"}}
         # The shell reaps what is left without a parent.
         done = subprocess.run(
             ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private",
              "bash", "-c", '"$0" "$1"; exit $?', sys.executable, WORLD],
             input=json.dumps(task), text=True, capture_output=True, check=False)
         print(done.stdout, file=sys.stderr)
-        self.assertEqual(done.returncode, 0, f"{page}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def test_what_is_wrong_is_found(self):
+        right = ["```sh\ntrue; cd /tmp; x=1\n```\n", "```console\n$ pwd; echo $x\n/tmp\n1\n```\n", "```python\ny = 1\n```\n",
+                 "```python\nassert y\n```\n", "```console\n$ false # fails\n```\n", "```ini file=z\nz\n```\n",
+                 "```console\n$ cat z\nz\n```\n"]
+        wrong = ["```sh\nfalse\ntrue\n```\n", "```sh\nfalse | true\n```\n", "```sh\nexit 0\n```\n",
+                 "```console\n$ echo a\nb\n```\n", "```console\n$ echo a\n```\n", "```console\n$ false\n```\n",
+                 "```console\n$ true # fails\n```\n", "```python\nassert False\n```\n", "<!-- run\nfalse\n-->\n"]
+        done = self.run_text("p.md", "".join(right + wrong), go_on=True)
+        said = re.findall(r"^p.md:\d+: (right|wrong),", done.stdout, re.MULTILINE)
+        self.assertEqual(said, ["right"] * len(right) + ["wrong"] * len(wrong), done.stdout + done.stderr)
+        self.assertEqual(done.returncode, 1)
 
 
 def add_tests():
