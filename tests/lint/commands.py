@@ -9,6 +9,7 @@ import tree
 
 SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)|^ *```(?:sh|console)[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 CALL = re.compile(r"(?:(?<![-./\w])batchweave |^)([a-z]+)\b((?:\\\n|[^\n#;|&])*)", re.MULTILINE)
+OURS = re.compile(r"^-o |mount -t batchweave |mount\.batchweave |batchweave (mount|bench|doctor) ")
 NO_COMMAND = {"mount"}  # of mount(8), whose options are the mount's
 
 
@@ -38,10 +39,13 @@ def check_call(found, path, line, known, match):
 
 
 def check_mount_options(found, path, line, code, known):
-    for listed in re.findall(r"(?:^|\s)-o ([\w][\w=,./:{}%@-]*)", code):
-        for option in listed.split(","):
-            if option.split("=")[0] not in known and option != "OPTIONS":
-                found.add(path, line, f"there is no mount option {option}")
+    for command in code.replace("\\\n", " ").split("\n"):
+        if not OURS.search(command):
+            continue
+        for listed in re.findall(r"(?:^|\s)-o '?([\w][\w=,./:{}%@-]*)", command):
+            for option in listed.split(","):
+                if option.split("=")[0] not in known and option != "OPTIONS":
+                    found.add(path, line, f"there is no mount option {option}")
 
 
 def check(root, programs):
@@ -56,8 +60,7 @@ def check(root, programs):
         for line, code in spans(tree.read(root, path)):
             for match in CALL.finditer(code):
                 check_call(found, path, line + code.count("\n", 0, match.start()), known, match)
-            if "batchweave" in code or code.startswith("-o "):
-                check_mount_options(found, path, line, code, of_mount)
+            check_mount_options(found, path, line, code, of_mount)
     return found
 
 

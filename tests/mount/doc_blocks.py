@@ -17,7 +17,7 @@ that the page takes for granted.  In manual pages the literal displays of EXAMPL
 import re
 
 RUN = ("sh", "console", "python")
-COMMAND = re.compile(r"^[ \t]*(\$ |(sudo )?(batchweave|u?mount|mount\.batchweave|fusermount3|mkdir|systemctl|apt-get|cmake|ctest|tests/run|mount-helpers/\S+) )",
+COMMAND = re.compile(r"^[ \t]*(\$ |(sudo )?(batchweave|u?mount|mount\.batchweave|fusermount3|mkdir|systemctl|journalctl|docker|podman|kubectl|sbatch|srun|apt-get|cmake|ctest|tests/run|mount-helpers/\S+) )",
                      re.MULTILINE)
 SHOWN = ("text", "json", "yaml", "ini", "c", "diff", "make", "toml", "promql")
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<body>.*?)^(?P=indent)```[ \t]*$|^<!-- run\n(?P<hidden>.*?)^-->[ \t]*$",

@@ -82,6 +82,7 @@ class Docs(bw.TestCase):
                 empty(name, prefixes)
                 self.addCleanup(empty, name, prefixes)
         done = self.run_text(page, bw.read(os.path.join(SOURCE, page)), engine)
+        print(done.stdout, file=sys.stderr)
         self.assertEqual(done.returncode, 0, f"{page}\n{done.stdout}\n{done.stderr}")
 
     def run_text(self, page, text, engine="", go_on=bool(os.environ.get("BW_DOCS_GO_ON"))):
@@ -93,7 +94,6 @@ class Docs(bw.TestCase):
             ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private",
              "bash", "-c", '"$0" "$1"; exit $?', sys.executable, WORLD],
             input=json.dumps(task), text=True, capture_output=True, check=False)
-        print(done.stdout, file=sys.stderr)
         return done
 
     def test_what_is_wrong_is_found(self):
