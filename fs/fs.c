@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Life of a mount: what starts after what, and how it ends (S5). */
 #include "fs/fs_priv.h"
+#include "fs/memory.h"
 
 #include "store/base/clock.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
@@ -230,6 +232,20 @@ static uint64_t set_transfers(struct bw_mount_options *o, const char *url)
 	return o->s3.parts_memory;
 }
 
+/* S6 is not ours alone to keep: what a control group allows, and where staged bytes go, is set by people. */
+static void warn_of_memory(const struct bw_fs *fs)
+{
+	uint64_t limit = bw_memory_cgroup();
+	bool limited = limit != UINT64_MAX;
+
+	if (limited && fs->o.memory + BW_MEMORY_BESIDE > limit)
+		bw_log(fs->log, BW_LOG_WARN, "memory_above_limit", "memory=%" PRIu64 " limit=%" PRIu64 " note=\"the control "
+		       "group allows less than memory= and the 64 MiB that the daemon itself may take\"", fs->o.memory, limit);
+	if (!fs->o.ro && bw_memory_is_dir(staging_dir(&fs->o)))
+		bw_log(fs->log, limited ? BW_LOG_WARN : BW_LOG_INFO, "staging_in_memory", "dir=\"%s\" note=\"staged bytes that do "
+		       "not fit into memory= go to a file system that is memory too: set staging=\"", staging_dir(&fs->o));
+}
+
 static int make(const char *url, const char *dir, const struct bw_mount_options *options,
 		struct bw_log *log, struct bw_fs **ret)
 {
@@ -243,6 +259,7 @@ static int make(const char *url, const char *dir, const struct bw_mount_options 
 	fs->started_ms = bw_wall_ms();
 	if (!fs->o.memory)
 		fs->o.memory = bw_memory_default();
+	warn_of_memory(fs);
 	bw_budget_init(&fs->budget, fs->o.memory - set_transfers(&fs->o, url));
 	bw_errors_init(&fs->errors);
 	bw_waiting_init(&fs->waiting, &fs->counters);

@@ -22,7 +22,7 @@ struct bw_mount_options {
 	enum bw_commit_mode commit;
 	uint32_t pending;
 	int64_t io_timeout_ns, commit_timeout_ns;
-	uint64_t memory;		/* bytes; 0: bw_memory_default() */
+	uint64_t memory;		/* bytes; 0: bw_memory_default() (fs/memory.h) */
 	char staging[4096];		/* directory for staged bytes above the memory budget; "": $TMPDIR */
 	char cache[4096];		/* directory of the disk cache; "": none */
 	uint64_t cache_size;		/* bytes; 0: a share of what is free */
@@ -48,10 +48,5 @@ void bw_mount_options_default(struct bw_mount_options *o);
  */
 int bw_mount_options_parse(struct bw_mount_options *o, const char *list, char *why, size_t why_len)
 	bw_must_check;
-
-/* The memory this process may use: of the machine, or what its cgroups allow. */
-uint64_t bw_memory_limit(void);
-/* A quarter of it, 64 MiB to 4 GiB. */
-uint64_t bw_memory_default(void);
 
 #endif

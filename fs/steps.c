@@ -153,9 +153,21 @@ uint64_t bw_steps_begin(struct bw_steps *s, struct bw_resolve *r)
 	return r->id;
 }
 
+/*
+ * How long the store may be silent before the question fails (V6).  A look-up holds its directory, so it is short (V3); who
+ * wants to wait for the step holds nothing, and does not hear of an outage that is shorter than both times.
+ */
+static int64_t patience(const struct bw_steps *s, const struct bw_resolve *r)
+{
+	int64_t limit = BW_LOOKUP_LIMIT_NS;
+
+	if (r->may_wait && s->c.wait_ns > limit)
+		limit = s->c.wait_ns;
+	return s->c.io_timeout_ns < limit ? s->c.io_timeout_ns : limit;
+}
+
 void bw_steps_go(struct bw_steps *s, struct bw_resolve *r)
 {
-	int64_t limit = s->c.io_timeout_ns < BW_LOOKUP_LIMIT_NS ? s->c.io_timeout_ns : BW_LOOKUP_LIMIT_NS;
 	int where = place(s, r->step);
 
 	if (where == 0) {
@@ -178,7 +190,7 @@ void bw_steps_go(struct bw_steps *s, struct bw_resolve *r)
 	r->deadline_ns = now + s->c.wait_ns;
 	r->waiter.reason = BW_WAIT_LOOKUP;
 	r->stage = BW_RESOLVE_ASK;
-	r->ask = (struct bw_ask){.done = asked, .until_step = r->step, .deadline_ns = now + limit,
+	r->ask = (struct bw_ask){.done = asked, .until_step = r->step, .deadline_ns = now + patience(s, r),
 				 .patient = r->may_wait && s->c.wait_ns > 0};
 	bw_waiting_add(s->c.waiting, &r->waiter);
 	bw_head_ask(s->c.head, &r->ask);

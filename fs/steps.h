@@ -17,7 +17,7 @@
 
 struct bw_steps;
 
-/* At most this long for a probe of a look-up (V3). */
+/* At most this long for the probe of a question that may not wait (V3). */
 #define BW_LOOKUP_LIMIT_NS (5 * BW_SEC)
 
 struct bw_steps_config {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mount-helpers/doctor.h"
 
+#include "fs/memory.h"
 #include "store/base/clock.h"
 
 #include <fcntl.h>

@@ -3,8 +3,10 @@
 
 #include "fs/fs.h"
 #include "fs/heap.h"
+#include "mount-helpers/last_words.h"
 #include "mount-helpers/notify.h"
 #include "mount-helpers/say.h"
+#include "mount-helpers/stale.h"
 #include "store/base/clock.h"
 #include "store/base/sync.h"
 #include "store/store.h"
@@ -14,6 +16,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +34,7 @@ struct ask {
 	char real_dir[PATH_MAX];	/* the daemon leaves the directory it was started in */
 	int passed;			/* the FUSE device that somebody else has mounted; -1: we mount */
 	bool fake, verbose;
+	bool was_dead;			/* a mount without a daemon was taken away from dir */
 	struct bw_mount_options options;
 	struct bw_notify manager;
 };
@@ -109,6 +113,18 @@ static int take_passed(struct ask *a)
 	return -1;
 }
 
+static int remove_dead(struct ask *a)
+{
+	int r = a->fake ? 0 : bw_stale_remove(a->dir);
+
+	a->was_dead = r > 0;
+	if (r >= 0)
+		return -1;
+	return say(a, BW_FS_MOUNT_FAILED, "a mount at %s has lost its daemon%s%s; run umount -l %s first", a->dir,
+		   r == -ENOTCONN ? "" : " and cannot be unmounted: ", r == -ENOTCONN ? "" : strerrordesc_np(-r),
+		   a->dir);
+}
+
 static int check_dir(struct ask *a)
 {
 	struct stat st;
@@ -116,6 +132,10 @@ static int check_dir(struct ask *a)
 	a->passed = bw_fs_passed_fd(a->dir);
 	if (a->passed >= 0)
 		return take_passed(a);
+	int code = remove_dead(a);
+
+	if (code >= 0)
+		return code;
 	if (realpath(a->dir, a->real_dir) && stat(a->real_dir, &st) == 0) {
 		if (S_ISDIR(st.st_mode))
 			return -1;
@@ -127,7 +147,7 @@ static int check_dir(struct ask *a)
 			   "there is no directory %s to mount on; make it with mkdir -p", a->dir);
 	case ENOTCONN:
 		return say(a, BW_FS_MOUNT_FAILED,
-			   "a mount at %s has lost its daemon; run umount %s first", a->dir, a->dir);
+			   "a mount at %s has lost its daemon; run umount -l %s first", a->dir, a->dir);
 	default:
 		return say(a, BW_FS_MOUNT_FAILED, "cannot mount on %s: %s", a->dir,
 			   strerrordesc_np(errno));
@@ -208,8 +228,10 @@ static int parse(struct ask *a, int argc, char **argv)
 struct signals {
 	struct bw_fs *fs;
 	const struct bw_notify *manager;
+	struct bw_log *log;
 	sigset_t set;
 	bool hangup_ends;	/* the terminal has gone; else SIGHUP is for the log */
+	atomic_int ended_by;	/* a signal, or 0 */
 	pthread_t thread;
 };
 
@@ -224,8 +246,11 @@ static void *take_signals(void *arg)
 	while (sigwait(&s->set, &sig) == 0 && sig != SIGNAL_END) {
 		if (sig == SIGHUP && !s->hangup_ends) {
 			bw_fs_reopen_log(s->fs);
+			bw_log(s->log, BW_LOG_INFO, "log_reopened", "reason=SIGHUP");
 			continue;
 		}
+		atomic_store(&s->ended_by, sig);
+		bw_log(s->log, BW_LOG_INFO, "stopping", "reason=SIG%s", sigabbrev_np(sig));
 		bw_notify_say(s->manager, STOPPING);
 		bw_fs_stop(s->fs);
 	}
@@ -263,6 +288,8 @@ static int start(const struct ask *a, struct bw_log **ret_log, struct bw_fs **re
 	char detail[128];
 	int r = bw_log_open(to, a->options.loglevel, ret_log);
 
+	if (r == 0)
+		bw_last_words_begin(*ret_log, a->real_dir);
 	if (r < 0) {
 		snprintf(why, WHY_MAX, "cannot open the log %.512s: %s", to,
 			 bw_err_text(r, detail, sizeof(detail)));
@@ -274,10 +301,15 @@ static int start(const struct ask *a, struct bw_log **ret_log, struct bw_fs **re
 	return r;
 }
 
-static void serve(const struct ask *a, struct bw_fs *fs, const sigset_t *set)
+static void serve(const struct ask *a, struct bw_fs *fs, struct bw_log *log, const sigset_t *set)
 {
-	struct signals s = {.fs = fs, .manager = &a->manager, .set = *set,
+	struct signals s = {.fs = fs, .manager = &a->manager, .log = log, .set = *set,
 			    .hangup_ends = a->options.foreground && a->manager.fd < 0};
+
+	if (a->was_dead)
+		bw_log(log, BW_LOG_WARN, "dead_mount_removed", "dir=\"%s\" reason=\"its daemon had died\"", a->real_dir);
+	bw_log(log, BW_LOG_INFO, "mounted", "url=\"%s\" dir=\"%s\" version=" BW_VERSION " pid=%d", a->url, a->real_dir,
+	       (int)getpid());
 	bool taken = bw_thread_start(&s.thread, "bw-signals", take_signals, &s) == 0;
 
 	bw_notify_say(&a->manager, "READY=1\nSTATUS=mounted");
@@ -287,6 +319,10 @@ static void serve(const struct ask *a, struct bw_fs *fs, const sigset_t *set)
 		pthread_kill(s.thread, SIGNAL_END);
 		pthread_join(s.thread, NULL);
 	}
+	int sig = atomic_load(&s.ended_by);
+
+	bw_log(log, BW_LOG_INFO, "unmounted", "reason=%s%s dir=\"%s\"", sig ? "SIG" : "umount",
+	       sig ? sigabbrev_np(sig) : "", a->real_dir);
 }
 
 /* S5: once unmounted the process ends in bounded time, even when a call into the store never returns. */
@@ -334,6 +370,7 @@ static void leave(struct bw_fs *fs, struct bw_log *log)
 		pthread_join(thread, NULL);
 	bw_cond_done(&l.cond);
 	bw_mutex_done(&l.lock);
+	bw_last_words_end();
 	bw_log_close(log);
 }
 
@@ -351,7 +388,7 @@ static int run_foreground(const struct ask *a)
 	if (code)
 		say(a, code, "%s", why);
 	else
-		serve(a, fs, &set);
+		serve(a, fs, log, &set);
 	leave(fs, log);
 	return code;
 }
@@ -410,7 +447,7 @@ static int run_daemon(const struct ask *a, int news_fd)
 			code = BW_FS_SYSTEM;
 	}
 	if (tell(news_fd, code, why) && code == 0)
-		serve(a, fs, &set);
+		serve(a, fs, log, &set);
 	leave(fs, log);
 	return code;
 }

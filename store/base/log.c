@@ -5,10 +5,14 @@
 #include "store/base/sync.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -16,10 +20,12 @@
 
 struct bw_log {
 	enum bw_log_level level;
-	char *path;		/* owned; NULL for stderr and syslog */
+	char *path;		/* owned, absolute; NULL for stderr and syslog */
 	bool to_syslog;
-	struct bw_mutex lock;	/* fd */
+	struct bw_mutex lock;	/* the rest */
 	int fd;
+	dev_t dev;		/* of what fd is */
+	ino_t ino;
 };
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
@@ -27,6 +33,31 @@ static const char *const level_names[] = {"error", "warn", "info", "debug"};
 static int open_file(const char *path)
 {
 	return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+}
+
+static char *absolute(const char *path)
+{
+	char here[PATH_MAX], *whole;
+
+	if (*path == '/')
+		return strdup(path);
+	if (!getcwd(here, sizeof(here)) || asprintf(&whole, "%s/%s", here, path) < 0)
+		return NULL;
+	return whole;
+}
+
+/* Takes fd, the log's file from now on, and closes the one before. */
+static void use_locked(struct bw_log *log, int fd)
+{
+	struct stat st;
+
+	if (log->fd >= 0)
+		close(log->fd);
+	log->fd = fd;
+	if (fstat(fd, &st) == 0) {
+		log->dev = st.st_dev;
+		log->ino = st.st_ino;
+	}
 }
 
 int bw_log_open(const char *to, enum bw_log_level level, struct bw_log **ret)
@@ -42,13 +73,14 @@ int bw_log_open(const char *to, enum bw_log_level level, struct bw_log **ret)
 		log->to_syslog = true;
 		openlog("batchweave", LOG_PID, LOG_DAEMON);
 	} else if (strcmp(to, "stderr") != 0) {
-		log->path = strdup(to);
-		log->fd = log->path ? open_file(to) : -1;
-		if (log->fd < 0) {
-			int err = log->path ? -errno : -ENOMEM;
+		log->path = absolute(to);
+		int fd = log->path ? open_file(log->path) : -1, err = -errno;
+		if (fd < 0) {
 			bw_log_close(log);
 			return err;
 		}
+		log->fd = -1;
+		use_locked(log, fd);
 	}
 	*ret = log;
 	return 0;
@@ -60,7 +92,7 @@ void bw_log_close(struct bw_log *log)
 		return;
 	if (log->to_syslog)
 		closelog();
-	if (log->path && log->fd >= 0)
+	if (log->path && log->fd != STDERR_FILENO)
 		close(log->fd);
 	bw_mutex_done(&log->lock);
 	free(log->path);
@@ -75,11 +107,21 @@ void bw_log_reopen(struct bw_log *log)
 
 	if (fd < 0)
 		return;		/* keep the old file rather than lose lines */
-	bw_lock(&log->lock);
-	int old = log->fd;
-	log->fd = fd;
-	bw_unlock(&log->lock);
-	close(old);
+	BW_LOCK_SCOPE(&log->lock);
+	use_locked(log, fd);
+}
+
+/* Whoever moves a log away seldom tells us: to ask before each line is cheap, because lines are rare. */
+static void follow_locked(struct bw_log *log)
+{
+	struct stat st;
+
+	if (!log->path || (stat(log->path, &st) == 0 && st.st_dev == log->dev && st.st_ino == log->ino))
+		return;
+	int fd = open_file(log->path);
+
+	if (fd >= 0)
+		use_locked(log, fd);
 }
 
 static void write_line(struct bw_log *log, enum bw_log_level level, const char *line)
@@ -98,6 +140,7 @@ static void write_line(struct bw_log *log, enum bw_log_level level, const char *
 	int n = snprintf(whole, sizeof(whole), "%s%s\n", head, line);
 
 	BW_LOCK_SCOPE(&log->lock);
+	follow_locked(log);
 	/* A log that cannot be written must not stop the mount: nothing sensible is left to do. */
 	if (write(log->fd, whole, (size_t)n) < 0)
 		return;
@@ -120,6 +163,55 @@ void bw_log(struct bw_log *log, enum bw_log_level level, const char *event, cons
 		if ((unsigned char)*p < 0x20 || *p == 0x7f)
 			*p = '?';
 	write_line(log, level, line);
+}
+
+/* What snprintf() may do with a lock or memory is not for a signal handler. */
+static size_t add(char *line, size_t len, size_t at, const char *text)
+{
+	while (*text && at + 1 < len)
+		line[at++] = *text++;
+	line[at] = 0;
+	return at;
+}
+
+static void syslog_dying(const char *text)
+{
+	struct sockaddr_un daemon = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	char line[LINE_MAX_BYTES], pid[16], *digit = pid + sizeof(pid) - 1;
+
+	if (fd < 0)
+		return;
+	*digit = 0;
+	for (unsigned n = (unsigned)getpid(); n; n /= 10)
+		*--digit = (char)('0' + n % 10);
+	/* Priority 27: LOG_DAEMON | LOG_ERR. */
+	size_t n = add(line, sizeof(line), 0, "<27>batchweave[");
+
+	n = add(line, sizeof(line), n, digit);
+	n = add(line, sizeof(line), n, "]: ");
+	n = add(line, sizeof(line), n, text);
+	(void)!sendto(fd, line, n, MSG_NOSIGNAL, (struct sockaddr *)&daemon, sizeof(daemon));
+	close(fd);
+}
+
+void bw_log_dying(const struct bw_log *log, const char *text)
+{
+	char line[LINE_MAX_BYTES], when[32];
+
+	if (!log)
+		return;
+	if (log->to_syslog) {
+		syslog_dying(text);
+		return;
+	}
+	bw_wall_text(bw_wall_ms(), when, sizeof(when));
+	size_t n = add(line, sizeof(line) - 1, 0, when);
+
+	n = add(line, sizeof(line) - 1, n, " error ");
+	n = add(line, sizeof(line) - 1, n, text);
+	n = add(line, sizeof(line), n, "\n");
+	(void)!write(log->fd, line, n);
 }
 
 int bw_log_level_parse(const char *text, enum bw_log_level *ret)

@@ -73,8 +73,9 @@ static inline void bw_unlock_scope(struct bw_mutex **m)
 	bw_lock(BW_CAT(scope_lock_, __LINE__))
 
 /*
- * Starts a thread with every signal blocked (one thread of the program takes signals) and a name
- * of at most 15 bytes for ps and gdb.  Returns 0 or -errno.
+ * Starts a thread with every signal blocked but those of faults, which come to the thread that is at
+ * fault (one thread of the program takes signals), and a name of at most 15 bytes for ps and gdb.
+ * Returns 0 or -errno.
  */
 int bw_thread_start(pthread_t *ret, const char *name, void *(*run)(void *), void *arg);
 

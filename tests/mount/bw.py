@@ -240,10 +240,12 @@ def die_with_parent():
 class Mount:
     """A mount whose daemon is our child."""
 
-    def __init__(self, stream, folder, log, options="", env=None, prefix=()):
-        self.stream, self.dir, self.log_path, self.options = stream, folder, log, options
+    def __init__(self, stream, folder, log, options="", env=None, prefix=(), seen=None, inside=()):
+        self.stream, self.log_path, self.options = stream, log, options
+        self.there, self.dir = folder, seen or folder  # where it is for its daemon, and for the test
         self.env = {**os.environ, **(env or {})}
         self.prefix = prefix  # a program that runs the daemon
+        self.inside = inside  # one that runs a command where the mount is
         self.proc = None
         self.complaints = []  # what a daemon that has ended did wrong
         self.start()
@@ -254,7 +256,7 @@ class Mount:
         options = ["foreground", "log=" + self.log_path, self.options]
         with open(self.log_path + ".stderr", "ab") as err:
             self.proc = subprocess.Popen(
-                [*self.prefix, MOUNT, self.stream.url, self.dir, "-o", ",".join(filter(None, options))],
+                [*self.prefix, MOUNT, self.stream.url, self.there, "-o", ",".join(filter(None, options))],
                 stdin=subprocess.DEVNULL, stdout=err, stderr=err, env=self.env,
                 preexec_fn=die_with_parent)
         wait_until(self.is_usable, what="a usable mount")
@@ -279,7 +281,11 @@ class Mount:
         """kill -9, and the dead mount is taken away."""
         self.proc.kill()
         self.proc.wait(PATIENCE)
-        subprocess.run(["umount", "-l", self.dir], check=True)
+        self.detach(check=True)
+
+    def detach(self, check=False):
+        """umount -l"""
+        return subprocess.run([*self.inside, "umount", "-l", self.there], check=check, capture_output=True)
 
     def stop(self, number=signal.SIGTERM):
         """Ends the daemon by a signal.  Returns its exit code."""
@@ -288,7 +294,7 @@ class Mount:
 
     def umount(self):
         """Unmounts and returns the daemon's exit code."""
-        command = ["umount", self.dir] if ROOT else ["fusermount3", "-u", self.dir]
+        command = [*self.inside, *(["umount"] if ROOT else ["fusermount3", "-u"]), self.there]
         for attempt in range(50):  # a file that was closed a moment ago may still be released
             done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE,
                                   check=False)
@@ -321,12 +327,11 @@ class Mount:
                 self.umount()
             except (AssertionError, subprocess.TimeoutExpired) as e:
                 self.complaints.append(str(e))
-                subprocess.run(["umount", "-l", self.dir], check=False, capture_output=True)
+                self.detach()
                 self.proc.kill()
                 self.proc.wait(PATIENCE)
         while os.path.ismount(self.dir) or self.is_dead():
-            done = subprocess.run(["umount", "-l", self.dir], check=False, capture_output=True)
-            if done.returncode:
+            if self.detach().returncode:
                 break
         self.complaints += self.sanitizer_reports()
 

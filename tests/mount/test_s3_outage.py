@@ -96,6 +96,18 @@ class Down(node.TestCase):
         self.up()
         self.join(got)
 
+    def test_v7_a_wait_that_begins_before_the_store_is_back(self):
+        """V7, V6: who waits for a step anyway does not hear of an outage that is shorter than io_timeout."""
+        reader = self.s3_mount(self.made, "io_timeout=200,wait=300,prefetch=0")
+        self.kill()
+        got = self.spawn(lambda: self.assertEqual(reader.get(3), self.data[0]))
+        bw.wait_until(lambda: "step=3" in reader.status("waiting"), what="the waiter")
+        time.sleep(6)  # longer than a look-up may take
+        self.assertIsNone(got.poll())
+        self.up()
+        self.writer.put("p", 3, self.data[0])
+        self.join(got)
+
     def test_p3m_commits_wait(self):
         """P3m: a close waits for the store; status says why although nobody reads; then the batch is committed once."""
         self.assertEqual(self.writer.get(2), self.data[2])

@@ -8,7 +8,9 @@
 #include "store/store.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 Test(err, private_codes_fold_to_their_class)
 {
@@ -53,6 +55,34 @@ Test(rand, hex_round_trip)
 	cr_assert_arr_eq(a, b, 4);
 	cr_assert_eq(bw_unhex("00FF1A07", 8, b, 4), -EINVAL, "one spelling only");
 	cr_assert_eq(bw_unhex("00", 2, b, 4), -EINVAL);
+}
+
+Test(clock, a_time_is_what_the_library_makes_of_it)
+{
+	char ours[32], theirs[80];
+	struct tm tm;
+
+	/* Ends of months, years, centuries and eras: steps of a day and a little, from 0000-01-01 on. */
+	for (int64_t sec = INT64_C(-62167219200); sec < INT64_C(253402300800); sec += 86399 + 86400 * (7 * (sec % 5) + 40)) {
+		time_t t = sec;
+		bw_wall_text(sec * 1000 + 999, ours, sizeof(ours));
+		gmtime_r(&t, &tm);
+		snprintf(theirs, sizeof(theirs), "%04d-%02d-%02dT%02d:%02d:%02dZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
+			 tm.tm_hour, tm.tm_min, tm.tm_sec);
+		cr_assert_str_eq(ours, theirs);
+	}
+	bw_wall_text(INT64_C(253402300800) * 1000, ours, sizeof(ours));
+	cr_assert_str_eq(ours, "?", "year 10000");
+	bw_wall_text(INT64_C(-62167219200) * 1000 - 1, ours, sizeof(ours));
+	cr_assert_str_eq(ours, "?", "the year before 0");
+	bw_wall_text(INT64_MAX, ours, sizeof(ours));
+	cr_assert_str_eq(ours, "?");
+	bw_wall_text(INT64_MIN, ours, sizeof(ours));
+	cr_assert_str_eq(ours, "?");
+	bw_wall_text(0, ours, 20);
+	cr_assert_str_eq(ours, "?", "no room");
+	bw_wall_text(0, ours, 21);
+	cr_assert_str_eq(ours, "1970-01-01T00:00:00Z");
 }
 
 struct note {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/memory.h"
 #include "fs/options.h"
 
 #include "store/base/clock.h"
