@@ -33,8 +33,11 @@ class Case(bw.TestCase):
         return done.stderr
 
     def unmount(self, folder):
+        """Returns when the daemon of mount_again() has gone, which writes a last line then."""
         subprocess.run(["umount", folder], check=True)
         self.assertFalse(os.path.ismount(folder), "there was one mount over another")
+        pid = int(re.findall(r" mounted .*\bpid=(\d+)", bw.read(self.root + "/again.log"))[-1])
+        bw.wait_until(lambda: not os.path.exists(f"/proc/{pid}"), what="the end of the daemon")
 
 
 class LastWords(Case):

@@ -18,7 +18,7 @@ class Rotated(bw.TestCase):
         super().setUp()
         self.m = self.mounted(ranks=1)
         self.log = self.m.log_path
-        self.said = 0
+        self.said, self.pid = 0, None
 
     def say(self):
         """One more line: seq 1000 and up of a producer that has none."""
@@ -97,12 +97,18 @@ class Rotated(bw.TestCase):
         folder = self.folder("mnt")
         subprocess.run([bw.MOUNT, self.m.stream.url, folder, "-o", "log=" + log], check=True, cwd=cwd,
                        stdin=subprocess.DEVNULL)
-        self.addCleanup(subprocess.run, ["umount", "-l", folder], check=False, capture_output=True)
+        self.addCleanup(self.end_daemon, folder)
         self.m.dir = folder  # whose daemon says the lines; taken back at the end
         self.addCleanup(setattr, self.m, "dir", self.m.there)
         where = os.path.join(cwd or "/", log)
         said = bw.wait_until(lambda: re.search(r" mounted .*\bpid=(\d+)", bw.read(where)), what="its first line")
-        return int(said.group(1)), where
+        self.pid = int(said.group(1))
+        return self.pid, where
+
+    def end_daemon(self, folder):
+        subprocess.run(["umount", "-l", folder], check=False, capture_output=True)
+        if self.pid:
+            bw.wait_until(lambda: not os.path.exists(f"/proc/{self.pid}"), what="the end of the daemon")
 
     def test_moved_and_told_by_a_signal(self):
         """SIGHUP opens the file anew at once, so that the old one may be compressed."""
