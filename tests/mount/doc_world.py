@@ -4,7 +4,7 @@
 test_docs.py starts it as root in new mount and pid namespaces and gives it a description on stdin.  It makes a
 root directory out of the machine's programs and an empty /mnt, /srv and /tmp, installs the
 programs of the build in it, changes into it and runs the blocks there; one shell and one Python live as
-long as the page.  Whatever a page leaves behind ends with the namespaces.
+long as the page.  With BW_DOCS_SYSTEM=DIR the programs are those of the system below DIR, where the package is installed.  Whatever a page leaves behind ends with the namespaces.
 """
 import glob
 import json
@@ -17,7 +17,8 @@ import time
 
 import doc_blocks
 
-SHARED = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "dev", "proc", "sys", "run", "var", "opt")
+PROGRAMS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "var", "opt")
+KERNEL = ("dev", "proc", "sys", "run")
 OWN = ("mnt", "srv", "tmp")
 HOME = "/user"
 STAND = HOME + "/batchweave"  # where the reader stands: the sources, as far as pages need them
@@ -48,19 +49,19 @@ def bind(source, target):
     mount("--rbind", source, target)
 
 
-def make_root(root, keep):
-    """A root directory with the machine's programs, and nothing else of what the machine holds."""
+def make_root(root, system, keep):
+    """A root directory with the programs of a system, this machine's or that below a folder, and nothing else that is there."""
     mount("-t", "tmpfs", "-o", "mode=755", "batchweave-docs", root)
-    for name in SHARED:
-        source = "/" + name
+    for name in PROGRAMS + KERNEL:
+        source = os.path.join("/" if name in KERNEL else system, name)
         if os.path.islink(source):
-            os.symlink(os.readlink(source), root + source)
+            os.symlink(os.readlink(source), f"{root}/{name}")
         elif os.path.isdir(source):
-            bind(source, root + source)
+            bind(source, f"{root}/{name}")
     for name in OWN:
         os.mkdir(f"{root}/{name}")
     os.chmod(root + "/tmp", 0o1777)
-    shutil.copytree("/etc", root + "/etc", symlinks=True, ignore_dangling_symlinks=True)
+    shutil.copytree(os.path.join(system, "etc"), root + "/etc", symlinks=True, ignore_dangling_symlinks=True)
     for path in keep:
         if not os.path.exists(root + path):
             bind(path, root + path)
@@ -217,8 +218,11 @@ def leave(terminals):
 def main():
     task = json.load(sys.stdin)
     blocks = doc_blocks.of_page(task["page"], task["text"])
-    make_root(task["root"], [task["source"], task["build"]])
-    install(task["root"], task["build"])
+    if task["system"]:  # where they are installed
+        make_root(task["root"], task["system"], [task["source"]])
+    else:
+        make_root(task["root"], "/", [task["source"], task["build"]])
+        install(task["root"], task["build"])
     os.chroot(task["root"])
     os.makedirs(STAND)
     for name in ("docs", "mount-helpers", "tests", "README.md"):

@@ -88,12 +88,12 @@ class Docs(bw.TestCase):
     def run_text(self, page, text, engine="", go_on=bool(os.environ.get("BW_DOCS_GO_ON"))):
         self.needs_root()
         task = {"page": page, "text": text, "source": SOURCE, "build": os.path.realpath(bw.BUILD), "root": self.folder("root"),
-                "engine": engine, "go_on": go_on, "env": {"LC_ALL": "C.UTF-8", "TERM": "dumb", "TZ": "UTC"}}
+                "system": os.environ.get("BW_DOCS_SYSTEM"), "engine": engine, "go_on": go_on, "env": {"LC_ALL": "C.UTF-8", "TERM": "dumb", "TZ": "UTC"}}
         # The shell reaps what is left without a parent.
         done = subprocess.run(
             ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private",
              "bash", "-c", '"$0" "$1"; exit $?', sys.executable, WORLD],
-            input=json.dumps(task), text=True, capture_output=True, check=False)
+            input=json.dumps(task), text=True, capture_output=True, check=False, timeout=self.limit - 20)
         return done
 
     def test_what_is_wrong_is_found(self):
