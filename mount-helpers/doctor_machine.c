@@ -379,7 +379,7 @@ static int look(const char *dir)
 
 static void check_mount(struct bw_doctor *d, const char *dir)
 {
-	char remedy[PATH_MAX + 64];
+	char remedy[PATH_MAX + 256];
 	int err = look(dir);
 
 	if (err == ENOTCONN) {
