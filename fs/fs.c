@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Life of a mount: what starts after what, and how it ends (S5). */
 #include "fs/fs_priv.h"
+#include "fs/heap.h"
 #include "fs/memory.h"
 
 #include "store/base/clock.h"
@@ -18,6 +19,7 @@
 #define BUILD_THREADS 2u	/* of their own: a large batch must not hold up a read */
 #define TOGETHER (UINT64_C(2) << 20)	/* in one get; of larger ones a single reader has too few at a time */
 #define GC_SHARE 32u		/* of the memory, for a pass of reclaiming */
+#define REST_MS 10000		/* nothing to do for so long */
 #define DRAIN_NS (30 * BW_SEC)		/* S5: what is queued may take this long at the end */
 
 static void reclaim_memory(void *ctx, uint64_t bytes)
@@ -322,12 +324,35 @@ failed:
 	return code;
 }
 
-void bw_fs_run(struct bw_fs *fs)
+/* Grows while anything is read or written. */
+static uint64_t activity(struct bw_fs *fs)
+{
+	return atomic_load(&fs->counters.useful) + atomic_load(&fs->counters.prefetched) +
+	       atomic_load(&fs->counters.commits_ok) + bw_budget_used(&fs->budget);
+}
+
+/* Until somebody wakes it.  A mount that had nothing to do for a while holds no memory for what may come. */
+static void run_until_woken(struct bw_fs *fs)
 {
 	struct pollfd fd = {.fd = fs->wake[0], .events = POLLIN};
+	uint64_t seen = 0;
+	bool rests = true;
+	int n;
 
-	while (poll(&fd, 1, -1) < 0 && errno == EINTR)
-		;
+	while ((n = poll(&fd, 1, REST_MS)) <= 0) {
+		if (n)
+			continue;	/* a signal */
+		uint64_t now = activity(fs);
+		if (now == seen && !rests)
+			bw_heap_rest();
+		rests = now == seen;
+		seen = now;
+	}
+}
+
+void bw_fs_run(struct bw_fs *fs)
+{
+	run_until_woken(fs);
 	bw_gc_stop(fs->gc);
 	int64_t deadline = bw_now() + DRAIN_NS;
 

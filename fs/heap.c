@@ -8,7 +8,8 @@
 #include <unistd.h>
 
 #define OWN_MAPPING_MIN (32 << 20)	/* larger allocations are mapped and unmapped; glibc's maximum */
-#define TOP_KEPT (64 << 20)		/* free bytes at the end of the heap that stay */
+#define TOP_KEPT (64 << 20)		/* free bytes at the end of the heap that always stay */
+#define KEEP_MAX (1 << 30)	/* mallopt() takes an int */
 #define HUGE_PAGE ((uintptr_t)2 << 20)
 
 /*
@@ -28,10 +29,17 @@ static void ask_for_huge_pages(void)
 	free(b);
 }
 
-void bw_heap_tune(void)
+void bw_heap_tune(uint64_t keep)
 {
+	int most = keep < KEEP_MAX ? (int)keep : KEEP_MAX;
+
 	mallopt(M_MMAP_THRESHOLD, OWN_MAPPING_MIN);
-	mallopt(M_TRIM_THRESHOLD, TOP_KEPT);
+	mallopt(M_TRIM_THRESHOLD, most > TOP_KEPT ? most : TOP_KEPT);
 	mallopt(M_ARENA_MAX, 1);
 	ask_for_huge_pages();
+}
+
+void bw_heap_rest(void)
+{
+	malloc_trim(TOP_KEPT);
 }

@@ -3,6 +3,7 @@
 
 #include "fs/fs.h"
 #include "fs/heap.h"
+#include "fs/memory.h"
 #include "mount-helpers/last_words.h"
 #include "mount-helpers/notify.h"
 #include "mount-helpers/say.h"
@@ -519,7 +520,7 @@ int bw_mount_main(const char *name, int argc, char **argv)
 		return code;
 	if (a.fake)
 		return 0;
-	bw_heap_tune();
+	bw_heap_tune(a.options.memory ? a.options.memory : bw_memory_default());
 	if (a.options.foreground) {
 		code = run_foreground(&a);
 		bw_notify_close(&a.manager);

@@ -468,7 +468,7 @@ int main(int argc, char **argv)
 		}
 	}
 	if (tune)
-		bw_heap_tune();
+		bw_heap_tune(0);
 	make(&b);
 	measure(&b);
 	unmake(&b);

@@ -57,7 +57,7 @@ Test(heap, what_will_stay_of_it_is_asked_for_in_huge_pages_and_not_touched)
 {
 	struct mapping m;
 
-	bw_heap_tune();
+	bw_heap_tune(0);
 	if (!can_be())
 		return;
 	/* The middle of the heap's last 32 MiB, wherever it began. */
@@ -73,7 +73,7 @@ Test(heap, blocks_are_reused)
 	void *blocks[24], *first = NULL;
 	uintptr_t end;
 
-	bw_heap_tune();
+	bw_heap_tune(0);
 	end = (uintptr_t)sbrk(0);
 	for (int round = 0; round < 4; round++) {
 		for (int i = 0; i < 24; i++) {
@@ -89,4 +89,36 @@ Test(heap, blocks_are_reused)
 			free(blocks[i]);
 	}
 	cr_assert_eq((uintptr_t)sbrk(0), end);
+}
+
+static unsigned long resident_kib(void)
+{
+	unsigned long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
+
+	cr_assert(f);
+	cr_assert_eq(fscanf(f, "%*u %lu", &pages), 1);
+	fclose(f);
+	return pages * (unsigned long)sysconf(_SC_PAGESIZE) / 1024;
+}
+
+/* S6: what was used stays for the next batch, within memory=, and goes when nothing is done. */
+Test(heap, what_was_used_stays_until_the_mount_rests)
+{
+	enum { N = 160 };
+	static void *blocks[N];
+
+	bw_heap_tune(256 * MIB);
+	for (int i = 0; i < N; i++) {
+		blocks[i] = malloc(MIB);
+		cr_assert(blocks[i]);
+		memset(blocks[i], 1, MIB);
+	}
+	for (int i = N; i-- > 0;)
+		free(blocks[i]);
+	if (!can_be())
+		return;
+	cr_assert_geq(resident_kib(), N * 1024);
+	bw_heap_rest();
+	cr_assert_leq(resident_kib(), 96 * 1024, "%lu KiB", resident_kib());
 }
