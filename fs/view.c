@@ -194,6 +194,8 @@ static const char *add(struct bw_views *v, const char *template)
 	const char *at = template, *why;
 	uint8_t node = 0, known = 0;
 
+	if (strpbrk(template, "\"'\\"))	/* mount(8) hands on what was quoted for it */
+		return "has a quote or a backslash, which names of a view have not";
 	if (!strstr(template, "{step"))
 		return "has no {step}";
 	if (!strstr(template, "{rank"))

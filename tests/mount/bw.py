@@ -35,6 +35,8 @@ BATCHWEAVE = os.path.join(BUILD, "mount-helpers", "batchweave")
 MOUNT = os.path.join(BUILD, "mount-helpers", "mount.batchweave")
 GATE = os.path.join(BUILD, "tests", "mount", "libgate.so")
 SANITIZED = bool(os.environ.get("BW_SANITIZE"))
+# AddressSanitizer keeps what was freed for a while, 256 MiB unless it is told otherwise.
+FRUGAL = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1"}
 PATIENCE = 120 if SANITIZED else 60  # seconds until a wait is given up
 ROOT = os.geteuid() == 0
 LIBC = ctypes.CDLL(None, use_errno=True)

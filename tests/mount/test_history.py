@@ -3,6 +3,7 @@
 """A stream of a million steps on a real mount: opening, looking up, listing.  V2, S9, I12.
 
 Asserts requests and bytes: what a mount of a long history costs is what one of a short history does.
+BW_STEPS sets how many steps find looks at, one by one.
 """
 import os
 import random
@@ -16,9 +17,12 @@ import objects
 
 LONG_HISTORY = os.path.join(bw.BUILD, "tests", "mount", "long_history")
 MILLION = 1_000_000
+STEPS = int(os.environ.get("BW_STEPS", "6000"))
 
 
 class History(bw.TestCase):
+    limit = bw.TestCase.limit + STEPS // 500
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -86,6 +90,55 @@ class History(bw.TestCase):
               f"{(mount.rss() - rss) >> 10} KiB more resident", file=sys.stderr)
         self.assertLessEqual(self.requests(mount) - before, 2)
         self.assertLess(mount.rss() - rss, (128 if bw.SANITIZED else 32) << 20)
+
+    def lean(self, steps):
+        """A mount of a long history with a view and little memory, and its resident bytes so far."""
+        mount = self.mount(self.long_stream(steps), "memory=64M,view=rollouts/step_{step}/rank_{rank}.bin", env=bw.FRUGAL)
+        os.listdir(mount.path("status"))
+        return mount, mount.rss()
+
+    def assert_lean(self, mount, rss):
+        print(f"{(mount.rss() - rss) >> 10} KiB more resident", file=sys.stderr)
+        self.assertLess(mount.rss() - rss, (64 if bw.SANITIZED else 32) << 20)
+
+    def test_s9_what_people_type(self):
+        """S9: ls, head and completion at a million steps, in /step and in a view."""
+        mount, rss = self.lean(MILLION)
+        before = self.requests(mount)
+        for folder, prefix in ((mount.path("step"), ""), (mount.path("rollouts"), "step_")):
+            typed = self.shell("""
+                set -o pipefail
+                ls -U $D | head -n 3; test ${PIPESTATUS[1]} = 0
+                ls -U $D | tail -n 1
+                compgen -d $D/${P}99999 | wc -l
+            """, D=folder, P=prefix).stdout.split()
+            self.assertEqual(typed, [prefix + n for n in ("0", "1", "2", "999999")] + ["11"])
+        self.assertLessEqual(self.requests(mount) - before, 40)
+        self.assert_lean(mount, rss)
+
+    def test_s9_find_looks_at_each_step(self):
+        """S9: find asks for each entry, even at its last level: nothing is kept of that, and the index is read once."""
+        mount, rss = self.lean(STEPS)
+        before = self.requests(mount)
+        script = 'find $D -mindepth 1 -maxdepth 1 -type d -name "${P}599?" -printf "%f "; ls $D | wc -l'
+        for folder, prefix in ((mount.path("step"), ""), (mount.path("rollouts"), "step_")):
+            found = subprocess.run(["bash", "-c", script], env={**os.environ, "D": folder, "P": prefix}, check=True,
+                                   timeout=self.limit, stdout=subprocess.PIPE, text=True).stdout.split()
+            self.assertEqual(found, [f"{prefix}{n}" for n in range(5990, 6000)] + [str(STEPS)])
+        print(f"found with {self.requests(mount) - before} requests", file=sys.stderr)
+        self.assertLessEqual(self.requests(mount) - before, 2 * (STEPS / 128 + STEPS / 8192) + 100)
+        self.assertLessEqual(mount.metric("memory_used_bytes"), 64 << 20)
+        self.assert_lean(mount, rss)
+
+    def test_s9_a_view_lists_a_million_steps(self):
+        """S9, V2: numeric order, each once, from any place, where the directory is read by several at once."""
+        mount, rss = self.lean(MILLION)
+        with os.scandir(mount.path("rollouts")) as entries, os.scandir(mount.path("rollouts")) as other:
+            next(other)
+            for expected, entry in enumerate(entries):
+                self.assertEqual(entry.name, f"step_{expected}")
+            self.assertEqual((expected, next(other).name), (MILLION - 1, "step_1"))
+        self.assert_lean(mount, rss)
 
 
 if __name__ == "__main__":

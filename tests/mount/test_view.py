@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: once 30-s
+# ctest: once waits 30-s
 """Name templates: option view=.  V1 to V7 and S9 hold under a loader's own paths as they do under /step."""
 import os
 import pathlib
@@ -12,7 +12,7 @@ import bw
 
 CHANGE = os.path.join(bw.BUILD, "tests", "mount", "change")
 TEMPLATES = ("rollouts/step_{step}/rank_{rank}.bin", "{step:08d}/{rank:05d}.tar", "all/{step}_{rank}.npy",
-             "hive/step={step}/rank={rank}/part-0.parquet")
+             "hive/step={step}/parts/rank={rank}/0.parquet")
 VIEWS = ",".join("view=" + t for t in TEMPLATES)
 
 
@@ -63,8 +63,9 @@ class Same(bw.TestCase):
         self.assertEqual(os.listdir(mount.path("rollouts/step_10")), ["rank_0.bin", "rank_1.bin"])
         self.assertEqual(os.listdir(mount.path("00000007")), ["00000.tar", "00001.tar"])
         self.assertEqual(os.listdir(mount.path("all")), [f"{n}_{r}.npy" for n in range(11) for r in range(2)])
-        self.assertEqual(os.listdir(mount.path("hive/step=3")), ["rank=0", "rank=1"])
-        self.assertEqual(os.listdir(mount.path("hive/step=3/rank=1")), ["part-0.parquet"])
+        self.assertEqual(os.listdir(mount.path("hive/step=3")), ["parts"])
+        self.assertEqual(os.listdir(mount.path("hive/step=3/parts")), ["rank=0", "rank=1"])
+        self.assertEqual(os.listdir(mount.path("hive/step=3/parts/rank=1")), ["0.parquet"])
         directories = {}
         for folder, names, files in os.walk(mount.dir):
             if os.path.basename(folder) in tops[1:]:
@@ -78,7 +79,7 @@ class Same(bw.TestCase):
                 for entry in entries:
                     self.assertEqual(entry.inode(), entry.stat().st_ino, entry.path)
                     self.assertEqual(entry.is_dir(), entry.name in names)
-        self.assertEqual(len(directories), 1 + 23 + 12 + 11 + 1 + 1 + 11 * 3)
+        self.assertEqual(len(directories), 1 + 23 + 12 + 11 + 1 + 1 + 11 * 4)
 
     def test_v4_one_page_cache(self):
         """V4: what was read under one path reaches neither daemon nor store under another."""
@@ -149,7 +150,7 @@ class Same(bw.TestCase):
             for r in 0 1 2 3; do
                 for n in 0 1 2; do
                     cmp $M/step/$n/rank/$r $O/rollouts/step_$n/rank_$r.bin
-                    cmp $M/step/$n/rank/$r $O/hive/step=$n/rank=$r/part-0.parquet
+                    cmp $M/step/$n/rank/$r $O/hive/step=$n/parts/rank=$r/0.parquet
                     cmp $M/step/$n/rank/$r $O/rsync/all/${n}_$r.npy
                 done
                 cmp $M/step/1/rank/$r $O/rsync/00000001/0000$r.tar
@@ -168,10 +169,9 @@ class Promises(bw.TestCase):
         for rank in (2, 0, 3):
             bw.write(a.slot("p", 0, rank), b"x")
             for mount in (a, b):
-                for view in [v for seen in range(4) for v in paths(mount, 0, seen)]:
+                for view in paths(mount, 0, rank):
                     self.assert_errno("ENOENT", os.stat, view)
-                for folder in ("rollouts/step_0", "00000000", "hive/step=0", "hive/step=0/rank=0"):
-                    self.assert_errno("ENOENT", os.stat, mount.path(folder))
+                self.assert_errno("ENOENT", os.listdir, mount.path("rollouts/step_0"))
                 self.assertEqual([os.listdir(mount.path(d)) for d in ("rollouts", "all", "hive")], [[], [], []])
         bw.write(a.slot("p", 0, 1), b"x")
         for mount in (a, b):
@@ -179,7 +179,7 @@ class Promises(bw.TestCase):
 
     def test_v1_v2_while_steps_are_committed(self):
         """V1, V2: readers that poll find all ranks at once, and listings are dense and never fall."""
-        steps, stream = 150, self.stream()
+        steps, stream = 60, self.stream()
         a, b = self.mount(stream), self.mount(stream, VIEWS)
 
         def poll(template, rank):
@@ -212,6 +212,18 @@ class Promises(bw.TestCase):
             for view in paths(b, step, 1):
                 os.stat(view)
 
+    def test_v3_listings_are_fresh(self):
+        """V3: a mount that does nothing but list shows what another has just committed."""
+        stream = self.stream(2)
+        a, b = self.mount(stream), self.mount(stream, VIEWS)
+        for step in range(0, 12, 3):
+            a.put("p", step)
+            self.assertEqual(os.listdir(b.path("rollouts")), [f"step_{n}" for n in range(step + 1)])
+            a.put("p", step + 1)
+            self.assertEqual(len(os.listdir(b.path("all"))), 2 * (step + 2))
+            a.put("p", step + 2)
+            self.assertIn(f"{step + 2:08d}", os.listdir(b.dir))
+
     @bw.file_only("it looks into the store's objects")
     def test_v5_a_flipped_byte_is_never_served(self):
         """V5: EIO in every view."""
@@ -234,8 +246,8 @@ class Promises(bw.TestCase):
         for name in ("rollouts/step_1", "rollouts/step_00", "rollouts/step_-0", "rollouts/step_", "rollouts/0",
                      "rollouts/step_0/rank_4.bin", "rollouts/step_0/rank_00.bin", "rollouts/step_0/rank_0",
                      "rollouts/step_0/rank_0.bin.tmp", "0", "0000000", "000000000", "00000000/0.tar", "00000000/00004.tar",
-                     "00000001", "all/0", "all/0_4.npy", "all/0_0.NPY", "all/1_0.npy", "hive/step=0/rank=4",
-                     "hive/step=0/rank=0/part-1.parquet", "hive/rank=0", "Rollouts", "nothing"):
+                     "00000001", "all/0", "all/0_4.npy", "all/0_0.NPY", "all/1_0.npy", "hive/step=0/parts/rank=4",
+                     "hive/step=0/parts/rank=0/1.parquet", "hive/step=0/rank=0", "hive/rank=0", "Rollouts", "nothing"):
             self.assert_errno("ENOENT", os.stat, mount.path(name))
             self.assert_errno("ENOENT", open, mount.path(name))
 
@@ -279,7 +291,7 @@ class Waits(bw.TestCase):
 
         asked = [self.spawn(holds, call, view) for view in paths(b, 0, 1) for call in (
             lambda p: os.stat(p).st_size == size, lambda p: bw.read(p, "rb") == bw.payload("p", 0, 1), os.path.exists)]
-        asked += [self.spawn(holds, os.listdir, b.path(d)) for d in ("rollouts/step_0", "00000000", "hive/step=0/rank=1")]
+        asked += [self.spawn(holds, os.listdir, b.path(d)) for d in ("rollouts/step_0", "00000000", "hive/step=0/parts/rank=1")]
         self.waiters(b, len(asked))
         self.assertEqual([c.poll() for c in asked], [None] * len(asked))
         a.put("p", 0)
@@ -297,6 +309,8 @@ class Waits(bw.TestCase):
             self.addCleanup(child.wait)
             self.addCleanup(child.kill)
         self.waiters(mount, 4)
+        for folder in ("rollouts", "all", "hive", ""):  # a new name needs the directory to itself
+            self.assert_errno("EROFS", os.mkdir, mount.path(folder, "new"))
         self.assertEqual(os.listdir(mount.path("rollouts")), ["step_0"])
         self.assertEqual(os.listdir(mount.path("all")), ["0_0.npy", "0_1.npy"])
         for view in paths(mount, 0, 1):

@@ -127,6 +127,9 @@ Test(view, widths_are_written_as_in_python)
 
 Test(view, what_is_no_template_is_told)
 {
+	refused("\"{step}/{rank}\"", "has a quote or a backslash, which names of a view have not");
+	refused("it's/{step}/{rank}", "has a quote or a backslash, which names of a view have not");
+	refused("a\\040b/{step}/{rank}", "has a quote or a backslash, which names of a view have not");
 	refused("{rank}", "has no {step}");
 	refused("step_{step}", "has no {rank}");
 	refused("{step}/{step}/{rank}", "has {step} twice");
