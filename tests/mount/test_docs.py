@@ -61,7 +61,6 @@ class Docs(bw.TestCase):
     limit = 400
 
     def test_fences_say_what_they_are(self):
-        left_out = []
         for page in pages():
             if page.endswith(".md"):
                 self.assertEqual(doc_blocks.hidden_commands(bw.read(os.path.join(SOURCE, page))), [], page)
@@ -69,9 +68,6 @@ class Docs(bw.TestCase):
                 self.assertFalse(block.fault, f"{block.where()}: the block {block.fault} (tests/mount/doc_blocks.py)")
                 if block.kind == "json":
                     json.loads(block.body)
-                if block.why is not None:
-                    left_out.append(f"{block.where()}: {block.why}")
-        print(f"{len(left_out)} blocks are not run:", *left_out, sep="\n  ", file=sys.stderr)
 
     def run_page(self, page):
         blocks = blocks_of(page)
@@ -154,7 +150,12 @@ class Blocks(unittest.TestCase):
             self.assertFalse(doc_blocks.matches(shown, printed), (shown, printed))
 
 
+def left_out():
+    return [f"{b.where()}: {b.why}" for page in pages() for b in blocks_of(page) if b.why is not None]
+
+
 add_tests()
 
 if __name__ == "__main__":
+    print(f"{len(left_out())} blocks are not run:", *left_out(), sep="\n  ", flush=True)
     bw.main()
