@@ -74,6 +74,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.key = parts[1] if len(parts) > 1 else ""
         s3, rule = self.server.s3, self.server.s3.rule
         time.sleep(s3.delay)
+        while self.command in s3.held and not s3.over.is_set():
+            time.sleep(0.01)
         with s3.lock:
             s3.requests.append((self.command, self.path))
             is_first_get = self.command == "GET" and s3.requests.count(("GET", self.path)) == 1
@@ -236,6 +238,7 @@ class BrokenS3:
         self.requests = []
         self.sent_away = 0
         self.delay = 0  # seconds before each answer
+        self.held = ()  # methods that get none until this is empty again
         self.over = threading.Event()
         self.server = Server((host, port), Handler)
         self.server.s3 = self

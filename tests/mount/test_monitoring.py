@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+# ctest: once waits 15-s
+"""Alerts, dashboard and the script for the textfile collector: all of it is about metrics that a mount has."""
+import json
+import os
+import re
+import signal
+import subprocess
+
+import bw
+import prom
+
+FOLDER = os.path.join(bw.HERE, "..", "..", "mount-helpers", "monitoring")
+RULES = os.path.join(FOLDER, "batchweave.rules.yml")
+DASHBOARD = os.path.join(FOLDER, "grafana.json")
+TEXTFILE = os.path.join(FOLDER, "batchweave-textfile")
+TESTS = os.path.join(bw.HERE, "alerts.yml")
+NAME = re.compile(r"\b(batchweave_[a-z0-9_]+)(?:\{([^}]*)\})?")
+
+
+class Monitoring(bw.TestCase):
+    def promtool(self, *args):
+        done = subprocess.run(["promtool", *args], text=True, capture_output=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_rules(self):
+        """promtool takes the rules, and each alert has been seen to fire and to be quiet."""
+        self.promtool("check", "rules", RULES)
+        self.promtool("test", "rules", TESTS)
+        alerts = re.findall(r"- alert: (\w+)", bw.read(RULES))
+        self.assertEqual(len(alerts), len(set(alerts)))
+        tests = re.findall(r"alertname: (\w+)\n +exp_alerts:( \[\])?\n", bw.read(TESTS))
+        for quiet in ("", " []"):
+            self.assertEqual([name for name, said in tests if said == quiet], alerts)
+
+    def has(self, families, text, what):
+        """Every metric that text names is one of a mount, with the labels that it is asked for."""
+        samples = {}
+        for family in families.values():
+            for name, labels in family.samples:
+                samples.setdefault(name, []).append(dict(labels))
+        found = NAME.findall(text)
+        self.assertTrue(found, what)
+        for name, labels in found:
+            self.assertIn(name, samples, what)
+            for label, how, value in re.findall(r'(\w+)(=~|!~|!=|=)"([^"]*)"', labels):
+                if label in ("instance", "mount"):
+                    continue
+                match = (lambda x, v=value: re.fullmatch(v, x)) if "~" in how else (lambda x, v=value: x == v)
+                self.assertTrue(any(match(s.get(label, "")) for s in samples[name]), (what, name, labels))
+
+    def test_all_that_is_asked_for_is_there(self):
+        m = self.mount(self.stream(), f"cache={self.root}/cache")
+        os.mkdir(m.path("checkpoint/train"))
+        families = prom.parse(m.status("metrics"))
+        for alert, expr in re.findall(r"- alert: (\w+)\n +expr: (.*)\n", bw.read(RULES)):
+            if "node_textfile" not in expr:
+                self.has(families, expr, alert)
+        board = json.loads(bw.read(DASHBOARD))
+        panels = [p for p in board["panels"] if p["type"] != "row"]
+        self.assertGreater(len(panels), 10)
+        for panel in panels:
+            for target in panel["targets"]:
+                self.has(families, target["expr"].replace("$__rate_interval", "5m"), panel["title"])
+                for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]):
+                    self.assertIn(label, {"instance", "mount", "exported_job"} |
+                                  set().union(*(f.label_names() for f in families.values())), panel["title"])
+        for variable in board["templating"]["list"][1:]:
+            self.has(families, variable["query"], variable["name"])
+
+    def test_dashboard_is_laid_out(self):
+        """No two panels on one place, all in the grid, each number once."""
+        board = json.loads(bw.read(DASHBOARD))
+        taken = {}
+        for panel in board["panels"]:
+            at = panel["gridPos"]
+            self.assertLessEqual(at["x"] + at["w"], 24)
+            for x in range(at["x"], at["x"] + at["w"]):
+                for y in range(at["y"], at["y"] + at["h"]):
+                    self.assertNotIn((x, y), taken, (panel["title"], taken.get((x, y))))
+                    taken[x, y] = panel["title"]
+        ids = [p["id"] for p in board["panels"]]
+        self.assertEqual(len(ids), len(set(ids)))
+
+    def textfile(self, *args, code=0):
+        done = subprocess.run([TEXTFILE, *args], text=True, capture_output=True, check=False, timeout=bw.PATIENCE)
+        self.assertEqual(done.returncode, code, done.stderr)
+        return done.stdout
+
+    def test_textfile(self):
+        """All mounts of the host on one page that Prometheus takes, each sample with its mount."""
+        stream = self.stream()
+        a, b = self.mount(stream), self.mount(stream, "ro")
+        a.put("p", 0)
+        page = self.textfile()
+        families = prom.parse(page)
+        heads = {dict(labels)["mount"]: v for (_, labels), v in families["batchweave_head_step"].samples.items()}
+        self.assertEqual(heads[a.dir], 1)
+        self.assertIn(b.dir, heads)
+        self.assertLessEqual(set(prom.parse(a.status("metrics"))), set(families))
+        done = subprocess.run(["promtool", "check", "metrics"], input=page, text=True, capture_output=True, check=False)
+        self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ""))
+        target = os.path.join(self.root, "x.prom")
+        bw.write(target, "old")
+        self.assertEqual(self.textfile(target), "")
+        self.assertIn(f'batchweave_head_step{{mount="{a.dir}"}} 1\n', bw.read(target))
+        self.assertEqual([n for n in os.listdir(self.root) if n.startswith("x.prom")], ["x.prom"])
+        b.proc.send_signal(signal.SIGSTOP)
+        try:
+            page = self.textfile()
+        finally:
+            b.proc.send_signal(signal.SIGCONT)
+        self.assertIn(f'mount="{a.dir}"', page)
+        self.assertNotIn(f'mount="{b.dir}"', page)
+        self.assertIn("usage", self.textfile("--help"))
+        self.textfile("--what", code=2)
+
+    def test_textfile_again_and_again(self):
+        m = self.mounted()
+        target = os.path.join(self.root, "x.prom")
+        with subprocess.Popen([TEXTFILE, "--every", "0.2", target], preexec_fn=os.setsid) as child:
+            try:
+                bw.wait_until(lambda: os.path.exists(target))
+                m.put("p", 0)
+                bw.wait_until(lambda: f'batchweave_head_step{{mount="{m.dir}"}} 1\n' in bw.read(target))
+            finally:
+                os.killpg(child.pid, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    bw.main()
