@@ -5,11 +5,13 @@ import tempfile
 import unittest
 
 import commands
+import events
 import headers
 import layers
 import links
 import promises
 import source
+import surface
 import tree
 
 SPDX = "/* SPDX-License-Identifier: Apache-2.0 */\n"
@@ -120,6 +122,38 @@ class Lint(unittest.TestCase):
         for text in ("`batchweave unit`\n", "`init --rank`\n", "```sh\nx; batchweave init \\\n  --rank 2\n```\n",
                      "`-o wait=1,weight=2`\n"):
             self.assertEqual(len(self.wrong(check, {"README.md": good, "docs/a.md": text})), 1, text)
+
+    def test_events(self):
+        page = "| event | level | what |\n|---|---|---|\n| `one` | info | x |\n| `two` | info | x |\n| `three` | debug, warn | x |\n"
+        code = (SPDX + 'static const char *verb(int x)\n{\n\treturn x ? "one" : "two";\n}\n'
+                'void f(void)\n{\n\tbw_log(l, BW_LOG_INFO, verb(1), "%s(,", "a");\n'
+                '\tbw_log(l, x ? BW_LOG_WARN : BW_LOG_DEBUG, "three", "");\n}\n')
+        files = {events.PAGE: page, "fs/x.c": code}
+        self.assertEqual(self.wrong(events.check, files), [])
+        for path, old, new in ((events.PAGE, "| `one` | info | x |\n", ""), (events.PAGE, "`two`", "`four`"),
+                               (events.PAGE, "debug, warn", "warn"), ("fs/x.c", "verb(1)", "word"),
+                               ("fs/x.c", '"three"', '"five"'), ("fs/x.c", "BW_LOG_DEBUG", "BW_LOG_ERROR")):
+            self.assertIn(old, files[path])
+            self.assertTrue(self.wrong(events.check, {**files, path: files[path].replace(old, new)}), (old, new))
+
+    def test_surface(self):
+        test = "tests/mount/test_a.py::test_all"
+        rows = {"Files of /status": surface.FILES, "Fields of status.json": surface.FIELDS, "Metrics": surface.METRICS,
+                "Errors": ["EIO", "ESTALE"]}
+        page = "".join(f"## {heading}\n" + "".join(f"| `{name}` | x | `{test}` |\n" for name in names)
+                       for heading, names in rows.items())
+        words = " ".join(sum(rows.values(), [])).replace(".", " ")
+        files = {surface.PAGE: page, "docs/semantics.md": "EIO or ESTALE, no `TEMPLATE`",
+                 "fs/metrics.c": "".join(f'\tone(out, "{name}", 1);\n' for name in surface.METRICS),
+                 "tests/mount/test_a.py": f"    def test_all(self):\n        '{words}'\n    def test_b(self):\n        pass\n"}
+        self.assertEqual(self.wrong(surface.check, files), [])
+        for path, old, new in ((surface.PAGE, "| `EIO` | x", "| `EBUSY` | x"), (surface.PAGE, "| `head_step` | x", "| `head` | x"),
+                               (surface.PAGE, f"| `first_step` | x | `{test}` |", "| `first_step` | x | none |"),
+                               (surface.PAGE, f"| `ESTALE` | x | `{test}`", f"| `ESTALE` | x | `{test[:-8]}test_b`"),
+                               (surface.PAGE, f"| `since` | x | `{test}`", "| `since` | x | `tests/mount/test_z.py`"),
+                               ("docs/semantics.md", "EIO", "EXDEV"), ("fs/metrics.c", '"waiters"', '"sleepers"')):
+            self.assertIn(old, files[path])
+            self.assertTrue(self.wrong(surface.check, {**files, path: files[path].replace(old, new)}), (old, new))
 
     def test_scripts_are_found_by_their_first_line(self):
         with tempfile.TemporaryDirectory() as root:
