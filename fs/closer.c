@@ -13,11 +13,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define JUDGE_THREADS 6
 #define HANG_FIRST_NS (40 * BW_MS)	/* a look that takes longer is asked whether it hangs */
 #define HANG_AGAIN_NS (10 * BW_MS)
+#define SEEN_N 64		/* threads whose process is remembered */
 
 /* include/linux/sched.h; shown by /proc/PID/stat for as long as that file exists */
 #define PF_EXITING_BIT 0x4u
@@ -26,6 +28,10 @@
 struct bw_closer {
 	struct bw_workq *judges;	/* may hang in /proc for as long as a judgement may last */
 	struct bw_workq *timer;
+	unsigned here_most;
+	atomic_uint here;		/* judgements that the threads make that ask for them */
+	/* By thread: it (low half) and its process, when it was looked up last. */
+	atomic_uint_fast64_t seen[SEEN_N];
 };
 
 struct judgement {
@@ -41,12 +47,10 @@ struct judgement {
 	char name[NAME_MAX + 1];
 };
 
-static ssize_t read_proc(pid_t pid, const char *file, char *buf, size_t len)
+static ssize_t read_path(const char *path, char *buf, size_t len)
 {
-	char path[96];
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
 	if (fd < 0)
 		return -1;
 	ssize_t n = read(fd, buf, len - 1);
@@ -56,7 +60,18 @@ static ssize_t read_proc(pid_t pid, const char *file, char *buf, size_t len)
 	return n;
 }
 
-pid_t bw_closer_tgid(pid_t pid)
+static ssize_t read_proc(pid_t pid, const char *file, char *buf, size_t len)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+	return read_path(path, buf, len);
+}
+
+/* ---- Which process a thread is of ------------------------------------------------------------- */
+
+/* The sure way, and the long one: the kernel writes sixty lines for the one that is wanted. */
+static pid_t read_tgid(pid_t pid)
 {
 	char buf[512];
 
@@ -67,24 +82,78 @@ pid_t bw_closer_tgid(pid_t pid)
 	return at ? (pid_t)strtol(at + 6, NULL, 10) : 0;
 }
 
-/* Flags (field 9) and exit_code (field 52) of one thread. */
-static int read_stat(pid_t pid, unsigned *ret_flags, int *ret_exit_code)
+/* Is it the number of a process, not of a further thread of one, or of nobody?  -1: the kernel does not tell. */
+static int is_process(pid_t pid)
 {
-	char buf[2048];
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 
-	if (read_proc(pid, "stat", buf, sizeof(buf)) <= 0)
-		return -ENOENT;
-	char *at = strrchr(buf, ')');	/* the name before it may hold anything */
+	if (fd >= 0) {
+		close(fd);
+		return 1;
+	}
+	return errno == EINVAL || errno == ENOENT || errno == ESRCH ? 0 : -1;
+}
 
-	*ret_flags = 0;
-	*ret_exit_code = 0;
+/* Whether pid is a thread of process tgid now: no sooner than both are seen side by side. */
+static bool is_thread_of(pid_t pid, pid_t tgid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d", (int)tgid, (int)pid);
+	return is_process(tgid) == 1 && access(path, F_OK) == 0;
+}
+
+pid_t bw_closer_tgid(struct bw_closer *c, pid_t pid)
+{
+	if (pid <= 0)
+		return 0;
+	atomic_uint_fast64_t *slot = &c->seen[(unsigned)pid % SEEN_N];
+	uint64_t seen = atomic_load_explicit(slot, memory_order_relaxed);
+	pid_t tgid = (uint32_t)seen == (uint32_t)pid ? (pid_t)(seen >> 32) : pid;
+
+	if (is_thread_of(pid, tgid))
+		return tgid;
+	tgid = read_tgid(pid);
+	atomic_store_explicit(slot, (uint64_t)(uint32_t)tgid << 32 | (uint32_t)pid, memory_order_relaxed);
+	return tgid;
+}
+
+/* ---- Looks ------------------------------------------------------------------------------------ */
+
+struct sight {
+	unsigned flags;		/* field 9 of stat */
+	int exit_code;		/* field 52 */
+};
+
+static void parse_stat(char *text, struct sight *ret)
+{
+	char *at = strrchr(text, ')');	/* the name before it may hold anything */
+
+	*ret = (struct sight){0};
 	for (int field = 2; at && field <= 52; field++) {
 		if (field == 9)
-			*ret_flags = (unsigned)strtoul(at, NULL, 10);
+			ret->flags = (unsigned)strtoul(at, NULL, 10);
 		if (field == 52)
-			*ret_exit_code = (int)strtol(at, NULL, 10);
+			ret->exit_code = (int)strtol(at, NULL, 10);
 		at = strchr(at + 1, ' ');
 	}
+}
+
+/*
+ * Looks at thread pid, and whether it is one of process tgid.  -ENOENT: it cannot be seen.
+ */
+static int see_thread(pid_t pid, pid_t tgid, bool *ret_own, struct sight *ret)
+{
+	char path[64], text[2048];
+	int process = is_process(tgid);
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", (int)tgid, (int)pid);
+	*ret_own = process == 1 && read_path(path, text, sizeof(text)) > 0;
+	if (!*ret_own && read_proc(pid, "stat", text, sizeof(text)) <= 0)
+		return -ENOENT;
+	if (process < 0)
+		*ret_own = read_tgid(pid) == tgid;
+	parse_stat(text, ret);
 	return 0;
 }
 
@@ -92,12 +161,12 @@ static int read_stat(pid_t pid, unsigned *ret_flags, int *ret_exit_code)
  * Threads that exit_group() sweeps away carry the signalled flag too; the exit code tells them from
  * the killed.  Whoever may not see it (it reads 0) believes the flag.
  */
-static bool is_killed(unsigned flags, int exit_code)
+static bool is_killed(const struct sight *s)
 {
-	if (!(flags & PF_SIGNALED_BIT))
+	if (!(s->flags & PF_SIGNALED_BIT))
 		return false;
-	if (geteuid() == 0 && (flags & PF_EXITING_BIT))
-		return exit_code & 0x7f;
+	if (geteuid() == 0 && (s->flags & PF_EXITING_BIT))
+		return s->exit_code & 0x7f;
 	return true;
 }
 
@@ -115,6 +184,16 @@ static bool is_writer_of(pid_t tgid, const char *fd, uint64_t ino)
 	       (strtoul(at_flags + 7, NULL, 8) & O_ACCMODE) != O_RDONLY;
 }
 
+/* Does the descriptor that is entry e of directory d lead to a file of that name? */
+static bool leads_to(int d, const char *e, const char *name, size_t len)
+{
+	char target[PATH_MAX];
+	ssize_t n = readlinkat(d, e, target, sizeof(target));
+
+	return n > (ssize_t)len && target[n - (ssize_t)len - 1] == '/' &&
+	       memcmp(target + n - len, name, len) == 0;
+}
+
 /*
  * Does process tgid hold another writable descriptor of the file?  The one being closed has left its
  * table already.  The name alone does not tell (bind mounts show other paths), the inode number alone
@@ -122,43 +201,40 @@ static bool is_writer_of(pid_t tgid, const char *fd, uint64_t ino)
  */
 static bool holds_another(pid_t tgid, const char *name, uint64_t ino, bool *ret_hidden)
 {
-	char dir[64], target[PATH_MAX];
+	_Alignas(struct dirent64) char list[4096];
+	char dir[64];
 	size_t len = strlen(name);
 	bool found = false;
+	ssize_t n;
 
 	snprintf(dir, sizeof(dir), "/proc/%d/fd", (int)tgid);
-	DIR *d = opendir(dir);
-	*ret_hidden = !d && (errno == EACCES || errno == EPERM);
-	if (!d)
+	int d = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	*ret_hidden = d < 0 && (errno == EACCES || errno == EPERM);
+	if (d < 0)
 		return false;	/* hidden from us; or its table is gone: it exits */
-	for (struct dirent *e; !found && (e = readdir(d));) {
-		ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof(target));
-		found = n > (ssize_t)len && target[n - (ssize_t)len - 1] == '/' &&
-			memcmp(target + n - len, name, len) == 0 && is_writer_of(tgid, e->d_name, ino);
+	while (!found && (n = getdents64(d, list, sizeof(list))) > 0) {
+		for (ssize_t at = 0; !found && at < n;) {
+			const struct dirent64 *e = (const struct dirent64 *)(list + at);
+			found = leads_to(d, e->d_name, name, len) && is_writer_of(tgid, e->d_name, ino);
+			at += e->d_reclen;
+		}
 	}
-	closedir(d);
+	close(d);
 	return found;
 }
 
 static enum bw_closer_verdict look_at(const struct judgement *j)
 {
-	pid_t tgid = bw_closer_tgid(j->pid);
-	unsigned flags;
-	int exit_code;
+	struct sight s;
+	bool own, hidden = false;
 
-	if (!tgid || !j->opener)
+	if (!j->opener || see_thread(j->pid, j->opener, &own, &s))
 		return BW_CLOSER_UNKNOWN;
-	bool own = tgid == j->opener;
-
-	bool hidden = false;
-
-	if (own && holds_another(tgid, j->name, j->ino, &hidden))
+	if (own && holds_another(j->opener, j->name, j->ino, &hidden))
 		return BW_CLOSER_DEFER;
 	if (hidden)
 		return BW_CLOSER_UNKNOWN;
-	if (read_stat(j->pid, &flags, &exit_code))
-		return BW_CLOSER_UNKNOWN;
-	if (is_killed(flags, exit_code))
+	if (is_killed(&s))
 		return own ? BW_CLOSER_KILLED_OWN : BW_CLOSER_KILLED_OTHER;
 	return own ? BW_CLOSER_OWN : BW_CLOSER_DEFER;
 }
@@ -234,16 +310,23 @@ bool bw_closer_judge(struct bw_closer *c, pid_t pid, pid_t opener, const char *n
 	snprintf(j->name, sizeof(j->name), "%s", name);
 	j->look.run = run_look;
 	j->bound.run = run_bound;
-	bw_workq_push(c->judges, &j->look);
+	bool here = atomic_fetch_add(&c->here, 1) < c->here_most;
+
+	if (here)
+		run_look(&j->look);
+	atomic_fetch_sub(&c->here, 1);
+	if (!here)
+		bw_workq_push(c->judges, &j->look);
 	return true;
 }
 
-int bw_closer_new(struct bw_closer **ret)
+int bw_closer_new(unsigned here_most, struct bw_closer **ret)
 {
 	struct bw_closer *c = calloc(1, sizeof(*c));
 
 	if (!c)
 		return -ENOMEM;
+	c->here_most = here_most;
 	int err = bw_workq_new("bw-judge", JUDGE_THREADS, &c->judges);
 
 	if (!err)

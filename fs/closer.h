@@ -8,8 +8,9 @@
  *   fdinfo  does that process hold another writable descriptor of it (exec 3>f, `cat >> f` of a shell)?
  *   stat    flags and exit_code: is it dying of a signal?
  * Reading them blocks for as long as a close-on-exec flush is unanswered (the task holds what /proc
- * wants), so each look runs on a thread that may hang.  One that has been asleep there for 50 ms says DEFER:
- * then the flush is answered, the exec goes on, the look comes back, and the release of the last descriptor
+ * wants), so each look runs where it may hang: on the thread that asks, while fewer than a given number of
+ * those do, else on one of its own.  One that has been asleep there for 50 ms says DEFER: then the flush is
+ * answered, by another thread, the exec goes on, the look comes back, and the release of the last descriptor
  * decides.
  */
 #ifndef BW_FS_CLOSER_H
@@ -30,16 +31,17 @@ enum bw_closer_verdict {
 };
 
 struct bw_closer;
-int bw_closer_new(struct bw_closer **ret) bw_must_check;	/* starts threads */
+/* here_most: so many judgements at a time are made by the threads that ask for them.  Starts threads. */
+int bw_closer_new(unsigned here_most, struct bw_closer **ret) bw_must_check;
 void bw_closer_free(struct bw_closer *c);	/* NULL is fine; judgements under way end first */
 
 /* Thread group of pid as seen here; 0 when it cannot be seen.  Does not block. */
-pid_t bw_closer_tgid(pid_t pid);
+pid_t bw_closer_tgid(struct bw_closer *c, pid_t pid);
 
 /*
  * Judges the flush by thread pid of a file that process opener opened; name and ino are the file's, to
- * find other descriptors of it.  On other threads, done runs once, final; or twice, when the look
- * hangs: first DEFER, so that the flush can be answered, later the verdict, final.
+ * find other descriptors of it.  Inside the call or on other threads, done runs once, final; or twice, when the
+ * look hangs: first DEFER, so that the flush can be answered, later the verdict, final.
  * False when memory is short: done will not run.
  */
 bool bw_closer_judge(struct bw_closer *c, pid_t pid, pid_t opener, const char *name, uint64_t ino,

@@ -231,11 +231,26 @@ static void release_stranded_locked(struct bw_stage_producer *sp, struct bw_answ
 
 /* ---- Build, upload, queue --------------------------------------------------------------------- */
 
+/* The directories of b that have become read-only. */
+static void list_fixed_locked(const struct bw_stage_batch *b, uint64_t ret[2])
+{
+	ret[0] = b->dir ? b->dir->ino : 0;
+	ret[1] = b->ranks ? b->ranks->ino : 0;
+}
+
+static void tell_changed(struct bw_produce *p, const uint64_t inos[2])
+{
+	for (int i = 0; i < 2 && p->c.changed; i++)
+		if (inos[i])
+			p->c.changed(p->c.changed_ctx, inos[i]);
+}
+
 static void item_done(struct bw_commit_item *item, const struct bw_txn_change *result)
 {
 	struct bw_stage_batch *b = item->ctx;
 	struct bw_produce *p = b->produce;
 	struct bw_answer *replies = NULL;
+	uint64_t fixed[2] = {0, 0};
 
 	if (!result->err) {
 		struct bw_root *root = bw_head_root(p->c.head);
@@ -253,7 +268,10 @@ static void item_done(struct bw_commit_item *item, const struct bw_txn_change *r
 	else
 		committed_locked(b, result->step, &replies);
 	release_stranded_locked(b->producer, &replies);
+	if (!result->err)
+		list_fixed_locked(b, fixed);
 	bw_unlock(&p->lock);
+	tell_changed(p, fixed);		/* P3d: who was told that it is committed finds it so */
 	bw_answers_run(replies);
 }
 

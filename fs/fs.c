@@ -146,7 +146,8 @@ static int start_readers(struct bw_fs *fs)
 
 static int start_writers(struct bw_fs *fs)
 {
-	int err = bw_closer_new(&fs->closer);
+	/* One thread is left to serve what the others may hang in. */
+	int err = bw_closer_new(bw_fuse_threads() - 1, &fs->closer);
 
 	if (!err)
 		err = bw_workq_new("bw-build", BUILD_THREADS, &fs->builders);
@@ -161,6 +162,7 @@ static int start_writers(struct bw_fs *fs)
 		.committer = fs->committer, .reader = fs->reader, .pool = fs->builders,
 		.closer = fs->closer, .waiting = &fs->waiting, .errors = &fs->errors,
 		.counters = &fs->counters, .log = fs->log, .space = &fs->space, .options = &fs->o,
+		.changed = bw_fuse_changed, .changed_ctx = fs,
 	};
 	return bw_produce_new(&produce, &fs->produce);
 }

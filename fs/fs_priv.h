@@ -82,6 +82,8 @@ struct bw_fs {
 
 int bw_fuse_mount(struct bw_fs *fs, char *why, size_t why_len) bw_must_check;
 int bw_fuse_serve(struct bw_fs *fs) bw_must_check;	/* starts the threads; waits for INIT */
+unsigned bw_fuse_threads(void);		/* how many these are; at least 2 */
+void bw_fuse_changed(void *fs, uint64_t ino);	/* the kernel forgets its attributes; not on a thread that serves */
 void bw_fuse_unmount(struct bw_fs *fs);		/* and joins the threads; late replies go nowhere */
 void bw_fuse_destroy(struct bw_fs *fs);
 

@@ -260,7 +260,7 @@ static void raise_readahead(struct bw_fs *fs)
 	close(fd);
 }
 
-static unsigned thread_count(void)
+unsigned bw_fuse_threads(void)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	unsigned n = cpus < 2 ? 2 : (unsigned)cpus + 1;
@@ -271,7 +271,7 @@ static unsigned thread_count(void)
 int bw_fuse_serve(struct bw_fs *fs)
 {
 	struct sigaction sa = {.sa_handler = woken};	/* no SA_RESTART: it ends a read */
-	unsigned n = thread_count();
+	unsigned n = bw_fuse_threads();
 	int err = 0;
 
 	sigaction(WAKE_SIGNAL, &sa, NULL);
@@ -294,6 +294,14 @@ int bw_fuse_serve(struct bw_fs *fs)
 	if (!err)
 		raise_readahead(fs);
 	return err;
+}
+
+void bw_fuse_changed(void *ctx, uint64_t ino)
+{
+	struct bw_fs *fs = ctx;
+
+	/* An answer on its way with what was true before does not count any more: the kernel numbers them. */
+	fuse_lowlevel_notify_inval_inode(fs->session, ino, -1, 0);
 }
 
 static void join_threads(struct bw_fs *fs)

@@ -10,6 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/*
+ * Every open of a slice passes through three directories here.  Names of batches that are gone may resolve for so long
+ * (P3d), and lead to nothing; everything else that becomes of these directories the kernel does itself or is told.
+ */
+#define STAYS 1.0
+
 enum answer_kind { ANSWER_ERR, ANSWER_ENTRY };
 
 struct produce_req {
@@ -27,20 +33,30 @@ static void attr_stat(const struct bw_fs *fs, const struct bw_attr *a, struct st
 	st->st_mode = a->mode;
 }
 
+static double keep(const struct bw_attr *a)
+{
+	return a->stays ? STAYS : 0;
+}
+
+static struct fuse_entry_param entry_of(const struct bw_fs *fs, const struct bw_attr *a)
+{
+	struct fuse_entry_param e = {.ino = a->ino, .attr_timeout = keep(a), .entry_timeout = keep(a)};
+
+	attr_stat(fs, a, &e.attr);
+	return e;
+}
+
 static void answered(struct bw_answer *a, int err)
 {
 	struct produce_req *q = (struct produce_req *)a;
 	struct bw_fs *fs = q->fs;
-	struct stat st;
 
 	if (q->begun)
 		bw_produce_end(fs->produce, a);
 	if (err || q->kind == ANSWER_ERR) {
 		bw_reply_err(q->req, err);
 	} else {
-		struct fuse_entry_param e = {.ino = a->attr.ino};
-		attr_stat(fs, &a->attr, &st);
-		e.attr = st;
+		struct fuse_entry_param e = entry_of(fs, &a->attr);
 		if (fuse_reply_entry(q->req, &e) == -ENOENT)
 			bw_produce_forget(fs->produce, a->attr.ino, 1);
 	}
@@ -68,14 +84,12 @@ static struct produce_req *question(fuse_req_t req, enum answer_kind kind)
 static void reply_lookup(fuse_req_t req, int err, const struct bw_attr *attr)
 {
 	struct bw_fs *fs = bw_req_fs(req);
-	struct stat st;
 
 	if (err) {
 		bw_reply_err(req, err);
 		return;
 	}
-	attr_stat(fs, attr, &st);
-	struct fuse_entry_param e = {.ino = attr->ino, .attr = st};
+	struct fuse_entry_param e = entry_of(fs, attr);
 
 	if (fuse_reply_entry(req, &e) == -ENOENT)
 		bw_produce_forget(fs->produce, attr->ino, 1);
@@ -103,7 +117,7 @@ void bw_fuse_produce_lookup(fuse_req_t req, uint64_t parent, const char *name)
 		reply_lookup(req, err, &attr);
 }
 
-static int get_attr(struct bw_fs *fs, uint64_t ino, struct stat *st)
+static int get_attr(struct bw_fs *fs, uint64_t ino, struct stat *st, double *ret_keep)
 {
 	char producer[BW_NAME_MAX + 1];
 	enum bw_produce_text what;
@@ -115,18 +129,20 @@ static int get_attr(struct bw_fs *fs, uint64_t ino, struct stat *st)
 	if (bw_produce_is_text(fs->produce, ino, &what, producer))
 		attr.size = attr.stored = bw_text_size(fs, producer, what);
 	attr_stat(fs, &attr, st);
+	*ret_keep = keep(&attr);
 	return 0;
 }
 
 static void reply_attr(fuse_req_t req, uint64_t ino)
 {
 	struct stat st;
-	int err = get_attr(bw_req_fs(req), ino, &st);
+	double seconds;
+	int err = get_attr(bw_req_fs(req), ino, &st, &seconds);
 
 	if (err)
 		bw_reply_err(req, err);
 	else
-		fuse_reply_attr(req, &st, 0);
+		fuse_reply_attr(req, &st, seconds);
 }
 
 void bw_fuse_produce_getattr(fuse_req_t req, uint64_t ino)
@@ -212,9 +228,11 @@ void bw_fuse_produce_create(fuse_req_t req, uint64_t parent, const char *name,
 		bw_reply_err(req, err);
 		return;
 	}
-	struct fuse_entry_param e = {.ino = attr.ino};
+	struct fuse_entry_param e = entry_of(fs, &attr);
 
-	attr_stat(fs, &attr, &e.attr);
+	/* The kernel asks for the mode of what it has just created, and would ask us.  Size and times it asks for
+	 * anew once it has written. */
+	e.attr_timeout = STAYS;
 	if (fuse_reply_create(req, &e, fi) == -ENOENT) {
 		bw_produce_release(fs->produce, h->stage);
 		bw_produce_forget(fs->produce, attr.ino, 1);

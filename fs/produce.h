@@ -42,6 +42,12 @@ struct bw_produce_config {
 	struct bw_log *log;
 	struct bw_spool_space *space;
 	const struct bw_mount_options *options;
+	/*
+	 * What was told of ino (bw_attr.stays) is not true any more: whoever keeps it, and he may, forgets it before this
+	 * returns.  On the committer's thread, no lock held.  NULL: nobody keeps anything.
+	 */
+	void (*changed)(void *ctx, uint64_t ino);
+	void *changed_ctx;
 };
 
 int bw_produce_new(const struct bw_produce_config *config, struct bw_produce **ret) bw_must_check;
@@ -60,6 +66,7 @@ struct bw_attr {
 	uint32_t mode;		/* type and permissions */
 	uint64_t size, stored;
 	int64_t mtime_ns;
+	bool stays;		/* the caller hears (bw_produce_config.changed) when mode or ino become others by our own doing */
 };
 
 /* A parked request.  Zeroed by the caller but for done, pid and ctx. */

@@ -20,16 +20,21 @@
 
 /* ---- Open ------------------------------------------------------------------------------------- */
 
-static struct bw_stage_handle *handle_new(struct bw_stage_node *n, int flags, pid_t pid)
+static bool is_writable(int flags)
+{
+	return (flags & O_ACCMODE) != O_RDONLY;
+}
+
+static struct bw_stage_handle *handle_new(struct bw_stage_node *n, int flags, pid_t opener)
 {
 	struct bw_stage_handle *h = calloc(1, sizeof(*h));
 
 	if (!h)
 		return NULL;
 	h->node = n;
-	h->writable = (flags & O_ACCMODE) != O_RDONLY;
+	h->writable = is_writable(flags);
 	h->append = flags & O_APPEND;
-	h->opener = h->writable ? bw_closer_tgid(pid) : 0;
+	h->opener = opener;
 	n->opens++;
 	if (h->writable) {
 		h->next = n->writers;
@@ -64,7 +69,7 @@ static int truncate_locked(struct bw_stage_node *n, uint64_t size)
 
 static int check_open(const struct bw_stage_node *n, int flags)
 {
-	bool write = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
+	bool write = is_writable(flags) || (flags & O_TRUNC);
 
 	if (n->kind == BW_NODE_TEXT)
 		return write ? -EACCES : -EINVAL;
@@ -86,6 +91,8 @@ static int check_open(const struct bw_stage_node *n, int flags)
 int bw_produce_open(struct bw_produce *p, uint64_t ino, int flags, pid_t pid,
 		    struct bw_stage_handle **ret)
 {
+	pid_t opener = is_writable(flags) ? bw_closer_tgid(p->c.closer, pid) : 0;
+
 	BW_LOCK_SCOPE(&p->lock);
 	struct bw_stage_node *n = bw_stage_node_find(p, ino);
 	int err = n ? check_open(n, flags) : -ENOENT;
@@ -94,7 +101,7 @@ int bw_produce_open(struct bw_produce *p, uint64_t ino, int flags, pid_t pid,
 		err = truncate_locked(n, 0);
 	if (err)
 		return err;
-	*ret = handle_new(n, flags, pid);
+	*ret = handle_new(n, flags, opener);
 	return *ret ? 0 : -ENOMEM;
 }
 
@@ -123,6 +130,7 @@ static int check_create(struct bw_produce *p, struct bw_stage_node *dir, const c
 int bw_produce_create(struct bw_produce *p, uint64_t parent, const char *name, int flags, pid_t pid,
 		      struct bw_attr *ret_attr, struct bw_stage_handle **ret)
 {
+	pid_t opener = is_writable(flags) ? bw_closer_tgid(p->c.closer, pid) : 0;
 	int64_t rank;
 
 	BW_LOCK_SCOPE(&p->lock);
@@ -139,7 +147,7 @@ int bw_produce_create(struct bw_produce *p, uint64_t parent, const char *name, i
 	if (err)
 		return err;
 	struct bw_stage_node *n = bw_stage_node_make(p, dir, BW_NODE_FILE, name);
-	struct bw_stage_handle *h = n ? handle_new(n, flags, pid) : NULL;
+	struct bw_stage_handle *h = n ? handle_new(n, flags, opener) : NULL;
 
 	if (!h) {
 		bw_spool_free(spool);

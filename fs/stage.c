@@ -217,5 +217,6 @@ void bw_stage_node_attr(const struct bw_produce *p, const struct bw_stage_node *
 		.mtime_ns = n->mtime_ns,
 		.size = n->spool ? bw_spool_size(n->spool) : n->size_was,
 		.stored = n->spool ? bw_spool_stored(n->spool) : 0,
+		.stays = n->kind == BW_NODE_PRODUCER || n->kind == BW_NODE_BATCH || n->kind == BW_NODE_RANKS,
 	};
 }

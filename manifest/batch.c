@@ -419,6 +419,7 @@ static void submit(struct part *p)
 	bool if_absent = !b->stream.large_unconditional || p->body->size <= BW_LARGE_OBJECT;
 
 	bw_op_put(&p->op, p->key, p->body, if_absent);
+	p->op.sole = if_absent;
 	p->op.prio = BW_PRIO_COMMIT;
 	p->op.deadline_ns = b->deadline_ns;
 	p->op.done = part_done;

@@ -2,6 +2,9 @@
 /*
  * Puts: a temporary file, its bytes, fsync, then its name, then fsync of the directory.  An early one has its first
  * bytes in the temporary file before the put is asked for; its tasks run one after the other.
+ *
+ * Where nobody goes by the name before the put is acknowledged (sole), it is given first and both fsyncs run at the
+ * same time: they share what the journal writes and the disk flushes, which takes two thirds of the time.
  */
 #include "store/file_priv.h"
 
@@ -72,7 +75,12 @@ static int write_piece(struct bw_op *op, int fd, uint64_t at, uint8_t *buf, size
 	return err;
 }
 
-/* The body from at on, and all of it on disk.  False: the op has its outcome. */
+static bool is_sole(const struct bw_op *op)
+{
+	return op->sole && op->if_absent;
+}
+
+/* The body from at on, and all of it on disk unless it is a sole one.  False: the op has its outcome. */
 static bool write_body(struct bw_op *op, int fd, uint64_t at)
 {
 	uint64_t size = op->body->size;
@@ -91,10 +99,90 @@ static bool write_body(struct bw_op *op, int fd, uint64_t at)
 	free(buf);
 	if (err)
 		return false;
-	err = file_sync(fd);
+	err = is_sole(op) ? 0 : file_sync(fd);
 	if (err)
 		file_fail(op, "fsync", err);
 	return !err;
+}
+
+/* ---- The two fsyncs of a sole put ----------------------------------------------------------- */
+
+struct dir_sync {
+	struct bw_task task;
+	struct bw_mutex lock;
+	struct bw_cond over;
+	int fd, err;
+	bool done;
+};
+
+static void run_dir_sync(struct bw_task *task)
+{
+	struct dir_sync *d = (struct dir_sync *)((char *)task - offsetof(struct dir_sync, task));
+	int err = file_sync(d->fd);
+
+	BW_LOCK_SCOPE(&d->lock);
+	d->err = err;
+	d->done = true;
+	bw_cond_signal(&d->over);
+}
+
+/* That of the directory on another thread, unless none takes it up before the file's is over. */
+static int sync_both(struct file_store *f, int fd, int dir, int *ret_dir_err)
+{
+	struct dir_sync d = {.task = {.run = run_dir_sync}, .fd = dir};
+
+	bw_mutex_init(&d.lock, BW_RANK_LEAF);
+	bw_cond_init(&d.over);
+	bw_workq_push(f->q, &d.task);
+	int err = file_sync(fd);
+
+	if (bw_workq_cancel(f->q, &d.task))
+		run_dir_sync(&d.task);
+	bw_lock(&d.lock);
+	while (!d.done)
+		bw_cond_wait(&d.over, &d.lock);
+	bw_unlock(&d.lock);
+	bw_cond_done(&d.over);
+	bw_mutex_done(&d.lock);
+	*ret_dir_err = d.err;
+	return err;
+}
+
+/*
+ * The bytes may not be on disk, and once an fsync has said so no later one says it again.  So the name goes, or no
+ * second try may find it there and take it for good.
+ */
+static void take_back(struct bw_op *op, int parent, const char *base, int err)
+{
+	file_fail(op, "fsync", err);
+	if (unlinkat(parent, base, 0) != 0 && errno != ENOENT)
+		op->outcome = BW_DENIED;
+}
+
+/* EXISTS: an earlier try of this put got the name and was not sure of it. */
+static int sync_earlier(struct file_store *f, int parent, const char *base, int *ret_dir_err)
+{
+	auto_fd fd = openat(parent, base, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	*ret_dir_err = 0;
+	return fd < 0 ? -errno : sync_both(f, fd, parent, ret_dir_err);
+}
+
+/* After link(2): file and name are on disk, or the op has its outcome.  What is left is an error of the directory. */
+static int settle_sole(struct file_store *f, struct bw_op *op, const struct temp *t, int parent, const char *base)
+{
+	bool ours = op->outcome == BW_OK;
+	int dir_err, err = ours ? sync_both(f, t->fd, parent, &dir_err) : sync_earlier(f, parent, base, &dir_err);
+
+	if (!err)
+		return dir_err;
+	if (ours) {
+		take_back(op, parent, base, err);
+	} else {
+		file_say(op, "fsync", err);
+		op->outcome = BW_UNREACHABLE;
+	}
+	return 0;
 }
 
 /* The name is taken: by us, if a network file system lost the answer to a first link. */
@@ -117,7 +205,7 @@ static void name_taken(struct bw_op *op, const struct temp *t, int parent, const
  * Puts the file in its place.  OK and EXISTS are said only once the name is on disk.  -ENOENT: the
  * directory was removed meanwhile, nothing was applied; else 0, and the op has its outcome.
  */
-static int publish(struct bw_op *op, const struct temp *t, int parent, const char *base)
+static int publish(struct file_store *f, struct bw_op *op, const struct temp *t, int parent, const char *base)
 {
 	int err = op->if_absent ? linkat(t->dir, t->name, parent, base, 0)
 				: renameat(t->dir, t->name, parent, base);
@@ -135,7 +223,7 @@ static int publish(struct bw_op *op, const struct temp *t, int parent, const cha
 		return 0;
 
 	bool ours = op->outcome == BW_OK;
-	err = file_sync(parent);
+	err = is_sole(op) ? settle_sole(f, op, t, parent, base) : file_sync(parent);
 	if (err) {
 		file_say(op, "fsync of the directory", err);
 		op->outcome = ours ? BW_UNKNOWN : BW_UNREACHABLE;
@@ -156,7 +244,7 @@ static void find_place(struct file_store *f, struct file_root *r, struct bw_op *
 			return;
 		err = file_parent(r, op->key, true, &parent, &base);
 		if (!err)
-			err = publish(op, t, parent, base);
+			err = publish(f, op, t, parent, base);
 		if (err == -ENOENT && (file_root_check(f, r) != 0 || is_aborted(t)))
 			break;
 	}

@@ -136,6 +136,8 @@ struct bw_op {
 	unsigned attempts;	/* filter_retry: that have ended; a backend is more patient with each */
 	char key[BW_KEY_MAX + 1];	/* LIST, LIST_UPLOADS: the prefix */
 	bool if_absent;		/* PUT */
+	bool sole;		/* PUT if_absent: the key is this caller's alone, and until it is told OK nobody goes by what
+				 * is there, which a crash may have cut short then */
 	struct bw_body *body;	/* PUT: borrowed until done */
 	struct bw_early *early;	/* PUT: NULL, or what was begun of it.  A backend that takes it sets it to NULL; if it is
 				 * still here when done() runs, the caller drops it */
@@ -260,7 +262,8 @@ int bw_store_mem_new(struct bw_store **ret) bw_must_check;
 
 /*
  * Objects as files below dir.  put: temporary file, write, fsync, link(2) into place (if_absent) or
- * rename(2), fsync of the directory; so OK means durable and names appear whole.
+ * rename(2), fsync of the directory; so OK means durable and names appear whole.  Sole ones are linked before
+ * both fsyncs, which then run side by side: what appears is whole unless the machine fails.
  * create: makes dir when it is missing.  -ENOENT when dir is missing and create is not set.
  */
 int bw_store_file_new(const char *dir, bool create, unsigned threads, struct bw_store **ret)

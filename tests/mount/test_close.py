@@ -335,6 +335,31 @@ class Processes(bw.TestCase):
             "os.write(fd, b'before ')\nos.dup2(fd, 1)\n"
             "os.execvp('sh', ['sh', '-c', 'printf after'])"), b"before after")
 
+    def test_p3_many_openers_exec_at_once(self):
+        """P3: more of them than there are threads to look; none hangs, and each commits once, whole."""
+        code = ("import os, sys\n"
+                "fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)\n"
+                "os.write(fd, b'whole')\n"
+                "print('.', flush=True)\n"
+                "os.read(0, 1)\n"
+                "os.execvp('true', ['true'])\n")
+        children = []
+        for i in range(12):
+            self.m.begin(f"q{i}", 0)
+            child = subprocess.Popen([sys.executable, "-c", code, self.m.slot(f"q{i}", 0, 0)],
+                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self.addCleanup(child.stdout.close)
+            self.addCleanup(child.kill)
+            children.append(child)
+        for child in children:
+            self.assertEqual(child.stdout.readline(), b".\n")
+        for child in children:
+            child.stdin.close()
+        for child in children:
+            self.assertEqual(child.wait(bw.PATIENCE), 0)
+        bw.wait_until(lambda: self.m.head() == 12, what="the commits")
+        self.assertEqual({bw.read(self.m.step(s, 0)) for s in range(12)}, {"whole"})
+
     def test_p3_exit_without_close(self):
         """P3: an exit in order closes; with exit, _exit and an uncaught exception alike."""
         for seq, end in enumerate(("sys.exit(0)", "os._exit(0)", "sys.exit(3)", "raise ValueError")):

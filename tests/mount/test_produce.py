@@ -1,12 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
 # ctest: 45-s
 """P1, P4, P5, P6, P8: what commits, in which order, by whom, and what leaves no trace."""
+import collections
 import json
 import os
+import re
 import shutil
 import threading
 
 import bw
+
+
+class Requests(bw.TestCase):
+    """What a slice costs the kernel and the daemon: requests, counted."""
+
+    RANKS = 8
+
+    def batch(self, mount, seq):
+        """Opcodes of a batch of slices that are made, written and closed, each by its path."""
+        at = len(mount.stderr())
+        os.mkdir(mount.slot("p", seq))
+        os.mkdir(mount.slot("p", seq) + "/rank")
+        for rank in range(self.RANKS):
+            fd = os.open(mount.slot("p", seq, rank), os.O_WRONLY | os.O_CREAT)
+            os.write(fd, b"x")
+            os.close(fd)
+        return collections.Counter(re.findall(r"opcode: (\w+)", mount.stderr()[at:]))
+
+    def test_p2_the_way_to_a_slice_is_walked_once(self):
+        """P2: per slice LOOKUP, CREATE, WRITE, FLUSH, RELEASE, and one GETATTR of the directory it was made in."""
+        mount = self.mounted("debug", ranks=self.RANKS)
+        mount.put("p", 0)
+        seen = [self.batch(mount, seq) for seq in range(1, 9)]  # what is kept is kept for a second: any of them will do
+        for opcode, most in {"LOOKUP": 1, "CREATE": 1, "WRITE": 1, "FLUSH": 1, "GETATTR": 1}.items():
+            self.assertLessEqual(min(s[opcode] for s in seen), most * self.RANKS + 4, f"{opcode}: {seen}")
+        for one in seen:
+            self.assertEqual((one["CREATE"], one["WRITE"], one["FLUSH"]), (self.RANKS,) * 3)
+        self.assertEqual(mount.head(), 9)
 
 
 class CommitOnClose(bw.TestCase):

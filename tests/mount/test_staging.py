@@ -325,6 +325,19 @@ class AfterTheCommit(bw.TestCase):
         self.assertTrue(stat.S_ISDIR(after.st_mode))
         self.assertEqual(os.listdir(self.batch), [])
 
+    def test_p3d_read_only_when_nobody_waited_for_the_commit(self):
+        """P3d, P8: with pending, directories that were looked at a moment before are 0555 once all is committed."""
+        m = self.mounted("pending=4", ranks=2)
+        for seq in range(8):
+            m.begin("p", seq)
+            for rank in range(2):
+                bw.write(m.slot("p", seq, rank), b"x")
+            fd = os.open(m.path("produce/p"), os.O_RDONLY)
+            os.fsync(fd)
+            os.close(fd)
+            for path in (m.slot("p", seq), m.slot("p", seq) + "/rank"):
+                self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o555)
+
     def test_p3d_late_attributes_are_accepted(self):
         """P3d: times, chmod and chown on it, and on what was in it, are no-ops."""
         for path in (self.batch, self.batch + "/rank", self.m.slot("p", 0, 0), self.m.slot("p", 0, 1)):
