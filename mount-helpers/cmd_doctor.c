@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mount-helpers/doctor_store.h"
 #include "mount-helpers/json_print.h"
-#include "mount-helpers/progress.h"
 #include "mount-helpers/session.h"
+#include "store/base/sync.h"
 
 #include <signal.h>
 #include <stdatomic.h>
@@ -24,7 +24,6 @@ struct doctor {
 	struct bw_store_options store;
 	struct bw_mount_options mount;
 	bool json;
-	struct bw_progress progress;
 	atomic_bool interrupted;
 };
 
@@ -46,13 +45,6 @@ static void *listen_run(void *arg)
 		fputs("batchweave doctor: takes away what the probe has written, then ends; again: at once\n", stderr);
 	}
 	return NULL;
-}
-
-static void count_step(void *ctx)
-{
-	struct doctor *doc = ctx;
-
-	bw_progress_add(&doc->progress, 1);
 }
 
 /* ---- Reports -------------------------------------------------------------------------------------- */
@@ -102,7 +94,7 @@ static void look_at_machine(struct doctor *doc, const char *url)
 static int look_at_store(struct doctor *doc, const char *url, const struct bw_url *parsed)
 {
 	struct bw_doctor_ask ask = {
-		.url = url, .parsed = parsed, .s3 = &doc->store.s3, .ro = doc->mount.ro, .step = count_step, .ctx = doc,
+		.url = url, .parsed = parsed, .s3 = &doc->store.s3, .ro = doc->mount.ro,
 	};
 	pthread_t listener;
 	sigset_t set;
@@ -116,9 +108,7 @@ static int look_at_store(struct doctor *doc, const char *url, const struct bw_ur
 
 	if (err)
 		return bw_say_err(doc->c, err, "cannot start");
-	bw_progress_init(&doc->progress, "probing", "checks", BW_PROBE_STEPS, true);
 	bw_doctor_store(&doc->found, &ask);
-	bw_progress_done(&doc->progress);
 	pthread_kill(listener, SIGUSR1);
 	pthread_join(listener, NULL);
 	return 0;

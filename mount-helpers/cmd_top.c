@@ -324,12 +324,20 @@ static int stop(struct top *t, pthread_t looker, int code)
 	return code;
 }
 
+/* A terminal that knows how to move its cursor, as all do but the one that says so. */
+static bool can_draw(void)
+{
+	const char *kind = getenv("TERM");
+
+	return isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && (!kind || strcmp(kind, "dumb") != 0);
+}
+
 static int run(struct top *t)
 {
 	pthread_t looker;
 	int err = 0;
 
-	t->screened = !t->once && !t->json && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+	t->screened = !t->once && !t->json && can_draw();
 	t->signals = take_signals(t->screened);
 	t->news = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (t->signals < 0 || t->news < 0)

@@ -4,6 +4,7 @@
 #include "manifest/head.h"
 #include "manifest/open.h"
 #include "mount-helpers/command.h"
+#include "mount-helpers/progress.h"
 #include "mount-helpers/ways.h"
 #include "store/base/hash.h"
 #include "store/base/rand.h"
@@ -176,19 +177,35 @@ static int check_answer(struct look *l)
 
 /* ---- Its rules ------------------------------------------------------------------------------------ */
 
+static void count_step(void *ctx)
+{
+	bw_progress_add(ctx, 1);
+}
+
+static int probe(struct look *l, struct bw_probe_result *ret, char *why, size_t why_len)
+{
+	struct bw_progress progress;
+	struct bw_ways ways;
+	int err = bw_ways_open(&ways, l->ask->url, l->ask->s3, why, why_len);
+
+	bw_progress_init(&progress, "probing", "checks", BW_PROBE_STEPS, true);
+	struct bw_probe_config config = {
+		.ways = ways.stores, .ways_n = ways.n, .step = count_step, .ctx = &progress, .large = l->is_s3 ? LARGE : 0,
+	};
+
+	if (!err)
+		err = bw_stream_probe(l->store, &config, deadline(), ret, why, why_len);
+	bw_progress_done(&progress);
+	bw_ways_done(&ways);
+	return err;
+}
+
 static void check_rules(struct look *l)
 {
 	struct bw_probe_result result = {.large_unconditional = false};
 	char why[512] = "", text[128];
-	struct bw_ways ways;
-	int err = bw_ways_open(&ways, l->ask->url, l->ask->s3, why, sizeof(why));
-	struct bw_probe_config config = {
-		.ways = ways.stores, .ways_n = ways.n, .step = l->ask->step, .ctx = l->ask->ctx,
-		.large = l->is_s3 ? LARGE : 0,
-	};
+	int err = probe(l, &result, why, sizeof(why));
 
-	if (!err)
-		err = bw_stream_probe(l->store, &config, deadline(), &result, why, sizeof(why));
 	if (err == -EOPNOTSUPP)
 		bw_doctor_add(l->d, BW_WRONG, "store rules", "use another store or bucket; see docs/object-stores.md", "%s",
 			      why);
@@ -204,7 +221,6 @@ static void check_rules(struct look *l)
 		bw_doctor_add(l->d, BW_FINE, "store rules", "",
 			      "put-if-absent has one winner, what is written is read at once, ranges and listings are right");
 	l->d->store_away |= err && is_away(err);
-	bw_ways_done(&ways);
 }
 
 /* ---- The clock ------------------------------------------------------------------------------------ */

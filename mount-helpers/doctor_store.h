@@ -15,11 +15,9 @@ struct bw_doctor_ask {
 	const struct bw_url *parsed;
 	const struct bw_s3_config *s3;
 	bool ro;			/* nothing is written: for credentials that only read */
-	void (*step)(void *ctx);	/* as in bw_probe_config */
-	void *ctx;
 };
 
-/* Credentials, the way to the store, its rules, the clock, the stream. */
+/* Credentials, the way to the store, its rules (with a progress line), the clock, the stream. */
 void bw_doctor_store(struct bw_doctor *d, const struct bw_doctor_ask *ask);
 
 /* What the newest root says: producers, jobs, what is reclaimed.  now_ms: wall clock.  Pure. */
