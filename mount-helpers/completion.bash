@@ -39,7 +39,7 @@ _batchweave_directories() {	# [PREFIX]
 	while IFS= read -r dir; do
 		COMPREPLY+=("${1-}$dir/")
 	done < <(compgen -d -- "${cur#"${1-}"}")
-	compopt -o nospace 2>/dev/null
+	compopt -o nospace 2>/dev/null || true
 }
 
 _batchweave_url() {
@@ -50,7 +50,7 @@ _batchweave_url() {
 	_batchweave_offer $(_batchweave_streams | sort -u)
 	if [[ ${#COMPREPLY[@]} = 0 && $cur != *:* ]]; then
 		_batchweave_offer file:/// s3://
-		compopt -o nospace 2>/dev/null
+		compopt -o nospace 2>/dev/null || true
 	fi
 }
 
@@ -63,7 +63,7 @@ _batchweave_dash_o() {
 	[[ $cur == *=* ]] || _batchweave_offer $(_batchweave_mount_options)
 	COMPREPLY=("${COMPREPLY[@]/#/$before}")
 	cur=$whole
-	compopt -o nospace 2>/dev/null
+	compopt -o nospace 2>/dev/null || true
 }
 
 _batchweave_value() {	# COMMAND FLAG: completes what follows FLAG, or fails
@@ -96,13 +96,31 @@ _batchweave_operand() {	# COMMAND NUMBER
 	esac
 }
 
+# Which operand is being written, from 1: neither flags nor their values count.
+_batchweave_position() {	# COMMAND WORD...
+	local help word takes='' n=0
+	help=$(batchweave "$1" --help 2>/dev/null)
+	shift
+	for word in "$@"; do
+		if [[ $takes = yes ]]; then
+			takes=''
+		elif [[ $word == -* ]]; then
+			[[ $word != -o && $help != *"$word "[A-Z]* ]] || takes=yes
+		else
+			((++n))
+		fi
+	done
+	echo "$n"
+}
+
 _batchweave() {
-	local line=${COMP_LINE:0:COMP_POINT} words cur previous command i operands=0
+	local line=${COMP_LINE:0:COMP_POINT} words cur previous command i
 	read -ra words <<<"$line"
 	[[ $line != *[[:blank:]] ]] || words+=('')
 	cur=${words[-1]}
-	previous=${words[-2]-}
 	COMPREPLY=()
+	((${#words[@]} > 1)) || return 0
+	previous=${words[-2]}
 	if [[ ${words[0]##*/} == mount.batchweave ]]; then
 		command=mount
 		i=1
@@ -123,10 +141,7 @@ _batchweave() {
 			_batchweave_flags "$command"
 		fi | tr ' ' '\n' | sort -u)
 	else
-		for (( ; i < ${#words[@]}; i++)); do
-			[[ ${words[i]} == -* || ${words[i - 1]} == -* ]] || ((++operands))
-		done
-		_batchweave_operand "$command" "$operands"
+		_batchweave_operand "$command" "$(_batchweave_position "$command" "${words[@]:i}")"
 	fi
 	# Readline takes ":" and "=" for ends of words, and replaces what follows the last of them.
 	local cut=${cur%"${cur##*[:=]}"}

@@ -160,6 +160,7 @@ class Passed(bw.TestCase):
             pass
 
     def command(self, stream, fd, options, name=None):
+        """The words that start a daemon without privileges; the store becomes its own."""
         for folder, _, names in os.walk(stream.dir):
             os.chown(folder, NOBODY, NOBODY)
             for one in names:
@@ -219,11 +220,29 @@ class Passed(bw.TestCase):
             os.close(fd)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertEqual(bw.read(self.where + "/status/head"), "0\n")
-            pid = int(subprocess.run(["pgrep", "-f", "-x", ".*" + re.escape(self.root) + "/log/x"], text=True,
-                                     capture_output=True, check=True).stdout)
+            pid, = map(int, self.daemons())
             os.kill(pid, signal.SIGTERM)
             bw.wait_until(lambda: error_is_dead(self.where), what="the end of the daemon")
             bw.wait_until(lambda: not os.path.exists(f"/proc/{pid}"), what="the end of the process")
+
+    def test_s4_the_helper_of_fuse3_passes_one(self):
+        """S4: mount.fuse3 -o drop_privileges, as docs/clusters.md has it."""
+        stream = self.stream_of_nobody()
+        self.command(stream, 0, "")
+        options = f"drop_privileges,setuid=nobody,default_permissions,allow_other,log={self.root}/log/x"
+        env = {**os.environ, "PATH": os.path.dirname(bw.MOUNT) + ":" + os.environ["PATH"]}
+        done = subprocess.run(["mount.fuse3", "mount.batchweave#" + stream.url, self.where, "-o", options], env=env,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=bw.PATIENCE, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.produce()
+        self.assertEqual(bw.read(self.where + "/step/0/rank/1"), "slice 1")
+        subprocess.run(["umount", self.where], check=True)
+        bw.wait_until(lambda: not self.daemons(), what="the end of the daemon")
+
+    def daemons(self):
+        done = subprocess.run(["pgrep", "-f", re.escape(self.root) + "/log/x"], text=True, capture_output=True,
+                              check=False)
+        return done.stdout.split()
 
     def test_s4_nothing_was_passed(self):
         """S4: a number that is no descriptor, or not /dev/fuse, is said in one sentence."""
