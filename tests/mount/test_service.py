@@ -68,7 +68,9 @@ class Manager(bw.TestCase):
                 self.assertIn("READY=1", heard.recv(4096).decode().split("\n"))
                 self.assertEqual(bw.read(mnt + "/status/head"), "0\n")
                 daemon.send_signal(signal.SIGTERM)
-                self.assertIn("STOPPING=1", heard.recv(4096).decode().split("\n"))
+                words = heard.recv(4096).decode().split("\n")
+                self.assertIn("STOPPING=1", words)
+                self.assertIn("STATUS=committing what is queued", words, "before the end, not after it")
                 self.assertEqual(daemon.wait(bw.PATIENCE), 0)
                 self.assertFalse(os.path.ismount(mnt))
 
@@ -99,8 +101,8 @@ class Manager(bw.TestCase):
         daemon = self.start(stream, mnt, self.root + "/notify", f"log={log},loglevel=debug")
         heard.recv(4096)
         os.rename(log, log + ".1")
-        self.assertEqual(unit_lines("ExecReload"), ["/bin/kill -HUP $MAINPID"])
-        daemon.send_signal(signal.SIGHUP)
+        for line in unit_lines("ExecReload"):
+            run_line(line, {"MAINPID": str(daemon.pid)})
         bw.wait_until(lambda: os.path.exists(log), what="a new log")
         self.assertEqual(bw.read(mnt + "/status/head"), "0\n")
 
