@@ -127,6 +127,7 @@ class Manager(bw.TestCase):
         os.rmdir(mnt)
         for line in unit_lines("ExecStartPre"):
             run_line(line, env)
+        self.assertTrue(os.path.isdir(mnt))
         self.start(stream, mnt, self.root + "/notify")
         self.assertIn("READY=1", heard.recv(4096).decode().split("\n"))
         self.assertEqual(bw.read(mnt + "/status/head"), "0\n")
