@@ -14,9 +14,10 @@ enum bw_wait_reason {
 	BW_WAIT_TAKE,		/* P5: mkdir that takes a producer or registers it */
 	BW_WAIT_MARK,		/* C1, C2: mkdir, create, close, rm and rmdir under /checkpoint */
 	BW_WAIT_AHEAD,		/* P7: mkdir of a seq, for the slowest job */
+	BW_WAIT_READ,		/* V6: for the store to bring what is committed */
 	BW_WAIT_REASONS
 };
-#define BW_WAIT_REASON_NAMES {"step", "lookup", "commit", "take", "mark", "ahead"}
+#define BW_WAIT_REASON_NAMES {"step", "lookup", "commit", "take", "mark", "ahead", "read"}
 
 struct bw_counters {
 	/* read_bytes_total{source}: raw bytes handed to the kernel, by where the block was found. */

@@ -198,7 +198,10 @@ static void end(struct step_req *q, int err, struct bw_tgb *t)
 
 static void got_tgb(struct bw_tgb_wait *w, int err, struct bw_tgb *t)
 {
-	end((struct step_req *)((char *)w - offsetof(struct step_req, tgb_wait)), err, t);
+	struct step_req *q = (struct step_req *)((char *)w - offsetof(struct step_req, tgb_wait));
+
+	bw_waiting_remove(&q->fs->waiting, &q->resolve.waiter);
+	end(q, err, t);
 }
 
 static void resolved(struct bw_resolve *r, int err)
@@ -214,8 +217,12 @@ static void resolved(struct bw_resolve *r, int err)
 	q->tgb_wait.entry = r->entry;
 	if (q->what == BW_STEP_SLICE && (q->question == Q_LOOKUP || q->question == Q_OPEN))
 		q->tgb_wait.reads = q->rank + 1;
-	if (bw_reader_tgb(q->fs->reader, &q->tgb_wait, &t))
+	q->resolve.waiter.reason = BW_WAIT_READ;
+	bw_waiting_add(&q->fs->waiting, &q->resolve.waiter);
+	if (bw_reader_tgb(q->fs->reader, &q->tgb_wait, &t)) {
+		bw_waiting_forget(&q->fs->waiting, &q->resolve.waiter);
 		end(q, 0, t);
+	}
 }
 
 /* What of which step an inode number stands for. */
@@ -438,13 +445,30 @@ void bw_step_readdir(fuse_req_t req, uint64_t ino, size_t size, uint64_t off)
 struct slice_read {
 	struct bw_read read;
 	fuse_req_t req;
+	pid_t pid;
+	bool waits;
+	struct bw_waiter waiter;
 };
+
+/* Before it is done, which may be a moment later, on another thread. */
+static void read_waits(struct bw_read *read)
+{
+	struct slice_read *s = (struct slice_read *)read;
+
+	s->waits = true;
+	s->waiter.reason = BW_WAIT_READ;
+	s->waiter.pid = s->pid;
+	snprintf(s->waiter.what, sizeof(s->waiter.what), "step=%" PRIu64 " rank=%" PRIu32, read->entry->step, read->rank);
+	bw_waiting_add(&bw_req_fs(s->req)->waiting, &s->waiter);
+}
 
 static void read_done(struct bw_read *read, int err)
 {
 	struct slice_read *s = (struct slice_read *)read;
 	struct iovec iov[BW_READ_PIECES];
 
+	if (s->waits)
+		bw_waiting_remove(&bw_req_fs(s->req)->waiting, &s->waiter);
 	if (err) {
 		/* After the reply the handle may be closed, and the entry is the handle's. */
 		log_failure(bw_req_fs(s->req), read->entry->step, read->rank, err);
@@ -475,6 +499,7 @@ void bw_step_read(fuse_req_t req, struct bw_handle *h, size_t size, uint64_t off
 		return;
 	}
 	s->req = req;
+	s->pid = fuse_req_ctx(req)->pid;
 	s->read.entry = &h->entry;
 	s->read.tgb = h->tgb;
 	s->read.rank = h->rank;
@@ -485,6 +510,7 @@ void bw_step_read(fuse_req_t req, struct bw_handle *h, size_t size, uint64_t off
 
 	s->read.sequential = off <= expected + (1u << 20) && expected <= off + (1u << 20);
 	s->read.done = read_done;
+	s->read.waits = read_waits;
 	bw_reader_read(bw_req_fs(req)->reader, &s->read);
 }
 

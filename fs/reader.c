@@ -284,5 +284,7 @@ void bw_reader_read(struct bw_reader *r, struct bw_read *read)
 			atomic_fetch_sub(&read->missing, 1);
 	}
 	look_ahead(r, read, first, n, enters);
+	if (read->waits && atomic_load(&read->missing) > 1)
+		read->waits(read);
 	settle(read);
 }

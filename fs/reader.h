@@ -99,6 +99,8 @@ struct bw_read {
 	 * err 0: pieces are set, in order; their blobs are valid until done returns.
 	 * -BW_E_CORRUPT, -BW_E_RECLAIMED, -BW_E_UNREACHABLE, -BW_E_DENIED, -ENOMEM. */
 	void (*done)(struct bw_read *read, int err);
+	/* NULL, or: runs inside bw_reader_read(), before done, when bytes have to come from somewhere. */
+	void (*waits)(struct bw_read *read);
 	void *ctx;
 
 	/* The result. */

@@ -45,12 +45,18 @@ static void finish(struct bw_resolve *r, int err)
 	answer(r, err);
 }
 
+static void found_now(struct bw_resolve *r, int err)
+{
+	r->entry = r->find.entry;
+	finish(r, err);
+}
+
 static void found(struct bw_find *find, int err)
 {
 	struct bw_resolve *r = (struct bw_resolve *)((char *)find - offsetof(struct bw_resolve, find));
 
-	r->entry = find->entry;
-	finish(r, err);
+	bw_waiting_remove(r->steps->c.waiting, &r->waiter);
+	found_now(r, err);
 }
 
 static void start_find(struct bw_resolve *r)
@@ -60,8 +66,12 @@ static void start_find(struct bw_resolve *r)
 	r->find = (struct bw_find){.step = r->step,
 				   .deadline_ns = bw_now() + r->steps->c.io_timeout_ns,
 				   .done = found};
-	if (bw_head_find(r->steps->c.head, &r->find, &err))
-		found(&r->find, err);
+	r->waiter.reason = BW_WAIT_READ;
+	bw_waiting_add(r->steps->c.waiting, &r->waiter);
+	if (bw_head_find(r->steps->c.head, &r->find, &err)) {
+		bw_waiting_forget(r->steps->c.waiting, &r->waiter);
+		found_now(r, err);
+	}
 }
 
 /* 1: at or past the head. */

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define COPIES_MAX 100000u	/* waiters that are printed */
+
 void bw_waiting_init(struct bw_waiting *w, struct bw_counters *counters)
 {
 	bw_mutex_init(&w->lock, BW_RANK_WAITERS);
@@ -31,15 +33,20 @@ void bw_waiting_add(struct bw_waiting *w, struct bw_waiter *one)
 	w->head = one;
 }
 
-void bw_waiting_remove(struct bw_waiting *w, struct bw_waiter *one)
+void bw_waiting_forget(struct bw_waiting *w, struct bw_waiter *one)
 {
 	atomic_fetch_sub(&w->counters->waiters[one->reason], 1);
-	atomic_fetch_add(&w->counters->waits[one->reason], 1);
-	atomic_fetch_add(&w->counters->waited_ns[one->reason], (uint64_t)(bw_now() - one->since_ns));
 	BW_LOCK_SCOPE(&w->lock);
 	*one->prev = one->next;
 	if (one->next)
 		one->next->prev = one->prev;
+}
+
+void bw_waiting_remove(struct bw_waiting *w, struct bw_waiter *one)
+{
+	atomic_fetch_add(&w->counters->waits[one->reason], 1);
+	atomic_fetch_add(&w->counters->waited_ns[one->reason], (uint64_t)(bw_now() - one->since_ns));
+	bw_waiting_forget(w, one);
 }
 
 void bw_waiting_say(struct bw_waiting *w, struct bw_waiter *one, const char *what)
@@ -48,7 +55,7 @@ void bw_waiting_say(struct bw_waiting *w, struct bw_waiter *one, const char *wha
 	snprintf(one->what, sizeof(one->what), "%s", what);
 }
 
-/* The waiter is still blocked in its system call, so its name is still there to read. */
+/* The waiter was blocked in its system call a moment ago, so its name is most likely still there to read. */
 static void read_comm(pid_t pid, char comm[32])
 {
 	char path[64];
@@ -70,9 +77,16 @@ void bw_waiting_print(struct bw_waiting *w, struct bw_buf *out)
 	static const char *const reasons[] = BW_WAIT_REASON_NAMES;
 	int64_t now = bw_now(), wall = bw_wall_ms();
 	char comm[32], since[32];
+	bw_auto_buf struct bw_buf copies = {.max = COPIES_MAX * sizeof(struct bw_waiter)};
 
-	BW_LOCK_SCOPE(&w->lock);
-	for (struct bw_waiter *one = w->head; one; one = one->next) {
+	/* Every read takes the lock, and must not wait for /proc. */
+	bw_lock(&w->lock);
+	for (struct bw_waiter *one = w->head; one; one = one->next)
+		bw_buf_add(&copies, one, sizeof(*one));
+	bw_unlock(&w->lock);
+	for (size_t at = 0; at < copies.len; at += sizeof(struct bw_waiter)) {
+		const struct bw_waiter *one = (const struct bw_waiter *)(copies.bytes + at);
+
 		read_comm(one->pid, comm);
 		bw_wall_text(wall - (now - one->since_ns) / BW_MS, since, sizeof(since));
 		bw_buf_fmt(out, "pid=%d comm=%s %s since=%s reason=%s\n", (int)one->pid, comm,

@@ -31,6 +31,8 @@ void bw_waiting_init(struct bw_waiting *w, struct bw_counters *counters);
 void bw_waiting_done(struct bw_waiting *w);
 void bw_waiting_add(struct bw_waiting *w, struct bw_waiter *one);
 void bw_waiting_remove(struct bw_waiting *w, struct bw_waiter *one);
+/* As remove, for one that need not have waited: the metrics do not count it. */
+void bw_waiting_forget(struct bw_waiting *w, struct bw_waiter *one);
 /* Says anew what one that waits is waiting for. */
 void bw_waiting_say(struct bw_waiting *w, struct bw_waiter *one, const char *what);
 /* A line per waiter: pid= comm= WHAT since= reason= */

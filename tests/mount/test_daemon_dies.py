@@ -139,6 +139,37 @@ class Again(Case):
             self.unmount(mount.dir)
             mount.restart()
 
+    def test_s4_of_an_ordinary_user(self):
+        """Through fusermount3, which lets a user take away what is his."""
+        self.needs_root()
+        if os.stat("/dev/fuse").st_mode & 0o6 != 0o6:
+            self.skipTest("/dev/fuse is not for everybody here")
+        stream, folder = self.stream(1), self.folder("mnt")
+        os.chmod(self.root, 0o777)
+        self.shell("chown -R 65534:65534 $D $S", D=folder, S=stream.dir)
+        as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        for turn in range(3):
+            log = f"{self.root}/{turn}.log"
+            done = subprocess.run([*as_nobody, bw.MOUNT, stream.url, folder, "-o", "log=" + log], capture_output=True,
+                                  text=True, check=False, stdin=subprocess.DEVNULL, timeout=bw.PATIENCE)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertEqual(bw.read(f"/proc/{self.pid_in(log)}/status").count("Uid:\t65534\t65534"), 1)
+            if turn < 2:
+                self.kill(self.pid_in(log))
+        self.shell("setpriv --reuid=65534 --regid=65534 --clear-groups fusermount3 -u $D", D=folder)
+        self.assertFalse(os.path.ismount(folder), "there was one mount over another")
+        bw.wait_until(lambda: not os.path.exists(f"/proc/{self.pid_in(log)}"), what="the end of the daemon")
+
+    def pid_in(self, log):
+        """Of the daemon that began this log."""
+        said = bw.wait_until(lambda: os.path.exists(log) and re.search(r" mounted .*\bpid=(\d+)", bw.read(log)),
+                             what="its first line")
+        return int(said.group(1))
+
+    def kill(self, pid):
+        os.kill(pid, signal.SIGKILL)
+        bw.wait_until(lambda: not os.path.exists(f"/proc/{pid}"), what="its end")
+
     def test_s4_several_of_them(self):
         """One dead mount over the other, and names with blanks."""
         stream, folder = self.stream(1), self.folder("a b\\c")
@@ -146,11 +177,7 @@ class Again(Case):
             self.mount_again(stream.url, folder, f"log={self.root}/{turn}.log")
             self.mount_again(stream.url, folder, f"log={self.root}/{turn}b.log")  # over one that lives
             for log in (f"{turn}.log", f"{turn}b.log"):
-                said = bw.wait_until(lambda at=f"{self.root}/{log}": re.search(r" mounted .*\bpid=(\d+)", bw.read(at)),
-                                     what="its first line")
-                pid = int(said.group(1))
-                os.kill(pid, signal.SIGKILL)
-                bw.wait_until(lambda p=pid: not os.path.exists(f"/proc/{p}"), what="its end")
+                self.kill(self.pid_in(f"{self.root}/{log}"))
         self.assertEqual(self.mount_again(stream.url, folder), "")
         self.assertEqual(bw.read(folder + "/status/head"), "0\n")
         self.unmount(folder)

@@ -95,10 +95,9 @@ class Cluster(bw.TestCase):
     def store_of(self, mount):
         return json.loads(mount.status("status.json"))["store"]
 
-    def explains(self, mount, waiter=None):
+    def explains(self, mount, waiter):
         """Who waits is in status/waiting, and why in status."""
-        if waiter:
-            bw.wait_until(lambda: [x for x in mount.status("waiting").split("\n") if waiter(x)], what="the waiter")
+        bw.wait_until(lambda: [x for x in mount.status("waiting").split("\n") if waiter(x)], what="the waiter")
         bw.wait_until(lambda: self.store_of(mount)["ok"] is False, what="the trouble in status.json")
         self.assertRegex(mount.status("status"), r"(?m)^store +unreachable since \d{4}-")
         self.assertRegex(self.store_of(mount)["last_error"], r"^unreachable since \d{4}-")
@@ -126,7 +125,7 @@ class Cluster(bw.TestCase):
         # A trainer's host is cut off.
         self.net.cut("t1")
         self.wait_for(3, "t2", "a2", "b")
-        self.explains(self.t1)
+        self.explains(self.t1, lambda x: "step=" in x and "rank=" in x and "reason=" in x)
         behind = len(self.notes("t1"))
         self.net.heal()
         bw.wait_until(lambda: len(self.notes("t1")) >= behind + 3, what="t1 reads on")

@@ -45,7 +45,7 @@ class Rotated(bw.TestCase):
 
     def test_moved_while_many_write(self):
         """Each line is in one file, once and whole."""
-        turns, writers = 150, 4
+        turns, writers = 40, 4
 
         def write(first):
             for i in range(turns):

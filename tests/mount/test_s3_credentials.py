@@ -105,14 +105,17 @@ class Rotated(Case):
         self.assertEqual((mount.head(), mount.status("errors")), (2, ""))
 
     def test_a_file_that_is_written_in_pieces(self):
-        """Half a file is no reason to fail while the pair from before serves."""
+        """No file, garbage, half a file are no reason to fail while the pair from before serves."""
         one, two = self.two_mounts()
         load_ = load.Load(self, one, two)
         load_.wait_for_commits()
         old, (key, secret) = self.key, self.node.add_key()
         self.secrets.append(secret)
-        for piece in ("[default]\n", f"aws_access_key_id = {key}\n", f"aws_secret_access_key = {secret}\n"):
-            with open(self.keys_file, "w" if piece[0] == "[" else "a", encoding="ascii") as f:
+        os.unlink(self.keys_file)
+        time.sleep(6)
+        load_.wait_for_commits()
+        for piece in ("\0\377=][ nothing of sense\n", "[default]\n", f"aws_access_key_id = {key}\n", f"aws_secret_access_key = {secret}\n"):
+            with open(self.keys_file, "a" if piece[:3] == "aws" else "w", encoding="latin-1") as f:
                 f.write(piece)
             time.sleep(6)
             load_.wait_for_commits()

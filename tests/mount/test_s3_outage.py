@@ -91,10 +91,14 @@ class Down(node.TestCase):
         reader = self.s3_mount(self.made, "io_timeout=200,prefetch=0")
         self.kill()
         got = self.spawn(lambda: self.assertEqual(reader.get(1), self.data[1]))
+        bw.wait_until(lambda: f"pid={got.pid} " in reader.status("waiting"), what="the waiter")
+        self.assertRegex(reader.status("waiting"), rf"pid={got.pid} comm=\S+ step=1 rank=0 since=\S+ reason=read\n")
         time.sleep(1.5)  # some attempts
         self.assertIsNone(got.poll())
         self.up()
         self.join(got)
+        self.assertEqual((reader.status("waiting"), reader.metric("waiters", reason="read")), ("", 0))
+        self.assertGreater(reader.metric("wait_seconds_sum", reason="read"), 1.5)
 
     def test_v7_a_wait_that_begins_before_the_store_is_back(self):
         """V7, V6: who waits for a step anyway does not hear of an outage that is shorter than io_timeout."""

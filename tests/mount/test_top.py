@@ -139,7 +139,7 @@ class Top(bw.TestCase):
         for line in lines:
             said = json.loads(line)
             self.assertEqual((said["head"], said["lags"], said["store_ok"]), (3, {"train": 2}, True))
-            self.assertEqual(set(said["waiters"]), {"step", "lookup", "commit", "take", "mark", "ahead"})
+            self.assertEqual(set(said["waiters"]), {"step", "lookup", "commit", "take", "mark", "ahead", "read"})
         said = json.loads(self.top(m.stream.url, "--json", "--once", "--every", "0.1"))
         self.assertEqual((said["head"], said["get_ms"]), (3, None))
 

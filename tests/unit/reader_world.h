@@ -449,6 +449,7 @@ static inline void world_start(struct world *w, struct world_read *r, uint64_t s
 	r->read.length = length;
 	r->read.sequential = sequential;
 	r->read.done = world_read_done;
+	r->read.waits = NULL;
 	r->read.ctx = r;
 	bw_reader_read(w->reader, &r->read);
 }
