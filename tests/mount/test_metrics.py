@@ -13,7 +13,7 @@ import prom
 from broken_s3 import BrokenS3
 
 SECRET = "hush-hush-hush-hush"
-REASONS = {"step", "lookup", "commit", "take", "mark", "ahead"}
+REASONS = {"step", "lookup", "commit", "take", "mark", "ahead", "read"}
 KILLED = "import os, sys, time; f = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT); os.write(f, b'x'); time.sleep(1000)"
 
 
@@ -267,6 +267,8 @@ class Waits(Case):
         held("step", b, "step=1 rank=[-0]", bw.read, b.step(1, 0), "rb", ends=lambda: b.put("p", 1, [b"x"]))
         held("ahead", b, "producer=p seq=2 job=train", os.mkdir, b.slot("p", 2),
              ends=lambda: bw.write(b.path("checkpoint/train/2"), b""))
+        os.stat(a.step(1))  # what its head is, is known
+        held("read", a, "step=1 rank=0", bw.read, a.step(1, 0), "rb", by=("GET",))
         self.assertEqual(set(tried), REASONS)
         told = {dict(labels)["reason"] for _, labels in prom.parse(b.status("metrics"))["batchweave_waiters"].samples}
         self.assertEqual(told, REASONS)
