@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Name templates, one a line: every place has one name, every name is one place, and refusals leave nothing. */
+/*
+ * Name templates, one a line: every place has one name, every name is one place, and refusals leave nothing.
+ * Behind a byte 0 each byte stands for a piece of a template, so that more of what is made up gets far.
+ */
 #include "fs/view.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -84,18 +87,32 @@ static bool add(struct bw_views *v, char *template)
 	return taken;
 }
 
+/* The templates, NUL-terminated; freed by the caller. */
+static char *templates_of(const uint8_t *bytes, size_t len)
+{
+	static const char *const pieces[] = {"{step}", "{rank}", "/", "\n", "a", "_", "1", "{step}", "{rank}", "/", "\n", "-",
+					     "0", ".", "{step:02d}", "{rank:03d}"};
+	bool made_up = len && !bytes[0];
+	size_t n = 0, size = made_up ? 10 * len : len;
+	char *text = malloc(size + 1);
+
+	bw_fuzz_must(text, "memory");
+	if (!made_up && len)
+		memcpy(text, bytes, len);
+	for (size_t i = 1; made_up && i < len; i++)
+		n += (size_t)snprintf(text + n, size + 1 - n, "%s", pieces[bytes[i] % 16]);
+	text[made_up ? n : len] = 0;
+	return text;
+}
+
 /* Accepted: all of its lines are. */
 bool bw_fuzz_one(const uint8_t *bytes, size_t len)
 {
 	static const uint64_t firsts[] = {0, 9, 98, 9999998, BW_VIEW_STEPS_MAX - 4};
-	char *text = malloc(len + 1), *rest = text, *line;
+	char *text = templates_of(bytes, len), *rest = text, *line;
 	struct bw_views v = {0};
 	unsigned lines = 0, taken = 0;
 
-	bw_fuzz_must(text, "memory");
-	if (len)
-		memcpy(text, bytes, len);
-	text[len] = 0;
 	while ((line = strsep(&rest, "\n"))) {
 		lines += *line != 0;
 		taken += *line && add(&v, line);

@@ -353,6 +353,28 @@ Test(view, directories_list_by_step_then_by_rank)
 	lists(&v, "all", 0, 0, "");
 }
 
+Test(view, a_listing_goes_on_behind_what_was_reclaimed_meanwhile)
+{
+	struct bw_views v = OF("all/{step}_{rank}");
+	struct seen s = {.v = &v, .dir = walk(&v, "all", 3), .ranks = 3, .room = 5};
+	struct bw_view_range range = {.first = 0, .head = 12, .ranks = 3};
+
+	cr_assert_not(bw_view_list(&v, &s.dir, &range, 0, see, &s));
+	cr_assert_str_eq(s.text, "0_0 0_1 0_2 1_0 1_1 ");
+	range.first = 10;
+	s.room = 100;
+	s.text[0] = 0;
+	cr_assert(bw_view_list(&v, &s.dir, &range, s.next, see, &s));
+	cr_assert_str_eq(s.text, "10_0 10_1 10_2 11_0 11_1 11_2 ");
+}
+
+Test(view, names_may_be_of_any_script)
+{
+	struct bw_views v = OF("donn\xc3\xa9" "es/\xe6\xad\xa5{step}/{rank}");
+
+	is_slice(&v, "donn\xc3\xa9" "es/\xe6\xad\xa5" "7/3", 7, 3);
+}
+
 Test(view, S9_a_million_steps_list_from_any_place)
 {
 	struct bw_views v = OF("{step}/{rank}", "f/{step:08d}-{rank:05d}");
