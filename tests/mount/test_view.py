@@ -321,9 +321,9 @@ class Waits(bw.TestCase):
         for child in children:
             self.assertIn(f"pid={child.pid} ", lines)
         children[0].kill()
-        children[1].send_signal(signal.SIGINT)
+        children[1].send_signal(signal.SIGTERM)
         self.assertEqual([children[0].wait(bw.PATIENCE), children[1].wait(bw.PATIENCE)],
-                         [-signal.SIGKILL, -signal.SIGINT])
+                         [-signal.SIGKILL, -signal.SIGTERM])
         self.assertEqual([c.poll() for c in children[2:]], [None, None])
         mount.put("p", 1)
         self.assertEqual([c.wait(bw.PATIENCE) for c in children[2:]], [0, 0])
