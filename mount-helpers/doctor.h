@@ -59,7 +59,7 @@ void bw_doctor_user(struct bw_doctor *d, const struct bw_machine *m, const struc
 /* Open files, memory, and the directories of staged bytes and of the disk cache. */
 void bw_doctor_limits(struct bw_doctor *d, const struct bw_machine *m, const struct bw_mount_options *o);
 void bw_doctor_room(struct bw_doctor *d, const struct bw_machine *m, const struct bw_mount_options *o);
-/* The mounts here of the stream at url, or of all (NULL): whether each answers within two seconds.  Forks. */
+/* The mounts here of the stream at url, or of all (NULL): whether each answers within five seconds.  Forks. */
 void bw_doctor_mounts(struct bw_doctor *d, const struct bw_machine *m, const char *url);
 
 #endif

@@ -21,7 +21,7 @@
 #define KERNEL_MINOR 10
 #define PAGES_PER_REQUEST 256	/* of the largest request: 1 MiB */
 #define FILES_FEW 1024
-#define MOUNT_ANSWERS_NS (2 * BW_SEC)
+#define MOUNT_ANSWERS_NS (5 * BW_SEC)
 #define CAP_SYS_ADMIN_BIT 21
 
 static void path_of(const struct bw_machine *m, const char *path, char ret[PATH_MAX])
@@ -271,10 +271,10 @@ static void check_memory(struct bw_doctor *d, const struct bw_machine *m, const 
 {
 	uint64_t asked = o->memory ? o->memory : bw_memory_default();
 
-	/* The budget is for bytes of slices; threads, footers and the heap come on top (S6). */
-	if (asked > m->memory / 4 * 3)
-		bw_doctor_add(d, BW_WRONG, "memory", "give the mount less with memory=, or its cgroup more",
-			      "memory= is %.0f MiB, and all that may be used is %.0f MiB", mib(asked), mib(m->memory));
+	if (asked > m->memory || m->memory - asked < BW_MEMORY_BESIDE)
+		bw_doctor_add(d, BW_WRONG, "memory", "give the mount less with memory=, or its control group more",
+			      "memory= is %.0f MiB, the daemon itself may take %.0f MiB, and all that may be used is %.0f MiB",
+			      mib(asked), mib(BW_MEMORY_BESIDE), mib(m->memory));
 	else
 		bw_doctor_add(d, BW_FINE, "memory", "", "memory= is %.0f MiB of %.0f MiB that may be used", mib(asked),
 			      mib(m->memory));
@@ -303,6 +303,9 @@ static void check_staging(struct bw_doctor *d, const struct bw_machine *m, const
 	if (fd < 0 || fstatvfs(fd, &st)) {
 		bw_doctor_add(d, BW_WRONG, "staging", remedy, "no file can be made in %s: %s", dir,
 			      strerrordesc_np(errno));
+	} else if (bw_memory_is_dir(dir)) {
+		bw_doctor_add(d, BW_NOTE, "staging", "give the mount a directory on a disk with staging=DIR",
+			      "%s is memory too: what does not fit into memory= takes more of it there", dir);
 	} else if (free_bytes(&st) < memory) {
 		bw_doctor_add(d, BW_NOTE, "staging", remedy,
 			      "%s has %.0f MiB free: batches above memory= plus that fail with ENOSPC", dir,
@@ -342,6 +345,8 @@ static void check_cache(struct bw_doctor *d, const struct bw_machine *m, const s
 		bw_doctor_add(d, BW_NOTE, "disk cache", "free some room, or ask for less with cache_size=",
 			      "%s has %.0f MiB free, of %.0f MiB asked for (what an earlier mount left there counts)",
 			      o->cache, mib(free_now), mib(o->cache_size));
+	else if (bw_memory_is_dir(o->cache))
+		bw_doctor_add(d, BW_NOTE, "disk cache", "name a directory on a disk", "%s is memory, not a disk", o->cache);
 	else
 		bw_doctor_add(d, BW_FINE, "disk cache", "", "%s has %.0f MiB free", o->cache, mib(free_now));
 }

@@ -188,7 +188,7 @@ class Metrics(Case):
     def store_in_trouble(self):
         """Answers that ask for less, names that are not answered the first time, a store that is away."""
         stream = self.slow_store()
-        m = self.slow_mount(stream, "io_timeout=3,prefetch=0")
+        m = self.slow_mount(stream, "io_timeout=20,prefetch=0")
         self.s3.delay = 0.02
         self.crowd([m] + [self.slow_mount(stream) for _ in range(3)], "commit_window_seconds")
         self.s3.delay = 0

@@ -160,9 +160,11 @@ Test(doctor, limits_and_room)
 	w.m.files = 1024;
 	w.m.memory = w.o.memory;
 	expect(&w, BW_WRONG, "memory", "memory=");
-	w.m.memory = w.o.memory / 3 * 4 + 4;
+	w.m.memory = w.o.memory + (64u << 20) - 1;
+	expect(&w, BW_WRONG, "memory", "memory=");
+	w.m.memory++;
 	look(&w);
-	cr_expect_eq(w.d.wrong, 0, "three quarters are fine");
+	cr_expect_eq(w.d.wrong, 0, "that and what the daemon itself takes");
 	w.m.tmpdir = "/nowhere";
 	expect(&w, BW_WRONG, "staging", "staging=DIR");
 	snprintf(w.o.staging, sizeof(w.o.staging), "%s", w.dir);	/* which TMPDIR does not matter then */
@@ -184,6 +186,11 @@ Test(doctor, limits_and_room)
 	expect(&w, BW_NOTE, "disk cache", "cache_size=");
 	w.m.uid = geteuid() + 1;
 	expect(&w, BW_WRONG, "disk cache", "chown");
+	if (access("/dev/shm", W_OK) == 0) {
+		snprintf(w.o.staging, sizeof(w.o.staging), "/dev/shm");
+		*w.o.cache = 0;
+		expect(&w, BW_NOTE, "staging", "on a disk");
+	}
 	bw_test_rmtree(w.dir);
 }
 
