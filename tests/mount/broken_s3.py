@@ -10,6 +10,7 @@ import email.utils
 import hashlib
 import http.server
 import re
+import sys
 import threading
 import time
 import urllib.parse
@@ -224,6 +225,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # who asked has gone
+            super().handle_error(request, client_address)
 
 
 class BrokenS3:

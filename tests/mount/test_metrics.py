@@ -51,15 +51,19 @@ class Case(bw.TestCase):
         super().setUp()
         self.seen = {}  # name: whether it was ever anything but 0
 
-    def look(self, *mounts):
+    def look(self, *mounts, name=None, **labels):
+        """Remembers what has moved.  With a name: whether a sample of it with these labels is above 0, on the page looked at."""
+        above = False
         for m in mounts:
-            for name, family in prom.parse(m.status("metrics")).items():
-                self.seen[name] = self.seen.get(name) or any(family.values())
+            for family in prom.parse(m.status("metrics")).values():
+                self.seen[family.name] = self.seen.get(family.name) or any(family.values())
+                above |= any(value > 0 for (sample, has), value in family.samples.items()
+                             if sample == f"batchweave_{name}" and labels.items() <= dict(has).items())
+        return above
 
-    def until(self, mount, name, what=None, **labels):
-        """Waits until a metric is above 0, and looks at all of them then."""
-        bw.wait_until(lambda: mount.metric(name, **labels) > 0, what=what or f"{name}{labels}")
-        self.look(mount)
+    def until(self, mount, name, **labels):
+        """Waits until a metric is above 0."""
+        bw.wait_until(lambda: self.look(mount, name=name, **labels), what=f"{name}{labels}")
 
     def slow_store(self, *options):
         """A server of our own and a stream in it."""
@@ -171,15 +175,11 @@ class Metrics(Case):
                 m.put(producer, seq, [b"x"])
                 seq += 1
 
-        def moved():
-            self.look(*mounts)
-            return any(m.metric(name, **labels) for m in mounts)
-
         threads = [threading.Thread(target=produce, args=(m, f"crowd-{i}")) for i, m in enumerate(mounts)]
         for thread in threads:
             thread.start()
         try:
-            bw.wait_until(moved, what=f"{name}{labels}")
+            bw.wait_until(lambda: self.look(*mounts, name=name, **labels), what=f"{name}{labels}")
         finally:
             ends.set()
             for thread in threads:
