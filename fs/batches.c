@@ -3,6 +3,7 @@
 #include "fs/names.h"
 #include "fs/stage.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,13 +55,51 @@ struct bw_stage_producer *bw_producer_make(struct bw_produce *p, const char *nam
 	return sp;
 }
 
-struct bw_stage_batch *bw_stage_batch_find(const struct bw_stage_producer *sp, uint64_t seq)
+static struct bw_stage_batch *find_in(struct bw_stage_batch *b, uint64_t seq)
 {
-	struct bw_stage_batch *b = sp->batches;
-
 	while (b && b->seq < seq)
 		b = b->next;
 	return b && b->seq == seq ? b : NULL;
+}
+
+struct bw_stage_batch *bw_stage_batch_find(const struct bw_stage_producer *sp, uint64_t seq)
+{
+	struct bw_stage_batch *b = find_in(sp->batches, seq), *last = sp->done_last;
+
+	if (b || !last || seq > last->seq)
+		return b;
+	return seq == last->seq ? last : find_in(sp->done, seq);
+}
+
+static void list_insert(struct bw_stage_batch **at, struct bw_stage_batch *b)
+{
+	b->next = *at;
+	b->prev = at;
+	if (b->next)
+		b->next->prev = &b->next;
+	*at = b;
+}
+
+static void list_remove(struct bw_stage_batch *b)
+{
+	struct bw_stage_producer *sp = b->producer;
+
+	if (sp->done_last == b)
+		sp->done_last = b->prev == &sp->done ? NULL
+						     : (struct bw_stage_batch *)((char *)b->prev -
+										 offsetof(struct bw_stage_batch, next));
+	*b->prev = b->next;
+	if (b->next)
+		b->next->prev = b->prev;
+}
+
+void bw_stage_batch_done(struct bw_stage_batch *b)
+{
+	struct bw_stage_producer *sp = b->producer;
+
+	list_remove(b);
+	list_insert(sp->done_last ? &sp->done_last->next : &sp->done, b);
+	sp->done_last = b;
 }
 
 int bw_stage_batch_make(struct bw_stage_producer *sp, const char *name, uint64_t seq,
@@ -86,19 +125,14 @@ int bw_stage_batch_make(struct bw_stage_producer *sp, const char *name, uint64_t
 
 	while (*at && (*at)->seq < seq)
 		at = &(*at)->next;
-	b->next = *at;
-	*at = b;
+	list_insert(at, b);
 	*ret = b;
 	return 0;
 }
 
 void bw_stage_batch_drop(struct bw_stage_batch *b)
 {
-	struct bw_stage_batch **at = &b->producer->batches;
-
-	while (*at != b)
-		at = &(*at)->next;
-	*at = b->next;
+	list_remove(b);
 	bw_build_drop_locked(b);
 	if (b->dir)
 		bw_stage_node_detach(b->produce, b->dir);

@@ -125,10 +125,8 @@ static void leave_busy_locked(struct bw_stage_batch *b, struct bw_answer **repli
 static void start_locked(struct bw_stage_batch *b);
 
 /* A committed batch may have been what its successor waited for. */
-static void start_successor_locked(struct bw_stage_batch *b)
+static void start_successor_locked(const struct bw_stage_batch *b, struct bw_stage_batch *after)
 {
-	struct bw_stage_batch *after = b->next;
-
 	if (!after || after->seq != b->seq + 1 || after->state != BW_BATCH_WHOLE)
 		return;
 	if (bw_stage_batch_missing(after, b->produce->c.stream->options.ranks) || b->produce->stopping) {
@@ -143,15 +141,17 @@ static void start_successor_locked(struct bw_stage_batch *b)
 static void committed_locked(struct bw_stage_batch *b, uint64_t step, struct bw_answer **replies)
 {
 	struct bw_produce *p = b->produce;
+	struct bw_stage_batch *after = b->next;
 
 	b->state = BW_BATCH_COMMITTED;
+	bw_stage_batch_done(b);
 	b->err = 0;
 	b->step = step;
 	b->gone_ns = bw_now() + DIRECTORY_STAYS_NS;
 	answer_all(p, &b->answers, 0, replies);
 	bw_counters_committed(p->c.counters, bw_now() - b->started_ns);
 	/* The successor first: whoever drains the queue waits for it as well. */
-	start_successor_locked(b);
+	start_successor_locked(b, after);
 	leave_busy_locked(b, replies);
 	/* The bytes are in the store now; what stays is names. */
 	if (b->dir)
@@ -496,15 +496,14 @@ static void run_tick(struct bw_task *task)
 	for (struct bw_stage_producer *sp = p->producers; sp; sp = sp->next) {
 		expire_locked(p, &sp->slot_waiters, now, &late);
 		expire_locked(p, &sp->drainers, now, &late);
-		for (struct bw_stage_batch *b = sp->batches, *next; b; b = next) {
-			next = b->next;
+		for (struct bw_stage_batch *b = sp->batches; b; b = b->next) {
 			if (expire_locked(p, &b->answers, now, &late))
 				note_error_locked(b, -ETIMEDOUT, "the attempt goes on");
-			if (b->state == BW_BATCH_COMMITTED && (now >= b->gone_ns || p->stopping))
-				bw_stage_batch_drop(b);
-			else
-				more |= b->state >= BW_BATCH_BUSY;
+			more |= b->state == BW_BATCH_BUSY;
 		}
+		while (sp->done && (now >= sp->done->gone_ns || p->stopping))
+			bw_stage_batch_drop(sp->done);
+		more |= sp->done != NULL;
 	}
 	if (more)
 		bw_produce_tick_locked(p);

@@ -74,6 +74,8 @@ void bw_produce_free(struct bw_produce *p)
 			bw_stage_batch_abandon(sp->batches);
 			bw_stage_batch_drop(sp->batches);
 		}
+		while (sp->done)
+			bw_stage_batch_drop(sp->done);
 		p->producers = sp->next;
 		free(sp);
 	}
@@ -455,8 +457,7 @@ void bw_produce_print(struct bw_produce *p, struct bw_buf *out)
 	BW_LOCK_SCOPE(&p->lock);
 	for (struct bw_stage_producer *sp = p->producers; sp; sp = sp->next)
 		for (struct bw_stage_batch *b = sp->batches; b; b = b->next)
-			if (b->state != BW_BATCH_COMMITTED)
-				print_batch(b, p->c.stream->options.ranks, out);
+			print_batch(b, p->c.stream->options.ranks, out);
 }
 
 uint64_t bw_produce_pending(struct bw_produce *p, const char *producer)

@@ -84,7 +84,7 @@ struct bw_stage_batch {
 	struct bw_stage_node *ranks;		/* NULL before mkdir rank */
 	struct bw_stage_node **by_rank;	/* owned, [ranks] */
 	struct bw_stage_node *state_file;	/* or NULL */
-	struct bw_stage_batch *next;	/* of the producer, ascending by seq */
+	struct bw_stage_batch *next, **prev;	/* in one of the producer's lists */
 	struct bw_build *build;		/* owned reference; NULL: nothing is built yet */
 	bool late_build;		/* and nothing will be before it is whole */
 
@@ -106,7 +106,11 @@ struct bw_stage_batch {
 struct bw_stage_producer {
 	char name[BW_NAME_MAX + 1];
 	struct bw_stage_node *dir;
-	struct bw_stage_batch *batches;	/* ascending by seq */
+	/*
+	 * Ascending by seq: those that are not committed, which are few, and those that are, whose directories stay for
+	 * a while, which may be many thousands: nothing walks through these but who asks for an old seq.
+	 */
+	struct bw_stage_batch *batches, *done, *done_last;
 	struct bw_stage_producer *next;
 	bool lost;			/* fenced while batches were staged */
 	uint64_t push_next;		/* seq to hand to the committer next */
@@ -122,7 +126,7 @@ struct bw_stage_producer {
 	struct bw_produce *produce;
 };
 
-#define BW_NODE_BUCKETS 4096u
+#define BW_NODE_BUCKETS 65536u	/* of a minute of commits; pages of it that are not used cost nothing */
 
 struct bw_produce {
 	struct bw_produce_config c;
@@ -168,6 +172,8 @@ struct bw_stage_producer *bw_producer_make(struct bw_produce *p, const char *nam
 struct bw_stage_batch *bw_stage_batch_find(const struct bw_stage_producer *sp, uint64_t seq);
 int bw_stage_batch_make(struct bw_stage_producer *sp, const char *name, uint64_t seq,
 		  struct bw_stage_batch **ret) bw_must_check;
+/* It is committed: nothing comes across it any more but who looks for it. */
+void bw_stage_batch_done(struct bw_stage_batch *b);
 /* Takes it out of its producer and frees it; its nodes are detached. */
 void bw_stage_batch_drop(struct bw_stage_batch *b);
 /* May its files change?  0, -EBUSY while frozen, -EROFS once committed. */

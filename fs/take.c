@@ -55,10 +55,7 @@ static int make_batch_locked(struct bw_stage_producer *sp, struct bw_answer *a)
 
 static bool has_leftovers(const struct bw_stage_producer *sp)
 {
-	for (const struct bw_stage_batch *b = sp->batches; b; b = b->next)
-		if (b->state != BW_BATCH_COMMITTED)
-			return true;
-	return false;
+	return sp->batches != NULL;
 }
 
 static void join_take_locked(struct bw_stage_producer *sp, struct bw_answer *a);
