@@ -504,6 +504,7 @@ Test(batch, S3_a_look_without_an_answer_is_no_upload)
 struct conditions {
 	struct bw_fault_plan plan;
 	unsigned with, without;
+	unsigned sole;		/* of those with */
 };
 
 static enum bw_fault count_conditions(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
@@ -513,6 +514,7 @@ static enum bw_fault count_conditions(struct bw_fault_plan *plan, const struct b
 	(void)nth;
 	if (op->kind == BW_OP_PUT)
 		++*(op->if_absent ? &c->with : &c->without);
+	c->sole += op->kind == BW_OP_PUT && op->sole && op->if_absent;
 	return BW_FAULT_NONE;
 }
 
@@ -541,6 +543,7 @@ Test(batch, large_objects_go_without_a_condition_where_the_store_knows_none)
 			cr_assert_eq(bw_batch_upload_sync(s->batch, s->store, BW_NEVER), 0);
 		cr_assert_eq(c.without, 2 * cases[i].without, "%zu", i);
 		cr_assert_eq(c.with, 2 * (2 - cases[i].without), "%zu", i);
+		cr_assert_eq(c.sole, c.with, "nobody goes by these names before the upload is acknowledged");
 		check_stored(s);
 		teardown(s);
 	}

@@ -364,6 +364,33 @@ Test(committer, a_root_put_with_faults_is_committed_once)
 	bw_root_unref(r);
 }
 
+static atomic_uint soles, node_puts;
+
+static bool count_soles(const struct bw_op *op)
+{
+	atomic_fetch_add(&soles, op->kind == BW_OP_PUT && op->sole);
+	atomic_fetch_add(&node_puts, op->kind == BW_OP_PUT && strstr(op->key, "/index/") != NULL);
+	return false;
+}
+
+/* Others go by the names of roots and nodes at once: they are given to bytes that are on disk. */
+Test(committer, S2_no_root_and_no_node_is_put_as_sole)
+{
+	struct mount m;
+
+	mount_open(&m, count_soles);
+	take(m.committer, "q", 1, 0);
+	for (uint64_t seq = 0; seq < BW_TAIL_FOLD + 1; seq++) {
+		struct bw_change c = append(m.committer, "q", 1, seq);
+		struct bw_txn_change result;
+
+		cr_assert_eq(bw_committer_sync(m.committer, &c, &result), 0);
+	}
+	mount_close(&m);
+	cr_assert_gt(atomic_load(&node_puts), 0);
+	cr_assert_eq(atomic_load(&soles), 0);
+}
+
 Test(committer, a_definite_failure_is_said_and_leaves_nothing)
 {
 	struct {
