@@ -18,7 +18,7 @@ struct race {
 	struct racer {
 		struct bw_op op;
 		struct bw_bytes_body body;
-		char bytes[16];
+		char bytes[24];
 	} racers[RACERS];
 };
 

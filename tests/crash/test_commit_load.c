@@ -46,7 +46,7 @@ struct worker {
 	pthread_t thread;
 	struct bw_rng rng;
 	int number;
-	char own[8];
+	char own[16];
 	/* What was said: by nonce, which is number * 1000000 + n. */
 	struct said {
 		char producer[8];

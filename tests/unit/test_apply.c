@@ -130,7 +130,7 @@ Test(apply, state_stays_until_the_next_one)
 
 Test(apply, inline_states_have_a_sum)
 {
-	char text[BW_STATE_INLINE_MAX + 2], name[8];
+	char text[BW_STATE_INLINE_MAX + 2], name[16];
 
 	memset(text, 'x', sizeof(text));
 	text[BW_STATE_INLINE_MAX] = 0;
