@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """
-One rank of a data-parallel training job: a small recurrent character model, on the processor.
+A data-parallel training job: a small recurrent character model, on the processor.
 
-  torchrun --nproc_per_node 2 train.py MNT --checkpoints DIR --steps 300
+  train.py MNT --ranks 2 --checkpoints DIR --steps 300
+
+starts a process for each rank, and ends them all when one of them fails.  Where RANK is set, as torchrun does, it is one.
 
 Nothing in it belongs to BatchWeave but paths: step n of rank r is the file MNT/step/<n>/rank/<r>.  The only state of its
 loader is the number of the step.  Checkpoints are model, optimizer and that number; a marker under MNT/checkpoint/<job>
@@ -15,6 +17,11 @@ import argparse
 import hashlib
 import os
 import re
+import signal
+import socket
+import subprocess
+import sys
+import time
 
 import numpy as np
 import torch
@@ -140,9 +147,26 @@ def train(args, log):
     log.write(f"end {args.steps} {digest(model)}\n")
 
 
+def start_ranks(count):
+    """What torchrun does: the same command for every rank.  Returns the exit code of all of them."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        meet = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(s.getsockname()[1])}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    running = [subprocess.Popen([sys.executable, *sys.argv], env={**os.environ, **meet, "RANK": str(r)}) for r in range(count)]
+    try:
+        while any(p.poll() is None for p in running) and not any(p.poll() for p in running):
+            time.sleep(0.05)
+    finally:
+        for p in running:
+            p.kill()
+    return max(abs(p.wait()) for p in running)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mnt")
+    parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--checkpoints", required=True, help="folder")
     parser.add_argument("--job", default="charlm")
     parser.add_argument("--steps", type=int, default=300)
@@ -152,13 +176,16 @@ def main():
     parser.add_argument("--workers", type=int, default=1, help="processes of the loader")
     parser.add_argument("--log", default="/dev/null", help="a line for each step is added, for each rank in a file LOG.<rank>")
     args = parser.parse_args()
+    if "RANK" not in os.environ:
+        return start_ranks(args.ranks)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     dist.init_process_group("gloo")  # RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT are in the environment
     with open(args.log if args.log == "/dev/null" else f"{args.log}.{dist.get_rank()}", "a", buffering=1, encoding="ascii") as log:
         train(args, log)
     dist.destroy_process_group()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
