@@ -40,12 +40,17 @@ class WatchTrainers(bw.TestCase):
     def train(self, kind, folder, kill_after=None):
         """In a child; kill -9 a little after so many steps are done."""
         told, tell = os.pipe()
+        count = iter(range(1, STEPS + 1))
+
+        def done():
+            os.write(tell, b".")
+            if next(count) == STEPS and kill_after:
+                signal.pause()  # it is killed, however fast it is
 
         def run():
-            os.close(told)
             torch.set_num_threads(1)
             os.dup2(os.open("/dev/null", os.O_WRONLY), 1)
-            kind.train(folder, STEPS, lambda: os.write(tell, b"."))
+            kind.train(folder, STEPS, done)
 
         child = self.spawn(run)
         os.close(tell)
@@ -53,10 +58,10 @@ class WatchTrainers(bw.TestCase):
             steps = 0
             while steps != kill_after and f.read(1):
                 steps += 1
-        if kill_after:
-            time.sleep(self.rng.uniform(0, 0.01))
-            child.kill()
-        self.assertEqual(child.wait(), -signal.SIGKILL if kill_after else 0)
+            if kill_after:
+                time.sleep(self.rng.uniform(0, 0.01))
+                child.kill()
+            self.assertEqual(child.wait(), -signal.SIGKILL if kill_after else 0)
 
     def there(self, folder):
         """{step: path}, by the numbers in their names; what is not whole as well."""
