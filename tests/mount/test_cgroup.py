@@ -24,6 +24,8 @@ LIMIT = (1024 if bw.SANITIZED else 256) * MIB
 LONG = bool(os.environ.get("BW_LONG"))
 TOTAL = (10 << 30) if LONG else (512 if bw.SANITIZED else 1024) * MIB
 RANKS, SIZE = 4, 8 * MIB
+if LONG:
+    bw.PATIENCE = 2500
 
 
 class Group:
