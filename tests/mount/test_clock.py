@@ -9,22 +9,15 @@ import os
 import time
 
 import bw
+import clock
 
-WRONG_CLOCK = os.path.join(bw.BUILD, "tests", "mount", "libwrong_clock.so")
 DAY = 86400
 
 
 class Clock(bw.TestCase):
     def setUp(self):
         super().setUp()
-        self.shift_file = os.path.join(self.root, "shift")
-        self.shift(0)
-        self.wrong = {"LD_PRELOAD": WRONG_CLOCK, "BW_WRONG_CLOCK": self.shift_file,
-                      "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
-
-    def shift(self, seconds):
-        bw.write(self.shift_file + ".new", str(seconds))
-        os.rename(self.shift_file + ".new", self.shift_file)
+        self.clock = clock.Clock(self.root)
 
     def since(self, mount, who):
         """Since when it has waited, as status/waiting says."""
@@ -34,13 +27,13 @@ class Clock(bw.TestCase):
     def test_v7_jumps_under_waits_and_commits(self):
         """V7, P3m, P4: waits last as long as they were to; commits go on; commit times never fall, whoever commits."""
         stream = self.stream(2)
-        wrong = self.mount(stream, "wait=1000,commit_timeout=100", env=self.wrong)
+        wrong = self.mount(stream, "wait=1000,commit_timeout=100", env=self.clock.env)
         right = self.mount(stream, "wait=1000,commit_timeout=100")
         at = 0
         for jump in (DAY, -DAY, 0):
             waiter = self.spawn(lambda s=at + 1: bw.read(wrong.step(s, 0), "rb"))
             before = self.since(wrong, f"step={at + 1}")
-            self.shift(jump)
+            self.clock.shift(jump)
             wrong.put("w", at // 2)
             self.assertIsNone(waiter.poll(), "the wait has ended with a jump of the clock")
             after = self.since(wrong, f"step={at + 1}")
@@ -56,13 +49,13 @@ class Clock(bw.TestCase):
     def test_p5_p3d_jumps_and_fences(self):
         """P5, P3d: who is fenced, and how long a committed batch's directory stays, is not told by the clock."""
         stream = self.stream(2)
-        wrong, right = self.mount(stream, env=self.wrong), self.mount(stream)
+        wrong, right = self.mount(stream, env=self.clock.env), self.mount(stream)
         wrong.put("p", 0)
-        self.shift(DAY)
+        self.clock.shift(DAY)
         self.assertEqual(os.listdir(wrong.slot("p", 0)), [])
         right.put("p", 1)
         wrong.begin("q", 0)
-        self.shift(-DAY)
+        self.clock.shift(-DAY)
         for rank in (0, 1):
             bw.write(wrong.slot("q", 0, rank), bw.payload("q", 0, rank))
         self.assert_errno("EEXIST", wrong.begin, "p", 1)
@@ -70,7 +63,7 @@ class Clock(bw.TestCase):
         wrong.begin("p", 3)
         bw.write(wrong.slot("p", 3, 0), b"late")
         right.begin("p", 3)
-        self.shift(DAY)
+        self.clock.shift(DAY)
         self.assert_errno("ESTALE", bw.write, wrong.slot("p", 3, 1), b"late")
         for rank in (0, 1):
             bw.write(right.slot("p", 3, rank), bw.payload("p", 3, rank))
@@ -81,15 +74,15 @@ class Clock(bw.TestCase):
         """C4: a collector a day ahead deletes nothing before the grace is over, one a day behind deletes it then."""
         for jump in (DAY, -DAY):
             with self.subTest(jump=jump):
-                self.shift(0)
+                self.clock.shift(0)
                 stream = self.stream(1, "--grace", "3")
                 mount = self.mount(stream)
                 for seq in range(6):
                     mount.put("p", seq)
                 for marker in ([], [3], [5]):
                     bw.batchweave("checkpoint", stream.url, "train", *marker)
-                self.shift(jump)
-                env = {**os.environ, **self.wrong}
+                self.clock.shift(jump)
+                env = {**os.environ, **self.clock.env}
                 began = time.monotonic()
                 bw.batchweave("gc", stream.url, "--force", env=env)
                 left = len(stream.objects("/data/"))

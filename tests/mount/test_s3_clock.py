@@ -4,26 +4,18 @@
 import os
 
 import bw
+import clock
 import load
 import node
 
-WRONG_CLOCK = os.path.join(bw.BUILD, "tests", "mount", "libwrong_clock.so")
 HOUR = 3600
 
 
 class Clock(node.TestCase):
     def setUp(self):
         super().setUp()
-        self.shift_file = os.path.join(self.root, "shift")
-        self.shift(0)
+        self.clock = clock.Clock(self.root)
         self.made = self.s3_stream(load.RANKS)
-        asan = os.environ.get("ASAN_OPTIONS", "")
-        self.wrong = {"LD_PRELOAD": WRONG_CLOCK, "BW_WRONG_CLOCK": self.shift_file,
-                      "ASAN_OPTIONS": asan + ":verify_asan_link_order=0"}
-
-    def shift(self, seconds):
-        bw.write(self.shift_file + ".new", str(seconds))
-        os.rename(self.shift_file + ".new", self.shift_file)
 
     def corrections(self, mount):
         """What the log tells of them, in seconds."""
@@ -32,29 +24,29 @@ class Clock(node.TestCase):
     def test_a_clock_that_is_wrong_from_the_start(self):
         """The first answer corrects it: mount, commits in one piece and in parts, reads."""
         for at, seconds in enumerate((2 * HOUR, -30 * 24 * HOUR)):
-            self.shift(seconds)
-            mount = self.s3_mount(self.made, env=self.wrong)
+            self.clock.shift(seconds)
+            mount = self.s3_mount(self.made, env=self.clock.env)
             data = [os.urandom(13 << 20), b"y"]
             mount.put("p", at, data)
-            self.assertTrue(self.s3_mount(self.made, env=self.wrong).get(at) == data)
+            self.assertTrue(self.s3_mount(self.made, env=self.clock.env).get(at) == data)
             said = self.corrections(mount)
             self.assertTrue(said, "the clock was right: the test proved nothing")
             for skew in said:
                 self.assertLess(abs(skew + seconds), 60, said)
             self.assertEqual(mount.status("errors"), "")
-        self.shift(2 * HOUR)
-        done = self.command("status", self.made.url, "--json", env=self.wrong)
+        self.clock.shift(2 * HOUR)
+        done = self.command("status", self.made.url, "--json", env=self.clock.env)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_a_clock_that_is_set_under_load(self):
         """S2, S3: with many requests on their way; nobody notices, and each change is told in the log."""
-        one = self.s3_mount(self.made, "commit_timeout=300", env=self.wrong)
-        two = self.s3_mount(self.made, "commit_timeout=300,pending=4,memory=96M", env=self.wrong)
+        one = self.s3_mount(self.made, "commit_timeout=300", env=self.clock.env)
+        two = self.s3_mount(self.made, "commit_timeout=300,pending=4,memory=96M", env=self.clock.env)
         load_ = load.Load(self, one, two)
         load_.wait_for_commits()
         self.assertEqual(self.corrections(one), [])
         for seconds in (HOUR, 0, -5 * HOUR, 7 * HOUR):
-            self.shift(seconds)
+            self.clock.shift(seconds)
             load_.wait_for_commits(3)
             self.assertLess(abs(self.corrections(one)[-1] + seconds), 60)
         load_.end()
@@ -64,8 +56,8 @@ class Clock(node.TestCase):
 
     def test_a_clock_a_few_minutes_off(self):
         """What the store tolerates is not corrected."""
-        self.shift(300)
-        mount = self.s3_mount(self.made, env=self.wrong)
+        self.clock.shift(300)
+        mount = self.s3_mount(self.made, env=self.clock.env)
         mount.put("p", 0)
         self.assert_step(mount, 0, "p", 0)
         self.assertEqual(self.corrections(mount), [])
