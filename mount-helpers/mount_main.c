@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -101,15 +102,20 @@ static int bw_printf_like(3, 4) say(const struct ask *a, int code, const char *f
 
 /* Out of the way of the descriptors that a daemon gives up, and not for its children. */
 #define PASSED_MIN 10
+#define FUSE_DEVICE makedev(10, 229)	/* Linux's devices.txt */
 
 static int take_passed(struct ask *a)
 {
 	int fd = fcntl(a->passed, F_DUPFD_CLOEXEC, PASSED_MIN);
+	struct stat st;
 
 	if (fd < 0)
 		return say(a, BW_FS_USAGE, "%s is not open: the caller passes /dev/fuse, mounted", a->dir);
 	close(a->passed);
 	a->passed = fd;
+	/* What is read from anything else would be taken for requests. */
+	if (fstat(fd, &st) < 0 || !S_ISCHR(st.st_mode) || st.st_rdev != FUSE_DEVICE)
+		return say(a, BW_FS_USAGE, "%s is not /dev/fuse", a->dir);
 	snprintf(a->real_dir, sizeof(a->real_dir), "/dev/fd/%d", fd);
 	return -1;
 }

@@ -250,10 +250,21 @@ class Passed(bw.TestCase):
     def test_s4_nothing_was_passed(self):
         """S4: a number that is no descriptor, or not /dev/fuse, is said in one sentence."""
         stream = self.stream_of_nobody()
-        done = subprocess.run(self.command(stream, 77, ",foreground"), timeout=bw.PATIENCE, text=True,
+        with open(stream.dir + "/stream.json", "rb") as file:
+            for fd, words in ((77, "/dev/fd/77 is not open"), (file.fileno(), "is not /dev/fuse")):
+                done = subprocess.run(self.command(stream, fd, ",foreground"), timeout=bw.PATIENCE, text=True,
+                                      pass_fds=[file.fileno()], capture_output=True, check=False)
+                self.assertEqual((done.returncode, len(done.stderr.strip().split("\n"))), (1, 1), done.stderr)
+                self.assertIn(words, done.stderr)
+
+    def test_s4_a_descriptor_that_is_not_mounted(self):
+        """S4: exit 32 and a sentence, not a daemon that waits for ever."""
+        stream, fd = self.stream_of_nobody(), os.open("/dev/fuse", os.O_RDWR)
+        self.addCleanup(self.close_quietly, fd)
+        done = subprocess.run(self.command(stream, fd, ",foreground"), timeout=bw.PATIENCE, text=True, pass_fds=[fd],
                               capture_output=True, check=False)
-        self.assertEqual((done.returncode, len(done.stderr.strip().split("\n"))), (1, 1), done.stderr)
-        self.assertIn("/dev/fd/77", done.stderr)
+        self.assertEqual(done.returncode, 32, done.stderr)
+        self.assertIn("does not answer", done.stderr)
 
 
 if __name__ == "__main__":
