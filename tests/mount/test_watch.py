@@ -202,7 +202,8 @@ class Watch(bw.TestCase):
         self.save(4)
         self.once()
         watcher = self.run_on("--poll", "0.2")
-        subprocess.run(["umount", self.dir], check=True)
+        # The watcher may be looking just then.
+        bw.wait_until(lambda: subprocess.run(["umount", self.dir], capture_output=True, check=False).returncode == 0)
         watcher.says("empty")
         self.once()
         self.save(3)  # somebody started the trainer without the mount
