@@ -123,7 +123,7 @@ def latency_row(options, delay_ms):
 
 
 def rows(options):
-    for cost_ms in (5,) if options.tiny else (0, 5, 50):
+    for cost_ms in (5,) if options.quick else (0, 5, 50):
         yield transform_row(options, cost_ms)
-    for delay_ms in (10,) if options.tiny else (10, 30):
+    for delay_ms in (10,) if options.quick else (10, 30):
         yield latency_row(options, delay_ms)

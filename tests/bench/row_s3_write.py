@@ -113,5 +113,5 @@ def rows(options):
         shapes = [(*shape, 0) for shape in INGEST] + [(8, 64 * KIB, 10), (8, MIB, 10), (64, MIB, 10), (8, MIB, 30)]
     for ranks, size, delay_ms in shapes:
         yield ingest(options, ranks, size, delay_ms)
-    for delay_ms in (0, 10) if options.quick else (0, 10, 30):
+    for delay_ms in (0,) if options.quick else (0, 10, 30):
         yield write_close(options, delay_ms)
