@@ -12,13 +12,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void status_fresh(struct bw_fresh *f, int err);
+
 /* ---- Fresh news -------------------------------------------------------------------------------- */
+
+/* Whoever asks how the mount is doing does not wait for its data: what he sees is not to be of himself. */
+static bool is_a_look(const struct bw_fresh *f)
+{
+	return f->next == status_fresh && (f->arg == BW_STATUS_STATUS || f->arg == BW_STATUS_JSON);
+}
 
 static void fresh_done(struct bw_ask *ask, int err)
 {
 	struct bw_fresh *f = (struct bw_fresh *)((char *)ask - offsetof(struct bw_fresh, ask));
 
-	bw_waiting_remove(&f->fs->waiting, &f->waiter);
+	if (is_a_look(f))
+		bw_waiting_forget(&f->fs->waiting, &f->waiter);
+	else
+		bw_waiting_remove(&f->fs->waiting, &f->waiter);
 	f->next(f, err);
 }
 

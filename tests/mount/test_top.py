@@ -111,6 +111,20 @@ class Top(bw.TestCase):
         self.assertRegex(page, r"(?m)^tokens +3 +0 +-$")
         self.assertNotIn("waiting", page)
 
+    def test_it_does_not_see_itself(self):
+        """What top waits for when it looks is no waiting of the mount's users, however far the store is away."""
+        m = self.loaded()
+
+        def waits():
+            return m.metric("wait_seconds_count", reason="lookup"), m.metric("wait_seconds_sum", reason="lookup")
+
+        before = waits()
+        self.top(m.dir, "--json", "-n", "3", "--every", "0.1")
+        m.status("status")
+        self.assertEqual(waits(), before)
+        m.status("head")
+        self.assertEqual(waits()[0], before[0] + 1, "a program that asks for the head")
+
     def test_lines(self):
         """Elsewhere than on a terminal: a line a look, key=value; they follow what is committed."""
         m = self.loaded()
