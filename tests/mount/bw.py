@@ -89,6 +89,20 @@ def wait_until(condition, timeout=None, what="what the test waits for"):
         time.sleep(0.01)
 
 
+def unmount(folder, inside=()):
+    """umount, again while somebody looks into the mount: a collector of metrics goes through all there are, the daemon itself may
+    look at a file of its own.  inside: a command that runs it where the mount is."""
+    command = [*inside, *(["umount"] if ROOT else ["fusermount3", "-u"]), folder]
+
+    def goes():
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        if done.returncode and "busy" not in done.stderr:
+            raise AssertionError(f"umount: {done.stderr}")
+        return done.returncode == 0
+
+    wait_until(goes, 60, f"an umount of {folder}, which is busy,")
+
+
 def errno_name(number):
     if number == errno.ENOTSUP:  # has two names
         return "ENOTSUP"
@@ -296,16 +310,8 @@ class Mount:
 
     def umount(self):
         """Unmounts and returns the daemon's exit code."""
-        command = [*self.inside, *(["umount"] if ROOT else ["fusermount3", "-u"]), self.there]
-        for attempt in range(50):  # a file that was closed a moment ago may still be released
-            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE,
-                                  check=False)
-            if done.returncode == 0:
-                return self.reap()
-            if "busy" not in done.stderr:
-                break
-            time.sleep(0.1)
-        raise AssertionError(f"umount: {done.stderr}")
+        unmount(self.there, self.inside)
+        return self.reap()
 
     def restart(self):
         """After kill(), umount() or stop(): the same mount again."""

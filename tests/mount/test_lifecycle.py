@@ -33,7 +33,7 @@ class Command(bw.TestCase):
         return found
 
     def umount(self, mnt):
-        subprocess.run(["umount", mnt] if bw.ROOT else ["fusermount3", "-u", mnt], check=True)
+        bw.unmount(mnt)
         bw.wait_until(lambda: not self.daemons(mnt), what="the end of the daemon")
 
     def test_s4_returns_when_the_mount_is_usable(self):

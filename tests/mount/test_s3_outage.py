@@ -169,7 +169,7 @@ class Down(node.TestCase):
         self.addCleanup(subprocess.run, ["umount", "-l", folder], check=False, capture_output=True)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertEqual(bw.read(folder + "/status/head"), "3\n")
-        subprocess.run(["umount", folder], check=True)
+        bw.unmount(folder)
 
 
 if __name__ == "__main__":

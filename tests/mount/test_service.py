@@ -80,7 +80,7 @@ class Manager(bw.TestCase):
         stream, mnt, heard = self.stream(2), self.folder("mnt"), self.listen(self.root + "/notify")
         daemon = self.start(stream, mnt, self.root + "/notify")
         heard.recv(4096)
-        subprocess.run(["umount", mnt], check=True)
+        bw.unmount(mnt)
         self.assertIn("STOPPING=1", heard.recv(4096).decode().split("\n"))
         self.assertEqual(daemon.wait(bw.PATIENCE), 0)
 
@@ -202,7 +202,7 @@ class Passed(bw.TestCase):
             self.assertEqual(os.stat(self.where).st_uid, NOBODY)
             capabilities = re.search(r"CapEff:\s+0+$", bw.read(f"/proc/{daemon.pid}/status"), re.MULTILINE)
             self.assertTrue(capabilities)
-            subprocess.run(["umount", self.where], check=True)
+            bw.unmount(self.where)
             self.assertEqual(daemon.wait(bw.PATIENCE), 0)
         finally:
             daemon.kill()
@@ -239,7 +239,7 @@ class Passed(bw.TestCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.produce()
         self.assertEqual(bw.read(self.where + "/step/0/rank/1"), "slice 1")
-        subprocess.run(["umount", self.where], check=True)
+        bw.unmount(self.where)
         bw.wait_until(lambda: not self.daemons(), what="the end of the daemon")
 
     def daemons(self):
