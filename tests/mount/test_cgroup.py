@@ -168,7 +168,7 @@ class InAGroup(bw.TestCase):
         self.assertGreater(self.peak, 16 * MIB, "nobody was in the group: the test proved nothing")
         # memory= and the 64 MiB beside it; under a sanitizer whatever the group lets live.
         self.assertLess(self.peak, LIMIT if bw.SANITIZED else LIMIT // 4 + 64 * MIB)
-        self.assertEqual(mount.metric("staging_bytes"), 0)
+        bw.wait_until(lambda: mount.metric("staging_bytes") == 0, what="no staged bytes")
 
     def test_s6_what_is_wrong_is_told(self):
         """S6: a memory= that the group does not allow, and staging that is memory, are lines of the log."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # ctest: 20-s
 """Slices are on their way into the store before the batch is whole; P2, P3k, P6 hold as if they were not."""
+import contextlib
 import os
 import signal
 
@@ -33,10 +34,13 @@ class Early(bw.TestCase):
 class Files(Early):
     def uploads(self):
         """{name: bytes} of what is on its way into the store."""
-        folder = os.path.join(self.s.dir, ".tmp")
+        folder, found = os.path.join(self.s.dir, ".tmp"), {}
         if not os.path.isdir(folder):
             return {}
-        return {name: os.stat(os.path.join(folder, name)).st_size for name in os.listdir(folder)}
+        for name in os.listdir(folder):
+            with contextlib.suppress(FileNotFoundError):  # gone since it was listed
+                found[name] = os.stat(os.path.join(folder, name)).st_size
+        return found
 
     def uploaded(self, size):
         bw.wait_until(lambda: sorted(self.uploads().values()) == [size], what=f"{size} bytes in the store")

@@ -198,12 +198,13 @@ class Container(Recipe):
         stream = self.stream(2)
         sees = f"cat {self.dir}/status/head"
         pod = self.run_container("sh", "-c", f"until {sees} 2>&-; do sleep 0.05; done; while {sees} >&- 2>&-; do sleep 0.05; done; "
-                                 f"until {sees} 2>&-; do sleep 0.05; done", namespaces=(), propagation="slave")
+                                 f"echo gone; until {sees} 2>&-; do sleep 0.05; done", namespaces=(), propagation="slave")
         first = self.run_entry(stream)
         self.assertEqual(pod.stdout.readline(), "0\n")
         os.kill(self.process_1(first), signal.SIGKILL)
         first.wait(bw.PATIENCE)
         bw.wait_until(lambda: is_dead(self.dir), what="a mount without its daemon")
+        self.assertEqual(pod.stdout.readline(), "gone\n")  # or it would look for that in vain from now on
         self.run_entry(stream)
         bw.wait_until(self.is_ready, what="readiness")
         self.assertEqual(pod.wait(bw.PATIENCE), 0)

