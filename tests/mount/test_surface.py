@@ -69,11 +69,10 @@ class Surface(bw.TestCase):
         self.assertEqual(set(os.listdir(self.m.path("status"))), set(table("Files of /status")))
 
     @staticmethod
-    def counts_agree(page):
+    def agree(page, *names):
         """On one page, as a request may end at any time."""
-        ops = [("op", op) for op in ("get", "put", "list", "delete")]
-        return len({sum(v for labels, v in page["batchweave_" + name].items() if set(labels) & set(ops))
-                    for name in ("store_request_seconds_count", "store_requests_total")}) == 1
+        ops = {("op", op) for op in ("get", "put", "list", "delete")}
+        return len({sum(v for labels, v in page["batchweave_" + name].items() if ops & set(labels)) for name in names}) == 1
 
     def test_numbers(self):
         """Numbers that are known beforehand, or are said elsewhere."""
@@ -89,7 +88,8 @@ class Surface(bw.TestCase):
         self.assertEqual(int(m.metric("last_commit_timestamp_seconds") * 1000), m.meta(1)["commit_time_ms"])
         self.assertLess(abs(m.metric("start_time_seconds") - self.began), 60)
         self.assertLessEqual(m.metric("memory_used_bytes"), 64 << 20)
-        bw.wait_until(lambda: self.counts_agree(m.metrics()), what="as many times as there were requests")
+        bw.wait_until(lambda: self.agree(m.metrics(), "store_request_seconds_count", "store_requests_total"),
+                      what="as many times as there were requests")
         self.assertEqual(m.metric("build_info", version=bw.batchweave("version").stdout.split()[1]), 1)
         self.assertGreaterEqual(m.metric("disk_cache_written_bytes_total"), 0)
         os.mkdir(m.path("checkpoint/other"))
