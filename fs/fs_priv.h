@@ -43,6 +43,7 @@ struct bw_fs {
 	struct bw_waiting waiting;
 	struct bw_spool_space space;
 	struct bw_released released;
+	atomic_uint_fast64_t listed;	/* 1 + the step one of whose directories was opened last; 0: none */
 
 	/* In the order they start; freed the other way round. */
 	struct bw_store *store;

@@ -142,6 +142,7 @@ static void reply(struct step_req *q, struct bw_tgb *t)
 		fuse_reply_attr(q->req, &st, BW_FOREVER);
 		break;
 	case Q_OPENDIR:
+		atomic_store(&q->fs->listed, e->step + 1);
 		fuse_reply_open(q->req, &q->fi);
 		break;
 	case Q_OPEN:
@@ -204,6 +205,15 @@ static void got_tgb(struct bw_tgb_wait *w, int err, struct bw_tgb *t)
 	end(q, err, t);
 }
 
+/* Who lists a directory looks up names in it to know their sizes; whoever else does is about to read. */
+static bool is_to_be_read(const struct step_req *q)
+{
+	if (q->what != BW_STEP_SLICE)
+		return false;
+	return q->question == Q_OPEN ||
+	       (q->question == Q_LOOKUP && atomic_load(&q->fs->listed) != q->resolve.step + 1);
+}
+
 static void resolved(struct bw_resolve *r, int err)
 {
 	struct step_req *q = (struct step_req *)r;
@@ -215,7 +225,7 @@ static void resolved(struct bw_resolve *r, int err)
 	}
 	q->tgb_wait.done = got_tgb;
 	q->tgb_wait.entry = r->entry;
-	if (q->what == BW_STEP_SLICE && (q->question == Q_LOOKUP || q->question == Q_OPEN))
+	if (is_to_be_read(q))
 		q->tgb_wait.reads = q->rank + 1;
 	q->resolve.waiter.reason = BW_WAIT_READ;
 	bw_waiting_add(&q->fs->waiting, &q->resolve.waiter);

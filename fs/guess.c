@@ -5,18 +5,31 @@
 
 #define READS_FOR_CREDIT 16u	/* so many slices read bring a credit, guessed or not */
 
-/* Two answers are awaited; whichever comes last ends it. */
-struct guess {
-	struct bw_fetch fetch;		/* of the bytes; first */
-	struct bw_tgb_wait wait;
-	struct bw_guesses *of;
-	struct bw_tgb *like;
-	uint32_t rank, blocks_n;
-	uint64_t charge;		/* held of the budget, until the cache holds its own */
+#define PARTS 4u		/* gets of one guess */
+#define PROVEN 2u
+
+struct guess;
+
+/* One get.  Two answers are awaited, its own and the footer; whichever comes last ends it. */
+struct part {
+	struct bw_fetch fetch;		/* first */
+	struct guess *of;
+	uint32_t index, blocks_n;	/* in the slice */
 	struct bw_expected *expected;	/* what entered the cache; NULL: nothing */
 	struct bw_blob *bytes;
 	int err;			/* of the bytes */
 	unsigned missing;		/* answers, under the lock */
+};
+
+struct guess {
+	struct bw_tgb_wait wait;
+	struct bw_guesses *of;
+	uint32_t rank, block_size, blocks_n;
+	uint64_t offset, length;	/* of the bytes asked for */
+	uint64_t charge;		/* held of the budget, until the cache holds its own */
+	unsigned parts_n;
+	unsigned missing;		/* parts that have not ended, and the footer; under the lock */
+	struct part parts[PARTS];
 };
 
 void bw_guesses_init(struct bw_guesses *g, struct bw_fetcher *fetcher, struct bw_budget *budget,
@@ -54,6 +67,23 @@ static void earn_locked(struct bw_guesses *g, unsigned n)
 	g->credit = g->credit + n < BW_GUESS_CREDIT ? g->credit + n : BW_GUESS_CREDIT;
 }
 
+static bool is_even(const struct bw_tgb *tgb)
+{
+	for (uint32_t i = 1; i < tgb->ranks; i++)
+		if (tgb->slices[i].stored != tgb->slices[0].stored)
+			return false;
+	return tgb->compress == BW_COMPRESS_NONE;
+}
+
+static struct bw_tgb *remember_locked(struct bw_guesses *g, const struct bw_entry *entry, struct bw_tgb *tgb)
+{
+	struct bw_like *like = &g->likes[g->next_like++ % BW_GUESS_LIKES];
+	struct bw_tgb *old = like->tgb;
+
+	*like = (struct bw_like){entry->size, entry->footer_len, bw_tgb_ref(tgb), 1};
+	return old;
+}
+
 void bw_guess_learn(struct bw_guesses *g, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank)
 {
 	struct bw_tgb *old = NULL;
@@ -69,13 +99,43 @@ void bw_guess_learn(struct bw_guesses *g, const struct bw_entry *entry, struct b
 	} else if (++g->reads % READS_FOR_CREDIT == 0) {
 		earn_locked(g, 1);
 	}
-	if (tgb->compress == BW_COMPRESS_NONE && !like_locked(g, entry)) {
-		struct bw_like *like = &g->likes[g->next_like++ % BW_GUESS_LIKES];
-		old = like->tgb;
-		*like = (struct bw_like){entry->size, entry->footer_len, bw_tgb_ref(tgb)};
+	if (!like_locked(g, entry)) {
+		g->uneven = !is_even(tgb);
+		if (tgb->compress == BW_COMPRESS_NONE)
+			old = remember_locked(g, entry, tgb);
 	}
 	bw_unlock(&g->lock);
 	bw_tgb_unref(old);
+}
+
+/* Where the slice of rank lies, as far as one can tell. */
+static bool place_locked(const struct bw_guesses *g, const struct bw_like *like, const struct bw_entry *entry,
+			 uint32_t rank, struct bw_slice *ret)
+{
+	uint64_t length;
+
+	if (like) {
+		if (rank >= like->tgb->ranks || !like->trust)
+			return false;
+		*ret = like->tgb->slices[rank];
+		return true;
+	}
+	if (g->uneven || !bw_tgb_may_be_even(g->fetcher->stream, entry, &length))
+		return false;
+	*ret = (struct bw_slice){.offset = rank * length, .stored = length};
+	return true;
+}
+
+/* What the footer has shown. */
+static void judged(struct bw_guesses *g, const struct bw_entry *entry, bool is_right)
+{
+	BW_LOCK_SCOPE(&g->lock);
+	struct bw_like *like = like_locked(g, entry);
+
+	if (like)
+		like->trust = is_right ? PROVEN : like->trust - !!like->trust;
+	else if (!is_right)
+		g->uneven = true;
 }
 
 /* ---- A guess ---------------------------------------------------------------------------------- */
@@ -85,59 +145,72 @@ static void guess_free(struct guess *s)
 	if (!s)
 		return;
 	bw_budget_give(s->of->budget, s->charge);
-	bw_blob_unref(s->bytes);
-	bw_tgb_unref(s->like);
+	for (unsigned i = 0; i < s->parts_n; i++)
+		bw_blob_unref(s->parts[i].bytes);
 	free(s);
 }
 
-static void settle(struct guess *s)
+/* True for the one who is last. */
+static bool count_down(struct guess *s, unsigned *missing)
 {
-	bw_lock(&s->of->lock);
-	bool over = --s->missing == 0;
-	bw_unlock(&s->of->lock);
-	if (!over)
+	BW_LOCK_SCOPE(&s->of->lock);
+	return --*missing == 0;
+}
+
+static void leave(struct guess *s)
+{
+	if (count_down(s, &s->missing))
+		guess_free(s);
+}
+
+static void settle(struct part *p)
+{
+	struct guess *s = p->of;
+
+	if (!count_down(s, &p->missing))
 		return;
-	if (s->expected)
-		bw_cache_arrive(s->of->blocks, s->expected, s->bytes, s->err);
-	guess_free(s);
+	if (p->expected)
+		bw_cache_arrive(s->of->blocks, p->expected, p->bytes, p->err);
+	leave(s);
 }
 
 static int keep(struct bw_fetch *fetch, struct bw_blob *bytes, char *why, size_t why_len)
 {
 	(void)why, (void)why_len;
-	((struct guess *)fetch)->bytes = bw_blob_ref(bytes);
+	((struct part *)fetch)->bytes = bw_blob_ref(bytes);
 	return 0;
 }
 
 static void bytes_came(struct bw_fetch *fetch, int err)
 {
-	struct guess *s = (struct guess *)fetch;
+	struct part *p = (struct part *)fetch;
 
-	s->err = err;
-	settle(s);
+	p->err = err;
+	settle(p);
 }
 
-static bool is_alike(const struct guess *s, const struct bw_tgb *tgb)
+/* Blocks that are stored as they are have one length, but for the last one of a slice. */
+static bool is_right(const struct guess *s, const struct bw_tgb *tgb)
 {
-	const struct bw_slice *is = &tgb->slices[s->rank], *was = &s->like->slices[s->rank];
+	const struct bw_slice *is = &tgb->slices[s->rank];
 
-	if (tgb->ranks != s->like->ranks || tgb->compress != s->like->compress ||
-	    is->offset != was->offset || is->blocks_n < s->blocks_n)
+	if (tgb->compress != BW_COMPRESS_NONE || tgb->block_size != s->block_size || is->offset != s->offset)
 		return false;
-	for (uint32_t i = 0; i < s->blocks_n; i++)
-		if (tgb->blocks[is->block0 + i].stored != s->like->blocks[was->block0 + i].stored)
-			return false;
-	return true;
+	return is->stored == s->length || (is->stored > s->length && s->length % s->block_size == 0);
 }
 
 static void take_footer(struct guess *s, struct bw_tgb *tgb)
 {
 	struct bw_block_want want = {.entry = &s->wait.entry, .tgb = tgb, .rank = s->rank};
+	bool is = is_right(s, tgb);
 
 	bw_budget_give(s->of->budget, s->charge);
 	s->charge = 0;
-	if (is_alike(s, tgb))
-		s->expected = bw_cache_expect(s->of->blocks, &want, s->blocks_n);
+	judged(s->of, &s->wait.entry, is);
+	for (unsigned i = 0; i < s->parts_n && is; i++) {
+		want.index = s->parts[i].index;
+		s->parts[i].expected = bw_cache_expect(s->of->blocks, &want, s->parts[i].blocks_n);
+	}
 }
 
 /* Before those who asked for the footer after it hear of it: so their reads find what is on its way. */
@@ -148,75 +221,93 @@ static void footer_came(struct bw_tgb_wait *wait, int err, struct bw_tgb *tgb)
 	if (!err)
 		take_footer(s, tgb);
 	bw_tgb_unref(tgb);
-	settle(s);
+	for (unsigned i = 0; i < s->parts_n; i++)
+		settle(&s->parts[i]);
+	leave(s);
 }
 
-/* As many whole blocks as the bytes allow, and one at least. */
-static uint64_t measure(const struct bw_guesses *g, const struct bw_tgb *like, uint32_t rank, uint32_t *ret_n)
+/* Cuts what is asked for into gets: whole blocks, as many as the bytes allow, and one at least. */
+static void cut(struct guess *s, const struct bw_slice *slice, unsigned parts_most)
 {
-	const struct bw_slice *slice = &like->slices[rank];
-	const struct bw_block *b = &like->blocks[slice->block0];
-	uint64_t length = b->stored;
-	uint32_t n = 1;
+	uint64_t most = s->of->most / s->block_size, blocks = (slice->stored + s->block_size - 1) / s->block_size;
+	uint32_t together = most ? (uint32_t)most : 1;
 
-	for (; n < slice->blocks_n && length + b[n].stored <= g->most; n++)
-		length += b[n].stored;
-	*ret_n = n;
-	return length;
+	s->offset = slice->offset;
+	for (; s->parts_n < parts_most && s->blocks_n < blocks; s->parts_n++) {
+		struct part *p = &s->parts[s->parts_n];
+		p->of = s;
+		p->missing = 2;
+		p->index = s->blocks_n;
+		p->blocks_n = blocks - p->index < together ? (uint32_t)(blocks - p->index) : together;
+		s->blocks_n += p->blocks_n;
+	}
+	s->length = s->blocks_n == blocks ? slice->stored : (uint64_t)s->blocks_n * s->block_size;
+	s->missing = s->parts_n + 1;
 }
 
-static struct bw_tgb *pay(struct bw_guesses *g, const struct bw_entry *entry, uint32_t rank)
+static void aim(struct guess *s, struct part *p)
+{
+	uint64_t at = (uint64_t)p->index * s->block_size, end = at + (uint64_t)p->blocks_n * s->block_size;
+
+	p->fetch.by = s->of->fetcher;
+	p->fetch.entry = s->wait.entry;
+	p->fetch.offset = s->offset + at;
+	p->fetch.length = (end < s->length ? end : s->length) - at;
+	p->fetch.cut = s->block_size;
+	p->fetch.prio = BW_PRIO_DEMAND;
+	p->fetch.once = true;
+	atomic_init(&p->fetch.demanded, true);
+	p->fetch.check = keep;
+	p->fetch.done = bytes_came;
+}
+
+/* The gets that are paid for; 0: none.  Whoever is not read here may not use up what there is. */
+static unsigned pay(struct bw_guesses *g, const struct bw_entry *entry, uint32_t rank, enum bw_guess_for why,
+		    struct bw_slice *ret_slice)
 {
 	BW_LOCK_SCOPE(&g->lock);
 	const struct bw_like *like = like_locked(g, entry);
 
-	if (!like || !g->credit || rank >= like->tgb->ranks)
-		return NULL;
+	if (g->credit <= (why == BW_GUESS_STRANGER ? BW_GUESS_CREDIT - BW_GUESS_STRANGERS : 0) ||
+	    !place_locked(g, like, entry, rank, ret_slice))
+		return 0;
 	g->credit--;
 	g->made[rank % BW_GUESS_RANKS] = name_of(entry->step, rank);
-	return bw_tgb_ref(like->tgb);
+	return why == BW_GUESS_FOLLOWER && like && like->trust == PROVEN ? PARTS : 1;
 }
 
-static struct guess *guess_new(struct bw_guesses *g, const struct bw_entry *entry, uint32_t rank)
+static struct guess *guess_new(struct bw_guesses *g, const struct bw_entry *entry, uint32_t rank,
+			       enum bw_guess_for why)
 {
-	struct bw_tgb *like = pay(g, entry, rank);
-	struct guess *s = like ? calloc(1, sizeof(*s)) : NULL;
+	struct bw_slice slice;
+	unsigned parts_most = pay(g, entry, rank, why, &slice);
+	struct guess *s = parts_most ? calloc(1, sizeof(*s)) : NULL;
 
-	if (!s) {
-		bw_tgb_unref(like);
+	if (!s)
 		return NULL;
-	}
 	s->of = g;
-	s->like = like;
 	s->rank = rank;
-	s->missing = 2;
+	s->block_size = g->fetcher->stream->block_size;
 	s->wait = (struct bw_tgb_wait){.done = footer_came, .entry = *entry};
-	s->fetch.by = g->fetcher;
-	s->fetch.entry = *entry;
-	s->fetch.offset = like->slices[rank].offset;
-	s->fetch.length = measure(g, like, rank, &s->blocks_n);
-	s->fetch.cut = like->block_size;
-	s->fetch.prio = BW_PRIO_DEMAND;
-	s->fetch.once = true;
-	atomic_init(&s->fetch.demanded, true);
-	s->fetch.check = keep;
-	s->fetch.done = bytes_came;
-	if (!bw_budget_take(g->budget, s->fetch.length)) {
+	cut(s, &slice, parts_most);
+	for (unsigned i = 0; i < s->parts_n; i++)
+		aim(s, &s->parts[i]);
+	if (!bw_budget_take(g->budget, s->length)) {
 		guess_free(s);
 		return NULL;
 	}
-	s->charge = s->fetch.length;
+	s->charge = s->length;
 	return s;
 }
 
-void bw_guess(struct bw_guesses *g, const struct bw_entry *entry, uint32_t rank)
+void bw_guess(struct bw_guesses *g, const struct bw_entry *entry, uint32_t rank, enum bw_guess_for why)
 {
 	struct bw_tgb *tgb;
 
 	if (!g->most || bw_tgbs_has(g->tgbs, entry->step) ||
 	    bw_disk_has(g->fetcher->disk, entry->step, BW_DISK_FOOTER))
 		return;
-	struct guess *s = guess_new(g, entry, rank);
+	struct guess *s = guess_new(g, entry, rank, why);
 
 	if (!s)
 		return;
@@ -229,5 +320,7 @@ void bw_guess(struct bw_guesses *g, const struct bw_entry *entry, uint32_t rank)
 		guess_free(s);
 		return;
 	}
-	bw_fetch_start(&s->fetch);
+	/* Each part holds the guess until its own bytes have come. */
+	for (unsigned i = 0, n = s->parts_n; i < n; i++)
+		bw_fetch_start(&s->parts[i].fetch);
 }

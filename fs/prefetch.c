@@ -190,7 +190,7 @@ static int ask_footer(struct walk *w)
 	w->wait.done = footer_came;
 	w->wait.entry = w->find.entry;
 	if (w->guess && w->p->guesses)
-		bw_guess(w->p->guesses, &w->find.entry, w->rank);
+		bw_guess(w->p->guesses, &w->find.entry, w->rank, BW_GUESS_FOLLOWER);
 	w->guess = false;
 	int found = bw_tgbs_get(w->p->tgbs, &w->wait, BW_PRIO_PREFETCH, &tgb);
 

@@ -87,8 +87,9 @@ void bw_reader_free(struct bw_reader *r)
 
 bool bw_reader_tgb(struct bw_reader *r, struct bw_tgb_wait *w, struct bw_tgb **ret_tgb)
 {
-	if (w->reads && bw_prefetch_knows(&r->prefetch, w->reads - 1))
-		bw_guess(&r->guesses, &w->entry, w->reads - 1);
+	if (w->reads)
+		bw_guess(&r->guesses, &w->entry, w->reads - 1,
+			 bw_prefetch_knows(&r->prefetch, w->reads - 1) ? BW_GUESS_READER : BW_GUESS_STRANGER);
 	int found = bw_tgbs_get(r->tgbs, w, BW_PRIO_DEMAND, ret_tgb);
 
 	if (found < 0)

@@ -180,6 +180,18 @@ int bw_tgb_check(const struct bw_tgb *t, const struct bw_stream *s, const struct
 	return 0;
 }
 
+bool bw_tgb_may_be_even(const struct bw_stream *s, const struct bw_entry *e, uint64_t *ret_slice)
+{
+	uint32_t ranks = s->options.ranks;
+	uint64_t length = e->raw / ranks, blocks = (length + s->block_size - 1) / s->block_size;
+
+	if (!length || e->raw % ranks || e->size - e->footer_len != e->raw || blocks * ranks > UINT32_MAX ||
+	    tgb_footer_len(ranks, (uint32_t)blocks * ranks) != e->footer_len)
+		return false;
+	*ret_slice = length;
+	return true;
+}
+
 /* ---- Blocks -------------------------------------------------------------------------------------- */
 
 uint32_t bw_tgb_block_raw(const struct bw_tgb *t, const struct bw_slice *s, uint32_t i_in_slice)

@@ -65,6 +65,11 @@ int bw_tgb_trailer(const void *trailer, uint64_t object_size, uint32_t *ret_foot
 struct bw_entry;
 int bw_tgb_check(const struct bw_tgb *t, const struct bw_stream *s, const struct bw_entry *e)
 	bw_must_check;
+/*
+ * Whether the slices of e's object can be of one length, *ret_slice, and stored as they are, by what e says of its
+ * sizes; rank's is then at rank * *ret_slice.  A guess: only the footer knows.
+ */
+bool bw_tgb_may_be_even(const struct bw_stream *s, const struct bw_entry *e, uint64_t *ret_slice);
 
 /*
  * Reads block number i of the object from its stored bytes: checks the sum, decompresses.

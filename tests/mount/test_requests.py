@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a commit asks of the store, in requests."""
+"""What a commit asks of the store, and what a look at it does, in requests and bytes."""
 import sys
 
 import bw
@@ -29,6 +29,25 @@ class Requests(bw.TestCase):
         beyond = sum(spent.values()) - COMMITS
         self.assertGreaterEqual(beyond, COMMITS)
         self.assertLessEqual(beyond, 2 * COMMITS)
+
+    def test_a_listing_costs_no_slices_and_a_first_read_four_gets(self):
+        """Blocks are asked for along with a footer (fs/guess.h), but not of names that are only listed."""
+        ranks, size, steps = 3, 300_000, 6
+        stream = self.stream(ranks)
+        writer = self.mount(stream)
+        for seq in range(steps):
+            writer.put("p", seq, [bw.payload("p", seq, rank, size) for rank in range(ranks)])
+        self.close_mount(writer)
+        lister = self.mount(stream, "ro")
+        self.shell('ls -l "$M"/step/[01]/rank > /dev/null && find "$M"/step/[2-5]/rank -size +1k > /dev/null', M=lister.dir)
+        self.assertLess(lister.metric("store_bytes_total", dir="in"), size)
+        reader = self.mount(stream, "ro")
+        before = self.counts(reader)
+        self.assertEqual(bw.read(reader.step(2, 1), "rb"), bw.payload("p", 2, 1, size))
+        after = self.counts(reader)
+        gets = {name: after[name] - before.get(name, 0) for name in after if 'op="get"' in name and 'code="ok"' in name}
+        self.assertLessEqual(sum(gets.values()), 4)
+        self.assertLess(reader.metric("store_bytes_total", dir="in"), size * 1.1)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,8 @@ Test(guess, a_read_joins_what_is_on_its_way)
 	}
 }
 
-Test(guess, of_ranks_that_are_not_read_here_nothing_is)
+/* Names that are looked up and not read: two at most. */
+Test(guess, of_ranks_that_are_not_read_here_few_are)
 {
 	struct world_options o = options();
 	struct world w;
@@ -91,10 +92,101 @@ Test(guess, of_ranks_that_are_not_read_here_nothing_is)
 	init(&w, &o, 12);
 	open_slice(&w, 9, 1);
 	open_slice(&w, 7, 2);
+	open_slice(&w, 5, 1);
+	open_slice(&w, 11, 2);
+	world_until_gets(&w, 3 + 4 + BW_GUESS_STRANGERS);
+	/* One of them is read, which pays for another. */
+	cr_assert_eq(read_slice(&w, 9, 1), 0);
+	open_slice(&w, 3, 2);
 	world_stop(&w);
-	cr_assert_eq(w.stats.bytes_in, SLICE + footers(&w, 2));
+	cr_assert_eq(w.stats.bytes_in, 2 * SLICE + footers(&w, 5) + BW_GUESS_STRANGERS * 2 * BLOCK);
 	world_done(&w);
 }
+
+/* ---- Without an example ------------------------------------------------------------------------ */
+
+/* The first look of a mount: at any rank of any step. */
+Test(guess, slices_are_taken_to_be_even_until_one_is_seen)
+{
+	for (uint32_t rank = 0; rank < RANKS; rank++) {
+		struct world_options o = options();
+		struct world w;
+
+		world_init(&w, &o);
+		world_commit_even(&w, 12, SLICE);
+		open_slice(&w, 5, rank);
+		world_until_gets(&w, 2);
+		cr_assert_eq(read_slice(&w, 5, rank), 0);
+		world_stop(&w);
+		cr_assert_eq(world_gets(&w), 3);
+		cr_assert_eq(w.stats.bytes_in, SLICE + footers(&w, 1));
+		world_done(&w);
+	}
+}
+
+/* A slice of less than a block, and the last block of one, are as long as they are. */
+Test(guess, even_slices_of_any_length_are_found)
+{
+	static const uint64_t sizes[] = {100, BLOCK, BLOCK + 1, 2 * BLOCK - 1};
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct world_options o = options();
+		struct world w;
+
+		world_init(&w, &o);
+		world_commit_even(&w, 12, sizes[i]);
+		open_slice(&w, 5, 2);
+		cr_assert_eq(read_slice(&w, 5, 2), 0);
+		world_stop(&w);
+		cr_assert_eq(world_gets(&w), 2);
+		cr_assert_eq(w.stats.bytes_in, sizes[i] + footers(&w, 1));
+		world_done(&w);
+	}
+}
+
+/* Sizes in the entry that even slices would have as well: one such is paid for, and what is even is seen again. */
+Test(guess, uneven_ones_are_taken_for_even_once)
+{
+	static const uint64_t sizes[RANKS] = {SLICE - BLOCK, SLICE, SLICE + BLOCK};
+	struct world_options o = options();
+	struct world w;
+
+	world_init(&w, &o);
+	for (int i = 0; i < 4; i++)
+		world_commit(&w, sizes);
+	world_commit_even(&w, 2, BLOCK);
+	open_slice(&w, 0, 1);
+	open_slice(&w, 2, 1);
+	open_slice(&w, 4, 1);	/* even, but the last one was not */
+	world_until_gets(&w, 3 + 1);
+	world_stop(&w);
+	cr_assert_eq(w.stats.bytes_in, 2 * w.head.entries[0].footer_len + w.head.entries[4].footer_len + 2 * BLOCK);
+	world_done(&w);
+}
+
+Test(guess, where_slices_cannot_be_even_none_is)
+{
+	static const uint64_t sizes[RANKS] = {SLICE, SLICE, SLICE + 1};
+
+	for (int compress = 0; compress < 2; compress++) {
+		struct world_options o = options();
+		struct world w;
+
+		o.compress = compress ? BW_COMPRESS_ZSTD : BW_COMPRESS_NONE;
+		world_init(&w, &o);
+		for (int i = 0; i < 4; i++)
+			if (compress)
+				world_commit_even(&w, 1, SLICE);
+			else
+				world_commit(&w, sizes);
+		open_slice(&w, 1, 1);
+		world_stop(&w);
+		cr_assert_eq(world_gets(&w), 1);
+		world_done(&w);
+	}
+}
+
+/* ---- What is wrong, or not read ---------------------------------------------------------------- */
 
 Test(guess, not_when_the_footer_is_known_nor_without_an_example)
 {
@@ -200,6 +292,28 @@ Test(guess, of_a_step_that_is_new_the_blocks_are_asked_for_before_the_footer_is_
 
 	news_without_footer(&w, 1, SLICE);
 	until_bytes(&w, 2 * SLICE + footers(&w, 1) + 2 * BLOCK);
+	world_done(&w);
+}
+
+/* Once a guess of that kind was right: the whole slice, in gets side by side. */
+Test(guess, of_a_step_that_is_new_all_is_asked_for_where_that_was_right_before, .timeout = 60)
+{
+	struct world_options o = options();
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 2, SLICE);
+	for (uint64_t step = 0; step < 2; step++)
+		cr_assert_eq(read_slice(&w, step, 0), 0);
+	world_commit_even(&w, 1, SLICE);
+	bw_reader_news(w.reader, 2, 3);
+	open_slice(&w, 2, 0);
+	cr_assert_eq(read_slice(&w, 2, 0), 0);
+	cr_assert_eq(w.stats.bytes_in, 3 * SLICE + footers(&w, 2));
+	world_commit_even(&w, 1, SLICE);
+	world_spoil(&w, BW_FAULT_BEFORE, w.tgbs[3]->data_len, UINT64_MAX, UINT32_MAX);
+	bw_reader_news(w.reader, 3, 4);
+	until_bytes(&w, 4 * SLICE + footers(&w, 2));
 	world_done(&w);
 }
 

@@ -415,6 +415,43 @@ Test(tgb, it_must_be_the_object_that_the_entry_names)
 	object_done(&o);
 }
 
+/* What the sizes in an entry allow to suppose. */
+Test(tgb, even_slices_lie_where_their_sizes_say)
+{
+	static const struct {
+		uint64_t len[RANKS];
+		bool compress, may;
+	} cases[] = {
+		{{1, 1, 1}, false, true},
+		{{BLOCK, BLOCK, BLOCK}, false, true},
+		{{2 * BLOCK + 1, 2 * BLOCK + 1, 2 * BLOCK + 1}, false, true},
+		{{BLOCK, BLOCK, BLOCK + 1}, false, false},
+		{{BLOCK - 1, BLOCK, BLOCK + 1}, false, false},	/* a block too many */
+		{{500, 500, 500}, true, false},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct bw_entry e = {.raw = 0};
+		struct object o;
+		uint64_t slice = 0;
+
+		build(&o, cases[i].len, cases[i].compress);
+		for (int r = 0; r < RANKS; r++)
+			e.raw += cases[i].len[r];
+		e.size = o.bytes.len;
+		e.footer_len = (uint32_t)o.footer_len;
+		cr_assert_eq(bw_tgb_may_be_even(&o.stream, &e, &slice), cases[i].may, "case %zu", i);
+		for (uint32_t r = 0; r < RANKS && cases[i].may; r++) {
+			cr_assert_eq(o.tgb->slices[r].offset, r * slice);
+			cr_assert_eq(o.tgb->slices[r].stored, slice);
+		}
+		e.footer_len++;
+		e.size++;
+		cr_assert_not(bw_tgb_may_be_even(&o.stream, &e, &slice));
+		object_done(&o);
+	}
+}
+
 Test(tgb, many_ranks)
 {
 	struct bw_sample s;
