@@ -103,6 +103,12 @@ static void run_note(struct bw_task *task)
 	strncat(n->trace->text, &n->name, 1);
 }
 
+static size_t length(struct trace *t)
+{
+	BW_LOCK_SCOPE(&t->lock);
+	return strlen(t->text);
+}
+
 Test(workq, due_time_then_priority_then_arrival)
 {
 	struct trace trace = {.text = ""};
@@ -124,7 +130,8 @@ Test(workq, due_time_then_priority_then_arrival)
 	bw_workq_push(q, &notes[1].task);
 	bw_workq_push(q, &notes[2].task);
 	bw_unlock(&trace.lock);
-	bw_sleep(50 * BW_MS);
+	while (length(&trace) < 4)
+		bw_sleep(BW_MS);
 	bw_workq_free(q);	/* runs what is due later as well */
 	cr_assert_str_eq(trace.text, "gbcad");
 }

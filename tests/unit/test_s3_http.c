@@ -400,10 +400,11 @@ Test(s3_http, S5_a_name_server_that_hangs_holds_up_nothing, .timeout = 60)
 	setenv("AWS_SECRET_ACCESS_KEY", "S", 1);
 	names_hang = true;
 	cr_assert_eq(bw_store_s3_new(&url, &config, &s, why, sizeof(why)), 0, "%s", why);
-	bw_op_get(&op, "key", 0, 5);
-	op.deadline_ns = bw_now() + 300 * BW_MS;
-	cr_assert_eq(bw_store_sync(s, &op), BW_CANCELLED);
-	cr_assert_gt(names_asked, 0);
+	do {	/* a busy machine may have come to the deadline before it asked */
+		bw_op_get(&op, "key", 0, 5);
+		op.deadline_ns = bw_now() + 300 * BW_MS;
+		cr_assert_eq(bw_store_sync(s, &op), BW_CANCELLED);
+	} while (!names_asked);
 	bw_store_free(s);
 	names_hang = false;
 	while (names_asked)

@@ -198,16 +198,15 @@ Test(hedge, gets_are_compared_with_gets_of_their_size, .timeout = 60)
 		setup(&f, BW_MS);
 		get_size(&f, "slow", sizes[i][0]);
 		bw_holder_wait(f.h, 2);
-		bw_sleep(200 * BW_MS);
+		bw_sleep(300 * BW_MS);
 		bw_holder_answer(f.h, 0, BW_OK, 0);
 		wait_done(&f, 1);
 		bw_holder_answer(f.h, 0, BW_OK, 0);
 
 		get_size(&f, "slow", sizes[i][0]);
 		get_size(&f, "other", sizes[i][1]);
-		bw_holder_wait(f.h, 3);
-		cr_assert(bw_holder_holds(f.h, 2, "other"), "of %d", i);
 		bw_holder_wait(f.h, 4);
+		cr_assert(bw_holder_holds(f.h, 2, "other"), "of %d", i);
 		cr_assert(bw_holder_holds(f.h, 3, "slow"), "of %d", i);
 		teardown(&f);
 	}
@@ -453,14 +452,20 @@ Test(hedge, a_twentieth_and_a_burst_of_gets_are_sent_twice, .timeout = 60)
 Test(hedge, a_quiet_time_saves_no_more_than_a_burst, .timeout = 60)
 {
 	static struct fixture f;
+	unsigned before;
 
 	setup(&f, 100 * BW_MS);
-	for (unsigned i = 1; i <= 600; i++) {
-		get(&f, "k");
-		bw_holder_let_go(f.h);
-		wait_done(&f, i);
-	}
-	unsigned before = hedges(&f);
+	do {	/* on a busy machine one may be late all the same, and then less is saved up */
+		before = hedges(&f);
+		f.n = 0;
+		atomic_store(&f.done, 0);
+		while (f.n < 600) {
+			get(&f, "k");
+			while (atomic_load(&f.done) < f.n || bw_holder_n(f.h))
+				if (bw_holder_n(f.h))
+					bw_holder_let_go(f.h);
+		}
+	} while (hedges(&f) != before);
 
 	for (int i = 0; i < 19; i++)
 		get(&f, "k");
