@@ -441,7 +441,8 @@ class Child:
         return self.code
 
     def wait(self):
-        wait_until(lambda: self.poll() is not None, what=f"the end of process {self.pid}")
+        """A child may have much to do: one that hangs is ended by the watchdog, which knows how long the test may take."""
+        wait_until(lambda: self.poll() is not None, 10 * PATIENCE, f"the end of process {self.pid}")
         return self.code
 
     def kill(self, number=signal.SIGKILL):

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # ctest: long 90-s
 """S6: memory is promised."""
+import contextlib
 import os
 import sys
 import threading
 import time
 
 import bw
+import objects
 
 MEMORY = 128 << 20
 BESIDE = 64 << 20  # code, threads, tables: what memory= does not count
@@ -31,7 +33,8 @@ class Memory(bw.TestCase):
     def watch(self):
         while self.watching:
             if self.m.proc.poll() is None:
-                self.peak = max(self.peak, self.m.rss())
+                with contextlib.suppress(AttributeError, OSError):  # it has just ended
+                    self.peak = max(self.peak, self.m.rss())
             time.sleep(0.02)
 
     def stays_within(self):
@@ -92,12 +95,13 @@ class Memory(bw.TestCase):
         self.stays_within()
 
     def test_s6_many_small_steps(self):
-        """S6: 3,000 steps read by name do not add up in the daemon."""
-        for seq in range(3000):
+        """S6: 3,000 steps read by name do not add up in the daemon; a third of them where each takes requests to a store."""
+        steps = 1000 if objects.ON_S3 else 3000
+        for seq in range(steps):
             self.m.put("p", seq)
         before = self.peak
         for _ in range(3):
-            for step in range(3000):
+            for step in range(steps):
                 bw.read(self.m.step(step, step % 4), "rb")
         self.assertLess(self.peak - before, 32 * MEBIBYTE * SLACK)
         self.stays_within()
