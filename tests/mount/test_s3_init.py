@@ -222,9 +222,9 @@ class NotReached(Case):
     def test_nobody_listens(self):
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
-        self.bad(3, "cannot be reached|did not answer", "init", self.url, "--ranks", 2, "--endpoint",
-                 f"http://127.0.0.1:{port}")
+            # Kept, so that nobody else comes to listen there meanwhile.
+            self.bad(3, "cannot be reached|did not answer", "init", self.url, "--ranks", 2, "--endpoint",
+                     f"http://127.0.0.1:{s.getsockname()[1]}")
 
     def test_nobody_answers(self):
         self.mount(self.server("silent").endpoint, "cannot be reached|did not answer")
