@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 
+import apart
 import doc_blocks
 
 PROGRAMS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "var", "opt")
@@ -218,6 +219,7 @@ def leave(terminals):
 def main():
     task = json.load(sys.stdin)
     blocks = doc_blocks.of_page(task["page"], task["text"])
+    apart.leave_mounts()
     if task["system"]:  # where they are installed
         make_root(task["root"], task["system"], [task["source"]])
     else:

@@ -29,6 +29,7 @@ import threading
 import time
 import urllib.parse
 
+import apart
 import bw
 
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454ca, 1, 0x1000
@@ -59,6 +60,7 @@ def live_apart(ready):
     """A host: two namespaces, held until it is killed."""
     checked(bw.LIBC.unshare(CLONE_NEWNET | CLONE_NEWNS))
     checked(bw.LIBC.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
+    apart.leave_mounts()
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     os.write(ready, b"x")
     while True:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 
+import apart
 import bw
 
 HELPERS = os.path.join(bw.HERE, "..", "..", "mount-helpers")
@@ -19,11 +20,7 @@ def own_namespace():
     if bw.LIBC.unshare(CLONE_NEWNS):
         raise OSError(ctypes.get_errno(), "unshare")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-    # A copy of a mount keeps its daemon alive when the mount itself is taken away: those of other tests are theirs.
-    with open("/proc/self/mounts", encoding="utf-8") as f:
-        for where, kind in [line.split()[1:3] for line in f]:
-            if kind.startswith("fuse"):
-                subprocess.run(["umount", "-l", where], check=False)
+    apart.leave_mounts()
     subprocess.run(["mount", "-t", "tmpfs", "run", "/run"], check=True)
 
 

@@ -10,9 +10,11 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import unittest
 
+import apart
 import bw
 from broken_s3 import BrokenS3
 
@@ -42,7 +44,8 @@ class Case(unittest.TestCase):
         """An endpoint whose name means 127.0.0.1 and 127.0.0.2 to the commands that follow."""
         hosts = os.path.join(self.dir, "hosts")
         bw.write(hosts, "127.0.0.1 two.test\n127.0.0.2 two.test\n")
-        self.prefix = ["unshare", "--mount", "sh", "-c", f'mount --bind {hosts} /etc/hosts && exec "$0" "$@"']
+        self.prefix = ["unshare", "--mount", sys.executable, apart.__file__, "sh", "-c",
+                       f'mount --bind {hosts} /etc/hosts && exec "$0" "$@"']
         if subprocess.run([*self.prefix, "true"], capture_output=True, check=False).returncode:
             self.skipTest("only root can give a name two addresses")
         return f"http://two.test:{port}"
