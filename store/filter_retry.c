@@ -127,6 +127,7 @@ static void send(struct child *c)
 	c->op.attempts = c->attempts;
 	c->op.deadline_ns = p->deadline_ns;
 	c->op.if_absent = p->if_absent;
+	c->op.sole = p->sole;
 	c->op.body = p->body;
 	c->op.offset = p->offset;
 	c->op.length = p->length;

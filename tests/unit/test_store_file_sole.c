@@ -53,6 +53,29 @@ Test(file_sole, S2_both_fsyncs_at_the_same_time)
 	teardown(&f);
 }
 
+/* Every layer above the backend hands on that a put is sole. */
+Test(file_sole, S2_through_the_chain_of_a_mount)
+{
+	struct fixture f;
+	struct bw_store *s;
+	struct bw_bytes_body body;
+	struct bw_op op;
+	struct bw_url url = {.scheme = BW_URL_FILE};
+	struct bw_store_config config = {.threads = 1};
+	char why[256];
+
+	setup(&f);
+	snprintf(url.path, sizeof(url.path), "%s", f.dir);
+	cr_assert_eq(bw_store_open(&url, &config, &s, why, sizeof(why)), 0, "%s", why);
+	bw_bytes_body_init(&body, "bytes", 5);
+	bw_op_put(&op, "top", &body.body, true);
+	op.sole = true;
+	expect(end_of(s, &op), BW_OK, 0);
+	cr_assert_str_eq(calls.text, "link(top) fsync(tmp) fsync(.) unlink(tmp) ");
+	bw_store_free(s);
+	teardown(&f);
+}
+
 /* A failed fsync is told once: a second try must not find the name and believe a later one. */
 Test(file_sole, S2_a_file_that_is_not_on_disk_loses_its_name)
 {
