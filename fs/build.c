@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-#define STEP (UINT64_C(1) << 20)	/* less than this is not worth a task */
+#define STEP (UINT64_C(1) << 18)
 
 static void build_unref(void *ctx)
 {

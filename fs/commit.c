@@ -376,6 +376,21 @@ static void run_upload(struct bw_task *task)
 	bw_batch_upload(b->build->batch, b->produce->c.store, b->deadline_ns, uploaded, b);
 }
 
+/* With another batch on its way nobody knows which version will have which. */
+static void announce(struct bw_stage_batch *b)
+{
+	struct bw_produce *p = b->produce;
+	struct bw_change change;
+
+	if (bw_batch_change(b->build->batch, bw_committer_owner(p->c.committer), &change) != 0)
+		return;
+	bw_lock(&p->lock);
+	if (p->busy_n == 1 && b->seq == b->producer->push_next && !p->closed)
+		bw_committer_expect(p->c.committer, &change);
+	bw_unlock(&p->lock);
+	bw_change_done(&change);
+}
+
 static void run_build(struct bw_task *task)
 {
 	struct bw_stage_batch *b = batch_of(task);
@@ -384,10 +399,12 @@ static void run_build(struct bw_task *task)
 
 	if (!err)
 		err = add_state(b);
-	if (err)
+	if (err) {
 		uploaded(b, err, "while reading the staged bytes");
-	else
-		run_upload(task);
+		return;
+	}
+	announce(b);
+	run_upload(task);
 }
 
 static void start_locked(struct bw_stage_batch *b)

@@ -58,6 +58,8 @@ static void print_commits(struct bw_fs *fs, struct bw_buf *out)
 		   s ? (uint64_t)atomic_load(&s->attempts) : 0);
 	bw_buf_fmt(out, "batchweave_commit_attempts_count %" PRIu64 "\n",
 		   s ? (uint64_t)atomic_load(&s->versions) : 0);
+	one(out, "commits_prepared_total", "counter", "Versions whose root was on the disk when their batch was.",
+	    s ? atomic_load(&s->prepared) : 0);
 	head(out, "commit_window_seconds", "gauge", "How long commits are put off to share a version.");
 	bw_buf_fmt(out, "batchweave_commit_window_seconds %.6f\n",
 		   s ? seconds(atomic_load(&s->window_ns)) : 0);

@@ -4,6 +4,7 @@
 #include "manifest/dac.h"
 #include "manifest/destroy.h"
 #include "manifest/open_search.h"
+#include "manifest/prepared.h"
 #include "store/base/rand.h"
 #include "store/base/sync.h"
 
@@ -30,6 +31,8 @@ struct bw_committer {
 	bool hurry;		/* what is queued is not put off */
 	int64_t latest_ns;	/* the soonest of what is queued; BW_NEVER: none says */
 	bool in_doubt;
+	bool expects;		/* that `expected` (owned) will be queued soon, and it was not looked at yet */
+	struct bw_change expected;
 	bool stopping;
 	int64_t stop_ns;	/* deadline of the stop; BW_NEVER before */
 	bool op_done;
@@ -38,6 +41,8 @@ struct bw_committer {
 	struct bw_dac dac;
 	struct bw_op op;
 	struct bw_txn *txn;
+	struct bw_prepared *prepared;	/* owned; NULL: none */
+	int64_t prepared_ns;		/* what its build took */
 	int64_t seen_ns;		/* when the newest version was seen, or made, last */
 	unsigned attempts, conflicts;	/* of txn, counted so far */
 	bool throttled;			/* a send of the root under way was */
@@ -123,7 +128,7 @@ static void slot_taken(struct bw_committer *c, const char *key, int64_t sent_ns,
 	a->outcome = BW_NOT_FOUND;
 }
 
-static void request_put(struct bw_committer *c, const struct bw_txn_request *r,
+static void request_put(struct bw_committer *c, const struct bw_txn_request *r, bool prepared,
 			struct bw_txn_answer *a)
 {
 	struct bw_bytes_body body;
@@ -131,7 +136,13 @@ static void request_put(struct bw_committer *c, const struct bw_txn_request *r,
 
 	bw_bytes_body_init(&body, r->bytes, r->len);
 	bw_op_put(&c->op, r->key, &body.body, true);
+	if (prepared)
+		bw_prepared_arm(c->prepared, &c->op);
 	a->outcome = run_op(c);
+	atomic_fetch_add(&c->stats.prepared, prepared && a->outcome == BW_OK);
+	if (c->op.early)
+		c->op.early->drop(c->op.early);	/* the put ended before it came to the backend */
+	c->op.early = NULL;
 	int64_t took_ns = c->build_ns + bw_now() - sent_ns;
 
 	/* What was said to exist does not: nothing is known. */
@@ -279,30 +290,42 @@ static bool past_stop(struct bw_committer *c)
 	return bw_now() >= c->stop_ns;
 }
 
-/* Steps the txn to its end.  False: given up, because the time of a stop is over. */
-static bool run_txn(struct bw_committer *c)
+/* The first step of a txn that is prepared was made when it was; *r is what it asked for. */
+static enum bw_txn_want step_txn(struct bw_committer *c, bool prepared, const struct bw_txn_answer *a,
+				 struct bw_txn_request *r)
 {
-	struct bw_txn_answer a = {.outcome = BW_OK};
-	struct bw_txn_request r;
-	struct bw_entry entry;
+	int64_t took_ns = c->prepared_ns, began_ns = bw_now();
+	enum bw_txn_want want = BW_TXN_PUT;
 	uint8_t id[16];
 
-	c->attempts = c->conflicts = 0;
-	for (;;) {
+	if (!prepared) {
 		bw_random(id, sizeof(id));
-		int64_t began_ns = bw_now();
-		enum bw_txn_want want = bw_txn_step(c->txn, &a, bw_wall_ms(), id, &r);
+		want = bw_txn_step(c->txn, a, bw_wall_ms(), id, r);
+		took_ns = bw_now() - began_ns;
+	}
+	count(c, r, took_ns);
+	return want;
+}
+
+/* Steps the txn to its end; prepared: r is its first request.  False: given up, because the time of a stop is over. */
+static bool run_txn(struct bw_committer *c, struct bw_txn_request r, bool prepared)
+{
+	struct bw_txn_answer a = {.outcome = BW_OK};
+	struct bw_entry entry;
+
+	c->attempts = c->conflicts = 0;
+	for (;; prepared = false) {
+		enum bw_txn_want want = step_txn(c, prepared, &a, &r);
 
 		bw_blob_unref(a.blob);
 		bw_root_unref(a.root);
 		a = (struct bw_txn_answer){.outcome = BW_OK};
-		count(c, &r, bw_now() - began_ns);
 		if (want == BW_TXN_DONE)
 			return true;
 		if (past_stop(c))
 			return false;
 		if (want == BW_TXN_PUT)
-			request_put(c, &r, &a);
+			request_put(c, &r, prepared, &a);
 		else if (want == BW_TXN_GET)
 			request_get(c, &r, &a);
 		else if (want == BW_TXN_REFRESH)
@@ -488,11 +511,26 @@ static int publish(struct bw_committer *c)
 	return err;
 }
 
-static int txn_make(struct bw_committer *c, const struct taken *t)
+static void forget_prepared(struct bw_committer *c)
+{
+	bw_prepared_free(c->prepared);
+	c->prepared = NULL;
+}
+
+/* *ret_prepared: its first request is made, and is *r. */
+static int txn_make(struct bw_committer *c, const struct taken *t, struct bw_txn_request *r, bool *ret_prepared)
 {
 	struct bw_root *base = bw_head_root(c->head);
 	int err = bw_head_poisoned(c->head);
 
+	*ret_prepared = !err && t->n == 1 && bw_prepared_fits(c->prepared, base, &t->first->change);
+	if (*ret_prepared) {
+		c->txn = bw_prepared_take(c->prepared, r);
+		bw_txn_at(c->txn, 0)->ctx = t->first;
+		bw_root_unref(base);
+		return 0;
+	}
+	forget_prepared(c);
 	if (!err)
 		err = bw_txn_new(&c->stream, base, &c->txn);
 	bw_root_unref(base);
@@ -508,9 +546,11 @@ static int txn_make(struct bw_committer *c, const struct taken *t)
 
 static void commit(struct bw_committer *c, struct taken *t)
 {
-	int err = txn_make(c, t);
+	struct bw_txn_request r = {.len = 0};
+	bool prepared;
+	int err = txn_make(c, t, &r, &prepared);
 
-	if (!err && run_txn(c)) {
+	if (!err && run_txn(c, r, prepared)) {
 		int published = publish(c);
 
 		if (published)
@@ -521,6 +561,7 @@ static void commit(struct bw_committer *c, struct taken *t)
 	}
 	bw_txn_free(c->txn);
 	c->txn = NULL;
+	forget_prepared(c);
 	bw_lock(&c->lock);
 	c->in_doubt = false;
 	bw_unlock(&c->lock);
@@ -545,12 +586,45 @@ static int64_t due_locked(const struct bw_committer *c, int64_t now)
 	return c->latest_ns < due ? c->latest_ns : due;
 }
 
+/* Not where mounts compete: what was built then would seldom be for the newest root. */
+static void prepare(struct bw_committer *c, const struct bw_change *change)
+{
+	int64_t now = bw_now();
+	uint8_t id[16];
+
+	forget_prepared(c);
+	if (bw_dac_due(&c->dac, now, 1) > now || bw_dac_look_first(&c->dac, now))
+		return;
+	bw_random(id, sizeof(id));
+	struct bw_root *base = bw_head_root(c->head);
+
+	c->prepared = bw_prepared_new(c->store, &c->stream, base, change, bw_wall_ms(), id);
+	c->prepared_ns = bw_now() - now;
+	bw_root_unref(base);
+}
+
+static void wait_queue_locked(struct bw_committer *c)
+{
+	while (!c->queue && !c->stopping) {
+		if (!c->expects) {
+			bw_cond_wait(&c->cond, &c->lock);
+			continue;
+		}
+		struct bw_change expected = c->expected;
+
+		c->expects = false;
+		bw_unlock(&c->lock);
+		prepare(c, &expected);
+		bw_change_done(&expected);
+		bw_lock(&c->lock);
+	}
+}
+
 /* Until something is queued and may be committed, or (false) the newest root is to be looked for. */
 static bool wait_due_locked(struct bw_committer *c)
 {
 	for (;;) {
-		while (!c->queue && !c->stopping)
-			bw_cond_wait(&c->cond, &c->lock);
+		wait_queue_locked(c);
 		int64_t now = bw_now(), due = due_locked(c, now);
 		int64_t peek = bw_dac_peek(&c->dac, now, due);
 
@@ -641,6 +715,11 @@ const uint8_t *bw_committer_owner(const struct bw_committer *c)
 	return c->owner;
 }
 
+struct bw_head *bw_committer_head(const struct bw_committer *c)
+{
+	return c->head;
+}
+
 const struct bw_commit_stats *bw_committer_stats(const struct bw_committer *c)
 {
 	return &c->stats;
@@ -662,6 +741,21 @@ void bw_committer_push(struct bw_committer *c, struct bw_commit_item *item)
 	bw_cond_broadcast(&c->cond);
 }
 
+void bw_committer_expect(struct bw_committer *c, const struct bw_change *change)
+{
+	struct bw_change copy, old;
+
+	if (!bw_store_prepares(c->store) || bw_change_copy(&copy, change) != 0)
+		return;
+	bw_lock(&c->lock);
+	old = c->expects ? c->expected : (struct bw_change){.state = NULL};
+	c->expected = copy;
+	c->expects = true;
+	bw_cond_broadcast(&c->cond);
+	bw_unlock(&c->lock);
+	bw_change_done(&old);
+}
+
 void bw_committer_hurry(struct bw_committer *c)
 {
 	BW_LOCK_SCOPE(&c->lock);
@@ -675,75 +769,6 @@ bool bw_committer_in_doubt(struct bw_committer *c)
 	return c->in_doubt;
 }
 
-struct waiter {
-	struct bw_commit_item item;
-	struct bw_mutex lock;
-	struct bw_cond cond;
-	bool done;
-	struct bw_txn_change result;
-};
-
-static void wake(struct bw_commit_item *item, const struct bw_txn_change *result)
-{
-	struct waiter *w = (struct waiter *)item;
-
-	BW_LOCK_SCOPE(&w->lock);
-	w->done = true;
-	w->result = *result;
-	bw_cond_signal(&w->cond);
-}
-
-int bw_committer_sync(struct bw_committer *c, const struct bw_change *change,
-		      struct bw_txn_change *ret)
-{
-	struct waiter w = {.item = {.change = *change, .done = wake}};
-
-	bw_mutex_init(&w.lock, BW_RANK_LEAF);
-	bw_cond_init(&w.cond);
-	bw_committer_push(c, &w.item);
-	bw_lock(&w.lock);
-	while (!w.done)
-		bw_cond_wait(&w.cond, &w.lock);
-	bw_unlock(&w.lock);
-	bw_cond_done(&w.cond);
-	bw_mutex_done(&w.lock);
-	*ret = w.result;
-	ret->change = *change;	/* the caller's own, borrowed: the committer's copy is gone */
-	ret->ctx = NULL;
-	return ret->err;
-}
-
-int bw_committer_take(struct bw_committer *c, const char *producer, struct bw_producer_entry *ret)
-{
-	struct bw_change fence = {.kind = BW_CHANGE_FENCE};
-	struct bw_txn_change result;
-
-	if (strlen(producer) > BW_NAME_MAX)
-		return -EINVAL;
-	memcpy(fence.name, producer, strlen(producer) + 1);
-	memcpy(fence.owner, c->owner, sizeof(fence.owner));
-	struct bw_root *r = bw_head_root(c->head);
-	const struct bw_producer_entry *p = bw_root_producer(r, producer);
-
-	if (!p || memcmp(p->owner, c->owner, sizeof(p->owner)) != 0) {
-		int err = bw_committer_sync(c, &fence, &result);
-
-		bw_root_unref(r);
-		if (err)
-			return err;
-		r = bw_head_root(c->head);
-		p = bw_root_producer(r, producer);
-	}
-	int err = p && !memcmp(p->owner, c->owner, sizeof(p->owner)) ? 0 : -BW_E_FENCED;
-
-	if (!err) {
-		*ret = *p;
-		ret->state = NULL;	/* it belongs to the root */
-	}
-	bw_root_unref(r);
-	return err;
-}
-
 void bw_committer_free(struct bw_committer *c, int64_t deadline_ns)
 {
 	if (!c)
@@ -754,6 +779,9 @@ void bw_committer_free(struct bw_committer *c, int64_t deadline_ns)
 	bw_cond_broadcast(&c->cond);
 	bw_unlock(&c->lock);
 	pthread_join(c->thread, NULL);
+	forget_prepared(c);
+	if (c->expects)
+		bw_change_done(&c->expected);
 	bw_cond_done(&c->cond);
 	bw_mutex_done(&c->lock);
 	free(c);

@@ -30,6 +30,7 @@ struct bw_commit_item {
 
 struct bw_commit_stats {
 	atomic_uint_fast64_t committed, conflicts, failed, attempts, versions;
+	atomic_uint_fast64_t prepared;		/* of the versions: put with what was prepared (bw_committer_expect()) */
 	atomic_uint_fast64_t nanoseconds;	/* queued to settled, of settled items, summed */
 	atomic_uint_fast64_t window_ns;		/* tau: how long batches are put off now (dac.h) */
 };
@@ -38,6 +39,7 @@ int bw_committer_new(struct bw_store *store, const struct bw_stream *stream, str
 		     struct bw_log *log, struct bw_committer **ret) bw_must_check;
 
 const uint8_t *bw_committer_owner(const struct bw_committer *c);	/* [16] */
+struct bw_head *bw_committer_head(const struct bw_committer *c);	/* borrowed */
 const struct bw_commit_stats *bw_committer_stats(const struct bw_committer *c);
 
 /*
@@ -46,6 +48,11 @@ const struct bw_commit_stats *bw_committer_stats(const struct bw_committer *c);
  * its error; an ambiguous one only when its outcome is known, however long that takes.
  */
 void bw_committer_push(struct bw_committer *c, struct bw_commit_item *item);
+/*
+ * The append that will be pushed when its object is durable, unless that fails, and that nothing else is likely to be
+ * committed before: the root may be prepared meanwhile (prepared.h).  Copied; promises nothing, and the last one said is what counts.
+ */
+void bw_committer_expect(struct bw_committer *c, const struct bw_change *change);
 /* What is queued now is not put off any longer: somebody waits for all of it (fsync, unmount). */
 void bw_committer_hurry(struct bw_committer *c);
 /* Push and wait; for commands.  Fills *ret. */

@@ -358,7 +358,8 @@ static void file_free(struct bw_store *s)
 int bw_store_file_new(const char *dir, bool create, unsigned threads, struct bw_store **ret)
 {
 	static const struct bw_store_ops ops = {
-		.name = "file", .submit = submit, .cancel = cancel, .early = file_early, .free = file_free};
+		.name = "file", .submit = submit, .cancel = cancel, .early = file_early, .prepare = file_prepare,
+		.free = file_free};
 	struct file_store *f = calloc(1, sizeof(*f));
 	struct file_root *r;
 

@@ -103,7 +103,7 @@ void file_abort_upload(struct file_root *r, struct bw_op *op);
 /* Performs op on this thread; its outcome is set, its done() has not run. */
 void file_perform(struct file_store *f, struct bw_op *op);
 void file_put(struct file_store *f, struct file_root *r, struct bw_op *op);
-bw_early_fn file_early;
+bw_early_fn file_early, file_prepare;
 void file_early_put(struct bw_op *op);	/* op->early is one of ours */
 
 /* What went wrong, for the log; the outcome is the caller's. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Puts: a temporary file, its bytes, fsync, then its name, then fsync of the directory.  An early one has its first
- * bytes in the temporary file before the put is asked for; its tasks run one after the other.
+ * bytes in the temporary file before the put is asked for, a prepared one all of them, on disk; their tasks run one
+ * after the other.
  *
  * Where nobody goes by the name before the put is acknowledged (sole), it is given first and both fsyncs run at the
  * same time: they share what the journal writes and the disk flushes, which takes two thirds of the time.
@@ -20,6 +21,7 @@
 
 struct temp {
 	int dir, fd;
+	bool synced;		/* all of the body is on disk */
 	char name[NAME_MAX + 1];
 };
 
@@ -81,7 +83,7 @@ static bool is_sole(const struct bw_op *op)
 }
 
 /* The body from at on, and all of it on disk unless it is a sole one.  False: the op has its outcome. */
-static bool write_body(struct bw_op *op, int fd, uint64_t at)
+static bool write_body(struct bw_op *op, const struct temp *t, uint64_t at)
 {
 	uint64_t size = op->body->size;
 	uint8_t *buf = malloc(size < PIECE ? size + 1 : PIECE);
@@ -93,13 +95,13 @@ static bool write_body(struct bw_op *op, int fd, uint64_t at)
 	}
 	while (!err && at < size) {
 		size_t len = size - at < PIECE ? size - at : PIECE;
-		err = file_is_late(op) ? -ECANCELED : write_piece(op, fd, at, buf, &len);
+		err = file_is_late(op) ? -ECANCELED : write_piece(op, t->fd, at, buf, &len);
 		at += len;
 	}
 	free(buf);
 	if (err)
 		return false;
-	err = is_sole(op) ? 0 : file_sync(fd);
+	err = is_sole(op) || t->synced ? 0 : file_sync(t->fd);
 	if (err)
 		file_fail(op, "fsync", err);
 	return !err;
@@ -254,7 +256,7 @@ static void find_place(struct file_store *f, struct file_root *r, struct bw_op *
 
 static void put_temp(struct file_store *f, struct file_root *r, struct bw_op *op, struct temp *t, uint64_t written)
 {
-	if (!write_body(op, t->fd, written))
+	if (!write_body(op, t, written))
 		return;
 	find_place(f, r, op, t);
 	int err = file_root_check(f, r);
@@ -281,7 +283,7 @@ void file_put(struct file_store *f, struct file_root *r, struct bw_op *op)
 	temp_done(&t);
 }
 
-/* ---- Early puts ----------------------------------------------------------------------------- */
+/* ---- Early and prepared puts ---------------------------------------------------------------- */
 
 struct file_early {
 	struct bw_early early;
@@ -290,6 +292,7 @@ struct file_early {
 	char key[BW_KEY_MAX + 1];
 	void (*released)(void *ctx);
 	void *ctx;
+	bool prepare;		/* the body is all there: it is synced as well */
 	struct bw_task task;
 	/* Of the task, which is queued or runs once at a time. */
 	struct file_root *r;	/* owned reference; NULL: not begun */
@@ -306,7 +309,7 @@ struct file_early {
 static void early_forget(struct file_early *e)
 {
 	temp_done(&e->t);
-	e->t.fd = e->t.dir = -1;
+	e->t = (struct temp){.dir = -1, .fd = -1};
 	e->failed = true;
 }
 
@@ -340,8 +343,12 @@ static void early_write(struct file_early *e, uint64_t upto)
 		bw_blob_unref(piece.hold);
 	}
 	free(buf);
+	if (!err && e->prepare)
+		err = file_sync(e->t.fd);
 	if (err)
-		early_forget(e);	/* at once: a full disk needs the room */
+		early_forget(e);	/* at once: a full disk needs the room, and a second fsync tells nothing */
+	else if (e->prepare)
+		e->t.synced = true;
 	else
 		sync_file_range(e->t.fd, (off_t)from, (off_t)(upto - from), SYNC_FILE_RANGE_WRITE);
 }
@@ -380,7 +387,8 @@ static void run_early(struct bw_task *task)
 		bw_lock(&e->lock);
 		uint64_t upto = e->upto;
 		struct bw_op *put = e->put;
-		bool dropped = e->dropped, more = !e->failed && upto > e->written;
+		bool dropped = e->dropped;
+		bool more = !e->failed && (upto > e->written || (e->prepare && !e->t.synced));
 		e->active = put || dropped || more;
 		bw_unlock(&e->lock);
 		if (dropped)
@@ -431,8 +439,8 @@ void file_early_put(struct bw_op *op)
 	early_wake_locked(e);
 }
 
-struct bw_early *file_early(struct bw_store *s, const char *key, struct bw_body *body,
-			    void (*released)(void *ctx), void *ctx)
+static struct file_early *early_new(struct bw_store *s, const char *key, struct bw_body *body,
+				    void (*released)(void *ctx), void *ctx)
 {
 	struct file_early *e = calloc(1, sizeof(*e));
 
@@ -447,5 +455,25 @@ struct bw_early *file_early(struct bw_store *s, const char *key, struct bw_body 
 	snprintf(e->key, sizeof(e->key), "%s", key);
 	bw_mutex_init(&e->lock, BW_RANK_STORE);
 	bw_gate_enter(&e->f->earlies);
+	return e;
+}
+
+struct bw_early *file_early(struct bw_store *s, const char *key, struct bw_body *body,
+			    void (*released)(void *ctx), void *ctx)
+{
+	struct file_early *e = early_new(s, key, body, released, ctx);
+
+	return e ? &e->early : NULL;
+}
+
+struct bw_early *file_prepare(struct bw_store *s, const char *key, struct bw_body *body,
+			      void (*released)(void *ctx), void *ctx)
+{
+	struct file_early *e = early_new(s, key, body, released, ctx);
+
+	if (!e)
+		return NULL;
+	e->prepare = true;
+	early_grow(&e->early, body->size);
 	return &e->early;
 }

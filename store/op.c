@@ -149,6 +149,21 @@ struct bw_early *bw_store_early(struct bw_store *s, const char *key, struct bw_b
 	return s ? s->ops->early(s, key, body, released, ctx) : NULL;
 }
 
+bool bw_store_prepares(const struct bw_store *s)
+{
+	while (s && !s->ops->prepare)
+		s = s->next;
+	return s;
+}
+
+struct bw_early *bw_store_prepare(struct bw_store *s, const char *key, struct bw_body *body,
+				  void (*released)(void *ctx), void *ctx)
+{
+	while (s && !s->ops->prepare)
+		s = s->next;
+	return s ? s->ops->prepare(s, key, body, released, ctx) : NULL;
+}
+
 void bw_store_free(struct bw_store *s)
 {
 	if (s)

@@ -133,6 +133,7 @@ class Metrics(Case):
         a = self.mount(stream, "gc,memory=64M")
         b = self.mount(stream, f"wait=100,prefetch=8,cache={self.folder('cache')}/c")
         self.commit_and_read(a, b)
+        self.crowd((a,), "commits_prepared_total")  # not to be had among many, or when their commits are put off
         self.errors(stream, a, b)
         self.crowd((a, b), "commits_total", result="conflict")
         self.reclaim(stream, a)

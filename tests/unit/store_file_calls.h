@@ -228,7 +228,7 @@ struct ending {
 	int err;
 };
 
-static struct ending end_of(struct bw_store *s, struct bw_op *op)
+static inline struct ending end_of(struct bw_store *s, struct bw_op *op)
 {
 	calls.text[0] = 0;
 	calls.on = true;
@@ -239,7 +239,7 @@ static struct ending end_of(struct bw_store *s, struct bw_op *op)
 	return (struct ending){op->outcome, op->err};
 }
 
-static struct ending put_bytes(struct fixture *f, const char *key, const void *bytes, size_t len,
+static inline struct ending put_bytes(struct fixture *f, const char *key, const void *bytes, size_t len,
 			       bool if_absent)
 {
 	struct bw_bytes_body body;
@@ -250,7 +250,7 @@ static struct ending put_bytes(struct fixture *f, const char *key, const void *b
 	return end_of(f->s, &op);
 }
 
-static struct ending put(struct fixture *f, const char *key, bool if_absent)
+static inline struct ending put(struct fixture *f, const char *key, bool if_absent)
 {
 	return put_bytes(f, key, "bytes", 5, if_absent);
 }
@@ -271,7 +271,7 @@ static void fail_next(enum call call, int err)
 		cr_assert_eq(expect_r.err, wanted_err, "err %d", expect_r.err);                    \
 	} while (0)
 
-static bool is_there(struct fixture *f, const char *key)
+static inline bool is_there(struct fixture *f, const char *key)
 {
 	return bw_test_holds(f->s, key, "bytes", 5);
 }
