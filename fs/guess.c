@@ -75,12 +75,14 @@ static bool is_even(const struct bw_tgb *tgb)
 	return tgb->compress == BW_COMPRESS_NONE;
 }
 
-static struct bw_tgb *remember_locked(struct bw_guesses *g, const struct bw_entry *entry, struct bw_tgb *tgb)
+/* Returns what it has forgotten for it. */
+static struct bw_tgb *remember_locked(struct bw_guesses *g, const struct bw_entry *entry, struct bw_tgb *tgb,
+				      unsigned trust)
 {
 	struct bw_like *like = &g->likes[g->next_like++ % BW_GUESS_LIKES];
 	struct bw_tgb *old = like->tgb;
 
-	*like = (struct bw_like){entry->size, entry->footer_len, bw_tgb_ref(tgb), 1};
+	*like = (struct bw_like){entry->size, entry->footer_len, bw_tgb_ref(tgb), trust};
 	return old;
 }
 
@@ -102,7 +104,7 @@ void bw_guess_learn(struct bw_guesses *g, const struct bw_entry *entry, struct b
 	if (!like_locked(g, entry)) {
 		g->uneven = !is_even(tgb);
 		if (tgb->compress == BW_COMPRESS_NONE)
-			old = remember_locked(g, entry, tgb);
+			old = remember_locked(g, entry, tgb, 1);
 	}
 	bw_unlock(&g->lock);
 	bw_tgb_unref(old);
@@ -127,15 +129,21 @@ static bool place_locked(const struct bw_guesses *g, const struct bw_like *like,
 }
 
 /* What the footer has shown. */
-static void judged(struct bw_guesses *g, const struct bw_entry *entry, bool is_right)
+static void judged(struct bw_guesses *g, const struct bw_entry *entry, struct bw_tgb *tgb, bool is_right)
 {
-	BW_LOCK_SCOPE(&g->lock);
+	struct bw_tgb *old = NULL;
+
+	bw_lock(&g->lock);
 	struct bw_like *like = like_locked(g, entry);
 
 	if (like)
 		like->trust = is_right ? PROVEN : like->trust - !!like->trust;
-	else if (!is_right)
+	else if (is_right)
+		old = remember_locked(g, entry, tgb, PROVEN);
+	else
 		g->uneven = true;
+	bw_unlock(&g->lock);
+	bw_tgb_unref(old);
 }
 
 /* ---- A guess ---------------------------------------------------------------------------------- */
@@ -206,7 +214,7 @@ static void take_footer(struct guess *s, struct bw_tgb *tgb)
 
 	bw_budget_give(s->of->budget, s->charge);
 	s->charge = 0;
-	judged(s->of, &s->wait.entry, is);
+	judged(s->of, &s->wait.entry, tgb, is);
 	for (unsigned i = 0; i < s->parts_n && is; i++) {
 		want.index = s->parts[i].index;
 		s->parts[i].expected = bw_cache_expect(s->of->blocks, &want, s->parts[i].blocks_n);

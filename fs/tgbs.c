@@ -166,35 +166,57 @@ static int check(struct bw_fetch *fetch, struct bw_blob *bytes, char *why, size_
 	return err;
 }
 
+static void tell(struct bw_tgb_wait *waiters, int err, struct bw_tgb *tgb)
+{
+	for (struct bw_tgb_wait *w = waiters, *next; w; w = next) {
+		next = w->next;
+		w->done(w, err, err ? NULL : bw_tgb_ref(tgb));
+	}
+}
+
+static void failed(struct flight *f, int err)
+{
+	bw_lock(&f->tgbs->lock);
+	bw_table_remove(&f->tgbs->table, &f->footer->item);
+	bw_unlock(&f->tgbs->lock);
+	tell(f->waiters, err, NULL);
+	free(f->footer);
+}
+
+/* Nobody has it before those who asked earlier have heard of it: a guess then knows what is on its way. */
+static void publish(struct flight *f)
+{
+	struct bw_tgbs *t = f->tgbs;
+	struct footer *o = f->footer;
+
+	bw_lock(&t->lock);
+	for (struct bw_tgb_wait *waiters; (waiters = f->waiters);) {
+		f->waiters = NULL;
+		f->last = &f->waiters;
+		bw_unlock(&t->lock);
+		tell(waiters, 0, f->tgb);
+		bw_lock(&t->lock);
+	}
+	o->flight = NULL;
+	o->tgb = f->tgb;
+	keep_locked(t, o);
+	(void)evict_down_locked(t, t->budget->limit / SHARE);
+	bw_unlock(&t->lock);
+}
+
 static void landed(struct bw_fetch *fetch, int err)
 {
 	struct flight *f = (struct flight *)fetch;
 	struct footer *o = f->footer;
-	struct bw_tgbs *t = f->tgbs;
-	uint64_t charge = err ? 0 : bw_tgb_bytes(f->tgb) + sizeof(*o);
 
-	give(t, o->charge);
+	give(f->tgbs, o->charge);
+	o->charge = err ? 0 : bw_tgb_bytes(f->tgb) + sizeof(*o);
 	if (!err)
-		(void)take(t, charge, true);
-	bw_lock(&t->lock);
-	o->flight = NULL;
-	if (err) {
-		bw_table_remove(&t->table, &o->item);
-	} else {
-		o->tgb = f->tgb;
-		o->charge = charge;
-		keep_locked(t, o);
-		for (struct bw_tgb_wait *w = f->waiters; w; w = w->next)
-			bw_tgb_ref(f->tgb);
-		(void)evict_down_locked(t, t->budget->limit / SHARE);
-	}
-	bw_unlock(&t->lock);
+		(void)take(f->tgbs, o->charge, true);
 	if (err)
-		free(o);
-	for (struct bw_tgb_wait *w = f->waiters, *next; w; w = next) {
-		next = w->next;
-		w->done(w, err, err ? NULL : f->tgb);
-	}
+		failed(f, err);
+	else
+		publish(f);
 	free(f);
 }
 

@@ -40,12 +40,14 @@ static void saw_versions(struct bw_follow *f, int64_t now_ns, uint64_t versions)
 	f->news_ns = now_ns;
 }
 
-void bw_follow_found(struct bw_follow *f, int64_t now_ns, uint64_t versions)
+void bw_follow_found(struct bw_follow *f, int64_t now_ns, uint64_t versions, bool asked)
 {
 	f->failed_ns = f->pause_ns = f->resume_ns = 0;
 	f->stretch = f->stretch * STRETCH_EASE > 1 ? f->stretch * STRETCH_EASE : 1;
 	f->chance = bw_rng_unit(&f->rng);
 	f->quiet_ns = versions ? 0 : now_ns;
+	if (versions || asked)
+		f->no_ns = f->quiet_ns;
 	if (versions)
 		saw_versions(f, now_ns, versions);
 }
@@ -73,7 +75,7 @@ int64_t bw_follow_wait_due(const struct bw_follow *f)
 
 int64_t bw_follow_ask_due(const struct bw_follow *f)
 {
-	return later(f->quiet_ns + BW_FOLLOW_MIN_NS, f->resume_ns);
+	return later(f->no_ns + BW_FOLLOW_MIN_NS, f->resume_ns);
 }
 
 bool bw_follow_joins(struct bw_follow *f)

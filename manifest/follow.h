@@ -28,6 +28,7 @@ struct bw_follow {
 	int64_t news_ns;	/* when the newest version was found, or the mount began */
 	int64_t every_ns;	/* between versions lately; 0: no idea */
 	int64_t quiet_ns;	/* when a round found nothing, none since has found something; 0: none */
+	int64_t no_ns;		/* the same, of rounds that answered a question */
 	int64_t failed_ns;	/* when the last round failed; 0: it did not */
 	int64_t pause_ns;	/* behind rounds that fail, twice as long with each */
 	int64_t resume_ns;	/* until when it lasts */
@@ -41,8 +42,9 @@ void bw_follow_init(struct bw_follow *f, int64_t now_ns, uint64_t seed);
 
 /* ---- What a round of probes brought ---------------------------------------------------------- */
 
-/* So many versions newer than the one known before it, and nothing above them; or nothing. */
-void bw_follow_found(struct bw_follow *f, int64_t now_ns, uint64_t versions);
+/* So many versions newer than the one known before it, and nothing above them; or nothing.  asked: somebody's question
+ * was answered by it. */
+void bw_follow_found(struct bw_follow *f, int64_t now_ns, uint64_t versions, bool asked);
 /* throttled: the store was asked too often. */
 void bw_follow_failed(struct bw_follow *f, int64_t now_ns, bool throttled);
 
@@ -50,7 +52,8 @@ void bw_follow_failed(struct bw_follow *f, int64_t now_ns, bool throttled);
 
 /* For those who wait for news. */
 int64_t bw_follow_wait_due(const struct bw_follow *f);
-/* For a question that wants an answer now. */
+/* For a question that wants an answer now.  It keeps BW_FOLLOW_MIN_NS behind the last one that was answered by no, and is
+ * not put off by rounds nobody asked for: those come behind it. */
 int64_t bw_follow_ask_due(const struct bw_follow *f);
 
 /*

@@ -340,14 +340,23 @@ static uint64_t known_version(struct bw_head *h)
 	return version;
 }
 
-/* From a round; what was committed here in the meantime is news as well. */
-static void learn_locked(struct bw_prober *p, int err, uint64_t version)
+static bool answers_locked(const struct bw_prober *p, uint64_t number)
+{
+	const struct bw_ask *a = p->asks;
+
+	while (a && !is_due(a, WHY_PROBE, number))
+		a = a->next;
+	return a;
+}
+
+/* From a round whose last probe was that number; what was committed here in the meantime is news as well. */
+static void learn_locked(struct bw_prober *p, int err, uint64_t version, uint64_t number)
 {
 	if (err) {
 		bw_follow_failed(&p->follow, bw_now(), err == -BW_E_THROTTLED);
 		return;
 	}
-	bw_follow_found(&p->follow, bw_now(), version - p->version);
+	bw_follow_found(&p->follow, bw_now(), version - p->version, answers_locked(p, number));
 	p->version = version;
 }
 
@@ -364,7 +373,7 @@ static void round_of_probes(struct bw_head *h)
 	if (err == -BW_E_DESTROYED)
 		bw_head_destroyed(h);
 	bw_lock(&p->lock);
-	learn_locked(p, err, known_version(h));
+	learn_locked(p, err, known_version(h), number);
 	bw_unlock(&p->lock);
 	if (!err)
 		end_asks(h, WHY_PROBE, number, 0);

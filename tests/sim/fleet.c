@@ -272,7 +272,7 @@ static void round_over(struct world *w, struct mount *m)
 	uint64_t found = m->known - m->known_before;
 
 	m->probing = false;
-	bw_follow_found(&m->follow, w->now_ns, found);
+	bw_follow_found(&m->follow, w->now_ns, found, m->answers_ask);
 	if (m->answers_ask && (m->trainer == ASKS || m->trainer == JOINS)) {
 		if (m->trainer == ASKS && !found)
 			bw_follow_in_vain(&m->follow);

@@ -26,7 +26,7 @@ static int64_t pause_ns(void)
 static void pass(int64_t ns, uint64_t versions)
 {
 	now += ns;
-	bw_follow_found(&f, now, versions);
+	bw_follow_found(&f, now, versions, true);
 }
 
 static void near(int64_t ns, int64_t expected)
@@ -81,6 +81,21 @@ Test(follow, V3_questions_wait_for_the_spacing_alone)
 	cr_assert_eq(bw_follow_ask_due(&f), now + BW_FOLLOW_MIN_NS);
 	pass(BW_SEC, 1);
 	cr_assert_leq(bw_follow_ask_due(&f), now);
+}
+
+/* Who follows the newest steps has the store asked all the time: that is no reason to put a question off. */
+Test(follow, V3_questions_do_not_wait_for_rounds_nobody_asked_for)
+{
+	pass(BW_SEC, 0);
+	int64_t due = bw_follow_ask_due(&f);
+
+	now += 10 * BW_MS;
+	bw_follow_found(&f, now, 0, false);
+	cr_assert_eq(bw_follow_ask_due(&f), due, "nor are they closer to each other for it");
+	now = due;
+	bw_follow_found(&f, now, 0, false);
+	cr_assert_leq(bw_follow_ask_due(&f), now);
+	cr_assert_geq(bw_follow_wait_due(&f), now + BW_FOLLOW_MIN_NS, "but those keep behind any");
 }
 
 Test(follow, a_store_that_throttles_is_asked_less_until_it_does_not)

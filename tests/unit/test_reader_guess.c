@@ -136,6 +136,7 @@ Test(guess, even_slices_of_any_length_are_found)
 		world_init(&w, &o);
 		world_commit_even(&w, 12, sizes[i]);
 		open_slice(&w, 5, 2);
+		world_until_gets(&w, 2);
 		cr_assert_eq(read_slice(&w, 5, 2), 0);
 		world_stop(&w);
 		cr_assert_eq(world_gets(&w), 2);
