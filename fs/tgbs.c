@@ -190,6 +190,9 @@ static void publish(struct flight *f)
 	struct footer *o = f->footer;
 
 	bw_lock(&t->lock);
+	o->tgb = bw_tgb_ref(f->tgb);	/* not to be evicted while it is a flight's */
+	keep_locked(t, o);
+	(void)evict_down_locked(t, t->budget->limit / SHARE);
 	for (struct bw_tgb_wait *waiters; (waiters = f->waiters);) {
 		f->waiters = NULL;
 		f->last = &f->waiters;
@@ -198,10 +201,8 @@ static void publish(struct flight *f)
 		bw_lock(&t->lock);
 	}
 	o->flight = NULL;
-	o->tgb = f->tgb;
-	keep_locked(t, o);
-	(void)evict_down_locked(t, t->budget->limit / SHARE);
 	bw_unlock(&t->lock);
+	bw_tgb_unref(f->tgb);
 }
 
 static void landed(struct bw_fetch *fetch, int err)
