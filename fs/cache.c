@@ -306,6 +306,8 @@ static void flight_end(struct flight *f, int err)
 		free(f->block);
 	else if (f->ahead)
 		atomic_fetch_add(&c->config.counters->prefetched, f->raw);
+	if (!err && f->ahead && !f->waiters && c->config.came)
+		c->config.came(c->config.ctx, &f->fetch.entry, f->tgb, f->rank);
 	for (struct bw_piece *p = f->waiters, *next; p; p = next) {
 		next = p->next;
 		c->config.answer(p, err);
@@ -637,6 +639,24 @@ int bw_cache_get(struct bw_cache *c, const struct bw_block_want *w, struct bw_pi
 	}
 	bw_fetch_start(&f->fetch);
 	return 0;
+}
+
+bool bw_cache_hand(struct bw_cache *c, const struct bw_block_want *w, struct bw_piece *p)
+{
+	struct block *dead = NULL;
+
+	bw_lock(&c->lock);
+	struct block *b = find_locked(c, w);
+	bool is = b && b->place == AHEAD;
+
+	if (is) {
+		p->length = b->blob->len;
+		hit_locked(c, b, p);
+		drop_spent_locked(c, &dead);
+	}
+	bw_unlock(&c->lock);
+	bury(dead);
+	return is;
 }
 
 /* ---- Ahead ------------------------------------------------------------------------------------ */

@@ -35,6 +35,9 @@ struct bw_cache_config {
 	/* Answers a piece that had to wait: piece->blob holds a reference, or err says why not.  On a
 	 * pool thread, no lock held. */
 	void (*answer)(struct bw_piece *piece, int err);
+	/* NULL, or: a block ahead has come and nobody waits for it.  On a pool thread, no lock held; all borrowed. */
+	void (*came)(void *ctx, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank);
+	void *ctx;
 	int64_t (*now)(void);		/* bw_now(), or a test's clock: decides what is old */
 };
 
@@ -51,6 +54,8 @@ void bw_cache_free(struct bw_cache *c);		/* nothing in flight; NULL is fine */
 /* 1: piece->blob holds a reference.  0: answer() will run, or has run.  -ENOMEM. */
 int bw_cache_get(struct bw_cache *c, const struct bw_block_want *want, struct bw_piece *piece)
 	bw_must_check;
+/* The whole of a block that is there and that nobody has asked for yet: true, piece->blob holds a reference. */
+bool bw_cache_hand(struct bw_cache *c, const struct bw_block_want *want, struct bw_piece *piece);
 bool bw_cache_has(struct bw_cache *c, const struct bw_block_want *want);	/* or it is on its way */
 /* Moves to the block that lies next in the object, perhaps of the next rank; false: that was the last one. */
 bool bw_block_next(struct bw_block_want *want);

@@ -134,7 +134,16 @@ static int start_readers(struct bw_fs *fs)
 		.head = fs->head, .committer = fs->committer, .waiting = &fs->waiting, .errors = &fs->errors,
 		.log = fs->log, .commit_timeout_ns = fs->o.commit_timeout_ns,
 	};
-	int err = bw_reader_new(&reader, &fs->reader);
+	int err = 0;
+
+	if (fs->o.prefetch && bw_fs_passed_fd(fs->dir) < 0)
+		err = bw_hand_new(fs, &fs->hand);
+	if (fs->hand) {
+		reader.came = bw_hand_came;
+		reader.ctx = fs->hand;
+	}
+	if (!err)
+		err = bw_reader_new(&reader, &fs->reader);
 
 	/* Before those who wait for a step are woken (steps.h): its bytes are on their way when they ask. */
 	if (!err)
@@ -404,6 +413,7 @@ void bw_fs_free(struct bw_fs *fs)
 	bw_workq_free(fs->side);
 	bw_file_news_free(fs->news);
 	bw_reader_stop(fs->reader);
+	bw_hand_free(fs->hand);
 	bw_head_free(fs->head);
 	bw_reader_free(fs->reader);
 	bw_disk_free(fs->disk);

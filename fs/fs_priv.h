@@ -23,6 +23,7 @@
 #include "store/stats.h"
 #include "store/store.h"
 
+struct bw_hand;
 struct bw_handle;
 struct fuse_session;
 
@@ -57,6 +58,7 @@ struct bw_fs {
 	struct bw_live live;
 	struct bw_committer *committer;
 	struct bw_closer *closer;
+	struct bw_hand *hand;		/* NULL: without prefetch, or mounted by somebody else */
 	struct bw_reader *reader;
 	struct bw_steps *steps;
 	struct bw_checkpoint *checkpoint;
@@ -87,6 +89,16 @@ unsigned bw_fuse_threads(void);		/* how many these are; at least 2 */
 void bw_fuse_changed(void *fs, uint64_t ino);	/* the kernel forgets its attributes; not on a thread that serves */
 void bw_fuse_unmount(struct bw_fs *fs);		/* and joins the threads; late replies go nowhere */
 void bw_fuse_destroy(struct bw_fs *fs);
+
+/* ---- fuse_hand.c ------------------------------------------------------------------------------ */
+
+int bw_hand_new(struct bw_fs *fs, struct bw_hand **ret) bw_must_check;
+/* As bw_reader_config's came; ctx is the hand. */
+void bw_hand_came(void *ctx, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank);
+/* The session will not be used from here on; NULL is fine, as for the next. */
+void bw_hand_stop(struct bw_hand *h);
+/* After the mount is gone, before the reader. */
+void bw_hand_free(struct bw_hand *h);
 
 /* ---- status.c: texts, made when they are opened ------------------------------------------------ */
 

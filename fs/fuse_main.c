@@ -324,6 +324,7 @@ static void join_threads(struct bw_fs *fs)
 
 void bw_fuse_unmount(struct bw_fs *fs)
 {
+	bw_hand_stop(fs->hand);
 	join_threads(fs);
 	if (fs->mounted)
 		fuse_session_unmount(fs->session);

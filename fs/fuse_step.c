@@ -79,7 +79,13 @@ static void reply_slice_open(struct step_req *q, struct bw_tgb *t)
 	h->tgb = bw_tgb_ref(t);
 	h->rank = q->rank;
 	q->fi.keep_cache = 1;		/* V4: immutable, so what is cached stays right */
+	struct bw_fs *fs = q->fs;
+	uint64_t there = bw_reader_opened(fs->reader, &q->resolve.entry, q->rank);
+
+	atomic_init(&h->next_offset, there);
 	bw_reply_open(q->req, &q->fi, h);
+	if (there)
+		bw_reader_passed(fs->reader, &q->resolve.entry, t, q->rank, there);
 }
 
 static void reply_meta_open(struct step_req *q, const struct bw_tgb *t)
@@ -279,6 +285,8 @@ static void ask(fuse_req_t req, uint64_t ino, enum question question, const stru
 	else
 		snprintf(q->resolve.waiter.what, sizeof(q->resolve.waiter.what),
 			 "step=%" PRIu64 " rank=-", q->resolve.step);
+	if (q->what == BW_STEP_SLICE && (question == Q_OPEN || question == Q_GETATTR))
+		bw_reader_asked(q->fs->reader, q->resolve.step, q->rank);
 	uint64_t id = bw_steps_begin(q->fs->steps, &q->resolve);
 
 	fuse_req_interrupt_func(req, interrupted, (void *)(uintptr_t)id);

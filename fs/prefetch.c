@@ -34,7 +34,13 @@ void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct 
 	for (unsigned i = 0; i < BW_PREFETCH_RANKS; i++) {
 		atomic_init(&p->last[i].step_rank, 0);
 		atomic_init(&p->last[i].row, 0);
+		atomic_init(&p->last[i].asked, 0);
 	}
+}
+
+static uint64_t name_of(uint32_t rank, uint64_t step)
+{
+	return 1 + step * BW_RANKS_MAX + rank;
 }
 
 /* Readers that meet here may lose a step of each other's: the next one makes up for it. */
@@ -75,12 +81,20 @@ static uint32_t most_together(struct bw_prefetch *p, const struct bw_tgb *tgb)
 	return most ? (uint32_t)most : 1;
 }
 
+/* Here, on its way, or in the kernel. */
+static bool is_there(struct bw_prefetch *p, const struct bw_block_want *want)
+{
+	if (bw_cache_has(p->blocks, want))
+		return true;
+	return p->handed.most && want->index < bw_handed_blocks(&p->handed, want->entry->step, want->rank);
+}
+
 /* How many blocks from at on are not there, up to end and at most most. */
 static uint32_t missing(struct bw_prefetch *p, const struct bw_block_want *at, uint32_t end, uint32_t most)
 {
 	struct bw_block_want want = *at;
 
-	while (want.index < end && want.index - at->index < most && !bw_cache_has(p->blocks, &want))
+	while (want.index < end && want.index - at->index < most && !is_there(p, &want))
 		want.index++;
 	return want.index - at->index;
 }
@@ -121,7 +135,7 @@ static uint32_t neighbours(struct bw_prefetch *p, const struct bw_block_want *at
 		if (n + more >= half && end + b->stored - begin > p->together)
 			break;
 		if (b->offset != end || !is_expected(p, want.rank, want.entry->step) ||
-		    bw_cache_has(p->blocks, &want))
+		    is_there(p, &want))
 			break;
 		end += b->stored;
 	}
@@ -319,7 +333,7 @@ static uint32_t row_steps(const struct bw_prefetch *p, unsigned row)
 static uint32_t steps_ahead(struct bw_prefetch *p, const struct bw_block_want *at)
 {
 	struct bw_prefetch_last *last = &p->last[at->rank % BW_PREFETCH_RANKS];
-	uint64_t step = at->entry->step, now = 1 + step * BW_RANKS_MAX + at->rank;
+	uint64_t step = at->entry->step, now = name_of(at->rank, step);
 	uint64_t before = atomic_exchange(&last->step_rank, now);
 	unsigned row = atomic_load(&last->row);
 
@@ -355,6 +369,22 @@ void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at)
 	adapt(p, room);
 	if (steps && room)
 		walk_from(p, at, window - n, steps);
+}
+
+void bw_prefetch_asked(struct bw_prefetch *p, uint32_t rank, uint64_t step)
+{
+	atomic_store(&p->last[rank % BW_PREFETCH_RANKS].asked, name_of(rank, step));
+}
+
+bool bw_prefetch_expects(struct bw_prefetch *p, uint32_t rank, uint64_t step)
+{
+	return atomic_load(&p->last[rank % BW_PREFETCH_RANKS].asked) != name_of(rank, step) &&
+	       is_expected(p, rank, step);
+}
+
+uint64_t bw_prefetch_opened(struct bw_prefetch *p, uint32_t rank, uint64_t step)
+{
+	return p->handed.most ? bw_handed_take(&p->handed, step, rank) : 0;
 }
 
 /* Of the steps that are new only: what was known before has been fetched, or had no room. */

@@ -25,6 +25,10 @@
  * A step that has just been committed is perhaps waited for: where one rank is read, its first blocks are asked for along
  * with the footer (guess.h).  Several come together, once that is there.
  *
+ * A slice of a later step whose bytes are there goes into the kernel's page cache before its reader opens it, where the
+ * mount can do that (handed.h, fuse_hand.c).  Blocks handed over count as there.  Who opens such a slice moves the window
+ * as a READ of its last block there would, for none of them is read here any more.
+ *
  * Memory that is short goes to all: a window that had no room makes everybody's smaller by a block, or
  * the first readers would keep all of it; many that had room make them larger again.
  *
@@ -34,6 +38,7 @@
 #define BW_FS_PREFETCH_H
 
 #include "fs/guess.h"
+#include "fs/handed.h"
 
 #define BW_PREFETCH_BLOCKS 8
 #define BW_PREFETCH_RANKS 1024u		/* whose last step is remembered; two that meet forget each other's */
@@ -43,6 +48,7 @@ struct bw_prefetch {
 	struct bw_cache *blocks;
 	struct bw_tgbs *tgbs;
 	struct bw_guesses *guesses;	/* NULL until it is set: none are made */
+	struct bw_handed handed;	/* of zeroes where nothing is handed over */
 	uint32_t steps;
 	uint64_t together;		/* bytes; 0: each block by itself */
 	atomic_uint walks;		/* windows that are looking for the next steps */
@@ -51,6 +57,7 @@ struct bw_prefetch {
 	struct bw_prefetch_last {
 		atomic_uint_fast64_t step_rank;	/* 1 + step * BW_RANKS_MAX + rank; 0: none */
 		atomic_uint row;		/* how many steps followed one another */
+		atomic_uint_fast64_t asked;	/* as step_rank: the slice that was opened last, or is waited for */
 	} last[BW_PREFETCH_RANKS];
 };
 
@@ -61,6 +68,12 @@ void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct 
 bool bw_prefetch_knows(struct bw_prefetch *p, uint32_t rank);
 /* at has been entered; its own flight, if any, is under way.  Nothing of at is kept. */
 void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at);
+/* Somebody opens the slice, or waits for it to be committed. */
+void bw_prefetch_asked(struct bw_prefetch *p, uint32_t rank, uint64_t step);
+/* Whether the reader of rank will come to step soon, and has not come yet. */
+bool bw_prefetch_expects(struct bw_prefetch *p, uint32_t rank, uint64_t step);
+/* The slice, which may have been handed over in part, is being opened: returns the bytes of that part. */
+uint64_t bw_prefetch_opened(struct bw_prefetch *p, uint32_t rank, uint64_t step);
 /* The steps [old, now) were committed. */
 void bw_prefetch_news(struct bw_prefetch *p, uint64_t old, uint64_t now);
 

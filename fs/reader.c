@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define HANDED_SHARE 4		/* as much of memory= as blocks ahead may hold waits in the kernel, not counted there */
+
 struct bw_reader {
 	struct bw_reader_config config;
 	struct bw_fetcher fetcher;
@@ -18,6 +20,7 @@ struct bw_reader {
 };
 
 static void answer(struct bw_piece *piece, int err);
+static void came(void *ctx, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank);
 
 int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret)
 {
@@ -43,6 +46,8 @@ int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret)
 					 .budget = config->budget,
 					 .counters = config->counters,
 					 .answer = answer,
+					 .came = config->came ? came : NULL,
+					 .ctx = r,
 					 .now = bw_now};
 	int err = bw_cache_new(&blocks, &r->blocks);
 
@@ -58,6 +63,12 @@ int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret)
 	bw_prefetch_init(&r->prefetch, &r->fetcher, r->blocks, r->tgbs, config->prefetch,
 			 config->together);
 	r->prefetch.guesses = &r->guesses;
+	if (config->came)
+		err = bw_handed_init(&r->prefetch.handed, config->budget->limit / HANDED_SHARE, bw_now);
+	if (err) {
+		bw_reader_free(r);
+		return err;
+	}
 	*ret = r;
 	return 0;
 }
@@ -81,6 +92,7 @@ void bw_reader_free(struct bw_reader *r)
 	bw_guesses_done(&r->guesses);
 	bw_tgbs_free(r->tgbs);
 	bw_cache_free(r->blocks);
+	bw_handed_done(&r->prefetch.handed);
 	bw_fetcher_done(&r->fetcher);
 	free(r);
 }
@@ -108,6 +120,63 @@ void bw_reader_shrink(struct bw_reader *r, uint64_t bytes)
 
 	if (given < bytes)
 		(void)bw_tgbs_shrink(r->tgbs, bytes - given);
+}
+
+/* ---- Slices for the kernel -------------------------------------------------------------------- */
+
+static void came(void *ctx, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank)
+{
+	struct bw_reader *r = ctx;
+
+	if (bw_prefetch_expects(&r->prefetch, rank, entry->step))
+		r->config.came(r->config.ctx, entry, tgb, rank);
+}
+
+bool bw_reader_hand(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank,
+		    struct bw_piece *ret_piece, uint64_t *ret_offset)
+{
+	struct bw_handed *handed = &r->prefetch.handed;
+	struct bw_block_want want = {
+		.entry = entry, .tgb = tgb, .rank = rank, .index = bw_handed_blocks(handed, entry->step, rank)};
+
+	*ret_piece = (struct bw_piece){.blob = NULL};
+	*ret_offset = (uint64_t)want.index * tgb->block_size;
+	if (want.index == tgb->slices[rank].blocks_n || !bw_prefetch_expects(&r->prefetch, rank, entry->step))
+		return false;
+	uint64_t raw = bw_tgb_block_raw(tgb, &tgb->slices[rank], want.index);
+
+	/* Said first: who opens the slice meanwhile goes by it. */
+	if (!bw_handed_add(handed, entry->step, rank, want.index, raw))
+		return false;
+	bool is = bw_cache_hand(r->blocks, &want, ret_piece);
+
+	if (!is)
+		bw_handed_undo(handed, entry->step, rank, want.index, raw);
+	return is;
+}
+
+void bw_reader_asked(struct bw_reader *r, uint64_t step, uint32_t rank)
+{
+	bw_prefetch_asked(&r->prefetch, rank, step);
+}
+
+uint64_t bw_reader_opened(struct bw_reader *r, const struct bw_entry *entry, uint32_t rank)
+{
+	uint64_t bytes = bw_prefetch_opened(&r->prefetch, rank, entry->step);
+
+	atomic_fetch_add(&r->config.counters->useful, bytes);
+	atomic_fetch_add(&r->config.counters->read_cache, bytes);
+	return bytes;
+}
+
+void bw_reader_passed(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank,
+		      uint64_t bytes)
+{
+	struct bw_block_want last = {
+		.entry = entry, .tgb = tgb, .rank = rank, .index = (uint32_t)((bytes - 1) / tgb->block_size)};
+
+	bw_guess_learn(&r->guesses, entry, tgb, rank);
+	bw_prefetch_entered(&r->prefetch, &last);
 }
 
 /* ---- A read ----------------------------------------------------------------------------------- */

@@ -43,6 +43,10 @@ struct bw_reader_config {
 	/* The store has a thread for each request: what it brings is verified and handed out there, while it is in
 	 * that processor's cache, and not by the pool. */
 	bool here;
+	/* NULL, or: bytes of a slice that is expected next have come, see bw_reader_hand().  On a thread of the pool or the
+	 * store, no lock held; all borrowed; does not block. */
+	void (*came)(void *ctx, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank);
+	void *ctx;
 };
 
 int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret) bw_must_check;
@@ -116,6 +120,21 @@ struct bw_read {
 	atomic_uint_fast64_t disk;	/* bytes that came from the disk cache */
 };
 void bw_reader_read(struct bw_reader *r, struct bw_read *read);
+
+/*
+ * The next block, from the first on, of a slice that is expected next, for the kernel to have before it is asked for: true, and
+ * the piece's blob is the caller's reference.  From here on the block counts as handed over; should that fail, a read
+ * brings it.
+ */
+bool bw_reader_hand(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank,
+		    struct bw_piece *ret_piece, uint64_t *ret_offset);
+/* Somebody opens the slice or waits for it: there is nothing to hand over any more. */
+void bw_reader_asked(struct bw_reader *r, uint64_t step, uint32_t rank);
+/* The slice is being opened: how much of it was handed over before. */
+uint64_t bw_reader_opened(struct bw_reader *r, const struct bw_entry *entry, uint32_t rank);
+/* Nobody will ask for those bytes of the slice, which are more than none: reads ahead as if somebody had. */
+void bw_reader_passed(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank,
+		      uint64_t bytes);
 
 /* Gives back about bytes of the budget if it can.  Does not block: locks up to SPOOL may be held. */
 void bw_reader_shrink(struct bw_reader *r, uint64_t bytes);

@@ -182,6 +182,8 @@ struct world_options {
 	int64_t delay_ns;
 	bool slow_head;
 	int64_t io_timeout_ns;	/* 0: 60 s */
+	void (*came)(void *ctx, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank);
+	void *ctx;
 };
 
 /* Byte number at of a slice: noise, or for compressed streams noise that is half as dense. */
@@ -217,6 +219,8 @@ static inline void world_reader(struct world *w, const struct world_options *o)
 		.prefetch = o->prefetch,
 		.together = o->together,
 		.here = o->here,
+		.came = o->came,
+		.ctx = o->ctx,
 		.io_timeout_ns = o->io_timeout_ns ? o->io_timeout_ns : 60 * BW_SEC,
 	};
 

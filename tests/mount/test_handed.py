@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slices that are read ahead are in the kernel's page cache, and right, before their reader opens them."""
+import ctypes
+import mmap
+import os
+import time
+
+import bw
+
+STEPS = 60
+SIZE = 300 * 1024 + 7
+PAGES = (SIZE + mmap.PAGESIZE - 1) // mmap.PAGESIZE
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def resident(fd, size):
+    """How many pages of a file are in memory; nothing is read."""
+    call = LIBC.mmap
+    call.restype, call.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int,
+                                                    ctypes.c_long)
+    seen = (ctypes.c_ubyte * PAGES)()
+    at = ctypes.c_void_p(call(None, size, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0))
+    try:
+        if LIBC.mincore(at, ctypes.c_size_t(size), seen):
+            raise OSError(ctypes.get_errno(), "mincore")
+    finally:
+        LIBC.munmap(at, ctypes.c_size_t(size))
+    return sum(x & 1 for x in seen)
+
+
+class Handed(bw.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.needs_root()
+        self.made = self.stream(1)
+        with_producer = self.mount(self.made)
+        for step in range(STEPS):
+            with_producer.put("p", step, {0: bw.payload("p", step, 0, SIZE)})
+        self.close_mount(with_producer)
+        self.mnt = self.mount(self.made)
+
+    def read_until_handed(self, then):
+        """Reads step after step; then(fd, step) of the first one that was there when it was opened."""
+        for step in range(STEPS):
+            fd = os.open(self.mnt.step(step, 0), os.O_RDONLY)
+            try:
+                if resident(fd, SIZE) == PAGES:
+                    then(fd, step)
+                    return step
+                self.assertEqual(os.read(fd, SIZE + 1), bw.payload("p", step, 0, SIZE))
+            finally:
+                os.close(fd)
+            time.sleep(0.1)  # the loop's own work
+        return self.fail("no slice was in memory before it was opened")
+
+    def test_v5_what_was_handed_over_is_right(self):
+        """V5: and it counts as read."""
+        at = self.read_until_handed(lambda fd, step: self.assertEqual(
+            os.read(fd, SIZE + 1), bw.payload("p", step, 0, SIZE)))
+        read = sum(self.mnt.metric("read_bytes_total", source=s) for s in ("cache", "store"))
+        self.assertGreaterEqual(read, (at + 1) * SIZE)
+
+    def test_what_the_kernel_gave_up_it_asks_for(self):
+        def dropped(fd, step):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            self.assertEqual(resident(fd, SIZE), 0)
+            self.assertEqual(os.read(fd, SIZE + 1), bw.payload("p", step, 0, SIZE))
+        self.read_until_handed(dropped)
+
+    def test_the_mount_ends_as_ever(self):
+        """What looks into the mount does not keep it: unmounted, the daemon ends."""
+        self.read_until_handed(lambda fd, step: None)
+        self.close_mount(self.mnt)
+
+    def test_hidden_below_another_file_system(self):
+        """Paths that are somebody else's: nothing is handed over, and all of it is read."""
+        held = os.open(self.mnt.path("step"), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self.shell("mount -t tmpfs tmpfs \"$dir\"", dir=self.mnt.path())
+            try:
+                for step in range(12):
+                    fd = os.open(f"{step}/rank/0", os.O_RDONLY, dir_fd=held)
+                    self.assertEqual(os.read(fd, SIZE + 1), bw.payload("p", step, 0, SIZE))
+                    os.close(fd)
+                    time.sleep(0.02)
+            finally:
+                self.shell("umount \"$dir\"", dir=self.mnt.path())
+        finally:
+            os.close(held)
+
+
+if __name__ == "__main__":
+    bw.main()

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the reader offers the kernel before it is asked for. */
+#include "tests/unit/reader_world.h"
+
+#define BLOCK (UINT64_C(16) << 10)
+
+/* What came, by step, of rank 0. */
+struct offered {
+	struct bw_mutex lock;
+	struct bw_cond changed;
+	unsigned blocks[WORLD_STEPS];
+};
+
+static void came(void *ctx, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank)
+{
+	struct offered *o = ctx;
+
+	(void)tgb;
+	cr_assert_eq(rank, 0);
+	BW_LOCK_SCOPE(&o->lock);
+	o->blocks[entry->step]++;
+	bw_cond_broadcast(&o->changed);
+}
+
+static void offered_init(struct offered *o)
+{
+	*o = (struct offered){.blocks = {0}};
+	bw_mutex_init(&o->lock, BW_RANK_LEAF);
+	bw_cond_init(&o->changed);
+}
+
+static void offered_until(struct offered *o, uint64_t step, unsigned blocks)
+{
+	bw_lock(&o->lock);
+	while (o->blocks[step] < blocks)
+		bw_cond_wait(&o->changed, &o->lock);
+	bw_unlock(&o->lock);
+}
+
+static struct world_options options(struct offered *o)
+{
+	offered_init(o);
+	return (struct world_options){.ranks = 1, .block_size = BLOCK, .prefetch = 2, .came = came, .ctx = o};
+}
+
+/* Takes what is to be handed over of a slice, and looks at it: how many bytes. */
+static uint64_t take(struct world *w, uint64_t step)
+{
+	struct bw_piece piece;
+	uint64_t offset, sum = 0;
+
+	while (bw_reader_hand(w->reader, &w->head.entries[step], w->tgbs[step], 0, &piece, &offset)) {
+		cr_assert_eq(offset, sum);
+		for (size_t i = 0; i < piece.length; i++)
+			cr_assert_eq(piece.blob->bytes[piece.offset + i], world_byte(w, step, 0, offset + i));
+		sum += piece.length;
+		bw_blob_unref(piece.blob);
+	}
+	return sum;
+}
+
+/* As FUSE does it. */
+static uint64_t open_slice(struct world *w, uint64_t step)
+{
+	bw_reader_asked(w->reader, step, 0);
+	uint64_t there = bw_reader_opened(w->reader, &w->head.entries[step], 0);
+
+	if (there)
+		bw_reader_passed(w->reader, &w->head.entries[step], w->tgbs[step], 0, there);
+	return there;
+}
+
+/* V5: verified bytes, in order; each fetched once, though nobody reads them here; who opens them moves the window. */
+Test(hand, slices_ahead_are_offered_and_count_as_read_when_they_are_opened)
+{
+	struct offered o;
+	struct world_options options_ = options(&o);
+	struct world w;
+
+	world_init(&w, &options_);
+	world_commit_even(&w, 8, 2 * BLOCK + 100);
+	cr_assert_eq(open_slice(&w, 0), 0);
+	cr_assert_eq(world_read(&w, 0, 0, 0, 4096, false), 0);
+	for (uint64_t step = 1; step < 8; step++) {
+		offered_until(&o, step, 3);
+		cr_assert_eq(take(&w, step), 2 * BLOCK + 100, "step %" PRIu64, step);
+		cr_assert_eq(take(&w, step), 0, "once");
+		cr_assert_eq(open_slice(&w, step), 2 * BLOCK + 100);
+		cr_assert_eq(open_slice(&w, step), 0, "a second look goes to the kernel's own");
+	}
+	world_stop(&w);
+	/* A block of step 0 by the read, the others ahead; three each, and footers, of the others. */
+	cr_assert_eq(world_gets(&w), 3 + 7 * (3 + 1));
+	cr_assert_eq(w.counters.useful, 4096 + 7 * (2 * BLOCK + 100));
+	world_done(&w);
+}
+
+Test(hand, nothing_of_a_slice_that_was_opened_or_is_waited_for)
+{
+	struct offered o;
+	struct world_options options_ = options(&o);
+	struct world w;
+
+	world_init(&w, &options_);
+	world_commit_even(&w, 3, 2 * BLOCK);
+	bw_reader_asked(w.reader, 0, 0);
+	cr_assert_eq(world_read(&w, 0, 0, 0, 4096, false), 0);
+	offered_until(&o, 2, 2);
+	bw_reader_asked(w.reader, 1, 0);
+	cr_assert_eq(take(&w, 1), 0);
+	cr_assert_eq(take(&w, 2), 2 * BLOCK, "the next one is still expected");
+	cr_assert_eq(world_read(&w, 1, 0, 0, 2 * BLOCK, false), 0, "its blocks are where they were");
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 2 + 2 * 3);
+	world_done(&w);
+}
+
+Test(hand, what_a_read_has_asked_for_is_not_handed_over_as_well)
+{
+	struct offered o;
+	struct world_options options_ = options(&o);
+	struct world w;
+
+	world_init(&w, &options_);
+	world_commit_even(&w, 3, 2 * BLOCK);
+	cr_assert_eq(world_read(&w, 0, 0, 0, 4096, false), 0);
+	offered_until(&o, 2, 2);
+	cr_assert_eq(world_read(&w, 2, 0, BLOCK, 100, false), 0);
+	cr_assert_eq(take(&w, 2), BLOCK, "the first block only");
+	world_done(&w);
+}
+
+/* Whose slices are fetched but not expected, as it jumps about, gets none. */
+Test(hand, nobody_is_expected_who_does_not_read_step_after_step)
+{
+	struct offered o;
+	struct world_options options_ = options(&o);
+	struct world w;
+
+	world_init(&w, &options_);
+	world_commit_even(&w, 9, 20 * BLOCK);
+	cr_assert_eq(world_read(&w, 4, 0, 0, 4096, false), 0);
+	world_until_gets(&w, 1 + 8);
+	for (uint64_t step = 0; step < 9; step++)
+		cr_assert_eq(take(&w, step), 0);
+	world_stop(&w);
+	cr_assert_eq(o.blocks[4], 0);
+	world_done(&w);
+}
+
+/* What the kernel has given up it asks for again. */
+Test(hand, a_read_of_what_was_handed_over_gets_it)
+{
+	struct offered o;
+	struct world_options options_ = options(&o);
+	struct world w;
+
+	world_init(&w, &options_);
+	world_commit_even(&w, 3, 2 * BLOCK);
+	cr_assert_eq(world_read(&w, 0, 0, 0, 4096, false), 0);
+	offered_until(&o, 1, 2);
+	cr_assert_eq(take(&w, 1), 2 * BLOCK);
+	bw_reader_shrink(w.reader, UINT64_MAX);
+	cr_assert_eq(open_slice(&w, 1), 2 * BLOCK);
+	cr_assert_eq(world_read(&w, 1, 0, 0, 2 * BLOCK, false), 0);
+	world_done(&w);
+}
