@@ -93,6 +93,8 @@ void bw_fuse_destroy(struct bw_fs *fs);
 /* ---- fuse_hand.c ------------------------------------------------------------------------------ */
 
 int bw_hand_new(struct bw_fs *fs, struct bw_hand **ret) bw_must_check;
+/* Whether a request of this thread is its own. */
+bool bw_hand_is(const struct bw_hand *h, pid_t tid);
 /* As bw_reader_config's came; ctx is the hand. */
 void bw_hand_came(void *ctx, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank);
 /* The session will not be used from here on; NULL is fine, as for the next. */

@@ -41,6 +41,7 @@ struct bw_hand {
 	struct bw_workq *queue;		/* one thread */
 	atomic_uint waiting;
 	struct bw_task rest;		/* queued while tree is open; the thread's, with what follows */
+	atomic_int tid;			/* the thread; 0: it has not run yet */
 	int tree;			/* the copy of the mount; -1: none */
 	int64_t used_ns;
 	struct bw_blob *held[HELD_N];	/* refs */
@@ -136,6 +137,7 @@ static bool is_stopping(struct bw_hand *h)
 static int open_mount(struct bw_hand *h)
 {
 	h->used_ns = bw_now();
+	atomic_store(&h->tid, gettid());
 	if (h->tree >= 0)
 		return 0;
 	h->tree = open_tree(AT_FDCWD, h->fs->dir, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
@@ -143,6 +145,11 @@ static int open_mount(struct bw_hand *h)
 		return -errno;
 	bw_workq_push_at(h->queue, &h->rest, h->used_ns + REST_NS);
 	return 0;
+}
+
+bool bw_hand_is(const struct bw_hand *h, pid_t tid)
+{
+	return h && tid == atomic_load(&h->tid);
 }
 
 static int look_up(struct slice *s)

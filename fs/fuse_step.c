@@ -32,6 +32,7 @@ struct step_req {
 	enum bw_step_what what;	/* DIR: also the directories of a step in a view */
 	uint32_t rank;
 	struct fuse_file_info fi;
+	bool is_hand;		/* asked by fuse_hand.c */
 	char name[48];		/* GETXATTR */
 	size_t size;		/* GETXATTR */
 };
@@ -141,7 +142,7 @@ static void reply(struct step_req *q, struct bw_tgb *t)
 	switch (q->question) {
 	case Q_LOOKUP:
 		fill_what(q, e, t, &st);
-		bw_reply_entry(q->req, &st, BW_FOREVER);
+		bw_reply_entry_for(q->req, &st, BW_FOREVER, q->is_hand ? BW_FOR_NOW : BW_FOREVER);
 		break;
 	case Q_GETATTR:
 		fill_what(q, e, t, &st);
@@ -279,6 +280,7 @@ static void ask(fuse_req_t req, uint64_t ino, enum question question, const stru
 	/* V7: a LOOKUP holds the directory, so it never waits. */
 	q->resolve.may_wait = question != Q_LOOKUP;
 	q->resolve.waiter.pid = ctx->pid;
+	q->is_hand = bw_hand_is(q->fs->hand, ctx->pid);
 	if (q->what == BW_STEP_SLICE)
 		snprintf(q->resolve.waiter.what, sizeof(q->resolve.waiter.what),
 			 "step=%" PRIu64 " rank=%" PRIu32, q->resolve.step, q->rank);

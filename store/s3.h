@@ -23,6 +23,7 @@ struct bw_s3_config {
 	enum bw_s3_style style;	/* AUTO: path style with an endpoint, virtual hosts without */
 	bool no_verify_tls;
 	unsigned connections;	/* 0: BW_S3_CONNECTIONS */
+	unsigned loops;		/* threads that serve them; 0: by processors */
 	uint64_t part_size;	/* bodies longer than one and a half of it go in parts; 0: BW_S3_PART */
 	uint64_t parts_memory;	/* bytes of parts of all uploads at a time, but one part goes always; 0: BW_S3_PARTS_MEMORY */
 	char address[BW_S3_ADDRESS_MAX];	/* connect to this IP address whatever the host resolves to; "": resolve it */

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The loop: takes requests in, gives them to idle transfers by priority, watches over their time and gives
- * them back.  The lock guards what other threads touch: the waiting ones and the state of each request.
+ * A loop takes requests in, gives them to idle transfers by priority, watches over their time and gives
+ * them back.  Its lock guards what other threads touch: the waiting ones and the state of each request.
+ *
+ * One loop moves some GB/s; a machine with many processors has several.  A request goes to the first one that has
+ * little to do, so few requests stay together on warm connections, and many are spread.
  */
 #include "store/s3_http_priv.h"
 
 #include "store/base/sync.h"
 
 #include <curl/curl.h>
+#include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,27 +20,37 @@
 
 #define TICK_MS 50		/* how late a deadline or a slow body is noticed */
 #define REST_MS (600 * 1000)
+#define FEW 8u			/* requests that one loop has while others have none */
+#define CPUS_A_LOOP 8u
 
 struct queue {
 	struct bw_http_request *head, **tail;
 };
 
-struct bw_http {
-	struct bw_s3_config config;
+struct loop {
+	struct bw_http *of;
 	CURLM *multi;
 	pthread_t thread;
 	struct bw_mutex lock;
 	struct queue waiting[BW_PRIO_IDLE + 1];
 	bool cancels;			/* somebody cancelled since the last sweep */
 	bool stopping;
+	atomic_uint lent;		/* requests, from submit to done(): a hint for who chooses */
 	/* The loop's own. */
 	int64_t tick_ns;
 	unsigned running;
 	struct bw_sockets sockets;
-	bool believed;			/* a request has left: what answered was the store */
 	struct bw_transfer *idle;
 	unsigned transfers_n;
 	struct bw_transfer transfers[];
+};
+
+struct bw_http {
+	struct bw_s3_config config;
+	atomic_bool believed;		/* a request has left: what answered was the store */
+	atomic_bool stopping;
+	unsigned loops_n;
+	struct loop *loops[BW_HTTP_LOOPS_MAX];
 };
 
 static void queue_push(struct queue *q, struct bw_http_request *r)
@@ -45,15 +60,16 @@ static void queue_push(struct queue *q, struct bw_http_request *r)
 	q->tail = &r->next;
 }
 
-static void give_back(struct bw_http *h, struct bw_http_request *r)
+static void give_back(struct loop *h, struct bw_http_request *r)
 {
 	bw_lock(&h->lock);
 	r->state = BW_HTTP_AT_REST;
 	bw_unlock(&h->lock);
+	atomic_fetch_sub(&h->lent, 1);
 	r->done(r);
 }
 
-static void end_unsent(struct bw_http *h, struct bw_http_request *r, enum bw_http_end end,
+static void end_unsent(struct loop *h, struct bw_http_request *r, enum bw_http_end end,
 		       const char *words)
 {
 	r->end = end;
@@ -61,7 +77,7 @@ static void end_unsent(struct bw_http *h, struct bw_http_request *r, enum bw_htt
 	give_back(h, r);
 }
 
-static bool is_cancelled(struct bw_http *h, const struct bw_http_request *r)
+static bool is_cancelled(struct loop *h, const struct bw_http_request *r)
 {
 	BW_LOCK_SCOPE(&h->lock);
 	return r->cancelled || h->stopping;
@@ -69,14 +85,14 @@ static bool is_cancelled(struct bw_http *h, const struct bw_http_request *r)
 
 /* ---- Running ones ----------------------------------------------------------------------------- */
 
-static void let_go(struct bw_http *h, struct bw_transfer *t)
+static void let_go(struct loop *h, struct bw_transfer *t)
 {
 	t->next = h->idle;
 	h->idle = t;
 	h->running--;
 }
 
-static void cut(struct bw_http *h, struct bw_transfer *t, enum bw_http_end end, const char *words)
+static void cut(struct loop *h, struct bw_transfer *t, enum bw_http_end end, const char *words)
 {
 	struct bw_http_request *r = t->r;
 
@@ -86,7 +102,7 @@ static void cut(struct bw_http *h, struct bw_transfer *t, enum bw_http_end end, 
 	give_back(h, r);
 }
 
-static struct bw_http_request *take_waiting(struct bw_http *h)
+static struct bw_http_request *take_waiting(struct loop *h)
 {
 	BW_LOCK_SCOPE(&h->lock);
 	for (int p = 0; p <= BW_PRIO_IDLE; p++) {
@@ -103,7 +119,7 @@ static struct bw_http_request *take_waiting(struct bw_http *h)
 	return NULL;
 }
 
-static void begin(struct bw_http *h, struct bw_http_request *r)
+static void begin(struct loop *h, struct bw_http_request *r)
 {
 	struct bw_transfer *t = h->idle;
 	int64_t now = bw_now();
@@ -114,7 +130,7 @@ static void begin(struct bw_http *h, struct bw_http_request *r)
 	}
 	h->idle = t->next;
 	h->running++;
-	if (bw_transfer_begin(t, &h->config, r, now) &&
+	if (bw_transfer_begin(t, &h->of->config, r, now) &&
 	    curl_multi_add_handle(h->multi, t->easy) == CURLM_OK)
 		return;
 	bw_transfer_cut(t, BW_HTTP_NO_MEMORY, "no memory for the request");
@@ -122,7 +138,7 @@ static void begin(struct bw_http *h, struct bw_http_request *r)
 	give_back(h, r);
 }
 
-static void begin_waiting(struct bw_http *h)
+static void begin_waiting(struct loop *h)
 {
 	struct bw_http_request *r;
 
@@ -131,7 +147,7 @@ static void begin_waiting(struct bw_http *h)
 }
 
 /* True when a place became free. */
-static bool reap(struct bw_http *h)
+static bool reap(struct loop *h)
 {
 	bool any = false;
 	CURLMsg *m;
@@ -148,8 +164,9 @@ static bool reap(struct bw_http *h)
 		struct bw_http_request *r = t->r;
 		curl_multi_remove_handle(h->multi, easy);	/* m is gone with it */
 		bw_transfer_end(t, code);
-		h->believed |= t->connected;
-		if (r->end == BW_HTTP_NOT_BELIEVED && h->believed)
+		if (t->connected)
+			atomic_store(&h->of->believed, true);
+		if (r->end == BW_HTTP_NOT_BELIEVED && atomic_load(&h->of->believed))
 			r->end = BW_HTTP_NOT_SENT;
 		let_go(h, t);
 		give_back(h, r);
@@ -160,7 +177,7 @@ static bool reap(struct bw_http *h)
 
 /* ---- Time and cancelling ---------------------------------------------------------------------- */
 
-static void sweep_one(struct bw_http *h, struct bw_transfer *t, int64_t now)
+static void sweep_one(struct loop *h, struct bw_transfer *t, int64_t now)
 {
 	bool is_sent = bw_transfer_was_sent(t);
 
@@ -173,7 +190,7 @@ static void sweep_one(struct bw_http *h, struct bw_transfer *t, int64_t now)
 }
 
 /* Moves the waiting ones that must end into a list of their own. */
-static struct bw_http_request *take_ended(struct bw_http *h, int64_t now)
+static struct bw_http_request *take_ended(struct loop *h, int64_t now)
 {
 	struct bw_http_request *ended = NULL;
 
@@ -197,7 +214,7 @@ static struct bw_http_request *take_ended(struct bw_http *h, int64_t now)
 	return ended;
 }
 
-static void sweep(struct bw_http *h, int64_t now)
+static void sweep(struct loop *h, int64_t now)
 {
 	struct bw_http_request *r, *next;
 
@@ -212,7 +229,7 @@ static void sweep(struct bw_http *h, int64_t now)
 }
 
 /* Whether a sweep is asked for, and whether anything is left to do. */
-static void look(struct bw_http *h, bool *ret_sweep, bool *ret_waiting, bool *ret_stop)
+static void look(struct loop *h, bool *ret_sweep, bool *ret_waiting, bool *ret_stop)
 {
 	BW_LOCK_SCOPE(&h->lock);
 	*ret_sweep = h->cancels || h->stopping;
@@ -224,7 +241,7 @@ static void look(struct bw_http *h, bool *ret_sweep, bool *ret_waiting, bool *re
 
 static void *loop(void *arg)
 {
-	struct bw_http *h = arg;
+	struct loop *h = arg;
 	bool must_sweep, has_waiting, stop;
 	int n;
 
@@ -248,29 +265,64 @@ static void *loop(void *arg)
 
 /* ---- From other threads ----------------------------------------------------------------------- */
 
+/* What a loop gives back while all stop it may submit anew: only its own is sure to be there. */
+static unsigned own(struct bw_http *h)
+{
+	unsigned i = 0;
+
+	while (i + 1 < h->loops_n && !pthread_equal(pthread_self(), h->loops[i]->thread))
+		i++;
+	return i;
+}
+
+static unsigned choose(struct bw_http *h)
+{
+	unsigned best = 0, least = UINT_MAX;
+
+	if (atomic_load(&h->stopping))
+		return own(h);
+
+	for (unsigned i = 0; i < h->loops_n; i++) {
+		unsigned lent = atomic_load(&h->loops[i]->lent);
+		if (lent < FEW)
+			return i;
+		if (lent < least) {
+			least = lent;
+			best = i;
+		}
+	}
+	return best;
+}
+
 void bw_http_submit(struct bw_http *h, struct bw_http_request *r)
 {
+	r->loop = choose(h);
 	r->status = 0;
 	r->blob = r->error = NULL;
 	r->cancelled = false;
-	bw_lock(&h->lock);
+	struct loop *l = h->loops[r->loop];
+
+	atomic_fetch_add(&l->lent, 1);
+	bw_lock(&l->lock);
 	r->state = BW_HTTP_WAITING;
-	queue_push(&h->waiting[r->prio], r);
-	bw_unlock(&h->lock);
-	if (!pthread_equal(pthread_self(), h->thread))
-		curl_multi_wakeup(h->multi);
+	queue_push(&l->waiting[r->prio], r);
+	bw_unlock(&l->lock);
+	if (!pthread_equal(pthread_self(), l->thread))
+		curl_multi_wakeup(l->multi);
 }
 
 void bw_http_cancel(struct bw_http *h, struct bw_http_request *r)
 {
-	bw_lock(&h->lock);
+	struct loop *l = h->loops[r->loop];
+
+	bw_lock(&l->lock);
 	bool is_lent = r->state != BW_HTTP_AT_REST;
 
 	if (is_lent)
-		r->cancelled = h->cancels = true;
-	bw_unlock(&h->lock);
+		r->cancelled = l->cancels = true;
+	bw_unlock(&l->lock);
 	if (is_lent)
-		curl_multi_wakeup(h->multi);
+		curl_multi_wakeup(l->multi);
 }
 
 void bw_http_request_done(struct bw_http_request *r)
@@ -280,27 +332,39 @@ void bw_http_request_done(struct bw_http_request *r)
 	r->blob = r->error = NULL;
 }
 
-static void destroy(struct bw_http *h)
+/* ---- Life ------------------------------------------------------------------------------------- */
+
+static void loop_free(struct loop *l)
 {
-	for (unsigned i = 0; i < h->transfers_n; i++)
-		curl_easy_cleanup(h->transfers[i].easy);
-	if (h->multi)
-		curl_multi_cleanup(h->multi);
-	bw_mutex_done(&h->lock);
-	free(h);
-	curl_global_cleanup();
+	for (unsigned i = 0; i < l->transfers_n; i++)
+		curl_easy_cleanup(l->transfers[i].easy);
+	if (l->multi)
+		curl_multi_cleanup(l->multi);
+	bw_mutex_done(&l->lock);
+	free(l);
+}
+
+static void loop_stop(struct loop *l)
+{
+	bw_lock(&l->lock);
+	l->stopping = true;
+	bw_unlock(&l->lock);
+	curl_multi_wakeup(l->multi);
 }
 
 void bw_http_free(struct bw_http *h)
 {
 	if (!h)
 		return;
-	bw_lock(&h->lock);
-	h->stopping = true;
-	bw_unlock(&h->lock);
-	curl_multi_wakeup(h->multi);
-	pthread_join(h->thread, NULL);
-	destroy(h);
+	atomic_store(&h->stopping, true);
+	for (unsigned i = 0; i < h->loops_n; i++)
+		loop_stop(h->loops[i]);
+	for (unsigned i = 0; i < h->loops_n; i++)
+		pthread_join(h->loops[i]->thread, NULL);
+	for (unsigned i = 0; i < h->loops_n; i++)
+		loop_free(h->loops[i]);
+	free(h);
+	curl_global_cleanup();
 }
 
 static int check_ca(const struct bw_s3_config *config, char *why, size_t why_len)
@@ -314,29 +378,67 @@ static int check_ca(const struct bw_s3_config *config, char *why, size_t why_len
 	return -EINVAL;
 }
 
-static int make_transfers(struct bw_http *h, unsigned n)
+static int make_transfers(struct loop *l, unsigned n)
 {
-	for (; h->transfers_n < n; h->transfers_n++) {
-		struct bw_transfer *t = &h->transfers[h->transfers_n];
-		t->sockets = &h->sockets;
+	for (; l->transfers_n < n; l->transfers_n++) {
+		struct bw_transfer *t = &l->transfers[l->transfers_n];
+		t->sockets = &l->sockets;
 		t->easy = curl_easy_init();
 		if (!t->easy)
 			return -ENOMEM;
-		t->next = h->idle;
-		h->idle = t;
+		t->next = l->idle;
+		l->idle = t;
 	}
 	return 0;
+}
+
+static int loop_new(struct bw_http *h, unsigned connections, struct loop **ret)
+{
+	struct loop *l = calloc(1, sizeof(*l) + connections * sizeof(l->transfers[0]));
+
+	if (!l)
+		return -ENOMEM;
+	l->of = h;
+	bw_mutex_init(&l->lock, BW_RANK_WORKQ);
+	for (int p = 0; p <= BW_PRIO_IDLE; p++)
+		l->waiting[p].tail = &l->waiting[p].head;
+	l->multi = curl_multi_init();
+	int err = l->multi ? make_transfers(l, connections) : -ENOMEM;
+
+	if (!err) {
+		curl_multi_setopt(l->multi, CURLMOPT_MAXCONNECTS, (long)connections);
+		err = bw_thread_start(&l->thread, "bw-s3-io", loop, l);
+	}
+	if (err) {
+		loop_free(l);
+		return err;
+	}
+	*ret = l;
+	return 0;
+}
+
+static unsigned loops_by_cpus(void)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned n = cpus > 0 ? (unsigned)cpus / CPUS_A_LOOP : 0;
+
+	return n < 1 ? 1 : n < BW_HTTP_LOOPS_MAX ? n : BW_HTTP_LOOPS_MAX;
 }
 
 int bw_http_new(const struct bw_s3_config *config, struct bw_http **ret, char *why, size_t why_len)
 {
 	unsigned n = config->connections ? config->connections : BW_S3_CONNECTIONS;
+	unsigned loops = config->loops ? config->loops : loops_by_cpus();
 	int err = check_ca(config, why, why_len);
 
 	if (err)
 		return err;
 	snprintf(why, why_len, "cannot start the HTTP client");
-	struct bw_http *h = calloc(1, sizeof(*h) + n * sizeof(h->transfers[0]));
+	if (loops > n)
+		loops = n;
+	if (loops > BW_HTTP_LOOPS_MAX)
+		loops = BW_HTTP_LOOPS_MAX;
+	struct bw_http *h = calloc(1, sizeof(*h));
 
 	if (!h)
 		return -ENOMEM;
@@ -345,17 +447,10 @@ int bw_http_new(const struct bw_s3_config *config, struct bw_http **ret, char *w
 		return -ENOMEM;
 	}
 	h->config = *config;
-	bw_mutex_init(&h->lock, BW_RANK_WORKQ);
-	for (int p = 0; p <= BW_PRIO_IDLE; p++)
-		h->waiting[p].tail = &h->waiting[p].head;
-	h->multi = curl_multi_init();
-	err = h->multi ? make_transfers(h, n) : -ENOMEM;
-	if (!err) {
-		curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, (long)n);
-		err = bw_thread_start(&h->thread, "bw-s3-io", loop, h);
-	}
+	for (; !err && h->loops_n < loops; h->loops_n += !err)
+		err = loop_new(h, (n + loops - 1) / loops, &h->loops[h->loops_n]);
 	if (err) {
-		destroy(h);
+		bw_http_free(h);
 		return err;
 	}
 	*ret = h;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * HTTP: one thread that owns the libcurl multi handle and every easy handle.  The only user of curl
- * but for the credential sources.
+ * HTTP: threads, each of which owns a libcurl multi handle and its easy handles.  One, and another for every eight
+ * processors.  The only user of curl but for the credential sources.
  *
  * It moves bytes and reports facts; what an answer means is s3_request.h's.  The body of an answer goes
  * straight into its blob, but only once the status is known to be a good one: an error page is never data.
@@ -54,7 +54,7 @@ struct bw_http_request {
 	enum bw_prio prio;
 	int64_t deadline_ns;	/* bw_now() time, BW_NEVER */
 	int64_t think_ns;	/* how long the store may think */
-	void (*done)(struct bw_http_request *r);	/* on the loop's thread; may submit; must not block */
+	void (*done)(struct bw_http_request *r);	/* on a loop's thread; may submit; must not block */
 	void *ctx;
 
 	/* The result. */
@@ -69,12 +69,15 @@ struct bw_http_request {
 
 	/* The loop's while it is lent. */
 	enum bw_http_state { BW_HTTP_AT_REST, BW_HTTP_WAITING, BW_HTTP_RUNNING } state;
+	unsigned loop;		/* which one has it */
 	bool cancelled;
 	struct bw_http_request *next;
 };
 
+#define BW_HTTP_LOOPS_MAX 4u
+
 struct bw_http;
-/* Starts its thread.  -EINVAL and a sentence when the CA file cannot be read. */
+/* Starts its threads.  -EINVAL and a sentence when the CA file cannot be read. */
 int bw_http_new(const struct bw_s3_config *config, struct bw_http **ret, char *why, size_t why_len)
 	bw_must_check;
 void bw_http_submit(struct bw_http *h, struct bw_http_request *r);

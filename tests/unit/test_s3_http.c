@@ -20,7 +20,7 @@ struct server {
 	int fd;
 	unsigned port;
 	const char *bytes;	/* NULL: says nothing and keeps the connection */
-	int kept[16];
+	int kept[64];
 	unsigned kept_n;
 	atomic_uint asked;
 	int64_t thinks_ns;
@@ -34,7 +34,7 @@ static void *serve(void *arg)
 	int c;
 
 	while ((c = accept(s->fd, NULL, NULL)) >= 0) {
-		if (!s->bytes && s->kept_n < 16) {
+		if (!s->bytes && s->kept_n < 64) {
 			s->kept[s->kept_n++] = c;
 			continue;
 		}
@@ -60,7 +60,7 @@ static int listening(unsigned *ret_port)
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
 	cr_assert_eq(bind(fd, (struct sockaddr *)&at, len), 0);
-	cr_assert_eq(listen(fd, 16), 0);
+	cr_assert_eq(listen(fd, 64), 0);
 	cr_assert_eq(getsockname(fd, (struct sockaddr *)&at, &len), 0);
 	*ret_port = ntohs(at.sin_port);
 	return fd;
@@ -83,10 +83,10 @@ static void server_close(struct server *s)
 	close(s->fd);
 }
 
-static struct bw_store *store_at(unsigned port)
+static struct bw_store *store_with(unsigned port, unsigned loops)
 {
 	struct bw_url url = {.scheme = BW_URL_S3, .path = "bucket/p"};
-	struct bw_s3_config config = {0};
+	struct bw_s3_config config = {.loops = loops};
 	struct bw_store *s;
 	char why[256];
 
@@ -95,6 +95,11 @@ static struct bw_store *store_at(unsigned port)
 	snprintf(config.endpoint, sizeof(config.endpoint), "http://127.0.0.1:%u", port);
 	cr_assert_eq(bw_store_s3_new(&url, &config, &s, why, sizeof(why)), 0, "%s", why);
 	return s;
+}
+
+static struct bw_store *store_at(unsigned port)
+{
+	return store_with(port, 0);
 }
 
 static enum bw_outcome get(struct bw_store *s, uint64_t off, uint64_t len)
@@ -466,5 +471,92 @@ Test(s3_http, deadlines_and_cancelling, .timeout = 60)
 		cr_assert(ops[i].outcome == sent || ops[i].outcome == BW_CANCELLED, "%d: %s", i,
 			  bw_outcome_name(ops[i].outcome));
 	}
+	server_close(&server);
+}
+
+/* ---- Several threads ---------------------------------------------------------------------------- */
+
+#define LOOPS 3u
+#define MANY 40
+
+struct many {
+	struct wait wait;
+	unsigned threads_n;
+	pthread_t threads[MANY];	/* that gave something back */
+	struct bw_op ops[MANY];
+};
+
+static void note_thread(struct bw_op *op)
+{
+	struct many *m = op->ctx;
+	unsigned i = 0;
+
+	BW_LOCK_SCOPE(&m->wait.lock);
+	while (i < m->threads_n && !pthread_equal(m->threads[i], pthread_self()))
+		i++;
+	if (i == m->threads_n)
+		m->threads[m->threads_n++] = pthread_self();
+	m->wait.left--;
+	bw_cond_signal(&m->wait.cond);
+}
+
+static void many_gets(struct many *m, struct bw_store *s)
+{
+	*m = (struct many){.wait.left = MANY};
+	bw_mutex_init(&m->wait.lock, BW_RANK_LEAF);
+	bw_cond_init(&m->wait.cond);
+	for (int i = 0; i < MANY; i++) {
+		bw_op_get(&m->ops[i], "key", 0, 5);
+		m->ops[i].done = note_thread;
+		m->ops[i].ctx = m;
+		bw_store_submit(s, &m->ops[i]);
+	}
+}
+
+static void many_wait(struct many *m)
+{
+	bw_lock(&m->wait.lock);
+	while (m->wait.left)
+		bw_cond_wait(&m->wait.cond, &m->wait.lock);
+	bw_unlock(&m->wait.lock);
+}
+
+Test(s3_http, many_requests_are_spread_over_threads, .timeout = 60)
+{
+	struct server server;
+	static struct many m;
+
+	server_open(&server, "HTTP/1.1 206 OK\r\nConnection: close\r\nContent-Length: 5\r\n"
+		    "Content-Range: bytes 0-4/5\r\n\r\nbytes");
+	server.thinks_ns = BW_MS;	/* so that they meet */
+	struct bw_store *s = store_with(server.port, LOOPS);
+
+	many_gets(&m, s);
+	many_wait(&m);
+	cr_assert_geq(m.threads_n, 2);
+	cr_assert_leq(m.threads_n, LOOPS);
+	for (int i = 0; i < MANY; i++) {
+		cr_assert_eq(m.ops[i].outcome, BW_OK, "%d: %s", i, bw_outcome_name(m.ops[i].outcome));
+		bw_op_done(&m.ops[i]);
+	}
+	bw_store_free(s);
+	server_close(&server);
+}
+
+Test(s3_http, cancelling_finds_the_thread_that_has_it, .timeout = 60)
+{
+	struct server server;
+	static struct many m;
+
+	server_open(&server, NULL);
+	struct bw_store *s = store_with(server.port, LOOPS);
+
+	many_gets(&m, s);
+	for (int i = 0; i < MANY; i++)
+		bw_store_cancel(s, &m.ops[i]);
+	bw_store_free(s);
+	cr_assert_eq(m.wait.left, 0);
+	for (int i = 0; i < MANY; i++)
+		cr_assert_eq(m.ops[i].outcome, BW_CANCELLED, "%d: %s", i, bw_outcome_name(m.ops[i].outcome));
 	server_close(&server);
 }
