@@ -641,22 +641,12 @@ int bw_cache_get(struct bw_cache *c, const struct bw_block_want *w, struct bw_pi
 	return 0;
 }
 
-bool bw_cache_hand(struct bw_cache *c, const struct bw_block_want *w, struct bw_piece *p)
+bool bw_cache_is_ahead(struct bw_cache *c, const struct bw_block_want *w)
 {
-	struct block *dead = NULL;
+	BW_LOCK_SCOPE(&c->lock);
+	const struct block *b = find_locked(c, w);
 
-	bw_lock(&c->lock);
-	struct block *b = find_locked(c, w);
-	bool is = b && b->place == AHEAD;
-
-	if (is) {
-		p->length = b->blob->len;
-		hit_locked(c, b, p);
-		drop_spent_locked(c, &dead);
-	}
-	bw_unlock(&c->lock);
-	bury(dead);
-	return is;
+	return b && b->place == AHEAD;
 }
 
 /* ---- Ahead ------------------------------------------------------------------------------------ */

@@ -54,8 +54,8 @@ void bw_cache_free(struct bw_cache *c);		/* nothing in flight; NULL is fine */
 /* 1: piece->blob holds a reference.  0: answer() will run, or has run.  -ENOMEM. */
 int bw_cache_get(struct bw_cache *c, const struct bw_block_want *want, struct bw_piece *piece)
 	bw_must_check;
-/* The whole of a block that is there and that nobody has asked for yet: true, piece->blob holds a reference. */
-bool bw_cache_hand(struct bw_cache *c, const struct bw_block_want *want, struct bw_piece *piece);
+/* It is there, and nobody has asked for it yet. */
+bool bw_cache_is_ahead(struct bw_cache *c, const struct bw_block_want *want);
 bool bw_cache_has(struct bw_cache *c, const struct bw_block_want *want);	/* or it is on its way */
 /* Moves to the block that lies next in the object, perhaps of the next rank; false: that was the last one. */
 bool bw_block_next(struct bw_block_want *want);

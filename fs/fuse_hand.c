@@ -2,16 +2,16 @@
 /*
  * Slices that are expected next go into the page cache of the mount before their reader opens them.
  *
- * The kernel takes bytes only of inodes it knows, and it knows those that were looked up.  So the path of the slice is looked
- * up here, as its reader will: that one finds names and bytes there and sends nothing but OPEN.
+ * A thread does what the reader will do: it opens the slice and has the kernel read ahead, a block at a time as they come.  That
+ * reader then finds names and bytes there and sends nothing but OPEN.
  *
- * A look-up in the mount would make it busy for umount(8).  It goes through a copy of the mount that nobody sees, which is
+ * Opening a file in the mount would make it busy for umount(8).  It is done in a copy of the mount that nobody sees, which is
  * given back when nothing was handed over for a moment: until then an unmounted file system goes on.  Only root
  * may make one; elsewhere, or where the mount is hidden below another one, nothing is handed over, and READs fetch what they
  * need.
  *
- * Whoever looks up paths depends on the threads that serve them, so this has a thread of its own, holds nothing meanwhile,
- * and is not waited for before the mount is gone.
+ * Whoever waits for an answer of this mount waits even when it is killed, until the answer comes or /dev/fuse is closed.  So the
+ * thread has a table of files of its own, without /dev/fuse: when the threads that answer die, that is closed.
  */
 #include "fs/fuse_ops.h"
 
@@ -20,6 +20,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
@@ -30,26 +31,22 @@
 #define FAILURES_MOST 8u		/* in a row */
 #define PAUSE_NS (60 * BW_SEC)		/* after so many */
 #define REST_NS (50 * BW_MS)		/* without a slice */
-/*
- * A reader may come to a block while it is on its way to the kernel, and then its READ asks for it once more.  The cache
- * counts it as handed out and soon drops it, so the latest ones are held for a moment.
- */
-#define HELD_N 8u
 
 struct bw_hand {
 	struct bw_fs *fs;
 	struct bw_workq *queue;		/* one thread */
 	atomic_uint waiting;
-	struct bw_task rest;		/* queued while tree is open; the thread's, with what follows */
-	atomic_int tid;			/* the thread; 0: it has not run yet */
-	int tree;			/* the copy of the mount; -1: none */
+	atomic_int tid;			/* of the thread, once it may look into the mount; 0 before */
+	atomic_bool stopping;
+	/* The thread's. */
+	struct bw_task rest;		/* queued while tree is open */
+	int tree;			/* the copy of the mount; -1: none, as the next */
+	int file;			/* the slice it was at last */
+	uint64_t step;			/* of it */
+	uint32_t rank;
 	int64_t used_ns;
-	struct bw_blob *held[HELD_N];	/* refs */
-	unsigned next;			/* of them to be given back */
 	unsigned failures;		/* in a row */
 	int64_t until_ns;		/* not before */
-	struct bw_mutex lock;		/* held while the session is used; what follows */
-	bool stopping;
 };
 
 struct slice {
@@ -60,19 +57,16 @@ struct slice {
 	uint32_t rank;
 };
 
-/* Takes the reference. */
-static void hold(struct bw_hand *h, struct bw_blob *blob)
+static void close_file(struct bw_hand *h)
 {
-	struct bw_blob **at = &h->held[h->next++ % HELD_N];
-
-	bw_blob_unref(*at);
-	*at = blob;
+	if (h->file >= 0)
+		close(h->file);
+	h->file = -1;
 }
 
-static void let_go(struct bw_hand *h)
+static void close_tree(struct bw_hand *h)
 {
-	for (unsigned i = 0; i < HELD_N; i++)
-		hold(h, NULL);
+	close_file(h);
 	if (h->tree >= 0)
 		close(h->tree);
 	h->tree = -1;
@@ -85,7 +79,7 @@ static void rest(struct bw_task *task)
 	if (bw_now() - h->used_ns < REST_NS && !bw_workq_stopping(h->queue))
 		bw_workq_push_at(h->queue, task, h->used_ns + REST_NS);
 	else
-		let_go(h);
+		close_tree(h);
 }
 
 int bw_hand_new(struct bw_fs *fs, struct bw_hand **ret)
@@ -95,13 +89,11 @@ int bw_hand_new(struct bw_fs *fs, struct bw_hand **ret)
 	if (!h)
 		return -ENOMEM;
 	h->fs = fs;
-	h->tree = -1;
+	h->tree = h->file = -1;
 	h->rest = (struct bw_task){.run = rest, .prio = BW_PRIO_IDLE};
-	bw_mutex_init(&h->lock, BW_RANK_LEAF);
 	int err = bw_workq_new("bw-hand", 1, &h->queue);
 
 	if (err) {
-		bw_mutex_done(&h->lock);
 		free(h);
 		return err;
 	}
@@ -111,10 +103,8 @@ int bw_hand_new(struct bw_fs *fs, struct bw_hand **ret)
 
 void bw_hand_stop(struct bw_hand *h)
 {
-	if (!h)
-		return;
-	BW_LOCK_SCOPE(&h->lock);
-	h->stopping = true;
+	if (h)
+		atomic_store(&h->stopping, true);
 }
 
 void bw_hand_free(struct bw_hand *h)
@@ -122,29 +112,8 @@ void bw_hand_free(struct bw_hand *h)
 	if (!h)
 		return;
 	bw_hand_stop(h);
-	bw_workq_free(h->queue);
-	let_go(h);
-	bw_mutex_done(&h->lock);
+	bw_workq_free(h->queue);	/* its last task closes what is open: it has a table of its own */
 	free(h);
-}
-
-static bool is_stopping(struct bw_hand *h)
-{
-	BW_LOCK_SCOPE(&h->lock);
-	return h->stopping;
-}
-
-static int open_mount(struct bw_hand *h)
-{
-	h->used_ns = bw_now();
-	atomic_store(&h->tid, gettid());
-	if (h->tree >= 0)
-		return 0;
-	h->tree = open_tree(AT_FDCWD, h->fs->dir, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	if (h->tree < 0)
-		return -errno;
-	bw_workq_push_at(h->queue, &h->rest, h->used_ns + REST_NS);
-	return 0;
 }
 
 bool bw_hand_is(const struct bw_hand *h, pid_t tid)
@@ -152,44 +121,60 @@ bool bw_hand_is(const struct bw_hand *h, pid_t tid)
 	return h && tid == atomic_load(&h->tid);
 }
 
-static int look_up(struct slice *s)
+static int leave_files(struct bw_hand *h)
 {
+	if (atomic_load(&h->tid))
+		return 0;
+	if (unshare(CLONE_FILES))
+		return -errno;
+	if (close_range(STDERR_FILENO + 1, ~0u, 0))
+		return -errno;
+	atomic_store(&h->tid, gettid());
+	return 0;
+}
+
+static int open_mount(struct bw_hand *h)
+{
+	int err = leave_files(h);
+
+	h->used_ns = bw_now();
+	if (err || h->tree >= 0)
+		return err;
+	h->tree = open_tree(AT_FDCWD, h->fs->dir, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_NO_AUTOMOUNT);
+	if (h->tree < 0)
+		return -errno;
+	bw_workq_push_at(h->queue, &h->rest, h->used_ns + REST_NS);
+	return 0;
+}
+
+static int open_slice(struct slice *s)
+{
+	struct bw_hand *h = s->hand;
 	char path[64];
 	struct stat st;
 
+	if (h->file >= 0 && h->step == s->entry.step && h->rank == s->rank)
+		return 0;
+	close_file(h);
 	snprintf(path, sizeof(path), "step/%" PRIu64 "/rank/%" PRIu32, s->entry.step, s->rank);
-	if (fstatat(s->hand->tree, path, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT))
+	h->file = openat(h->tree, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (h->file < 0 || fstat(h->file, &st))
 		return -errno;
-	return st.st_ino == bw_step_ino(s->entry.step, BW_STEP_SLICE, s->rank) ? 0 : -ENOENT;
-}
-
-static int store(struct slice *s, const struct bw_piece *piece, uint64_t offset)
-{
-	struct bw_hand *h = s->hand;
-	struct fuse_bufvec bytes = FUSE_BUFVEC_INIT(piece->length);
-
-	bytes.buf[0].mem = piece->blob->bytes;
-	BW_LOCK_SCOPE(&h->lock);
-	return h->stopping ? -ESHUTDOWN
-			   : fuse_lowlevel_notify_store(h->fs->session, bw_step_ino(s->entry.step, BW_STEP_SLICE, s->rank),
-							(off_t)offset, &bytes, 0);
+	h->step = s->entry.step;
+	h->rank = s->rank;
+	return st.st_ino == bw_step_ino(h->step, BW_STEP_SLICE, h->rank) ? 0 : -ENOENT;
 }
 
 static int hand_over(struct slice *s)
 {
 	struct bw_reader *reader = s->hand->fs->reader;
 	int err = open_mount(s->hand);
-	struct bw_piece piece;
-	bool is_known = false;
-	uint64_t offset;
+	uint64_t offset, length;
 
-	while (!err && bw_reader_hand(reader, &s->entry, s->tgb, s->rank, &piece, &offset)) {
-		if (!is_known)
-			err = look_up(s);
-		is_known = true;
+	while (!err && bw_reader_hand(reader, &s->entry, s->tgb, s->rank, &offset, &length)) {
+		err = open_slice(s);
 		if (!err)
-			err = store(s, &piece, offset);
-		hold(s->hand, piece.blob);
+			err = -posix_fadvise(s->hand->file, (off_t)offset, (off_t)length, POSIX_FADV_WILLNEED);
 	}
 	return err;
 }
@@ -199,7 +184,7 @@ static void run(struct bw_task *task)
 	struct slice *s = (struct slice *)task;
 	struct bw_hand *h = s->hand;
 
-	if (!is_stopping(h) && bw_now() >= h->until_ns) {
+	if (!atomic_load(&h->stopping) && bw_now() >= h->until_ns) {
 		h->failures = hand_over(s) ? h->failures + 1 : 0;
 		if (h->failures >= FAILURES_MOST) {
 			h->failures = 0;

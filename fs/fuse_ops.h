@@ -39,6 +39,7 @@ struct bw_handle {
 	struct bw_entry entry;
 	struct bw_tgb *tgb;			/* ref */
 	uint32_t rank;
+	bool is_hand;				/* fuse_hand.c's */
 	atomic_uint_fast64_t next_offset;	/* where a sequential reader goes on */
 };
 struct bw_handle *bw_handle_new(struct bw_fs *fs, enum bw_handle_kind kind);	/* NULL: no memory */

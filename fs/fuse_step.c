@@ -81,8 +81,9 @@ static void reply_slice_open(struct step_req *q, struct bw_tgb *t)
 	h->rank = q->rank;
 	q->fi.keep_cache = 1;		/* V4: immutable, so what is cached stays right */
 	struct bw_fs *fs = q->fs;
-	uint64_t there = bw_reader_opened(fs->reader, &q->resolve.entry, q->rank);
+	uint64_t there = q->is_hand ? 0 : bw_reader_opened(fs->reader, &q->resolve.entry, q->rank);
 
+	h->is_hand = q->is_hand;
 	atomic_init(&h->next_offset, there);
 	bw_reply_open(q->req, &q->fi, h);
 	if (there)
@@ -287,7 +288,7 @@ static void ask(fuse_req_t req, uint64_t ino, enum question question, const stru
 	else
 		snprintf(q->resolve.waiter.what, sizeof(q->resolve.waiter.what),
 			 "step=%" PRIu64 " rank=-", q->resolve.step);
-	if (q->what == BW_STEP_SLICE && (question == Q_OPEN || question == Q_GETATTR))
+	if (q->what == BW_STEP_SLICE && !q->is_hand && (question == Q_OPEN || question == Q_GETATTR))
 		bw_reader_asked(q->fs->reader, q->resolve.step, q->rank);
 	uint64_t id = bw_steps_begin(q->fs->steps, &q->resolve);
 
@@ -529,6 +530,7 @@ void bw_step_read(fuse_req_t req, struct bw_handle *h, size_t size, uint64_t off
 	uint64_t expected = atomic_exchange(&h->next_offset, off + s->read.length);
 
 	s->read.sequential = off <= expected + (1u << 20) && expected <= off + (1u << 20);
+	s->read.ahead = h->is_hand;
 	s->read.done = read_done;
 	s->read.waits = read_waits;
 	bw_reader_read(bw_req_fs(req)->reader, &s->read);

@@ -133,26 +133,18 @@ static void came(void *ctx, const struct bw_entry *entry, struct bw_tgb *tgb, ui
 }
 
 bool bw_reader_hand(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank,
-		    struct bw_piece *ret_piece, uint64_t *ret_offset)
+		    uint64_t *ret_offset, uint64_t *ret_length)
 {
 	struct bw_handed *handed = &r->prefetch.handed;
 	struct bw_block_want want = {
 		.entry = entry, .tgb = tgb, .rank = rank, .index = bw_handed_blocks(handed, entry->step, rank)};
 
-	*ret_piece = (struct bw_piece){.blob = NULL};
+	if (want.index == tgb->slices[rank].blocks_n || !bw_prefetch_expects(&r->prefetch, rank, entry->step) ||
+	    !bw_cache_is_ahead(r->blocks, &want))
+		return false;
 	*ret_offset = (uint64_t)want.index * tgb->block_size;
-	if (want.index == tgb->slices[rank].blocks_n || !bw_prefetch_expects(&r->prefetch, rank, entry->step))
-		return false;
-	uint64_t raw = bw_tgb_block_raw(tgb, &tgb->slices[rank], want.index);
-
-	/* Said first: who opens the slice meanwhile goes by it. */
-	if (!bw_handed_add(handed, entry->step, rank, want.index, raw))
-		return false;
-	bool is = bw_cache_hand(r->blocks, &want, ret_piece);
-
-	if (!is)
-		bw_handed_undo(handed, entry->step, rank, want.index, raw);
-	return is;
+	*ret_length = bw_tgb_block_raw(tgb, &tgb->slices[rank], want.index);
+	return bw_handed_add(handed, entry->step, rank, want.index, *ret_length);
 }
 
 void bw_reader_asked(struct bw_reader *r, uint64_t step, uint32_t rank)
@@ -165,7 +157,6 @@ uint64_t bw_reader_opened(struct bw_reader *r, const struct bw_entry *entry, uin
 	uint64_t bytes = bw_prefetch_opened(&r->prefetch, rank, entry->step);
 
 	atomic_fetch_add(&r->config.counters->useful, bytes);
-	atomic_fetch_add(&r->config.counters->read_cache, bytes);
 	return bytes;
 }
 
@@ -216,7 +207,8 @@ static void count(struct bw_read *read)
 	struct bw_counters *counters = read->reader->config.counters;
 	uint64_t disk = atomic_load(&read->disk);
 
-	atomic_fetch_add(&counters->useful, read->length);
+	if (!read->ahead)
+		atomic_fetch_add(&counters->useful, read->length);
 	atomic_fetch_add(&counters->read_cache, read->hits);
 	atomic_fetch_add(&counters->read_disk, disk);
 	atomic_fetch_add(&counters->read_store, read->length - read->hits - disk);
@@ -353,7 +345,8 @@ void bw_reader_read(struct bw_reader *r, struct bw_read *read)
 		if (found)
 			atomic_fetch_sub(&read->missing, 1);
 	}
-	look_ahead(r, read, first, n, enters);
+	if (!read->ahead)
+		look_ahead(r, read, first, n, enters);
 	if (read->waits && atomic_load(&read->missing) > 1)
 		read->waits(read);
 	settle(read);

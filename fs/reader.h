@@ -99,6 +99,7 @@ struct bw_read {
 	uint64_t offset;	/* raw bytes of the slice */
 	size_t length;		/* clamped to the slice's end; nothing above it */
 	bool sequential;	/* follows the handle's last read: worth reading ahead */
+	bool ahead;		/* nobody's yet: see bw_reader_hand() */
 	/* Runs exactly once, inside bw_reader_read() or later on a pool thread; may free the read.
 	 * err 0: pieces are set, in order; their blobs are valid until done returns.
 	 * -BW_E_CORRUPT, -BW_E_RECLAIMED, -BW_E_UNREACHABLE, -BW_E_DENIED, -ENOMEM. */
@@ -122,12 +123,11 @@ struct bw_read {
 void bw_reader_read(struct bw_reader *r, struct bw_read *read);
 
 /*
- * The next block, from the first on, of a slice that is expected next, for the kernel to have before it is asked for: true, and
- * the piece's blob is the caller's reference.  From here on the block counts as handed over; should that fail, a read
- * brings it.
+ * The next block, from the first on, of a slice that is expected next, for the kernel to read before anybody asks for it: true, and
+ * where it lies.  From here on the block counts as handed over.
  */
 bool bw_reader_hand(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank,
-		    struct bw_piece *ret_piece, uint64_t *ret_offset);
+		    uint64_t *ret_offset, uint64_t *ret_length);
 /* Somebody opens the slice or waits for it: there is nothing to hand over any more. */
 void bw_reader_asked(struct bw_reader *r, uint64_t step, uint32_t rank);
 /* The slice is being opened: how much of it was handed over before. */

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Slices that are read ahead are in the kernel's page cache, and right, before their reader opens them."""
+import contextlib
 import ctypes
 import mmap
 import os
@@ -71,6 +72,19 @@ class Handed(bw.TestCase):
         """What looks into the mount does not keep it: unmounted, the daemon ends."""
         self.read_until_handed(lambda fd, step: None)
         self.close_mount(self.mnt)
+
+    def test_killed_while_it_looks_into_the_mount(self):
+        """It waits for answers of threads that die with it, and dies too."""
+        def read_all(mount):
+            with contextlib.suppress(OSError):
+                for step in range(STEPS):
+                    bw.read(mount.step(step, 0), "rb")
+        for round_ in range(8):
+            reader = self.spawn(read_all, self.mnt)
+            time.sleep(0.02 * round_)
+            self.mnt.kill()
+            self.join(reader)
+            self.mnt.restart()
 
     def test_hidden_below_another_file_system(self):
         """Paths that are somebody else's: nothing is handed over, and all of it is read."""

@@ -175,7 +175,7 @@ class Metrics(Case):
                 m.put(producer, seq, [b"x"])
                 seq += 1
 
-        threads = [threading.Thread(target=produce, args=(m, f"crowd-{i}")) for i, m in enumerate(mounts)]
+        threads = [threading.Thread(target=produce, args=(m, f"{name}-{i}")) for i, m in enumerate(mounts)]
         for thread in threads:
             thread.start()
         try:

@@ -170,6 +170,7 @@ struct world {
 	struct bw_disk_cache *disk;	/* NULL unless a test sets it and starts another reader */
 	struct bw_reader *reader;
 	struct bw_tgb *tgbs[WORLD_STEPS];
+	bool ahead;			/* reads are nobody's yet */
 };
 
 struct world_options {
@@ -452,6 +453,7 @@ static inline void world_start(struct world *w, struct world_read *r, uint64_t s
 	r->read.offset = offset;
 	r->read.length = length;
 	r->read.sequential = sequential;
+	r->read.ahead = w->ahead;
 	r->read.done = world_read_done;
 	r->read.waits = NULL;
 	r->read.ctx = r;

@@ -38,24 +38,6 @@ Test(handed, blocks_count_in_order_and_are_taken_once)
 	bw_handed_done(h);
 }
 
-Test(handed, what_was_not_handed_over_is_taken_back)
-{
-	struct bw_handed *h = handed_new(100);
-
-	cr_assert(bw_handed_add(h, 1, 0, 0, 10));
-	cr_assert(bw_handed_add(h, 1, 0, 1, 10));
-	bw_handed_undo(h, 1, 0, 0, 10);	/* another one follows it */
-	cr_assert_eq(bw_handed_blocks(h, 1, 0), 2);
-	bw_handed_undo(h, 1, 0, 1, 10);
-	cr_assert_eq(bw_handed_blocks(h, 1, 0), 1);
-	bw_handed_undo(h, 1, 0, 0, 10);
-	cr_assert_eq(bw_handed_take(h, 1, 0), 0);
-	cr_assert_eq(h->bytes, 0);
-	bw_handed_undo(h, 1, 0, 0, 10);	/* it was opened meanwhile */
-	cr_assert_eq(h->bytes, 0);
-	bw_handed_done(h);
-}
-
 Test(handed, no_more_wait_than_may)
 {
 	struct bw_handed *h = handed_new(20);
