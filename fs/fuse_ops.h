@@ -23,8 +23,6 @@
 
 /* What the kernel may keep of names and attributes that never change (V4), seconds. */
 #define BW_FOREVER 86400.0
-/* And of the attributes of what nobody has asked for yet: a READ has the kernel ask once more, what was handed over needs none. */
-#define BW_FOR_NOW 2.0
 
 enum bw_handle_kind { BW_HANDLE_TEXT, BW_HANDLE_SLICE, BW_HANDLE_STAGE, BW_HANDLE_MARK };
 
@@ -64,7 +62,6 @@ void bw_fill_dir(const struct bw_fs *fs, uint64_t ino, uint32_t perm, int64_t mt
 void bw_fill_file(const struct bw_fs *fs, uint64_t ino, uint32_t perm, uint64_t size,
 		  uint64_t stored, int64_t mtime_ns, struct stat *ret);
 void bw_reply_entry(fuse_req_t req, const struct stat *st, double timeout);
-void bw_reply_entry_for(fuse_req_t req, const struct stat *st, double name_timeout, double attr_timeout);
 /* Takes h; frees it when the open was interrupted. */
 void bw_reply_open(fuse_req_t req, struct fuse_file_info *fi, struct bw_handle *h);
 /* A text handle over what text holds (taken); direct_io, so that sizes seen before do not matter. */

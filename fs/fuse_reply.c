@@ -81,17 +81,12 @@ void bw_fill_file(const struct bw_fs *fs, uint64_t ino, uint32_t perm, uint64_t 
 	ret->st_blocks = (blkcnt_t)((stored + 511) / 512);
 }
 
-void bw_reply_entry_for(fuse_req_t req, const struct stat *st, double name_timeout, double attr_timeout)
-{
-	struct fuse_entry_param e = {
-		.ino = st->st_ino, .attr = *st, .attr_timeout = attr_timeout, .entry_timeout = name_timeout};
-
-	fuse_reply_entry(req, &e);
-}
-
 void bw_reply_entry(fuse_req_t req, const struct stat *st, double timeout)
 {
-	bw_reply_entry_for(req, st, timeout, timeout);
+	struct fuse_entry_param e = {
+		.ino = st->st_ino, .attr = *st, .attr_timeout = timeout, .entry_timeout = timeout};
+
+	fuse_reply_entry(req, &e);
 }
 
 void bw_reply_open(fuse_req_t req, struct fuse_file_info *fi, struct bw_handle *h)

@@ -143,7 +143,7 @@ static void reply(struct step_req *q, struct bw_tgb *t)
 	switch (q->question) {
 	case Q_LOOKUP:
 		fill_what(q, e, t, &st);
-		bw_reply_entry_for(q->req, &st, BW_FOREVER, q->is_hand ? BW_FOR_NOW : BW_FOREVER);
+		bw_reply_entry(q->req, &st, BW_FOREVER);
 		break;
 	case Q_GETATTR:
 		fill_what(q, e, t, &st);
