@@ -23,6 +23,8 @@
 
 /* What the kernel may keep of names and attributes that never change (V4), seconds. */
 #define BW_FOREVER 86400.0
+/* The same of a step, which may be reclaimed. */
+#define BW_STEP_KEPT 60.0
 
 enum bw_handle_kind { BW_HANDLE_TEXT, BW_HANDLE_SLICE, BW_HANDLE_STAGE, BW_HANDLE_MARK };
 

@@ -143,11 +143,11 @@ static void reply(struct step_req *q, struct bw_tgb *t)
 	switch (q->question) {
 	case Q_LOOKUP:
 		fill_what(q, e, t, &st);
-		bw_reply_entry(q->req, &st, BW_FOREVER);
+		bw_reply_entry(q->req, &st, BW_STEP_KEPT);
 		break;
 	case Q_GETATTR:
 		fill_what(q, e, t, &st);
-		fuse_reply_attr(q->req, &st, BW_FOREVER);
+		fuse_reply_attr(q->req, &st, BW_STEP_KEPT);
 		break;
 	case Q_OPENDIR:
 		atomic_store(&q->fs->listed, e->step + 1);
