@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-#define STEP (UINT64_C(1) << 18)
+#define STEP (UINT64_C(1) << 18)	/* less than this is not worth a task */
 
 static void build_unref(void *ctx)
 {

@@ -38,6 +38,7 @@ struct bw_hand {
 	atomic_uint waiting;
 	atomic_int tid;			/* of the thread, once it may look into the mount; 0 before */
 	atomic_bool stopping;
+	atomic_int_fast64_t until_ns;	/* nothing is taken before */
 	/* The thread's. */
 	struct bw_task rest;		/* queued while tree is open */
 	int tree;			/* the copy of the mount; -1: none, as the next */
@@ -46,7 +47,6 @@ struct bw_hand {
 	uint32_t rank;
 	int64_t used_ns;
 	unsigned failures;		/* in a row */
-	int64_t until_ns;		/* not before */
 };
 
 struct slice {
@@ -158,11 +158,15 @@ static int open_slice(struct slice *s)
 	close_file(h);
 	snprintf(path, sizeof(path), "step/%" PRIu64 "/rank/%" PRIu32, s->entry.step, s->rank);
 	h->file = openat(h->tree, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (h->file < 0 || fstat(h->file, &st))
+	if (h->file < 0)
 		return -errno;
+	if (fstat(h->file, &st) || st.st_ino != bw_step_ino(s->entry.step, BW_STEP_SLICE, s->rank)) {
+		close_file(h);	/* somebody else's */
+		return -ENOENT;
+	}
 	h->step = s->entry.step;
 	h->rank = s->rank;
-	return st.st_ino == bw_step_ino(h->step, BW_STEP_SLICE, h->rank) ? 0 : -ENOENT;
+	return 0;
 }
 
 static int hand_over(struct slice *s)
@@ -184,11 +188,11 @@ static void run(struct bw_task *task)
 	struct slice *s = (struct slice *)task;
 	struct bw_hand *h = s->hand;
 
-	if (!atomic_load(&h->stopping) && bw_now() >= h->until_ns) {
+	if (!atomic_load(&h->stopping)) {
 		h->failures = hand_over(s) ? h->failures + 1 : 0;
 		if (h->failures >= FAILURES_MOST) {
 			h->failures = 0;
-			h->until_ns = bw_now() + PAUSE_NS;
+			atomic_store(&h->until_ns, bw_now() + PAUSE_NS);
 		}
 	}
 	atomic_fetch_sub(&h->waiting, 1);
@@ -201,6 +205,8 @@ void bw_hand_came(void *ctx, const struct bw_entry *entry, struct bw_tgb *tgb, u
 	struct bw_hand *h = ctx;
 	struct slice *s = NULL;
 
+	if (bw_now() < atomic_load(&h->until_ns))
+		return;
 	if (atomic_fetch_add(&h->waiting, 1) < WAITING_MOST)
 		s = calloc(1, sizeof(*s));
 	if (!s) {

@@ -57,11 +57,6 @@ static struct bw_like *like_locked(struct bw_guesses *g, const struct bw_entry *
 	return NULL;
 }
 
-static uint64_t name_of(uint64_t step, uint32_t rank)
-{
-	return 1 + step * BW_RANKS_MAX + rank;
-}
-
 static void earn_locked(struct bw_guesses *g, unsigned n)
 {
 	g->credit = g->credit + n < BW_GUESS_CREDIT ? g->credit + n : BW_GUESS_CREDIT;
@@ -95,7 +90,7 @@ void bw_guess_learn(struct bw_guesses *g, const struct bw_entry *entry, struct b
 	bw_lock(&g->lock);
 	uint64_t *made = &g->made[rank % BW_GUESS_RANKS];
 
-	if (*made == name_of(entry->step, rank)) {
+	if (*made == bw_slice_number(entry->step, rank)) {
 		*made = 0;
 		earn_locked(g, 2);
 	} else if (++g->reads % READS_FOR_CREDIT == 0) {
@@ -280,7 +275,7 @@ static unsigned pay(struct bw_guesses *g, const struct bw_entry *entry, uint32_t
 	    !place_locked(g, like, entry, rank, ret_slice))
 		return 0;
 	g->credit--;
-	g->made[rank % BW_GUESS_RANKS] = name_of(entry->step, rank);
+	g->made[rank % BW_GUESS_RANKS] = bw_slice_number(entry->step, rank);
 	return why == BW_GUESS_FOLLOWER && like && like->trust == PROVEN ? PARTS : 1;
 }
 

@@ -38,11 +38,6 @@ void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct 
 	}
 }
 
-static uint64_t name_of(uint32_t rank, uint64_t step)
-{
-	return 1 + step * BW_RANKS_MAX + rank;
-}
-
 /* Readers that meet here may lose a step of each other's: the next one makes up for it. */
 static void adapt(struct bw_prefetch *p, bool room)
 {
@@ -333,7 +328,7 @@ static uint32_t row_steps(const struct bw_prefetch *p, unsigned row)
 static uint32_t steps_ahead(struct bw_prefetch *p, const struct bw_block_want *at)
 {
 	struct bw_prefetch_last *last = &p->last[at->rank % BW_PREFETCH_RANKS];
-	uint64_t step = at->entry->step, now = name_of(at->rank, step);
+	uint64_t step = at->entry->step, now = bw_slice_number(step, at->rank);
 	uint64_t before = atomic_exchange(&last->step_rank, now);
 	unsigned row = atomic_load(&last->row);
 
@@ -373,12 +368,12 @@ void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at)
 
 void bw_prefetch_asked(struct bw_prefetch *p, uint32_t rank, uint64_t step)
 {
-	atomic_store(&p->last[rank % BW_PREFETCH_RANKS].asked, name_of(rank, step));
+	atomic_store(&p->last[rank % BW_PREFETCH_RANKS].asked, bw_slice_number(step, rank));
 }
 
 bool bw_prefetch_expects(struct bw_prefetch *p, uint32_t rank, uint64_t step)
 {
-	return atomic_load(&p->last[rank % BW_PREFETCH_RANKS].asked) != name_of(rank, step) &&
+	return atomic_load(&p->last[rank % BW_PREFETCH_RANKS].asked) != bw_slice_number(step, rank) &&
 	       is_expected(p, rank, step);
 }
 

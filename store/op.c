@@ -149,18 +149,22 @@ struct bw_early *bw_store_early(struct bw_store *s, const char *key, struct bw_b
 	return s ? s->ops->early(s, key, body, released, ctx) : NULL;
 }
 
-bool bw_store_prepares(const struct bw_store *s)
+static struct bw_store *preparing(struct bw_store *s)
 {
 	while (s && !s->ops->prepare)
 		s = s->next;
 	return s;
 }
 
+bool bw_store_prepares(struct bw_store *s)
+{
+	return preparing(s);
+}
+
 struct bw_early *bw_store_prepare(struct bw_store *s, const char *key, struct bw_body *body,
 				  void (*released)(void *ctx), void *ctx)
 {
-	while (s && !s->ops->prepare)
-		s = s->next;
+	s = preparing(s);
 	return s ? s->ops->prepare(s, key, body, released, ctx) : NULL;
 }
 

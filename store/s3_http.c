@@ -3,7 +3,8 @@
  * A loop takes requests in, gives them to idle transfers by priority, watches over their time and gives
  * them back.  Its lock guards what other threads touch: the waiting ones and the state of each request.
  *
- * One loop moves some GB/s; a machine with many processors has several.  A request goes to the first one that has
+ * Receiving costs 0.3 CPU seconds per GB (docs/benchmarks.md), so one loop moves some 3 GB/s at most; a machine with many processors
+ * has several.  A request goes to the first one that has
  * little to do, so few requests stay together on warm connections, and many are spread.
  */
 #include "store/s3_http_priv.h"
@@ -34,7 +35,6 @@ struct loop {
 	struct bw_mutex lock;
 	struct queue waiting[BW_PRIO_IDLE + 1];
 	bool cancels;			/* somebody cancelled since the last sweep */
-	bool stopping;
 	atomic_uint lent;		/* requests, from submit to done(): a hint for who chooses */
 	/* The loop's own. */
 	int64_t tick_ns;
@@ -60,53 +60,53 @@ static void queue_push(struct queue *q, struct bw_http_request *r)
 	q->tail = &r->next;
 }
 
-static void give_back(struct loop *h, struct bw_http_request *r)
+static void give_back(struct loop *l, struct bw_http_request *r)
 {
-	bw_lock(&h->lock);
+	bw_lock(&l->lock);
 	r->state = BW_HTTP_AT_REST;
-	bw_unlock(&h->lock);
-	atomic_fetch_sub(&h->lent, 1);
+	bw_unlock(&l->lock);
+	atomic_fetch_sub(&l->lent, 1);
 	r->done(r);
 }
 
-static void end_unsent(struct loop *h, struct bw_http_request *r, enum bw_http_end end,
+static void end_unsent(struct loop *l, struct bw_http_request *r, enum bw_http_end end,
 		       const char *words)
 {
 	r->end = end;
 	snprintf(r->detail, sizeof(r->detail), "%s", words);
-	give_back(h, r);
+	give_back(l, r);
 }
 
-static bool is_cancelled(struct loop *h, const struct bw_http_request *r)
+static bool is_cancelled(struct loop *l, const struct bw_http_request *r)
 {
-	BW_LOCK_SCOPE(&h->lock);
-	return r->cancelled || h->stopping;
+	BW_LOCK_SCOPE(&l->lock);
+	return r->cancelled || atomic_load(&l->of->stopping);
 }
 
 /* ---- Running ones ----------------------------------------------------------------------------- */
 
-static void let_go(struct loop *h, struct bw_transfer *t)
+static void let_go(struct loop *l, struct bw_transfer *t)
 {
-	t->next = h->idle;
-	h->idle = t;
-	h->running--;
+	t->next = l->idle;
+	l->idle = t;
+	l->running--;
 }
 
-static void cut(struct loop *h, struct bw_transfer *t, enum bw_http_end end, const char *words)
+static void cut(struct loop *l, struct bw_transfer *t, enum bw_http_end end, const char *words)
 {
 	struct bw_http_request *r = t->r;
 
-	curl_multi_remove_handle(h->multi, t->easy);
+	curl_multi_remove_handle(l->multi, t->easy);
 	bw_transfer_cut(t, end, words);
-	let_go(h, t);
-	give_back(h, r);
+	let_go(l, t);
+	give_back(l, r);
 }
 
-static struct bw_http_request *take_waiting(struct loop *h)
+static struct bw_http_request *take_waiting(struct loop *l)
 {
-	BW_LOCK_SCOPE(&h->lock);
+	BW_LOCK_SCOPE(&l->lock);
 	for (int p = 0; p <= BW_PRIO_IDLE; p++) {
-		struct queue *q = &h->waiting[p];
+		struct queue *q = &l->waiting[p];
 		struct bw_http_request *r = q->head;
 		if (!r)
 			continue;
@@ -119,41 +119,41 @@ static struct bw_http_request *take_waiting(struct loop *h)
 	return NULL;
 }
 
-static void begin(struct loop *h, struct bw_http_request *r)
+static void begin(struct loop *l, struct bw_http_request *r)
 {
-	struct bw_transfer *t = h->idle;
+	struct bw_transfer *t = l->idle;
 	int64_t now = bw_now();
 
-	if (is_cancelled(h, r) || now >= r->deadline_ns) {
-		end_unsent(h, r, BW_HTTP_CANCELLED, "cancelled before it was sent");
+	if (is_cancelled(l, r) || now >= r->deadline_ns) {
+		end_unsent(l, r, BW_HTTP_CANCELLED, "cancelled before it was sent");
 		return;
 	}
-	h->idle = t->next;
-	h->running++;
-	if (bw_transfer_begin(t, &h->of->config, r, now) &&
-	    curl_multi_add_handle(h->multi, t->easy) == CURLM_OK)
+	l->idle = t->next;
+	l->running++;
+	if (bw_transfer_begin(t, &l->of->config, r, now) &&
+	    curl_multi_add_handle(l->multi, t->easy) == CURLM_OK)
 		return;
 	bw_transfer_cut(t, BW_HTTP_NO_MEMORY, "no memory for the request");
-	let_go(h, t);
-	give_back(h, r);
+	let_go(l, t);
+	give_back(l, r);
 }
 
-static void begin_waiting(struct loop *h)
+static void begin_waiting(struct loop *l)
 {
 	struct bw_http_request *r;
 
-	while (h->idle && (r = take_waiting(h)))
-		begin(h, r);
+	while (l->idle && (r = take_waiting(l)))
+		begin(l, r);
 }
 
 /* True when a place became free. */
-static bool reap(struct loop *h)
+static bool reap(struct loop *l)
 {
 	bool any = false;
 	CURLMsg *m;
 	int left;
 
-	while ((m = curl_multi_info_read(h->multi, &left))) {
+	while ((m = curl_multi_info_read(l->multi, &left))) {
 		struct bw_transfer *t;
 		CURLcode code = m->data.result;
 		CURL *easy = m->easy_handle;
@@ -162,14 +162,14 @@ static bool reap(struct loop *h)
 			continue;
 		curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&t);
 		struct bw_http_request *r = t->r;
-		curl_multi_remove_handle(h->multi, easy);	/* m is gone with it */
+		curl_multi_remove_handle(l->multi, easy);	/* m is gone with it */
 		bw_transfer_end(t, code);
 		if (t->connected)
-			atomic_store(&h->of->believed, true);
-		if (r->end == BW_HTTP_NOT_BELIEVED && atomic_load(&h->of->believed))
+			atomic_store(&l->of->believed, true);
+		if (r->end == BW_HTTP_NOT_BELIEVED && atomic_load(&l->of->believed))
 			r->end = BW_HTTP_NOT_SENT;
-		let_go(h, t);
-		give_back(h, r);
+		let_go(l, t);
+		give_back(l, r);
 		any = true;
 	}
 	return any;
@@ -177,31 +177,31 @@ static bool reap(struct loop *h)
 
 /* ---- Time and cancelling ---------------------------------------------------------------------- */
 
-static void sweep_one(struct loop *h, struct bw_transfer *t, int64_t now)
+static void sweep_one(struct loop *l, struct bw_transfer *t, int64_t now)
 {
 	bool is_sent = bw_transfer_was_sent(t);
 
-	if (is_cancelled(h, t->r))
-		cut(h, t, is_sent ? BW_HTTP_LATE : BW_HTTP_CANCELLED, "cancelled");
+	if (is_cancelled(l, t->r))
+		cut(l, t, is_sent ? BW_HTTP_LATE : BW_HTTP_CANCELLED, "cancelled");
 	else if (now >= t->r->deadline_ns)
-		cut(h, t, is_sent ? BW_HTTP_LATE : BW_HTTP_CANCELLED, "the deadline passed");
+		cut(l, t, is_sent ? BW_HTTP_LATE : BW_HTTP_CANCELLED, "the deadline passed");
 	else if (bw_transfer_is_slow(t, now))
-		cut(h, t, is_sent ? BW_HTTP_SLOW : BW_HTTP_NOT_SENT, "too slow");
+		cut(l, t, is_sent ? BW_HTTP_SLOW : BW_HTTP_NOT_SENT, "too slow");
 }
 
 /* Moves the waiting ones that must end into a list of their own. */
-static struct bw_http_request *take_ended(struct loop *h, int64_t now)
+static struct bw_http_request *take_ended(struct loop *l, int64_t now)
 {
 	struct bw_http_request *ended = NULL;
 
-	BW_LOCK_SCOPE(&h->lock);
-	h->cancels = false;
+	BW_LOCK_SCOPE(&l->lock);
+	l->cancels = false;
 	for (int p = 0; p <= BW_PRIO_IDLE; p++) {
-		struct queue *q = &h->waiting[p];
+		struct queue *q = &l->waiting[p];
 		struct bw_http_request **at = &q->head;
 		while (*at) {
 			struct bw_http_request *r = *at;
-			if (!r->cancelled && !h->stopping && now < r->deadline_ns) {
+			if (!r->cancelled && !atomic_load(&l->of->stopping) && now < r->deadline_ns) {
 				at = &r->next;
 				continue;
 			}
@@ -214,52 +214,52 @@ static struct bw_http_request *take_ended(struct loop *h, int64_t now)
 	return ended;
 }
 
-static void sweep(struct loop *h, int64_t now)
+static void sweep(struct loop *l, int64_t now)
 {
 	struct bw_http_request *r, *next;
 
-	h->tick_ns = now + TICK_MS * BW_MS;
-	for (r = take_ended(h, now); r; r = next) {
+	l->tick_ns = now + TICK_MS * BW_MS;
+	for (r = take_ended(l, now); r; r = next) {
 		next = r->next;
-		end_unsent(h, r, BW_HTTP_CANCELLED, "cancelled before it was sent");
+		end_unsent(l, r, BW_HTTP_CANCELLED, "cancelled before it was sent");
 	}
-	for (unsigned i = 0; i < h->transfers_n; i++)
-		if (h->transfers[i].r)
-			sweep_one(h, &h->transfers[i], now);
+	for (unsigned i = 0; i < l->transfers_n; i++)
+		if (l->transfers[i].r)
+			sweep_one(l, &l->transfers[i], now);
 }
 
 /* Whether a sweep is asked for, and whether anything is left to do. */
-static void look(struct loop *h, bool *ret_sweep, bool *ret_waiting, bool *ret_stop)
+static void look(struct loop *l, bool *ret_sweep, bool *ret_waiting, bool *ret_stop)
 {
-	BW_LOCK_SCOPE(&h->lock);
-	*ret_sweep = h->cancels || h->stopping;
+	BW_LOCK_SCOPE(&l->lock);
+	*ret_sweep = l->cancels || atomic_load(&l->of->stopping);
 	*ret_waiting = false;
 	for (int p = 0; p <= BW_PRIO_IDLE; p++)
-		*ret_waiting |= h->waiting[p].head != NULL;
-	*ret_stop = h->stopping;
+		*ret_waiting |= l->waiting[p].head != NULL;
+	*ret_stop = atomic_load(&l->of->stopping);
 }
 
 static void *loop(void *arg)
 {
-	struct loop *h = arg;
+	struct loop *l = arg;
 	bool must_sweep, has_waiting, stop;
 	int n;
 
 	for (;;) {
 		int64_t now = bw_now();
-		look(h, &must_sweep, &has_waiting, &stop);
-		if (must_sweep || now >= h->tick_ns)
-			sweep(h, now);
-		begin_waiting(h);
-		curl_multi_perform(h->multi, &n);
-		if (reap(h))
+		look(l, &must_sweep, &has_waiting, &stop);
+		if (must_sweep || now >= l->tick_ns)
+			sweep(l, now);
+		begin_waiting(l);
+		curl_multi_perform(l->multi, &n);
+		if (reap(l))
 			continue;
-		look(h, &must_sweep, &has_waiting, &stop);
-		if (stop && !h->running && !has_waiting)
+		look(l, &must_sweep, &has_waiting, &stop);
+		if (stop && !l->running && !has_waiting)
 			return NULL;
 		if (!stop)
-			curl_multi_poll(h->multi, NULL, 0,
-					h->running || has_waiting ? TICK_MS : REST_MS, NULL);
+			curl_multi_poll(l->multi, NULL, 0,
+					l->running || has_waiting ? TICK_MS : REST_MS, NULL);
 	}
 }
 
@@ -281,7 +281,6 @@ static unsigned choose(struct bw_http *h)
 
 	if (atomic_load(&h->stopping))
 		return own(h);
-
 	for (unsigned i = 0; i < h->loops_n; i++) {
 		unsigned lent = atomic_load(&h->loops[i]->lent);
 		if (lent < FEW)
@@ -344,21 +343,13 @@ static void loop_free(struct loop *l)
 	free(l);
 }
 
-static void loop_stop(struct loop *l)
-{
-	bw_lock(&l->lock);
-	l->stopping = true;
-	bw_unlock(&l->lock);
-	curl_multi_wakeup(l->multi);
-}
-
 void bw_http_free(struct bw_http *h)
 {
 	if (!h)
 		return;
 	atomic_store(&h->stopping, true);
 	for (unsigned i = 0; i < h->loops_n; i++)
-		loop_stop(h->loops[i]);
+		curl_multi_wakeup(h->loops[i]->multi);
 	for (unsigned i = 0; i < h->loops_n; i++)
 		pthread_join(h->loops[i]->thread, NULL);
 	for (unsigned i = 0; i < h->loops_n; i++)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * HTTP: threads, each of which owns a libcurl multi handle and its easy handles.  One, and another for every eight
- * processors.  The only user of curl but for the credential sources.
+ * HTTP: threads, each of which owns a libcurl multi handle and its easy handles.  One for every eight
+ * processors, one at least, four at most.  The only user of curl but for the credential sources.
  *
  * It moves bytes and reports facts; what an answer means is s3_request.h's.  The body of an answer goes
  * straight into its blob, but only once the status is known to be a good one: an error page is never data.

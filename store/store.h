@@ -188,11 +188,6 @@ struct bw_early {
 };
 typedef struct bw_early *bw_early_fn(struct bw_store *s, const char *key, struct bw_body *body,
 				     void (*released)(void *ctx), void *ctx);
-/*
- * A put that is known before it may be sent, because something else has to be durable first: what nobody sees of it is
- * done meanwhile, its bytes made durable included, so that the put has little left to do.  All of the body may be read
- * from now on; it does not grow.  Else like an early put, and ended like one: by the put or by drop.
- */
 
 struct bw_store_ops {
 	const char *name;
@@ -204,6 +199,11 @@ struct bw_store_ops {
 	 */
 	void (*cancel)(struct bw_store *s, struct bw_op *op);
 	bw_early_fn *early;	/* of a backend; may be NULL */
+	/*
+	 * A put that is known before it may be sent, because something else has to be durable first: what nobody sees of it is
+	 * done meanwhile, its bytes made durable included, so that the put has little left to do.  All of the body may be read
+	 * from now on; it does not grow.  Else like an early put, and ended like one: by the put or by drop.
+	 */
 	bw_early_fn *prepare;	/* of a backend; NULL: it has nothing to do ahead */
 	/* Waits until every op lent has been given back, stops threads, frees, then frees what is below. */
 	void (*free)(struct bw_store *s);
@@ -220,7 +220,7 @@ void bw_store_cancel(struct bw_store *s, struct bw_op *op);
 void bw_store_free(struct bw_store *s);		/* NULL is fine */
 /* NULL: this store has none, or not now; released() will not run. */
 bw_early_fn bw_store_early, bw_store_prepare;
-bool bw_store_prepares(const struct bw_store *s);	/* whether bw_store_prepare() is worth making a body for */
+bool bw_store_prepares(struct bw_store *s);	/* whether bw_store_prepare() is worth making a body for */
 
 /* Fill in a request; everything not named keeps its default (prio DEMAND, no deadline, no done). */
 void bw_op_get(struct bw_op *op, const char *key, uint64_t offset, uint64_t length);

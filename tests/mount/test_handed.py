@@ -73,6 +73,20 @@ class Handed(bw.TestCase):
         self.read_until_handed(lambda fd, step: None)
         self.close_mount(self.mnt)
 
+    def test_the_thread_that_looks_into_the_mount_does_not_hold_it(self):
+        """Else it would wait for answers that only the last close of /dev/fuse ends, and be the one that holds it."""
+        self.read_until_handed(lambda fd, step: None)
+        tasks = f"/proc/{self.mnt.proc.pid}/task"
+        holds = {}
+        for task in os.listdir(tasks):
+            files = []
+            for fd in os.listdir(f"{tasks}/{task}/fd"):
+                with contextlib.suppress(FileNotFoundError):
+                    files.append(os.readlink(f"{tasks}/{task}/fd/{fd}"))
+            holds[bw.read(f"{tasks}/{task}/comm").strip()] = "/dev/fuse" in files
+        self.assertTrue(holds["bw-fuse"])
+        self.assertFalse(holds["bw-hand"])
+
     def test_killed_while_it_looks_into_the_mount(self):
         """It waits for answers of threads that die with it, and dies too."""
         def read_all(mount):

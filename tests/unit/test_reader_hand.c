@@ -37,10 +37,13 @@ static void offered_until(struct offered *o, uint64_t step, unsigned blocks)
 	bw_unlock(&o->lock);
 }
 
-static struct world_options options(struct offered *o)
+static void begin(struct world *w, struct offered *o, unsigned steps, uint64_t size)
 {
+	struct world_options options = {.ranks = 1, .block_size = BLOCK, .prefetch = 2, .came = came, .ctx = o};
+
 	offered_init(o);
-	return (struct world_options){.ranks = 1, .block_size = BLOCK, .prefetch = 2, .came = came, .ctx = o};
+	world_init(w, &options);
+	world_commit_even(w, steps, size);
 }
 
 /* Reads what is to be handed over of a slice, as the kernel does: how many bytes. */
@@ -73,11 +76,9 @@ static uint64_t open_slice(struct world *w, uint64_t step)
 Test(hand, slices_ahead_are_offered_and_count_as_read_when_they_are_opened)
 {
 	struct offered o;
-	struct world_options options_ = options(&o);
 	struct world w;
 
-	world_init(&w, &options_);
-	world_commit_even(&w, 8, 2 * BLOCK + 100);
+	begin(&w, &o, 8, 2 * BLOCK + 100);
 	cr_assert_eq(open_slice(&w, 0), 0);
 	cr_assert_eq(world_read(&w, 0, 0, 0, 4096, false), 0);
 	for (uint64_t step = 1; step < 8; step++) {
@@ -97,11 +98,9 @@ Test(hand, slices_ahead_are_offered_and_count_as_read_when_they_are_opened)
 Test(hand, nothing_of_a_slice_that_was_opened_or_is_waited_for)
 {
 	struct offered o;
-	struct world_options options_ = options(&o);
 	struct world w;
 
-	world_init(&w, &options_);
-	world_commit_even(&w, 3, 2 * BLOCK);
+	begin(&w, &o, 3, 2 * BLOCK);
 	bw_reader_asked(w.reader, 0, 0);
 	cr_assert_eq(world_read(&w, 0, 0, 0, 4096, false), 0);
 	offered_until(&o, 2, 2);
@@ -117,11 +116,9 @@ Test(hand, nothing_of_a_slice_that_was_opened_or_is_waited_for)
 Test(hand, what_a_read_has_asked_for_is_not_handed_over_as_well)
 {
 	struct offered o;
-	struct world_options options_ = options(&o);
 	struct world w;
 
-	world_init(&w, &options_);
-	world_commit_even(&w, 3, 2 * BLOCK);
+	begin(&w, &o, 3, 2 * BLOCK);
 	cr_assert_eq(world_read(&w, 0, 0, 0, 4096, false), 0);
 	offered_until(&o, 2, 2);
 	cr_assert_eq(world_read(&w, 2, 0, BLOCK, 100, false), 0);
@@ -133,11 +130,9 @@ Test(hand, what_a_read_has_asked_for_is_not_handed_over_as_well)
 Test(hand, nobody_is_expected_who_does_not_read_step_after_step)
 {
 	struct offered o;
-	struct world_options options_ = options(&o);
 	struct world w;
 
-	world_init(&w, &options_);
-	world_commit_even(&w, 9, 20 * BLOCK);
+	begin(&w, &o, 9, 20 * BLOCK);
 	cr_assert_eq(world_read(&w, 4, 0, 0, 4096, false), 0);
 	world_until_gets(&w, 1 + 8);
 	for (uint64_t step = 0; step < 9; step++)
@@ -151,11 +146,9 @@ Test(hand, nobody_is_expected_who_does_not_read_step_after_step)
 Test(hand, a_read_of_what_was_handed_over_gets_it)
 {
 	struct offered o;
-	struct world_options options_ = options(&o);
 	struct world w;
 
-	world_init(&w, &options_);
-	world_commit_even(&w, 3, 2 * BLOCK);
+	begin(&w, &o, 3, 2 * BLOCK);
 	cr_assert_eq(world_read(&w, 0, 0, 0, 4096, false), 0);
 	offered_until(&o, 1, 2);
 	cr_assert_eq(take(&w, 1), 2 * BLOCK);
