@@ -382,7 +382,8 @@ static void announce(struct bw_stage_batch *b)
 	struct bw_produce *p = b->produce;
 	struct bw_change change;
 
-	if (bw_batch_change(b->build->batch, bw_committer_owner(p->c.committer), &change) != 0)
+	if (!bw_store_prepares(p->c.store) ||
+	    bw_batch_change(b->build->batch, bw_committer_owner(p->c.committer), &change) != 0)
 		return;
 	bw_lock(&p->lock);
 	if (p->busy_n == 1 && b->seq == b->producer->push_next && !p->closed)

@@ -460,9 +460,7 @@ void bw_batch_upload(struct bw_batch *b, struct bw_store *store, int64_t deadlin
 }
 
 struct waiter {
-	struct bw_mutex lock;
-	struct bw_cond cond;
-	bool done;
+	struct bw_latch answered;
 	int err;
 };
 
@@ -471,25 +469,17 @@ static void wake(void *ctx, int err, const char *detail)
 	struct waiter *w = ctx;
 
 	(void)detail;
-	BW_LOCK_SCOPE(&w->lock);
-	w->done = true;
 	w->err = err;
-	bw_cond_signal(&w->cond);
+	bw_latch_open(&w->answered);
 }
 
 int bw_batch_upload_sync(struct bw_batch *b, struct bw_store *store, int64_t deadline_ns)
 {
-	struct waiter w = {.done = false};
+	struct waiter w;
 
-	bw_mutex_init(&w.lock, BW_RANK_LEAF);
-	bw_cond_init(&w.cond);
+	bw_latch_init(&w.answered);
 	bw_batch_upload(b, store, deadline_ns, wake, &w);
-	bw_lock(&w.lock);
-	while (!w.done)
-		bw_cond_wait(&w.cond, &w.lock);
-	bw_unlock(&w.lock);
-	bw_cond_done(&w.cond);
-	bw_mutex_done(&w.lock);
+	bw_latch_wait(&w.answered);
 	return w.err;
 }
 

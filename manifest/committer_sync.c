@@ -7,9 +7,7 @@
 
 struct waiter {
 	struct bw_commit_item item;
-	struct bw_mutex lock;
-	struct bw_cond cond;
-	bool done;
+	struct bw_latch answered;
 	struct bw_txn_change result;
 };
 
@@ -17,10 +15,8 @@ static void wake(struct bw_commit_item *item, const struct bw_txn_change *result
 {
 	struct waiter *w = (struct waiter *)item;
 
-	BW_LOCK_SCOPE(&w->lock);
-	w->done = true;
 	w->result = *result;
-	bw_cond_signal(&w->cond);
+	bw_latch_open(&w->answered);
 }
 
 int bw_committer_sync(struct bw_committer *c, const struct bw_change *change,
@@ -28,15 +24,9 @@ int bw_committer_sync(struct bw_committer *c, const struct bw_change *change,
 {
 	struct waiter w = {.item = {.change = *change, .done = wake}};
 
-	bw_mutex_init(&w.lock, BW_RANK_LEAF);
-	bw_cond_init(&w.cond);
+	bw_latch_init(&w.answered);
 	bw_committer_push(c, &w.item);
-	bw_lock(&w.lock);
-	while (!w.done)
-		bw_cond_wait(&w.cond, &w.lock);
-	bw_unlock(&w.lock);
-	bw_cond_done(&w.cond);
-	bw_mutex_done(&w.lock);
+	bw_latch_wait(&w.answered);
 	*ret = w.result;
 	ret->change = *change;	/* the caller's own, borrowed: the committer's copy is gone */
 	ret->ctx = NULL;

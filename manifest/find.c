@@ -345,9 +345,7 @@ bool bw_head_find(struct bw_head *h, struct bw_find *find, int *ret_err)
 
 struct waiter {
 	struct bw_find find;
-	struct bw_mutex lock;
-	struct bw_cond cond;
-	bool done;
+	struct bw_latch answered;
 	int err;
 };
 
@@ -355,31 +353,21 @@ static void wake(struct bw_find *find, int err)
 {
 	struct waiter *w = (struct waiter *)find;
 
-	BW_LOCK_SCOPE(&w->lock);
-	w->done = true;
 	w->err = err;
-	bw_cond_signal(&w->cond);
+	bw_latch_open(&w->answered);
 }
 
 int bw_head_find_sync(struct bw_head *h, uint64_t step, int64_t deadline_ns, struct bw_entry *ret)
 {
 	struct waiter w = {.find = {.step = step, .deadline_ns = deadline_ns, .done = wake}};
-	int err;
 
-	bw_mutex_init(&w.lock, BW_RANK_LEAF);
-	bw_cond_init(&w.cond);
-	if (!bw_head_find(h, &w.find, &err)) {
-		bw_lock(&w.lock);
-		while (!w.done)
-			bw_cond_wait(&w.cond, &w.lock);
-		bw_unlock(&w.lock);
-		err = w.err;
-	}
-	bw_cond_done(&w.cond);
-	bw_mutex_done(&w.lock);
-	if (!err)
+	bw_latch_init(&w.answered);
+	if (bw_head_find(h, &w.find, &w.err))
+		bw_latch_open(&w.answered);
+	bw_latch_wait(&w.answered);
+	if (!w.err)
 		*ret = w.find.entry;
-	return err;
+	return w.err;
 }
 
 /* ---- For the check across a gap ----------------------------------------------------------------- */

@@ -563,9 +563,7 @@ void bw_head_follow(struct bw_head *h)
 
 struct waiter {
 	struct bw_ask ask;
-	struct bw_mutex lock;
-	struct bw_cond cond;
-	bool done;
+	struct bw_latch answered;
 	int err;
 };
 
@@ -573,10 +571,8 @@ static void wake(struct bw_ask *a, int err)
 {
 	struct waiter *w = (struct waiter *)a;
 
-	BW_LOCK_SCOPE(&w->lock);
-	w->done = true;
 	w->err = err;
-	bw_cond_signal(&w->cond);
+	bw_latch_open(&w->answered);
 }
 
 int bw_head_refresh(struct bw_head *h, int64_t deadline_ns, struct bw_root **ret)
@@ -584,15 +580,9 @@ int bw_head_refresh(struct bw_head *h, int64_t deadline_ns, struct bw_root **ret
 	struct waiter w = {.ask = {.done = wake, .until_step = BW_STEPS_MAX,
 				   .deadline_ns = deadline_ns, .urgent = true}};
 
-	bw_mutex_init(&w.lock, BW_RANK_LEAF);
-	bw_cond_init(&w.cond);
+	bw_latch_init(&w.answered);
 	bw_head_ask(h, &w.ask);
-	bw_lock(&w.lock);
-	while (!w.done)
-		bw_cond_wait(&w.cond, &w.lock);
-	bw_unlock(&w.lock);
-	bw_cond_done(&w.cond);
-	bw_mutex_done(&w.lock);
+	bw_latch_wait(&w.answered);
 	if (!w.err && ret)
 		*ret = bw_head_root(h);
 	return w.err;

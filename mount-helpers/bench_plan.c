@@ -5,7 +5,6 @@
 #include "store/base/clock.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -64,37 +63,27 @@ unsigned bw_bench_rows_parse(const char *list)
 	}
 }
 
-static int bw_printf_like(3, 4) refuse(char *why, size_t why_len, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(why, why_len, fmt, ap);
-	va_end(ap);
-	return -EINVAL;
-}
-
 static int check(const struct bw_bench_plan *p, char *why, size_t why_len)
 {
 	if (p->ranks < 1 || p->ranks > BW_BENCH_RANKS_MAX)
-		return refuse(why, why_len, "--ranks must be from 1 to %u", BW_BENCH_RANKS_MAX);
+		return bw_refuse(why, why_len, "--ranks must be from 1 to %u", BW_BENCH_RANKS_MAX);
 	if (p->size < BW_SLICE_MIN || p->size > BW_BENCH_SLICE_MAX)
-		return refuse(why, why_len, "--size must be from %u bytes to 4G", BW_SLICE_MIN);
+		return bw_refuse(why, why_len, "--size must be from %u bytes to 4G", BW_SLICE_MIN);
 	if (p->readers > p->ranks)
-		return refuse(why, why_len,
-			      "%" PRIu32 " readers of different ranks need as many ranks, and there are"
-			      " %" PRIu32,
-			      p->readers, p->ranks);
+		return bw_refuse(why, why_len,
+				 "%" PRIu32 " readers of different ranks need as many ranks, and there are"
+				 " %" PRIu32,
+				 p->readers, p->ranks);
 	if (p->writers > p->ranks)
-		return refuse(why, why_len,
-			      "%" PRIu32 " writers of a batch need as many ranks, and there are %" PRIu32,
-			      p->writers, p->ranks);
+		return bw_refuse(why, why_len,
+				 "%" PRIu32 " writers of a batch need as many ranks, and there are %" PRIu32,
+				 p->writers, p->ranks);
 	if ((uint64_t)p->producers * p->writers > BW_BENCH_HANDS_MAX || p->readers > BW_BENCH_HANDS_MAX)
-		return refuse(why, why_len, "at most %u threads can be asked for", BW_BENCH_HANDS_MAX);
+		return bw_refuse(why, why_len, "at most %u threads can be asked for", BW_BENCH_HANDS_MAX);
 	if (p->from >= p->to)
-		return refuse(why, why_len, "--from must be below --to");
+		return bw_refuse(why, why_len, "--from must be below --to");
 	if (p->range && p->scratch)
-		return refuse(why, why_len, "--from and --to are for the mount of a stream that has steps");
+		return bw_refuse(why, why_len, "--from and --to are for the mount of a stream that has steps");
 	return 0;
 }
 

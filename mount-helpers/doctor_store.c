@@ -44,9 +44,7 @@ static bool is_away(int err)
 
 struct wait {
 	struct bw_cred_wait wait;
-	struct bw_mutex lock;
-	struct bw_cond cond;
-	bool over;
+	struct bw_latch answered;
 	struct bw_creds *creds;
 	char why[512];
 };
@@ -55,12 +53,10 @@ static void have_creds(struct bw_cred_wait *cw, int err, struct bw_creds *creds,
 {
 	struct wait *w = (struct wait *)cw;
 
-	BW_LOCK_SCOPE(&w->lock);
 	w->creds = creds;
 	if (err)
 		snprintf(w->why, sizeof(w->why), "%s", why);
-	w->over = true;
-	bw_cond_signal(&w->cond);
+	bw_latch_open(&w->answered);
 }
 
 static void say_creds(struct bw_doctor *d, const struct bw_creds *c)
@@ -96,14 +92,10 @@ static void check_creds(struct look *l)
 		bw_doctor_add(l->d, BW_WRONG, "credentials", "free some memory", "cannot start");
 		return;
 	}
-	bw_mutex_init(&w.lock, BW_RANK_LEAF);
-	bw_cond_init(&w.cond);
-	if (!bw_cred_chain_get(chain, &w.wait, &w.creds)) {
-		bw_lock(&w.lock);
-		while (!w.over)
-			bw_cond_wait(&w.cond, &w.lock);
-		bw_unlock(&w.lock);
-	}
+	bw_latch_init(&w.answered);
+	if (bw_cred_chain_get(chain, &w.wait, &w.creds))
+		bw_latch_open(&w.answered);
+	bw_latch_wait(&w.answered);
 	if (w.creds)
 		say_creds(l->d, w.creds);
 	else
@@ -112,8 +104,6 @@ static void check_creds(struct look *l)
 	l->d->store_away |= !w.creds;
 	bw_creds_unref(w.creds);
 	bw_cred_chain_free(chain);
-	bw_cond_done(&w.cond);
-	bw_mutex_done(&w.lock);
 }
 
 /* ---- The way there, and how long it takes --------------------------------------------------------- */

@@ -111,21 +111,16 @@ static bool write_body(struct bw_op *op, const struct temp *t, uint64_t at)
 
 struct dir_sync {
 	struct bw_task task;
-	struct bw_mutex lock;
-	struct bw_cond over;
+	struct bw_latch over;
 	int fd, err;
-	bool done;
 };
 
 static void run_dir_sync(struct bw_task *task)
 {
 	struct dir_sync *d = (struct dir_sync *)((char *)task - offsetof(struct dir_sync, task));
-	int err = file_sync(d->fd);
 
-	BW_LOCK_SCOPE(&d->lock);
-	d->err = err;
-	d->done = true;
-	bw_cond_signal(&d->over);
+	d->err = file_sync(d->fd);
+	bw_latch_open(&d->over);
 }
 
 /* That of the directory on another thread, unless none takes it up before the file's is over. */
@@ -133,19 +128,13 @@ static int sync_both(struct file_store *f, int fd, int dir, int *ret_dir_err)
 {
 	struct dir_sync d = {.task = {.run = run_dir_sync}, .fd = dir};
 
-	bw_mutex_init(&d.lock, BW_RANK_LEAF);
-	bw_cond_init(&d.over);
+	bw_latch_init(&d.over);
 	bw_workq_push(f->q, &d.task);
 	int err = file_sync(fd);
 
 	if (bw_workq_cancel(f->q, &d.task))
 		run_dir_sync(&d.task);
-	bw_lock(&d.lock);
-	while (!d.done)
-		bw_cond_wait(&d.over, &d.lock);
-	bw_unlock(&d.lock);
-	bw_cond_done(&d.over);
-	bw_mutex_done(&d.lock);
+	bw_latch_wait(&d.over);
 	*ret_dir_err = d.err;
 	return err;
 }

@@ -174,36 +174,20 @@ void bw_store_free(struct bw_store *s)
 		s->ops->free(s);
 }
 
-struct waiter {
-	struct bw_mutex lock;
-	struct bw_cond cond;
-	bool done;
-};
-
 static void wake(struct bw_op *op)
 {
-	struct waiter *w = op->ctx;
-
-	BW_LOCK_SCOPE(&w->lock);
-	w->done = true;
-	bw_cond_signal(&w->cond);
+	bw_latch_open(op->ctx);
 }
 
 enum bw_outcome bw_store_sync(struct bw_store *s, struct bw_op *op)
 {
-	struct waiter w = {.done = false};
+	struct bw_latch answered;
 
-	bw_mutex_init(&w.lock, BW_RANK_LEAF);
-	bw_cond_init(&w.cond);
+	bw_latch_init(&answered);
 	op->done = wake;
-	op->ctx = &w;
+	op->ctx = &answered;
 	bw_store_submit(s, op);
-	bw_lock(&w.lock);
-	while (!w.done)
-		bw_cond_wait(&w.cond, &w.lock);
-	bw_unlock(&w.lock);
-	bw_cond_done(&w.cond);
-	bw_mutex_done(&w.lock);
+	bw_latch_wait(&answered);
 	return op->outcome;
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/s3_cred_profile.h"
 
+#include "store/base/fd.h"
+
 #include <fcntl.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -42,22 +44,6 @@ static bool find(const char *variable, const char *name, char path[PATH_MAX])
 }
 
 /* Bytes read, or -errno; -EFBIG: more than a file may have. */
-static ssize_t read_all(int fd, char *bytes, size_t max)
-{
-	size_t len = 0;
-
-	while (len <= max) {
-		ssize_t n = read(fd, bytes + len, max + 1 - len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : (ssize_t)len;
-		len += (size_t)n;
-	}
-	return -EFBIG;
-}
-
 /* said: by a variable, or of a profile that somebody named. */
 static int load(struct bw_cred_job *job, struct bw_profile_file *f, bool said)
 {
@@ -68,7 +54,7 @@ static int load(struct bw_cred_job *job, struct bw_profile_file *f, bool said)
 
 	if (fd >= 0) {
 		f->bytes = bw_secret_new(BW_PROFILE_FILE_MAX + 1);
-		n = f->bytes ? read_all(fd, f->bytes, BW_PROFILE_FILE_MAX) : -ENOMEM;
+		n = f->bytes ? bw_read_all(fd, f->bytes, BW_PROFILE_FILE_MAX + 1) : -ENOMEM;
 		close(fd);
 	}
 	if (n >= 0)

@@ -45,6 +45,7 @@ struct bw_creds *bw_creds_new(void)
 	atomic_init(&c->refs, 1);
 	c->expires_ms = INT64_MAX;
 	c->source = "";
+	bw_sign_cache_init(&c->sign);
 	return c;
 }
 
@@ -56,6 +57,8 @@ struct bw_creds *bw_creds_ref(struct bw_creds *c)
 
 void bw_creds_unref(struct bw_creds *c)
 {
-	if (c && atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) == 1)
-		bw_secret_free(c, sizeof(*c));
+	if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	bw_sign_cache_done(&c->sign);
+	bw_secret_free(c, sizeof(*c));
 }

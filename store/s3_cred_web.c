@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/s3_cred_web.h"
 
+#include "store/base/fd.h"
 #include "store/s3_cred_answer.h"
 #include "store/s3_cred_http.h"
 #include "store/s3_xml.h"
@@ -14,26 +15,10 @@
 #define FORM_MAX (3 * TOKEN_MAX + 8192)
 #define SESSION "batchweave"
 
-static ssize_t read_all(int fd, char *bytes, size_t size)
-{
-	size_t len = 0;
-
-	while (len < size) {
-		ssize_t n = read(fd, bytes + len, size - len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : (ssize_t)len;
-		len += (size_t)n;
-	}
-	return -EFBIG;
-}
-
 int bw_cred_token_file(struct bw_cred_job *job, const char *path, char *ret, size_t size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	ssize_t n = fd < 0 ? -errno : read_all(fd, ret, size);
+	ssize_t n = fd < 0 ? -errno : bw_read_all(fd, ret, size);
 	char text[64];
 
 	if (fd >= 0)

@@ -16,17 +16,19 @@
 #define BW_STORE_S3_CREDS_H
 
 #include "store/base/log.h"
+#include "store/s3_sign.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Immutable once shared. */
+/* Immutable once shared, but for what is kept of signing with them. */
 struct bw_creds {
 	atomic_uint refs;
 	int64_t expires_ms;	/* wall clock; INT64_MAX: never */
 	const char *source;	/* static: "environment", "web identity", ... */
 	char key_id[256], secret[512], token[8192];	/* token "": none */
+	struct bw_sign_cache sign;
 };
 struct bw_creds *bw_creds_ref(struct bw_creds *c);
 void bw_creds_unref(struct bw_creds *c);	/* NULL is fine; wipes with the last */

@@ -13,6 +13,7 @@
 #define HASH_HERE_MAX (16u << 10)	/* longer bodies are hashed by a worker */
 
 static void ask_credentials(struct bw_s3_exchange *x);
+static void go_on(struct bw_s3_exchange *x);
 
 static struct bw_s3_exchange *exchange_of(struct bw_task *task)
 {
@@ -161,6 +162,43 @@ static bool remedied(struct bw_s3_exchange *x, enum bw_s3_remedy remedy, const s
 	return true;
 }
 
+/* Some buckets have a policy against it. */
+static bool is_unsigned_refused(const struct bw_s3_exchange *x, enum bw_s3_remedy remedy)
+{
+	int status = x->http.status;
+
+	return strcmp(x->sha256, BW_UNSIGNED_PAYLOAD) == 0 && (status == 400 || status == 403 || status == 501) &&
+	       (remedy == BW_S3_NONE || remedy == BW_S3_DOUBTED);
+}
+
+static void run_sign_after_all(struct bw_task *task)
+{
+	struct bw_s3_exchange *x = exchange_of(task);
+
+	bw_sha256_hex(x->buf, x->bytes_len, x->sha256);
+	go_on(x);
+}
+
+static void sign_after_all(struct bw_s3_exchange *x)
+{
+	x->was_unsigned = true;
+	bw_http_request_done(&x->http);
+	x->task.run = run_sign_after_all;
+	x->task.prio = x->prio;
+	bw_workq_push(x->s->workers, &x->task);
+}
+
+/* What was refused unsigned and is not when signed shows what the store wants. */
+static void learn_to_sign(struct bw_s3 *s)
+{
+	bw_lock(&s->lock);
+	bool is_news = s->tls_vouches;
+	s->tls_vouches = false;
+	bw_unlock(&s->lock);
+	if (is_news)
+		bw_log(s->log, BW_LOG_INFO, "payload_signed", "why=\"the store refuses UNSIGNED-PAYLOAD\"");
+}
+
 static void on_answer(struct bw_http_request *r)
 {
 	struct bw_s3_exchange *x = r->ctx;
@@ -173,7 +211,11 @@ static void on_answer(struct bw_http_request *r)
 				    &remedy);
 	x->err = bw_s3_errno(x->outcome, r, &x->error);
 	bw_s3_detail(r, &x->error, x->detail, sizeof(x->detail));
-	if (was_cancelled || !remedied(x, remedy, &a))
+	if (x->was_unsigned && x->outcome == BW_OK)
+		learn_to_sign(x->s);
+	if (!was_cancelled && is_unsigned_refused(x, remedy))
+		sign_after_all(x);
+	else if (was_cancelled || !remedied(x, remedy, &a))
 		finish(x);
 }
 
@@ -269,6 +311,25 @@ static int read_body(struct bw_s3_exchange *x)
 	return x->from->read(x->from, x->from_off, x->buf, x->bytes_len);
 }
 
+/* What is small is signed always: that is cheap, and roots are small. */
+static bool goes_unsigned(struct bw_s3_exchange *x)
+{
+	BW_LOCK_SCOPE(&x->s->lock);
+	return x->s->tls_vouches && x->from && x->bytes_len > HASH_HERE_MAX;
+}
+
+static void sum_body(struct bw_s3_exchange *x)
+{
+	static const char nothing[] = BW_SHA256_OF_NOTHING, is_unsigned[] = BW_UNSIGNED_PAYLOAD;
+
+	if (!x->bytes_len)
+		memcpy(x->sha256, nothing, sizeof(nothing));
+	else if (goes_unsigned(x))
+		memcpy(x->sha256, is_unsigned, sizeof(is_unsigned));
+	else
+		bw_sha256_hex(x->from ? x->buf : x->bytes, x->bytes_len, x->sha256);
+}
+
 static void run_prepare(struct bw_task *task)
 {
 	struct bw_s3_exchange *x = exchange_of(task);
@@ -287,7 +348,7 @@ static void run_prepare(struct bw_task *task)
 		finish(x);
 		return;
 	}
-	bw_sha256_hex(x->from ? x->buf : x->bytes, x->bytes_len, x->sha256);
+	sum_body(x);
 	ask_credentials(x);
 }
 
@@ -300,7 +361,7 @@ void bw_s3_exchange_start(struct bw_s3_exchange *x)
 	x->cancelled = false;
 	bw_unlock(&x->s->lock);
 	x->remedies = 0;
-	x->elsewhere = false;
+	x->elsewhere = x->was_unsigned = false;
 	x->err = 0;
 	x->detail[0] = 0;
 	x->http.retry_after_ns = 0;
@@ -311,7 +372,7 @@ void bw_s3_exchange_start(struct bw_s3_exchange *x)
 		bw_workq_push(x->s->workers, &x->task);
 		return;
 	}
-	bw_sha256_hex(x->bytes, x->bytes_len, x->sha256);
+	sum_body(x);
 	ask_credentials(x);
 }
 

@@ -35,6 +35,7 @@ struct loop {
 	struct bw_mutex lock;
 	struct queue waiting[BW_PRIO_IDLE + 1];
 	bool cancels;			/* somebody cancelled since the last sweep */
+	bool hungry;			/* it sleeps, or is about to, and has transfers that are idle */
 	atomic_uint lent;		/* requests, from submit to done(): a hint for who chooses */
 	/* The loop's own. */
 	int64_t tick_ns;
@@ -130,7 +131,7 @@ static void begin(struct loop *l, struct bw_http_request *r)
 	}
 	l->idle = t->next;
 	l->running++;
-	if (bw_transfer_begin(t, &l->of->config, r, now) &&
+	if (bw_transfer_begin(t, r, now) &&
 	    curl_multi_add_handle(l->multi, t->easy) == CURLM_OK)
 		return;
 	bw_transfer_cut(t, BW_HTTP_NO_MEMORY, "no memory for the request");
@@ -146,7 +147,7 @@ static void begin_waiting(struct loop *l)
 		begin(l, r);
 }
 
-/* True when a place became free. */
+/* True when one ended. */
 static bool reap(struct loop *l)
 {
 	bool any = false;
@@ -173,6 +174,13 @@ static bool reap(struct loop *l)
 		any = true;
 	}
 	return any;
+}
+
+static void acknowledge(struct loop *l)
+{
+	for (unsigned i = 0; l->sockets.owe && i < l->transfers_n; i++)
+		bw_transfer_acknowledge(&l->transfers[i]);
+	l->sockets.owe = false;
 }
 
 /* ---- Time and cancelling ---------------------------------------------------------------------- */
@@ -226,40 +234,55 @@ static void sweep(struct loop *l, int64_t now)
 	for (unsigned i = 0; i < l->transfers_n; i++)
 		if (l->transfers[i].r)
 			sweep_one(l, &l->transfers[i], now);
+	bw_sockets_tick(&l->sockets, true);	/* once too often rather than never */
 }
 
-/* Whether a sweep is asked for, and whether anything is left to do. */
-static void look(struct loop *l, bool *ret_sweep, bool *ret_waiting, bool *ret_stop)
+static bool must_sweep(struct loop *l, int64_t now)
 {
 	BW_LOCK_SCOPE(&l->lock);
-	*ret_sweep = l->cancels || atomic_load(&l->of->stopping);
-	*ret_waiting = false;
+	return l->cancels || atomic_load(&l->of->stopping) || now >= l->tick_ns;
+}
+
+/* How long there may be nothing to do, in ms; from here on who brings something wakes it.  -1: it is over. */
+static int rest_ms(struct loop *l)
+{
+	bool has_waiting = false;
+
+	BW_LOCK_SCOPE(&l->lock);
 	for (int p = 0; p <= BW_PRIO_IDLE; p++)
-		*ret_waiting |= l->waiting[p].head != NULL;
-	*ret_stop = atomic_load(&l->of->stopping);
+		has_waiting |= l->waiting[p].head != NULL;
+	if (atomic_load(&l->of->stopping) && !l->running && !has_waiting)
+		return -1;
+	if (l->cancels || atomic_load(&l->of->stopping) || (has_waiting && l->idle))
+		return 0;
+	l->hungry = l->idle != NULL;
+	return l->running ? TICK_MS : REST_MS;
+}
+
+/* Whatever is brought from here on it looks for before it sleeps again. */
+static void be_awake(struct loop *l)
+{
+	BW_LOCK_SCOPE(&l->lock);
+	l->hungry = false;
 }
 
 static void *loop(void *arg)
 {
 	struct loop *l = arg;
-	bool must_sweep, has_waiting, stop;
-	int n;
 
 	for (;;) {
 		int64_t now = bw_now();
-		look(l, &must_sweep, &has_waiting, &stop);
-		if (must_sweep || now >= l->tick_ns)
+		if (must_sweep(l, now))
 			sweep(l, now);
 		begin_waiting(l);
-		curl_multi_perform(l->multi, &n);
-		if (reap(l))
-			continue;
-		look(l, &must_sweep, &has_waiting, &stop);
-		if (stop && !l->running && !has_waiting)
+		bw_sockets_tick(&l->sockets, false);
+		int ms = reap(l) ? 0 : rest_ms(l);
+		if (ms < 0)
 			return NULL;
-		if (!stop)
-			curl_multi_poll(l->multi, NULL, 0,
-					l->running || has_waiting ? TICK_MS : REST_MS, NULL);
+		acknowledge(l);
+		bw_sockets_wait(&l->sockets, ms);
+		be_awake(l);
+		reap(l);
 	}
 }
 
@@ -305,9 +328,11 @@ void bw_http_submit(struct bw_http *h, struct bw_http_request *r)
 	bw_lock(&l->lock);
 	r->state = BW_HTTP_WAITING;
 	queue_push(&l->waiting[r->prio], r);
+	bool wake = l->hungry;
+	l->hungry = false;
 	bw_unlock(&l->lock);
-	if (!pthread_equal(pthread_self(), l->thread))
-		curl_multi_wakeup(l->multi);
+	if (wake)
+		bw_sockets_wake(&l->sockets);
 }
 
 void bw_http_cancel(struct bw_http *h, struct bw_http_request *r)
@@ -321,7 +346,7 @@ void bw_http_cancel(struct bw_http *h, struct bw_http_request *r)
 		r->cancelled = l->cancels = true;
 	bw_unlock(&l->lock);
 	if (is_lent)
-		curl_multi_wakeup(l->multi);
+		bw_sockets_wake(&l->sockets);
 }
 
 void bw_http_request_done(struct bw_http_request *r)
@@ -336,9 +361,10 @@ void bw_http_request_done(struct bw_http_request *r)
 static void loop_free(struct loop *l)
 {
 	for (unsigned i = 0; i < l->transfers_n; i++)
-		curl_easy_cleanup(l->transfers[i].easy);
+		bw_transfer_done(&l->transfers[i]);
 	if (l->multi)
 		curl_multi_cleanup(l->multi);
+	bw_sockets_done(&l->sockets);
 	bw_mutex_done(&l->lock);
 	free(l);
 }
@@ -349,7 +375,7 @@ void bw_http_free(struct bw_http *h)
 		return;
 	atomic_store(&h->stopping, true);
 	for (unsigned i = 0; i < h->loops_n; i++)
-		curl_multi_wakeup(h->loops[i]->multi);
+		bw_sockets_wake(&h->loops[i]->sockets);
 	for (unsigned i = 0; i < h->loops_n; i++)
 		pthread_join(h->loops[i]->thread, NULL);
 	for (unsigned i = 0; i < h->loops_n; i++)
@@ -373,10 +399,10 @@ static int make_transfers(struct loop *l, unsigned n)
 {
 	for (; l->transfers_n < n; l->transfers_n++) {
 		struct bw_transfer *t = &l->transfers[l->transfers_n];
-		t->sockets = &l->sockets;
-		t->easy = curl_easy_init();
-		if (!t->easy)
+		if (!bw_transfer_init(t, &l->sockets, &l->of->config)) {
+			bw_transfer_done(t);
 			return -ENOMEM;
+		}
 		t->next = l->idle;
 		l->idle = t;
 	}
@@ -394,8 +420,10 @@ static int loop_new(struct bw_http *h, unsigned connections, struct loop **ret)
 	for (int p = 0; p <= BW_PRIO_IDLE; p++)
 		l->waiting[p].tail = &l->waiting[p].head;
 	l->multi = curl_multi_init();
-	int err = l->multi ? make_transfers(l, connections) : -ENOMEM;
+	int err = l->multi ? bw_sockets_init(&l->sockets, l->multi) : -ENOMEM;
 
+	if (!err)
+		err = make_transfers(l, connections);
 	if (!err) {
 		curl_multi_setopt(l->multi, CURLMOPT_MAXCONNECTS, (long)connections);
 		err = bw_thread_start(&l->thread, "bw-s3-io", loop, l);

@@ -10,24 +10,45 @@
 #include "store/s3_http.h"
 
 #define BW_HTTP_WORDS 256	/* CURL_ERROR_SIZE */
+#define BW_HTTP_LINES_MAX 16	/* of the header of a request */
 
 struct curl_slist;
 
 /*
- * The sockets that curl has open, by local port: curl does not say which one a transfer uses, but tells its port.
- * One that finds no room is not known, and has its acknowledgements as late as the kernel likes.
+ * What a loop waits for: the sockets of its transfers, the time at which curl wants to be called by itself, and wakers.
+ *
+ * Curl tells of each socket what it waits for, but of one that it keeps for the next request nothing: that one stays
+ * registered as it was, so a request over a kept connection changes nothing in the kernel.  Only the loop's thread
+ * touches it, but for bw_sockets_wake().
+ *
+ * Sockets are also found by their local port: curl does not say which one a transfer uses, but tells its port.  One
+ * that finds no room is registered each time anew, and has its acknowledgements as late as the kernel likes.
  */
 #define BW_SOCKETS_MAX 256
 
 struct bw_sockets {
+	void *multi;		/* CURLM */
+	int epoll, waker;
+	int64_t timer_ns;
+	bool owe;		/* a transfer may */
 	unsigned n;
 	struct bw_socket {
 		int fd, port;		/* 0: it had none when it was looked at last */
+		uint32_t wanted, watched;	/* EPOLLIN, EPOLLOUT: by curl, by the kernel */
 	} at[BW_SOCKETS_MAX];
 };
 
-/* Has easy open and close its sockets here; false: no memory.  s outlives the multi handle. */
+/* s is zeroed; it outlives multi.  -errno. */
+int bw_sockets_init(struct bw_sockets *s, void *multi) bw_must_check;
+void bw_sockets_done(struct bw_sockets *s);
+/* Has easy open and close its sockets here; false: no memory. */
 bool bw_sockets_watch(struct bw_sockets *s, void *easy);
+/* From any thread: bw_sockets_wait(), now or the next time, does not wait. */
+void bw_sockets_wake(struct bw_sockets *s);
+/* Lets curl do what its time has come for; with force, whatever it says. */
+void bw_sockets_tick(struct bw_sockets *s, bool force);
+/* Until a socket or the timer has something for curl to do, which it then does; ms at most, -1: for ever. */
+void bw_sockets_wait(struct bw_sockets *s, int ms);
 int bw_sockets_find(struct bw_sockets *s, int port);	/* -1: unknown */
 void bw_socket_acknowledge(int fd);
 
@@ -35,12 +56,14 @@ struct bw_transfer {
 	void *easy;			/* CURL */
 	struct bw_sockets *sockets;	/* borrowed */
 	struct bw_http_request *r;	/* NULL: idle */
-	struct curl_slist *headers, *connect_to;
+	struct curl_slist *lines;	/* [BW_HTTP_LINES_MAX]: the header, as it lies in r */
+	struct curl_slist *connect_to;
 	struct bw_transfer *next;	/* in the list of idle ones */
 	size_t sent;			/* of the body, as curl took it */
 	bool connected;			/* the request began to leave */
 	int fd;				/* over this socket; -1: unknown */
 	bool answering;			/* the first byte of a final answer was seen */
+	bool owes;			/* that is not acknowledged yet */
 	bool failed;			/* by a callback, as r->end says */
 	uint64_t moved, mark;		/* bytes both ways; as it was at since_ns */
 	int64_t since_ns;
@@ -51,9 +74,14 @@ struct bw_transfer {
 	char words[BW_HTTP_WORDS];
 };
 
-/* What is the same for all of them; false: no memory. */
-bool bw_transfer_begin(struct bw_transfer *t, const struct bw_s3_config *config,
-		       struct bw_http_request *r, int64_t now);
+/* t is zeroed.  Sets what is the same for all of its requests; false: no memory. */
+bool bw_transfer_init(struct bw_transfer *t, struct bw_sockets *sockets, const struct bw_s3_config *config)
+	bw_must_check;
+void bw_transfer_done(struct bw_transfer *t);
+/* False: no memory. */
+bool bw_transfer_begin(struct bw_transfer *t, struct bw_http_request *r, int64_t now) bw_must_check;
+/* Of an answer that has begun and is not whole, the header is acknowledged, once. */
+void bw_transfer_acknowledge(struct bw_transfer *t);
 /* Bytes came too slowly for too long. */
 bool bw_transfer_is_slow(struct bw_transfer *t, int64_t now);
 /* Whether anything of the request left. */

@@ -2,6 +2,7 @@
 #include "store/s3_http_priv.h"
 
 #include <curl/curl.h>
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,28 +83,35 @@ static int on_seek(void *ctx, curl_off_t off, int whence)
 	return off == 0 && whence == SEEK_SET && t->sent == 0 ? CURL_SEEKFUNC_OK : CURL_SEEKFUNC_FAIL;
 }
 
+/* Of "HTTP/1.1 206 Partial Content", which is not NUL-terminated by promise; 0: none is there. */
+static int status_of(const char *line, size_t len)
+{
+	const char *end = line + len, *at = memchr(line, ' ', len);
+	int status = 0;
+
+	while (at && at < end && *at == ' ')
+		at++;
+	for (; at && at < end && isdigit((unsigned char)*at) && status < 1000; at++)
+		status = 10 * status + *at - '0';
+	return status;
+}
+
 static size_t on_header(char *line, size_t size, size_t n, void *ctx)
 {
 	struct bw_transfer *t = ctx;
 	size_t len = size * n;
-	int status;
 
 	t->moved += len;
 	while (len && (line[len - 1] == '\n' || line[len - 1] == '\r'))
 		len--;
 	if (len > 5 && memcmp(line, "HTTP/", 5) == 0) {
-		/* The line is not NUL-terminated by promise. */
-		char copy[32];
-		snprintf(copy, sizeof(copy), "%.*s", (int)(len < 31 ? len : 31), line);
 		forget_answer(t);
-		if (sscanf(copy, "HTTP/%*s %d", &status) == 1)
-			t->r->status = status;
+		t->r->status = status_of(line, len);
 		if (!t->answering && t->r->status >= 200) {
 			t->answering = true;
 			t->since_ns = bw_now();
 			t->mark = t->moved;
-			if (t->fd >= 0)
-				bw_socket_acknowledge(t->fd);
+			t->owes = t->sockets->owe = t->fd >= 0;
 		}
 	} else if (len) {
 		bw_http_header(t->r, line, len);
@@ -197,10 +205,10 @@ static size_t on_write(char *bytes, size_t size, size_t n, void *ctx)
 	return len;
 }
 
-/* ---- Begin ------------------------------------------------------------------------------------ */
+/* ---- What is the same for all requests -------------------------------------------------------- */
 
 /* True when one of the options could not be set: memory is short. */
-static bool set_connection(CURL *easy, const struct bw_s3_config *config, const char *url)
+static bool set_connection(CURL *easy, const struct bw_s3_config *config)
 {
 	CURLcode bad = CURLE_OK;
 
@@ -209,10 +217,8 @@ static bool set_connection(CURL *easy, const struct bw_s3_config *config, const 
 	curl_easy_setopt(easy, CURLOPT_DNS_SHUFFLE_ADDRESSES, 1L);
 	/* One that is cut while its name is looked up must not hold up the loop until there is an answer. */
 	bad |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
-	bad |= curl_easy_setopt(easy, CURLOPT_URL, url);
 	bad |= curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);	/* as it was signed */
-	bad |= curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR,
-				strncmp(url, "http://", 7) == 0 ? "http" : "https");
+	bad |= curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	bad |= curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	bad |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	bad |= curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
@@ -220,6 +226,7 @@ static bool set_connection(CURL *easy, const struct bw_s3_config *config, const 
 	bad |= curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 15L);
 	bad |= curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 5L);
 	bad |= curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
+	bad |= curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
 	bad |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(BW_HTTP_CONNECT_NS / BW_MS));
 	bad |= curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, IDLE_S);
 	bad |= curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
@@ -249,25 +256,6 @@ static bool set_address(struct bw_transfer *t, const char *address)
 	return bad != CURLE_OK;
 }
 
-static bool set_method(CURL *easy, const struct bw_http_request *r)
-{
-	CURLcode bad = CURLE_OK;
-
-	if (strcmp(r->method, "PUT") == 0) {
-		bad |= curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
-		bad |= curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
-		bad |= curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)r->body_len);
-	} else if (strcmp(r->method, "POST") == 0) {
-		bad |= curl_easy_setopt(easy, CURLOPT_POST, 1L);
-		bad |= curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body_len);
-	} else if (strcmp(r->method, "HEAD") == 0) {
-		bad |= curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
-	} else if (strcmp(r->method, "GET") != 0) {
-		bad |= curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, r->method);
-	}
-	return bad != CURLE_OK;
-}
-
 static bool set_callbacks(struct bw_transfer *t)
 {
 	CURL *easy = t->easy;
@@ -288,49 +276,86 @@ static bool set_callbacks(struct bw_transfer *t)
 	return bad != CURLE_OK;
 }
 
-static bool add_header(struct bw_transfer *t, const char *line)
+bool bw_transfer_init(struct bw_transfer *t, struct bw_sockets *sockets, const struct bw_s3_config *config)
 {
-	struct curl_slist *all = curl_slist_append(t->headers, line);
+	t->sockets = sockets;
+	t->easy = curl_easy_init();
+	t->lines = calloc(BW_HTTP_LINES_MAX, sizeof(t->lines[0]));
+	return t->easy && t->lines && bw_sockets_watch(sockets, t->easy) && !set_connection(t->easy, config) &&
+	       !set_address(t, config->address) && !set_callbacks(t);
+}
 
-	if (all)
-		t->headers = all;
-	return all != NULL;
+void bw_transfer_done(struct bw_transfer *t)
+{
+	curl_easy_cleanup(t->easy);
+	curl_slist_free_all(t->connect_to);
+	free(t->lines);
+}
+
+/* ---- Begin ------------------------------------------------------------------------------------ */
+
+static bool set_method(CURL *easy, const struct bw_http_request *r)
+{
+	CURLcode bad = curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+	bool is_other = false;
+
+	if (strcmp(r->method, "PUT") == 0) {
+		bad |= curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
+		bad |= curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)r->body_len);
+	} else if (strcmp(r->method, "POST") == 0) {
+		bad |= curl_easy_setopt(easy, CURLOPT_POST, 1L);
+		bad |= curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body_len);
+	} else if (strcmp(r->method, "HEAD") == 0) {
+		bad |= curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+	} else {
+		is_other = strcmp(r->method, "GET") != 0;
+	}
+	bad |= curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, is_other ? r->method : NULL);
+	return bad != CURLE_OK;
+}
+
+static void add_line(struct bw_transfer *t, size_t *n, char *line)
+{
+	if (*n)
+		t->lines[*n - 1].next = &t->lines[*n];
+	t->lines[(*n)++] = (struct curl_slist){.data = line};
 }
 
 static bool set_headers(struct bw_transfer *t)
 {
+	/* Nothing that curl would add of its own: a 100-continue costs a round trip. */
+	static char expect[] = "Expect:", accept[] = "Accept:", type[] = "Content-Type:";
 	const struct bw_http_request *r = t->r;
 	bool has_type = false;
+	size_t n = 0;
 
+	if (r->headers_n > BW_HTTP_LINES_MAX - 3)
+		return true;
 	for (size_t i = 0; i < r->headers_n; i++) {
-		has_type |= strncasecmp(r->headers[i], "Content-Type:", 13) == 0;
-		if (!add_header(t, r->headers[i]))
-			return true;
+		has_type |= strncasecmp(r->headers[i], type, sizeof(type) - 1) == 0;
+		add_line(t, &n, r->headers[i]);
 	}
-	/* Nothing that curl would add of its own: a 100-continue costs a round trip. */
-	if (!add_header(t, "Expect:") || !add_header(t, "Accept:"))
-		return true;
-	if (!has_type && !add_header(t, "Content-Type:"))
-		return true;
-	return curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers) != CURLE_OK;
+	add_line(t, &n, expect);
+	add_line(t, &n, accept);
+	if (!has_type)
+		add_line(t, &n, type);
+	return curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->lines) != CURLE_OK;
 }
 
-bool bw_transfer_begin(struct bw_transfer *t, const struct bw_s3_config *config,
-		       struct bw_http_request *r, int64_t now)
+bool bw_transfer_begin(struct bw_transfer *t, struct bw_http_request *r, int64_t now)
 {
 	t->r = r;
 	t->sent = t->got = t->in_last = t->to_come = 0;
 	t->last = NULL;
 	t->fd = -1;
-	t->connected = t->answering = t->failed = false;
+	t->connected = t->answering = t->owes = t->failed = false;
 	t->moved = t->mark = 0;
 	t->since_ns = now;
 	t->words[0] = 0;
 	bw_buf_init(&t->unsized, r->max);
 	forget_answer(t);
-	curl_easy_reset(t->easy);
-	return bw_sockets_watch(t->sockets, t->easy) && !set_connection(t->easy, config, r->url) &&
-	       !set_address(t, config->address) && !set_method(t->easy, r) && !set_callbacks(t) && !set_headers(t);
+	return curl_easy_setopt(t->easy, CURLOPT_URL, r->url) == CURLE_OK && !set_method(t->easy, r) &&
+	       !set_headers(t);
 }
 
 /* ---- Progress and end ------------------------------------------------------------------------- */
@@ -355,6 +380,13 @@ bool bw_transfer_was_sent(const struct bw_transfer *t)
 	       (curl_easy_getinfo(t->easy, CURLINFO_REQUEST_SIZE, &bytes) != CURLE_OK || bytes > 0);
 }
 
+void bw_transfer_acknowledge(struct bw_transfer *t)
+{
+	if (t->r && t->owes)
+		bw_socket_acknowledge(t->fd);
+	t->owes = false;
+}
+
 /* The body of a whole answer, to where its reader looks for it. */
 static void settle_body(struct bw_transfer *t)
 {
@@ -377,9 +409,6 @@ static void settle_body(struct bw_transfer *t)
 
 static void go_idle(struct bw_transfer *t)
 {
-	curl_slist_free_all(t->headers);
-	curl_slist_free_all(t->connect_to);
-	t->headers = t->connect_to = NULL;
 	bw_buf_done(&t->unsized);
 	t->r = NULL;
 }

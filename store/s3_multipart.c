@@ -3,13 +3,13 @@
  * A large put as one upload in parts: begun, its parts sent up to SLOTS at a time, then completed; the object
  * appears whole or not at all.
  *
- * Integrity.  Every part is signed with the SHA-256 of its bytes, which a store computes over what arrived and
- * compares before it answers; a byte changed on the way makes the part fail (XAmzContentSHA256Mismatch), and it
- * is sent again.  The list of parts is signed the same way and names the ETag that the store gave to each, so what
- * is put together is what was acknowledged.  The ETag of the whole is no sum over the object and is not looked
- * at.  SHA-256 costs about 1 ms a MiB of one core, in the threads that read the body, never in the one that moves
- * bytes; it is needed for the signature of a request without TLS anyway, no store lacks it, and checksum
- * headers of the newer kind (CRC) are refused or ignored by some of those we want to work with.
+ * Integrity.  Without TLS every part is signed with the SHA-256 of its bytes, which a store computes over what arrived
+ * and compares before it answers; a byte changed on the way makes the part fail (XAmzContentSHA256Mismatch), and it
+ * is sent again.  With TLS that is TLS's work, and parts go unsigned (s3_exchange.c).  The list of parts is always signed and
+ * names the ETag that the store gave to each, so what is put together is what was acknowledged.  The ETag of the
+ * whole is no sum over the object and is not looked at.  SHA-256 costs about 1 ms a MiB of one core, in the threads
+ * that read the body, never in the one that moves bytes; no store lacks it, and checksum headers of the newer kind (CRC)
+ * are refused or ignored by some of those we want to work with.
  *
  * Outcomes.  Until the completion is sent nothing can have been applied, so whatever fails before it is
  * never UNKNOWN; after it only an answer that says what became of it counts.  A completion that finds no such

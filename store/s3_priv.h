@@ -37,6 +37,7 @@ struct bw_s3 {
 	uint64_t part_bytes;		/* of parts of uploads that are on their way */
 	struct bw_s3_upload *uploads_waiting;	/* for memory, by order of arrival */
 	bool no_delete_many;		/* the store has said that it does not know it */
+	bool tls_vouches;		/* for bodies: they are not signed one by one, as far as the store takes that */
 };
 
 /* The op is lent to job; s3.c has entered the gate for it already. */
@@ -92,6 +93,7 @@ struct bw_s3_exchange {
 	enum bw_s3_exchange_state state;
 	bool cancelled;
 	unsigned remedies;		/* one bit each: applied already */
+	bool was_unsigned;		/* and refused so */
 	bool elsewhere;			/* sent away for this time: address is its own */
 	char sha256[BW_SHA256_HEX + 1];
 	uint8_t *buf;			/* what was read of from */

@@ -2,7 +2,6 @@
 #include "store/s3_request.h"
 
 #include <ctype.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,17 +11,6 @@
 #define SIGNED_MAX 12
 
 /* ---- Where a store lives ---------------------------------------------------------------------- */
-
-static int bw_printf_like(3, 4) refuse(char *why, size_t why_len, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	if (why_len)
-		vsnprintf(why, why_len, fmt, ap);
-	va_end(ap);
-	return -EINVAL;
-}
 
 static bool is_all_of(const char *text, size_t len, const char *others)
 {
@@ -49,13 +37,13 @@ static int take_bucket(const char *path, char bucket[64], struct bw_s3_address *
 
 	if (len < 3 || len > 63 || !is_all_of(path, len, "._-") ||
 	    !isalnum((unsigned char)path[0]) || !isalnum((unsigned char)path[len - 1]))
-		return refuse(why, why_len, "%.80s is no bucket name: 3 to 63 letters, digits, dots "
-					    "and dashes", path);
+		return bw_refuse(why, why_len, "%.80s is no bucket name: 3 to 63 letters, digits, dots "
+					       "and dashes", path);
 	memcpy(bucket, path, len);
 	bucket[len] = 0;
 	if (strlen(prefix) + 1 > BW_KEY_MAX)
-		return refuse(why, why_len, "the prefix in the URL is longer than %d bytes; use a "
-					    "shorter one", BW_KEY_MAX - 1);
+		return bw_refuse(why, why_len, "the prefix in the URL is longer than %d bytes; use a "
+					       "shorter one", BW_KEY_MAX - 1);
 	snprintf(a->prefix, sizeof(a->prefix), "%s%s", prefix, *prefix ? "/" : "");
 	return 0;
 }
@@ -96,13 +84,13 @@ int bw_s3_address_make(const struct bw_url *url, const struct bw_s3_config *conf
 		return err;
 	snprintf(a.region, sizeof(a.region), "%s", config->region[0] ? config->region : "us-east-1");
 	if (!is_all_of(a.region, strlen(a.region), "-_"))
-		return refuse(why, why_len, "%s is no name of a region", a.region);
+		return bw_refuse(why, why_len, "%s is no name of a region", a.region);
 	if (!config->endpoint[0])
 		snprintf(host, sizeof(host), "s3.%s.%s", a.region, aws_domain(a.region));
 	else if (!bw_s3_endpoint_valid(config->endpoint) ||
 		 !take_host(config->endpoint, a.scheme, host, sizeof(host)))
-		return refuse(why, why_len, "write the endpoint as https://host or https://host:port, "
-					    "without a path");
+		return bw_refuse(why, why_len, "write the endpoint as https://host or https://host:port, "
+					       "without a path");
 	enum bw_s3_style style = config->style;
 
 	if (style == BW_S3_STYLE_AUTO)
@@ -167,7 +155,7 @@ static int fill_request(const struct bw_s3_address *a, const struct bw_sign_requ
 	return err;
 }
 
-int bw_s3_request_make(const struct bw_s3_address *a, const struct bw_creds *creds, int64_t wall_s,
+int bw_s3_request_make(const struct bw_s3_address *a, struct bw_creds *creds, int64_t wall_s,
 		       const struct bw_s3_call *call, struct bw_http_request *r)
 {
 	bw_auto_buf struct bw_buf path = {.max = 0}, authorization = {.max = 0};
@@ -175,7 +163,8 @@ int bw_s3_request_make(const struct bw_s3_address *a, const struct bw_creds *cre
 	char date[17];
 	const struct bw_sign_key key = {.key_id = creds->key_id, .secret = creds->secret,
 					.region = a->region, .service = "s3",
-					.time_s = wall_s + a->skew_s};
+					.time_s = wall_s + a->skew_s,
+					.cache = &creds->sign};
 	size_t n = 0;
 
 	if (call->headers_n > SIGNED_MAX - 4)

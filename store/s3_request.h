@@ -37,7 +37,7 @@ struct bw_s3_call {
 	const char *payload_sha256;
 };
 /* Fills url and headers of r (malloc'ed; bw_s3_request_clear frees them). */
-int bw_s3_request_make(const struct bw_s3_address *a, const struct bw_creds *creds, int64_t wall_s,
+int bw_s3_request_make(const struct bw_s3_address *a, struct bw_creds *creds, int64_t wall_s,
 		       const struct bw_s3_call *call, struct bw_http_request *r) bw_must_check;
 void bw_s3_request_clear(struct bw_http_request *r);
 

@@ -9,11 +9,11 @@
 #include <string.h>
 #include <time.h>
 
-#define SHA256_LEN 32
 #define ALGORITHM "AWS4-HMAC-SHA256"
 #define CANONICAL_MAX (64u << 10)	/* a session token is the longest part: 8 KiB */
+#define CANONICAL_USUAL 1000
 
-static void sha256(const void *bytes, size_t len, uint8_t ret[SHA256_LEN])
+static void sha256(const void *bytes, size_t len, uint8_t ret[BW_SHA256_LEN])
 {
 	/* It fails for want of a provider or of a few bytes only: then nothing can be signed at all. */
 	if (!EVP_Digest(bytes, len, ret, NULL, EVP_sha256(), NULL))
@@ -22,7 +22,7 @@ static void sha256(const void *bytes, size_t len, uint8_t ret[SHA256_LEN])
 
 void bw_sha256_hex(const void *bytes, size_t len, char ret[BW_SHA256_HEX + 1])
 {
-	uint8_t sum[SHA256_LEN];
+	uint8_t sum[BW_SHA256_LEN];
 
 	sha256(bytes, len, sum);
 	bw_hex(sum, sizeof(sum), ret);
@@ -41,7 +41,7 @@ int bw_md5_base64(const void *bytes, size_t len, char ret[BW_MD5_BASE64 + 1])
 
 int bw_sha256_base64(const char hex[BW_SHA256_HEX + 1], char ret[BW_SHA256_BASE64 + 1])
 {
-	uint8_t sum[SHA256_LEN];
+	uint8_t sum[BW_SHA256_LEN];
 	int err = bw_unhex(hex, BW_SHA256_HEX, sum, sizeof(sum));
 
 	if (!err)
@@ -50,7 +50,7 @@ int bw_sha256_base64(const char hex[BW_SHA256_HEX + 1], char ret[BW_SHA256_BASE6
 }
 
 static int hmac(const void *key, size_t key_len, const char *text, size_t len,
-		uint8_t ret[SHA256_LEN])
+		uint8_t ret[BW_SHA256_LEN])
 {
 	return HMAC(EVP_sha256(), key, (int)key_len, (const uint8_t *)text, len, ret, NULL)
 		       ? 0 : -ENOMEM;
@@ -74,17 +74,28 @@ static void add_signed_names(const struct bw_sign_request *request, struct bw_bu
 	}
 }
 
+static void add_two(struct bw_buf *out, const char *one, const char *other)
+{
+	bw_buf_str(out, one);
+	bw_buf_str(out, other);
+}
+
 static int canonical_hash(const struct bw_sign_request *request, char ret[BW_SHA256_HEX + 1])
 {
 	bw_auto_buf struct bw_buf b = {.max = 0};
 
 	bw_buf_init(&b, CANONICAL_MAX);
-	bw_buf_fmt(&b, "%s\n%s\n%s\n", request->method, request->path, request->query);
-	for (size_t i = 0; i < request->headers_n; i++)
-		bw_buf_fmt(&b, "%s:%s\n", request->headers[i].name, request->headers[i].value);
+	(void)bw_buf_room(&b, CANONICAL_USUAL);
+	add_two(&b, request->method, "\n");
+	add_two(&b, request->path, "\n");
+	add_two(&b, request->query, "\n");
+	for (size_t i = 0; i < request->headers_n; i++) {
+		add_two(&b, request->headers[i].name, ":");
+		add_two(&b, request->headers[i].value, "\n");
+	}
 	bw_buf_str(&b, "\n");
 	add_signed_names(request, &b);
-	bw_buf_fmt(&b, "\n%s", request->payload_sha256);
+	add_two(&b, "\n", request->payload_sha256);
 	int err = bw_buf_err(&b);
 
 	if (!err)
@@ -93,7 +104,7 @@ static int canonical_hash(const struct bw_sign_request *request, char ret[BW_SHA
 }
 
 static int derive_key(const struct bw_sign_key *key, const char *date, size_t date_len,
-		      uint8_t ret[SHA256_LEN])
+		      uint8_t ret[BW_SHA256_LEN])
 {
 	char secret[4 + 512];
 	size_t len = strlen(key->secret);
@@ -106,11 +117,57 @@ static int derive_key(const struct bw_sign_key *key, const char *date, size_t da
 
 	explicit_bzero(secret, sizeof(secret));
 	if (!err)
-		err = hmac(ret, SHA256_LEN, key->region, strlen(key->region), ret);
+		err = hmac(ret, BW_SHA256_LEN, key->region, strlen(key->region), ret);
 	if (!err)
-		err = hmac(ret, SHA256_LEN, key->service, strlen(key->service), ret);
+		err = hmac(ret, BW_SHA256_LEN, key->service, strlen(key->service), ret);
 	if (!err)
-		err = hmac(ret, SHA256_LEN, "aws4_request", 12, ret);
+		err = hmac(ret, BW_SHA256_LEN, "aws4_request", 12, ret);
+	return err;
+}
+
+void bw_sign_cache_init(struct bw_sign_cache *c)
+{
+	bw_mutex_init(&c->lock, BW_RANK_LEAF);
+	c->scope[0] = 0;
+}
+
+void bw_sign_cache_done(struct bw_sign_cache *c)
+{
+	bw_mutex_done(&c->lock);
+	explicit_bzero(c->key, sizeof(c->key));
+}
+
+static bool recall(struct bw_sign_cache *c, const char *scope, uint8_t ret[BW_SHA256_LEN])
+{
+	if (!c)
+		return false;
+	BW_LOCK_SCOPE(&c->lock);
+	if (strcmp(c->scope, scope) != 0)
+		return false;
+	memcpy(ret, c->key, sizeof(c->key));
+	return true;
+}
+
+static void keep(struct bw_sign_cache *c, const char *scope, const uint8_t key[BW_SHA256_LEN])
+{
+	size_t len = strlen(scope);
+
+	if (!c || len >= sizeof(c->scope))
+		return;
+	BW_LOCK_SCOPE(&c->lock);
+	memcpy(c->scope, scope, len + 1);
+	memcpy(c->key, key, sizeof(c->key));
+}
+
+static int key_of_day(const struct bw_sign_key *key, const char *date, const char *scope,
+		      uint8_t ret[BW_SHA256_LEN])
+{
+	if (recall(key->cache, scope, ret))
+		return 0;
+	int err = derive_key(key, date, 8, ret);
+
+	if (!err)
+		keep(key->cache, scope, ret);
 	return err;
 }
 
@@ -119,14 +176,17 @@ static int signature(const struct bw_sign_key *key, const char *hash, const char
 		     const char *scope, char ret[BW_SHA256_HEX + 1])
 {
 	bw_auto_buf struct bw_buf b = {.max = 0};
-	uint8_t mac[SHA256_LEN];
+	uint8_t mac[BW_SHA256_LEN];
 
 	bw_buf_init(&b, CANONICAL_MAX);
-	bw_buf_fmt(&b, ALGORITHM "\n%s\n%s\n%s", date, scope, hash);
+	(void)bw_buf_room(&b, CANONICAL_USUAL);
+	add_two(&b, ALGORITHM "\n", date);
+	add_two(&b, "\n", scope);
+	add_two(&b, "\n", hash);
 	int err = bw_buf_err(&b);
 
 	if (!err)
-		err = derive_key(key, date, 8, mac);
+		err = key_of_day(key, date, scope, mac);
 	if (!err)
 		err = hmac(mac, sizeof(mac), bw_buf_text(&b), b.len, mac);
 	if (!err)
@@ -151,9 +211,12 @@ int bw_sign(const struct bw_sign_request *request, const struct bw_sign_key *key
 		err = signature(key, hash, date, bw_buf_text(&scope), sign);
 	if (err)
 		return err;
-	bw_buf_fmt(out, ALGORITHM " Credential=%s/%s,SignedHeaders=", key->key_id, bw_buf_text(&scope));
+	(void)bw_buf_room(out, CANONICAL_USUAL);
+	add_two(out, ALGORITHM " Credential=", key->key_id);
+	add_two(out, "/", bw_buf_text(&scope));
+	bw_buf_str(out, ",SignedHeaders=");
 	add_signed_names(request, out);
-	bw_buf_fmt(out, ",Signature=%s", sign);
+	add_two(out, ",Signature=", sign);
 	return bw_buf_err(out);
 }
 

@@ -1,20 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/store.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-static int bw_printf_like(3, 4) refuse(char *why, size_t why_len, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	if (why_len)
-		vsnprintf(why, why_len, fmt, ap);
-	va_end(ap);
-	return -EINVAL;
-}
 
 static bool has_control(const char *text)
 {
@@ -43,11 +31,11 @@ static int parse_scheme(const char *text, struct bw_url *url, const char **ret_p
 	const char *end = strstr(text, "://");
 
 	if (!end && text[0] == '/')
-		return refuse(why, why_len, "put file:// before the path of a directory: "
-					    "file:///data/run1");
+		return bw_refuse(why, why_len, "put file:// before the path of a directory: "
+					       "file:///data/run1");
 	if (!end)
-		return refuse(why, why_len, "a store URL begins with file:// or s3://, "
-					    "for example file:///data/run1");
+		return bw_refuse(why, why_len, "a store URL begins with file:// or s3://, "
+					       "for example file:///data/run1");
 	size_t len = (size_t)(end - text);
 
 	if (len == 4 && memcmp(text, "file", 4) == 0)
@@ -55,8 +43,8 @@ static int parse_scheme(const char *text, struct bw_url *url, const char **ret_p
 	else if (len == 2 && memcmp(text, "s3", 2) == 0)
 		url->scheme = BW_URL_S3;
 	else
-		return refuse(why, why_len, "unknown scheme %.*s://; use file:// or s3://",
-			      len < 16 ? (int)len : 16, text);
+		return bw_refuse(why, why_len, "unknown scheme %.*s://; use file:// or s3://",
+				 len < 16 ? (int)len : 16, text);
 	*ret_path = end + 3;
 	return 0;
 }
@@ -67,7 +55,7 @@ int bw_url_parse(const char *text, struct bw_url *ret, char *why, size_t why_len
 	const char *path = "";
 
 	if (has_control(text))
-		return refuse(why, why_len, "remove the control characters from the URL");
+		return bw_refuse(why, why_len, "remove the control characters from the URL");
 	int err = parse_scheme(text, &url, &path, why, why_len);
 	if (err)
 		return err;
@@ -76,17 +64,17 @@ int bw_url_parse(const char *text, struct bw_url *ret, char *why, size_t why_len
 	while (len && path[len - 1] == '/')
 		len--;
 	if (len >= sizeof(url.path))
-		return refuse(why, why_len, "the path in the URL is longer than %zu bytes; use a "
-					    "shorter one", sizeof(url.path) - 1);
+		return bw_refuse(why, why_len, "the path in the URL is longer than %zu bytes; use a "
+					       "shorter one", sizeof(url.path) - 1);
 	memcpy(url.path, path, len);
 	url.path[len] = 0;
 	if (url.scheme == BW_URL_FILE && url.path[0] != '/')
-		return refuse(why, why_len, "file:// needs the absolute path of a directory: "
-					    "file:///data/run1");
+		return bw_refuse(why, why_len, "file:// needs the absolute path of a directory: "
+					       "file:///data/run1");
 	if (url.scheme == BW_URL_S3 && (!len || url.path[0] == '/'))
-		return refuse(why, why_len, "name a bucket: s3://bucket or s3://bucket/prefix");
+		return bw_refuse(why, why_len, "name a bucket: s3://bucket or s3://bucket/prefix");
 	if (has_dot_segment(url.path))
-		return refuse(why, why_len, "write the path of the URL without . and .. segments");
+		return bw_refuse(why, why_len, "write the path of the URL without . and .. segments");
 	*ret = url;
 	return 0;
 }

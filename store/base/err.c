@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/base/err.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -38,4 +39,14 @@ const char *bw_err_text(int err, char *buf, unsigned long len)
 	else
 		snprintf(buf, len, "error %d", err);
 	return buf;
+}
+
+int bw_refuse(char *why, unsigned long why_len, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, why_len, fmt, ap);
+	va_end(ap);
+	return -EINVAL;
 }

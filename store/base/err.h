@@ -51,4 +51,7 @@ int bw_err_errno(int err);
 /* A sentence without a full stop; static for private codes, else copied into buf.  Never NULL. */
 const char *bw_err_text(int err, char *buf, unsigned long len);
 
+/* Says in why what is wrong with what somebody gave; cut to why_len, which may be 0.  -EINVAL. */
+int bw_refuse(char *why, unsigned long why_len, const char *fmt, ...) bw_printf_like(3, 4);
+
 #endif

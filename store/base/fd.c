@@ -34,3 +34,19 @@ int bw_write_at(int fd, const void *bytes, size_t len, uint64_t off)
 	}
 	return 0;
 }
+
+ssize_t bw_read_all(int fd, void *ret, size_t size)
+{
+	size_t len = 0;
+
+	while (len < size) {
+		ssize_t n = read(fd, (uint8_t *)ret + len, size - len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : (ssize_t)len;
+		len += (size_t)n;
+	}
+	return -EFBIG;
+}

@@ -112,6 +112,30 @@ void bw_cond_broadcast(struct bw_cond *c)
 	pthread_cond_broadcast(&c->c);
 }
 
+void bw_latch_init(struct bw_latch *l)
+{
+	bw_mutex_init(&l->lock, BW_RANK_LEAF);
+	bw_cond_init(&l->opened);
+	l->open = false;
+}
+
+void bw_latch_open(struct bw_latch *l)
+{
+	BW_LOCK_SCOPE(&l->lock);
+	l->open = true;
+	bw_cond_signal(&l->opened);
+}
+
+void bw_latch_wait(struct bw_latch *l)
+{
+	bw_lock(&l->lock);
+	while (!l->open)
+		bw_cond_wait(&l->opened, &l->lock);
+	bw_unlock(&l->lock);
+	bw_cond_done(&l->opened);
+	bw_mutex_done(&l->lock);
+}
+
 /* A fault in a thread that blocks its signal ends the process without a handler: no word in the log. */
 static void unblock_faults(sigset_t *set)
 {

@@ -73,6 +73,20 @@ static inline void bw_unlock_scope(struct bw_mutex **m)
 	bw_lock(BW_CAT(scope_lock_, __LINE__))
 
 /*
+ * For one thread that waits for one callback on another: what the callback writes before it opens the
+ * latch is seen behind the wait, which also ends the latch.  Open it once, waited for or not.
+ */
+struct bw_latch {
+	struct bw_mutex lock;
+	struct bw_cond opened;
+	bool open;
+};
+
+void bw_latch_init(struct bw_latch *l);
+void bw_latch_open(struct bw_latch *l);
+void bw_latch_wait(struct bw_latch *l);
+
+/*
  * Starts a thread with every signal blocked but those of faults, which come to the thread that is at
  * fault (one thread of the program takes signals), and a name of at most 15 bytes for ps and gdb.
  * Returns 0 or -errno.

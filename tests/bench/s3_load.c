@@ -408,7 +408,8 @@ static void layer_done(struct bw_op *op)
 	bool more = y->next < y->l->n;
 	if (more)
 		o->item = y->next++;
-	bw_cond_signal(&y->ended);
+	if (y->done == y->l->n)	/* raw has no second thread to wake for each */
+		bw_cond_signal(&y->ended);
 	bw_unlock(&y->lock);
 	if (more)
 		layer_send(o);

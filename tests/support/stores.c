@@ -230,24 +230,20 @@ static int leave_file(const struct bw_test_store *t, const char *key)
 
 struct begun {
 	struct bw_s3_exchange x;
-	struct bw_mutex lock;
-	struct bw_cond cond;
-	bool is_done;
+	struct bw_latch answered;
 };
 
 static void on_begun(struct bw_s3_exchange *x)
 {
 	struct begun *b = x->ctx;
 
-	BW_LOCK_SCOPE(&b->lock);
-	b->is_done = true;
-	bw_cond_signal(&b->cond);
+	bw_latch_open(&b->answered);
 }
 
 static int leave_parts(const struct bw_test_store *t, const char *key)
 {
 	struct bw_store *s3 = t->s;
-	struct begun b = {.is_done = false};
+	struct begun b;
 
 	while (s3->next)
 		s3 = s3->next;
@@ -259,15 +255,9 @@ static int leave_parts(const struct bw_test_store *t, const char *key)
 				      .max = 64 << 10,
 				      .done = on_begun,
 				      .ctx = &b};
-	bw_mutex_init(&b.lock, BW_RANK_LEAF);
-	bw_cond_init(&b.cond);
+	bw_latch_init(&b.answered);
 	bw_s3_exchange_start(&b.x);
-	bw_lock(&b.lock);
-	while (!b.is_done)
-		bw_cond_wait(&b.cond, &b.lock);
-	bw_unlock(&b.lock);
-	bw_cond_done(&b.cond);
-	bw_mutex_done(&b.lock);
+	bw_latch_wait(&b.answered);
 	enum bw_outcome outcome = b.x.outcome;
 
 	bw_s3_exchange_clear(&b.x);

@@ -4,17 +4,11 @@
 #define BW_TESTS_STORE_FILE_H
 
 #include "tests/support/stores.h"
+#include "tests/unit/expect.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <stdio.h>
-
-#define expect(outcome, wanted)                                                                    \
-	do {                                                                                       \
-		enum bw_outcome expect_o = (outcome);                                              \
-		cr_assert_eq(expect_o, wanted, "%s, not %s", bw_outcome_name(expect_o),            \
-			     bw_outcome_name(wanted));                                             \
-	} while (0)
 
 struct fixture {
 	char top[BW_TMPDIR_MAX];	/* the store is in a directory below it */

@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -23,11 +24,11 @@
 
 enum call { NONE, FSYNC_FILE, FSYNC_DIR, LINK, RENAME, UNLINK, WRITE, PREAD };
 
-/* What was called, in order; one worker thread calls. */
+/* What was called, in order; one worker thread calls.  What is not atomic here changes while that has nothing to do. */
 static struct {
-	bool on;
-	char text[1024];	/* "fsync(a/b) link(a/b/c) ..." */
-	enum call fail;
+	atomic_bool on;
+	char text[1024];	/* "fsync(a/b) link(a/b/c) ...", with text_lock where the worker may be at it */
+	_Atomic enum call fail;
 	int err;
 	bool fail_after;	/* the call is made before it fails */
 	unsigned skip;		/* calls of that kind that do not fail */
@@ -44,11 +45,31 @@ static struct {
 	atomic_uint file_syncs, dir_syncs, met;
 	bool also_unlink;	/* fails, with calls.err, of objects */
 } calls;
+static pthread_mutex_t text_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Begins anew. */
+static inline void watch_calls(void)
+{
+	pthread_mutex_lock(&text_lock);
+	calls.text[0] = 0;
+	pthread_mutex_unlock(&text_lock);
+	calls.on = true;
+}
+
+static inline bool was_called(const char *what)
+{
+	pthread_mutex_lock(&text_lock);
+	bool is = strstr(calls.text, what);
+	pthread_mutex_unlock(&text_lock);
+	return is;
+}
 
 static bool fails(enum call call)
 {
-	if (!calls.on || calls.fail != call || calls.skip > 0) {
-		calls.skip -= calls.on && calls.fail == call;
+	if (!calls.on || calls.fail != call)
+		return false;
+	if (calls.skip > 0) {
+		calls.skip--;
 		return false;
 	}
 	if (calls.times && --calls.times == 0)
@@ -75,7 +96,9 @@ static void note(const char *what, int fd, const char *name)
 	else
 		snprintf(entry, sizeof(entry), "%s(%s%s%s) ", what, *at ? at : name ? "" : ".",
 			 *at && name ? "/" : "", name ? name : "");
+	pthread_mutex_lock(&text_lock);
 	strncat(calls.text, entry, sizeof(calls.text) - strlen(calls.text) - 1);
+	pthread_mutex_unlock(&text_lock);
 }
 
 long syscall(long number, ...)
@@ -230,8 +253,7 @@ struct ending {
 
 static inline struct ending end_of(struct bw_store *s, struct bw_op *op)
 {
-	calls.text[0] = 0;
-	calls.on = true;
+	watch_calls();
 	bw_store_sync(s, op);
 	calls.on = false;
 	calls.fail = NONE;

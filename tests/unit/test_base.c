@@ -151,6 +151,37 @@ Test(workq, a_cancelled_task_does_not_run)
 	cr_assert_str_eq(trace.text, "");
 }
 
+struct late {
+	struct bw_task task;
+	struct bw_latch latch;
+	int said;
+};
+
+static void run_late(struct bw_task *task)
+{
+	struct late *l = (struct late *)task;
+
+	bw_sleep(BW_MS);
+	l->said = 7;
+	bw_latch_open(&l->latch);
+}
+
+Test(latch, who_waits_sees_what_was_said_before_it_opened)
+{
+	struct late l = {.task = {.run = run_late}};
+	struct bw_workq *q;
+
+	cr_assert_eq(bw_workq_new("test", 1, &q), 0);
+	bw_latch_init(&l.latch);
+	bw_workq_push(q, &l.task);
+	bw_latch_wait(&l.latch);
+	cr_assert_eq(l.said, 7);
+	bw_latch_init(&l.latch);
+	bw_latch_open(&l.latch);	/* before anybody waits */
+	bw_latch_wait(&l.latch);
+	bw_workq_free(q);
+}
+
 Test(key, segments_are_plain)
 {
 	cr_assert(bw_key_valid("stream.json"));

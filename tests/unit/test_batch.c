@@ -503,8 +503,8 @@ Test(batch, S3_a_look_without_an_answer_is_no_upload)
 /* Counts the puts below folder that ask for absence, and those that do not. */
 struct conditions {
 	struct bw_fault_plan plan;
-	unsigned with, without;
-	unsigned sole;		/* of those with */
+	atomic_uint with, without;
+	atomic_uint sole;	/* of those with */
 };
 
 static enum bw_fault count_conditions(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)

@@ -19,9 +19,7 @@ static int64_t now(void)
 /* A piece that waits for its block and lets go of it at once, or keeps it. */
 struct want {
 	struct bw_piece piece;	/* first */
-	struct bw_mutex lock;
-	struct bw_cond cond;
-	bool over;
+	struct bw_latch answered;
 	int err;
 };
 
@@ -29,10 +27,8 @@ static void answer(struct bw_piece *piece, int err)
 {
 	struct want *w = (struct want *)piece;
 
-	BW_LOCK_SCOPE(&w->lock);
 	w->err = err;
-	w->over = true;
-	bw_cond_signal(&w->cond);
+	bw_latch_open(&w->answered);
 }
 
 struct shelf {
@@ -88,17 +84,13 @@ static bool hold(struct shelf *s, uint32_t index, size_t length, struct bw_blob 
 	struct bw_block_want b = block(s, index);
 	struct want w = {.piece = {.length = length}};
 
-	bw_mutex_init(&w.lock, BW_RANK_LEAF);
-	bw_cond_init(&w.cond);
+	bw_latch_init(&w.answered);
 	int hit = bw_cache_get(s->cache, &b, &w.piece);
 
 	cr_assert_geq(hit, 0);
-	bw_lock(&w.lock);
-	while (!hit && !w.over)
-		bw_cond_wait(&w.cond, &w.lock);
-	bw_unlock(&w.lock);
-	bw_cond_done(&w.cond);
-	bw_mutex_done(&w.lock);
+	if (hit)
+		bw_latch_open(&w.answered);
+	bw_latch_wait(&w.answered);
 	cr_assert_eq(w.err, 0);
 	*ret = w.piece.blob;
 	return hit;

@@ -126,9 +126,7 @@ Test(closer, P3_who_has_gone_is_nobody)
 /* ---- Judgements ------------------------------------------------------------------------------- */
 
 struct heard {
-	struct bw_mutex lock;
-	struct bw_cond changed;
-	bool done;
+	struct bw_latch answered;
 	enum bw_closer_verdict verdict;
 	pid_t by;
 };
@@ -138,11 +136,9 @@ static void hear(void *ctx, enum bw_closer_verdict verdict, bool final)
 	struct heard *h = ctx;
 
 	cr_assert(final, "nothing here hangs");
-	BW_LOCK_SCOPE(&h->lock);
-	h->done = true;
 	h->verdict = verdict;
 	h->by = gettid();
-	bw_cond_broadcast(&h->changed);
+	bw_latch_open(&h->answered);
 }
 
 struct fixture {
@@ -173,17 +169,11 @@ static void teardown(struct fixture *f)
 
 static enum bw_closer_verdict judge(struct fixture *f, pid_t pid, pid_t opener)
 {
-	struct heard h = {.done = false};
+	struct heard h;
 
-	bw_mutex_init(&h.lock, BW_RANK_LEAF);
-	bw_cond_init(&h.changed);
+	bw_latch_init(&h.answered);
 	cr_assert(bw_closer_judge(f->c, pid, opener, "slice", f->ino, hear, &h));
-	bw_lock(&h.lock);
-	while (!h.done)
-		bw_cond_wait(&h.changed, &h.lock);
-	bw_unlock(&h.lock);
-	bw_cond_done(&h.changed);
-	bw_mutex_done(&h.lock);
+	bw_latch_wait(&h.answered);
 	f->by = h.by;
 	return h.verdict;
 }

@@ -4,7 +4,7 @@
 #include "manifest/destroy.h"
 #include "manifest/open.h"
 #include "store/base/sync.h"
-#include "tests/support/history.h"
+#include "tests/support/mount.h"
 #include "tests/support/stores.h"
 
 #include <criterion/criterion.h>
@@ -202,31 +202,13 @@ static bool is_root_put(const struct bw_op *op)
 static struct bw_fault_plan plan = {.decide = decide, .late_ns = 30 * BW_MS};
 
 /* Another committer on the same objects, through a fault filter. */
-struct mount {
-	struct bw_store *store;
-	struct bw_head *head;
-	struct bw_committer *committer;
-};
-
-static void mount_open(struct mount *m, bool (*when)(const struct bw_op *op))
+static void mount_open(struct bw_test_mount *m, bool (*when)(const struct bw_op *op))
 {
-	struct bw_root *root;
-	struct bw_stream s;
-	char why[200];
+	struct bw_store *faulty;
 
 	fail_when = when;
-	cr_assert_eq(bw_stream_open(&tap->store, BW_NEVER, &s, &root, why, sizeof(why)), 0);
-	cr_assert_eq(bw_filter_fault_new(bw_test_way_new(&tap->store), &plan, &m->store), 0);
-	cr_assert_eq(bw_head_new(m->store, &s, root, NULL, &m->head), 0);
-	cr_assert_eq(bw_committer_new(m->store, &s, m->head, NULL, &m->committer), 0);
-	bw_root_unref(root);
-}
-
-static void mount_close(struct mount *m)
-{
-	bw_committer_free(m->committer, bw_now() + 60 * BW_SEC);
-	bw_head_free(m->head);
-	bw_store_free(m->store);
+	cr_assert_eq(bw_filter_fault_new(bw_test_way_new(&tap->store), &plan, &faulty), 0);
+	cr_assert_eq(bw_test_mount_open(m, faulty), 0);
 }
 
 /* ---- Putting off --------------------------------------------------------------------------------- */
@@ -255,15 +237,12 @@ static void crowd(struct bw_committer *c, struct bw_head *h, uint32_t n)
 	free(items);
 }
 
-static void slow_open(struct mount *m)
+static void slow_open(struct bw_test_mount *m)
 {
-	struct bw_root *root = bw_head_root(head);
+	struct bw_store *slow;
 
-	cr_assert_eq(bw_filter_delay_new(bw_test_way_new(&tap->store), 30 * BW_MS, 0, 1, &m->store),
-		     0);
-	cr_assert_eq(bw_head_new(m->store, &stream, root, NULL, &m->head), 0);
-	cr_assert_eq(bw_committer_new(m->store, &stream, m->head, NULL, &m->committer), 0);
-	bw_root_unref(root);
+	cr_assert_eq(bw_filter_delay_new(bw_test_way_new(&tap->store), 30 * BW_MS, 0, 1, &slow), 0);
+	cr_assert_eq(bw_test_mount_open(m, slow), 0);
 }
 
 static void commit_now(struct bw_committer *c, const char *p, uint64_t seq)
@@ -278,7 +257,7 @@ static void commit_now(struct bw_committer *c, const char *p, uint64_t seq)
  * what is queued. */
 Test(committer, batches_are_put_off_until_somebody_is_in_a_hurry, .timeout = 30)
 {
-	struct mount m;
+	struct bw_test_mount m;
 	struct noted items[3];
 	struct notes notes;
 
@@ -329,7 +308,7 @@ Test(committer, batches_are_put_off_until_somebody_is_in_a_hurry, .timeout = 30)
 		cr_assert_eq(items[1].err, 0);
 		cr_assert_gt(atomic_load(&stats->window_ns), 2 * BW_SEC, "by itself each would wait half of this");
 	}
-	mount_close(&m);
+	bw_test_mount_close(&m);
 }
 
 /* S3: each fault on the put of a root, once and several times: committed exactly once. */
@@ -337,7 +316,7 @@ Test(committer, a_root_put_with_faults_is_committed_once)
 {
 	enum bw_fault kinds[] = {BW_FAULT_LOST_REPLY, BW_FAULT_DUPLICATE, BW_FAULT_LATE,
 				 BW_FAULT_THROTTLED};
-	struct mount m;
+	struct bw_test_mount m;
 	uint64_t seq = 0;
 
 	mount_open(&m, is_root_put);
@@ -355,7 +334,7 @@ Test(committer, a_root_put_with_faults_is_committed_once)
 			cr_assert_not(bw_committer_in_doubt(m.committer));
 		}
 	}
-	mount_close(&m);
+	bw_test_mount_close(&m);
 	struct bw_root *r;
 
 	cr_assert_eq(bw_head_refresh(head, BW_NEVER, &r), 0);
@@ -376,7 +355,7 @@ static bool count_soles(const struct bw_op *op)
 /* Others go by the names of roots and nodes at once: they are given to bytes that are on disk. */
 Test(committer, S2_no_root_and_no_node_is_put_as_sole)
 {
-	struct mount m;
+	struct bw_test_mount m;
 
 	mount_open(&m, count_soles);
 	take(m.committer, "q", 1, 0);
@@ -386,7 +365,7 @@ Test(committer, S2_no_root_and_no_node_is_put_as_sole)
 
 		cr_assert_eq(bw_committer_sync(m.committer, &c, &result), 0);
 	}
-	mount_close(&m);
+	bw_test_mount_close(&m);
 	cr_assert_gt(atomic_load(&node_puts), 0);
 	cr_assert_eq(atomic_load(&soles), 0);
 }
@@ -400,7 +379,7 @@ Test(committer, a_definite_failure_is_said_and_leaves_nothing)
 		     {BW_FAULT_DENIED, -BW_E_DENIED},
 		     {BW_FAULT_BEFORE, -BW_E_UNREACHABLE}};
 	struct bw_txn_change result;
-	struct mount m;
+	struct bw_test_mount m;
 
 	mount_open(&m, is_root_put);
 	take(m.committer, "q", 1, 0);
@@ -415,7 +394,7 @@ Test(committer, a_definite_failure_is_said_and_leaves_nothing)
 
 	cr_assert_eq(bw_committer_sync(m.committer, &c, &result), 0);
 	cr_assert_eq(result.step, 0);
-	mount_close(&m);
+	bw_test_mount_close(&m);
 }
 
 /* P4: what is queued behind a failed batch of its producer fails with it; others go on. */
@@ -481,7 +460,7 @@ Test(committer, followers_in_the_queue_fail_with_their_predecessor)
 Test(committer, a_second_mount_fences_the_first)
 {
 	struct bw_txn_change result;
-	struct mount m;
+	struct bw_test_mount m;
 
 	mount_open(&m, is_root_put);
 	take(committer, "p", 1, 0);
@@ -495,7 +474,7 @@ Test(committer, a_second_mount_fences_the_first)
 	cr_assert_eq(bw_committer_sync(m.committer, &c, &result), 0);
 	cr_assert_eq(result.step, 1);
 	take(committer, "p", 3, 2);
-	mount_close(&m);
+	bw_test_mount_close(&m);
 }
 
 Test(committer, writes_the_hint)
@@ -538,7 +517,7 @@ Test(committer, free_without_time_tells_all)
 {
 	struct noted items[3];
 	struct notes notes;
-	struct mount m;
+	struct bw_test_mount m;
 
 	mount_open(&m, is_root_put);
 	notes_init(&notes, m.head);

@@ -1,32 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Roots that are prepared while their batch is on its way: what the disk sees, and that nobody else sees anything. */
-#include "manifest/committer.h"
-#include "manifest/open.h"
 #include "store/base/hash.h"
-#include "store/base/sync.h"
-#include "tests/support/history.h"
+#include "tests/support/mount.h"
 #include "tests/unit/store_file_calls.h"
 
 TestSuite(prepared, .timeout = 60);
 
 struct world {
 	struct fixture f;
-	struct bw_stream stream;
-	struct bw_head *head;
-	struct bw_committer *committer;
+	struct bw_stream stream;	/* also when the mount is closed */
+	struct bw_test_mount m;		/* owns f.s */
 };
-
-static void open_mount(struct world *w, struct bw_store *store, struct bw_head **ret_head,
-		       struct bw_committer **ret_committer)
-{
-	struct bw_root *root;
-	char why[200];
-
-	cr_assert_eq(bw_stream_open(store, BW_NEVER, &w->stream, &root, why, sizeof(why)), 0, "%s", why);
-	cr_assert_eq(bw_head_new(store, &w->stream, root, NULL, ret_head), 0);
-	cr_assert_eq(bw_committer_new(store, &w->stream, *ret_head, NULL, ret_committer), 0);
-	bw_root_unref(root);
-}
 
 static void take(struct bw_committer *c, const char *p)
 {
@@ -43,28 +27,20 @@ static void open_world(struct world *w)
 	setup(&w->f);
 	bw_test_create(w->f.s, &w->stream, &root);
 	bw_root_unref(root);
-	open_mount(w, w->f.s, &w->head, &w->committer);
-	take(w->committer, "p");
-}
-
-static void stop(struct world *w)
-{
-	bw_committer_free(w->committer, bw_now() + 60 * BW_SEC);
-	bw_head_free(w->head);
+	cr_assert_eq(bw_test_mount_open(&w->m, w->f.s), 0);
+	take(w->m.committer, "p");
 }
 
 static void close_world(struct world *w)
 {
-	stop(w);
+	bw_test_mount_close(&w->m);
+	w->f.s = NULL;
 	teardown(&w->f);
 }
 
-static struct bw_change append(const struct bw_committer *c, const char *p, uint64_t seq)
+static struct bw_change append(const struct bw_test_mount *m, const char *p, uint64_t seq)
 {
-	struct bw_change change = bw_test_append(p, 1, 1, seq, seq * 1000);
-
-	memcpy(change.owner, bw_committer_owner(c), 16);
-	return change;
+	return bw_test_mount_append(m, p, 1, seq, seq * 1000);
 }
 
 static unsigned temporaries(const struct world *w)
@@ -95,10 +71,9 @@ static bool exists(struct world *w, uint64_t version)
 static void expect_change(struct world *w, const struct bw_change *c)
 {
 	exists(w, 1);
-	calls.text[0] = 0;
-	calls.on = true;
-	bw_committer_expect(w->committer, c);
-	while (!strstr(calls.text, "fsync(tmp)"))
+	watch_calls();
+	bw_committer_expect(w->m.committer, c);
+	while (!was_called("fsync(tmp)"))
 		bw_sleep(BW_MS);
 	exists(w, 1);
 	calls.on = false;
@@ -109,9 +84,8 @@ static void commit(struct world *w, const struct bw_change *c, uint64_t version)
 {
 	struct bw_txn_change result;
 
-	calls.text[0] = 0;
-	calls.on = true;
-	cr_assert_eq(bw_committer_sync(w->committer, c, &result), 0);
+	watch_calls();
+	cr_assert_eq(bw_committer_sync(w->m.committer, c, &result), 0);
 	calls.on = false;
 	calls.fail = NONE;
 	cr_assert_eq(result.version, version);
@@ -140,17 +114,17 @@ Test(prepared, S2_bytes_on_disk_while_the_batch_is_on_its_way_and_no_name)
 	struct world w;
 
 	open_world(&w);
-	struct bw_change c = append(w.committer, "p", 0);
+	struct bw_change c = append(&w.m, "p", 0);
 
 	expect_change(&w, &c);
 	cr_assert_str_eq(calls.text, "fsync(tmp) ");
 	cr_assert_not(exists(&w, 3), "nobody may see a root whose batch is not durable");
 	commit(&w, &c, 3);
 	check_calls(&w, 3, AHEAD);
-	c = append(w.committer, "p", 1);
+	c = append(&w.m, "p", 1);
 	commit(&w, &c, 4);
 	check_calls(&w, 4, ANEW);
-	cr_assert_eq(atomic_load(&bw_committer_stats(w.committer)->prepared), 1);
+	cr_assert_eq(atomic_load(&bw_committer_stats(w.m.committer)->prepared), 1);
 	close_world(&w);
 }
 
@@ -164,7 +138,7 @@ Test(prepared, P4_another_object_than_the_expected_one)
 
 	for (int i = 0; i < 6; i++) {
 		uint64_t seq = (uint64_t)i, version = 3 + seq;
-		struct bw_change c = append(w.committer, "p", seq), other = c;
+		struct bw_change c = append(&w.m, "p", seq), other = c;
 
 		other.nonce += i == 0;
 		other.size += i == 1;
@@ -177,7 +151,7 @@ Test(prepared, P4_another_object_than_the_expected_one)
 			other.state_xxh3 = bw_xxh3(state, sizeof(state));
 		}
 		if (i == 4) {
-			bw_committer_expect(w.committer, &other);
+			bw_committer_expect(w.m.committer, &other);
 			commit(&w, &c, version);
 			check_calls(&w, version, ANEW);
 			continue;
@@ -185,7 +159,7 @@ Test(prepared, P4_another_object_than_the_expected_one)
 		expect_change(&w, &other);
 		commit(&w, &c, version);
 		check_calls(&w, version, i == 5 ? AHEAD : AGAIN);
-		struct bw_root *root = bw_head_root(w.head);
+		struct bw_root *root = bw_head_root(w.m.head);
 		const struct bw_entry *e = bw_root_tail_entry(root, seq);
 
 		cr_assert_eq(e->nonce, c.nonce);
@@ -202,14 +176,14 @@ Test(prepared, another_change_comes_first)
 	struct world w;
 
 	open_world(&w);
-	struct bw_change c = append(w.committer, "p", 0);
+	struct bw_change c = append(&w.m, "p", 0);
 
 	expect_change(&w, &c);
-	take(w.committer, "q");		/* version 3 */
+	take(w.m.committer, "q");		/* version 3 */
 	commit(&w, &c, 4);
 	check_calls(&w, 4, ANEW);
 	/* Or it fails, and the next one is expected. */
-	c = append(w.committer, "p", 1);
+	c = append(&w.m, "p", 1);
 	expect_change(&w, &c);
 	c.nonce++;
 	expect_change(&w, &c);
@@ -221,40 +195,37 @@ Test(prepared, another_change_comes_first)
 /* I1, I2: the version goes to another mount, and this one finds that out before its put, or by it. */
 Test(prepared, I2_another_mount_is_faster)
 {
-	struct bw_committer *other;
-	struct bw_head *other_head;
+	struct bw_test_mount other;
 	struct bw_store *s;
 	struct world w;
 
 	open_world(&w);
 	cr_assert_eq(bw_store_file_new(w.f.dir, false, 1, &s), 0);
-	open_mount(&w, s, &other_head, &other);
-	take(other, "q");
+	cr_assert_eq(bw_test_mount_open(&other, s), 0);
+	take(other.committer, "q");
 	struct bw_root *newest;
 
-	cr_assert_eq(bw_head_refresh(w.head, BW_NEVER, &newest), 0);
+	cr_assert_eq(bw_head_refresh(w.m.head, BW_NEVER, &newest), 0);
 	bw_root_unref(newest);
 	for (uint64_t seq = 0; seq < 2; seq++) {
-		struct bw_change c = append(w.committer, "p", seq), q = append(other, "q", seq);
+		struct bw_change c = append(&w.m, "p", seq), q = append(&other, "q", seq);
 		struct bw_txn_change result;
 
 		expect_change(&w, &c);
-		cr_assert_eq(bw_committer_sync(other, &q, &result), 0);
+		cr_assert_eq(bw_committer_sync(other.committer, &q, &result), 0);
 		cr_assert_eq(result.version, 4 + 2 * seq);
 		if (seq) {
-			cr_assert_eq(bw_head_refresh(w.head, BW_NEVER, &newest), 0);
+			cr_assert_eq(bw_head_refresh(w.m.head, BW_NEVER, &newest), 0);
 			bw_root_unref(newest);
 		}
 		commit(&w, &c, 5 + 2 * seq);
 		if (seq)
 			check_calls(&w, 7, AGAIN);
-		cr_assert_eq(bw_head_refresh(other_head, BW_NEVER, &newest), 0);
+		cr_assert_eq(bw_head_refresh(other.head, BW_NEVER, &newest), 0);
 		cr_assert_eq(newest->head, 2 + 2 * seq);
 		bw_root_unref(newest);
 	}
-	bw_committer_free(other, bw_now() + 60 * BW_SEC);
-	bw_head_free(other_head);
-	bw_store_free(s);
+	bw_test_mount_close(&other);
 	close_world(&w);
 }
 
@@ -264,12 +235,12 @@ Test(prepared, S2_what_did_not_get_to_disk_is_written_again)
 	struct world w;
 
 	open_world(&w);
-	struct bw_change c = append(w.committer, "p", 0);
+	struct bw_change c = append(&w.m, "p", 0);
 
 	fail_next(FSYNC_FILE, EIO);
 	calls.on = true;
-	bw_committer_expect(w.committer, &c);
-	while (!strstr(calls.text, "unlink(tmp)"))
+	bw_committer_expect(w.m.committer, &c);
+	while (!was_called("unlink(tmp)"))
 		bw_sleep(BW_MS);
 	calls.fail = NONE;
 	cr_assert_str_eq(calls.text, "fsync(tmp) unlink(tmp) ");
@@ -286,14 +257,14 @@ Test(prepared, every_commit_of_a_long_row)
 
 	open_world(&w);
 	for (uint64_t seq = 0; seq < BW_TAIL_FOLD + 3; seq++) {
-		struct bw_change c = append(w.committer, "p", seq);
-		uint64_t before = atomic_load(&bw_committer_stats(w.committer)->prepared);
+		struct bw_change c = append(&w.m, "p", seq);
+		uint64_t before = atomic_load(&bw_committer_stats(w.m.committer)->prepared);
 
-		bw_committer_expect(w.committer, &c);
+		bw_committer_expect(w.m.committer, &c);
 		if (seq % 8 == 0 || seq == BW_TAIL_FOLD - 1)
 			bw_sleep(20 * BW_MS);	/* mostly it has been prepared then, else it has not */
 		commit(&w, &c, 3 + seq);
-		without += atomic_load(&bw_committer_stats(w.committer)->prepared) == before;
+		without += atomic_load(&bw_committer_stats(w.m.committer)->prepared) == before;
 	}
 	cr_assert_geq(without, 1, "an index node comes before its root");
 	close_world(&w);
@@ -305,11 +276,10 @@ Test(prepared, P6_what_never_comes_leaves_nothing)
 	struct world w;
 
 	open_world(&w);
-	struct bw_change c = append(w.committer, "p", 0);
+	struct bw_change c = append(&w.m, "p", 0);
 
 	expect_change(&w, &c);
-	stop(&w);
-	bw_store_free(w.f.s);
+	bw_test_mount_close(&w.m);
 	cr_assert_eq(temporaries(&w), 0);
 	cr_assert_eq(bw_store_file_new(w.f.dir, false, 1, &w.f.s), 0);
 	cr_assert_not(exists(&w, 3));

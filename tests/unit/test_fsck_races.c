@@ -11,7 +11,7 @@ struct race {
 	const char *part;	/* of the key or prefix of the request it comes before; "": of none longer */
 	unsigned nth;		/* of those: 1 is the first */
 	void (*happens)(struct bw_whole *w);
-	unsigned seen;
+	atomic_uint seen;
 };
 
 static bool before(struct bw_test_tap *tap, struct bw_op *op)

@@ -68,9 +68,7 @@ static int64_t soon(void)
 
 struct asked {
 	struct bw_ask ask;
-	struct bw_mutex lock;
-	struct bw_cond cond;
-	bool done;
+	struct bw_latch answered;
 	int err;
 	uint64_t version;	/* known when it was answered */
 };
@@ -78,30 +76,23 @@ struct asked {
 static void answered(struct bw_ask *ask, int err)
 {
 	struct asked *a = (struct asked *)ask;
-	uint64_t version = known_version();
 
-	BW_LOCK_SCOPE(&a->lock);
-	a->done = true;
 	a->err = err;
-	a->version = version;
-	bw_cond_signal(&a->cond);
+	a->version = known_version();
+	bw_latch_open(&a->answered);
 }
 
 static void ask_now(struct asked *a, uint64_t until_step, int64_t deadline_ns)
 {
 	*a = (struct asked){
 		.ask = {.done = answered, .until_step = until_step, .deadline_ns = deadline_ns}};
-	bw_mutex_init(&a->lock, BW_RANK_LEAF);
-	bw_cond_init(&a->cond);
+	bw_latch_init(&a->answered);
 	bw_head_ask(head, &a->ask);
 }
 
 static int ask_wait(struct asked *a)
 {
-	bw_lock(&a->lock);
-	while (!a->done)
-		bw_cond_wait(&a->cond, &a->lock);
-	bw_unlock(&a->lock);
+	bw_latch_wait(&a->answered);
 	return a->err;
 }
 
@@ -185,7 +176,7 @@ Test(head, an_ask_never_joins_an_older_probe)
 	cr_assert_eq(ask_wait(&before), 0);
 	struct bw_op *fresh = hold_wait(2);
 
-	cr_assert_not(after.done);
+	cr_assert_not(after.answered.open);
 	tap->on_submit = NULL;
 	bw_store_submit(tap->store.next, fresh);
 	cr_assert_eq(ask_wait(&after), 0);
@@ -331,7 +322,7 @@ Test(head, until_step_is_enough)
 	tap->on_submit = hold_gets;
 	cr_assert_eq(bw_head_publish(head, root), 0);	/* committed here */
 	cr_assert_eq(ask_wait(&a), 0, "while the probe is still under way");
-	cr_assert_not(never.done);
+	cr_assert_not(never.answered.open);
 	cr_assert(bw_head_ask_cancel(head, &never.ask));
 	cr_assert_not(bw_head_ask_cancel(head, &never.ask));
 	cr_assert_not(bw_head_ask_cancel(head, &a.ask));
@@ -359,7 +350,7 @@ Test(head, an_ask_fails_at_its_deadline_and_not_before)
 	ask_now(&b, BW_STEPS_MAX, soon());
 	cr_assert_eq(ask_wait(&a), -BW_E_UNREACHABLE);
 	cr_assert_geq(bw_now(), deadline);
-	cr_assert_not(b.done);
+	cr_assert_not(b.answered.open);
 	tap->on_submit = NULL;
 	cr_assert_eq(ask_wait(&b), 0, "asked again until the store is back");
 }
@@ -395,8 +386,7 @@ static uint64_t gets_with_guess(uint64_t guess)
 	struct asked a = {.ask = {.done = answered, .until_step = BW_STEPS_MAX,
 				  .deadline_ns = soon(), .guess = guess, .urgent = true}};
 
-	bw_mutex_init(&a.lock, BW_RANK_LEAF);
-	bw_cond_init(&a.cond);
+	bw_latch_init(&a.answered);
 	atomic_store(&tap->gets, 0);
 	bw_head_ask(head, &a.ask);
 	cr_assert_eq(ask_wait(&a), 0);
@@ -495,8 +485,7 @@ Test(head, V3_the_patient_are_answered_by_a_probe_sent_after_they_asked)
 
 	for (int i = 0; i < 6; i++) {
 		a = (struct asked){.ask = {.done = answered, .until_step = BW_STEPS_MAX, .deadline_ns = soon(), .patient = true}};
-		bw_mutex_init(&a.lock, BW_RANK_LEAF);
-		bw_cond_init(&a.cond);
+		bw_latch_init(&a.answered);
 		int before = atomic_load(&tap->gets);
 
 		bw_head_ask(head, &a.ask);
@@ -584,7 +573,7 @@ Test(head, free_ends_the_asks)
 
 	ask_now(&b, BW_STEPS_MAX, soon());
 	bw_head_free(head);
-	cr_assert(a.done && b.done);
+	cr_assert(a.answered.open && b.answered.open);
 	cr_assert(b.err == -BW_E_STOPPING || b.err == 0);
 	head = NULL;
 }

@@ -4,6 +4,7 @@
 #include "manifest/open_search.h"
 #include "tests/support/history.h"
 #include "tests/support/stores.h"
+#include "tests/unit/liars.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -156,42 +157,11 @@ Test(open, a_torn_creation_is_finished)
 
 /* ---- Stores that break the contract (I14) ------------------------------------------------------- */
 
-static bool ignore_condition(struct bw_test_tap *t, struct bw_op *op)
-{
-	(void)t;
-	op->if_absent = false;
-	return false;
-}
-
 static bool ignore_condition_in_a_race(struct bw_test_tap *t, struct bw_op *op)
 {
 	(void)t;
 	if (op->kind == BW_OP_PUT && strstr(op->key, "/race"))
 		op->if_absent = false;
-	return false;
-}
-
-static bool ignore_range(struct bw_test_tap *t, struct bw_op *op)
-{
-	(void)t;
-	if (op->kind == BW_OP_GET && op->length != BW_TO_END)
-		op->offset = 0;
-	return false;
-}
-
-static bool ignore_after(struct bw_test_tap *t, struct bw_op *op)
-{
-	(void)t;
-	if (op->kind == BW_OP_LIST)
-		op->after[0] = 0;
-	return false;
-}
-
-static bool lose_puts(struct bw_test_tap *t, struct bw_op *op)
-{
-	(void)t;
-	if (op->kind == BW_OP_PUT)
-		snprintf(op->key, sizeof(op->key), "elsewhere-%p", (void *)op);
 	return false;
 }
 

@@ -3,6 +3,7 @@
 #include "manifest/open.h"
 #include "tests/support/history.h"
 #include "tests/support/stores.h"
+#include "tests/unit/liars.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -139,13 +140,6 @@ static void apply_first(struct bw_test_tap *t, const struct bw_op *like)
 	bw_op_done(&op);
 }
 
-static bool ignore_condition(struct bw_test_tap *t, struct bw_op *op)
-{
-	(void)t;
-	op->if_absent = false;
-	return false;
-}
-
 static bool ignore_condition_in_a_race(struct bw_test_tap *t, struct bw_op *op)
 {
 	(void)t;
@@ -182,35 +176,11 @@ static bool refuse_what_is_free(struct bw_test_tap *t, struct bw_op *op)
 	return false;
 }
 
-static bool ignore_range(struct bw_test_tap *t, struct bw_op *op)
-{
-	(void)t;
-	if (op->kind == BW_OP_GET && op->length != BW_TO_END)
-		op->offset = 0;
-	return false;
-}
-
-static bool ignore_after(struct bw_test_tap *t, struct bw_op *op)
-{
-	(void)t;
-	if (op->kind == BW_OP_LIST)
-		op->after[0] = 0;
-	return false;
-}
-
 static bool list_too_little(struct bw_test_tap *t, struct bw_op *op)
 {
 	(void)t;
 	if (op->kind == BW_OP_LIST)
 		op->max = 1;
-	return false;
-}
-
-static bool lose_puts(struct bw_test_tap *t, struct bw_op *op)
-{
-	(void)t;
-	if (op->kind == BW_OP_PUT)
-		snprintf(op->key, sizeof(op->key), "elsewhere-%p", (void *)op);
 	return false;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What surrounds a request: waiting for credentials, and what is asked of the store. */
+#include "store/s3_priv.h"
 #include "tests/unit/cred_world.h"
 #include "tests/unit/script_store.h"
 
@@ -211,6 +212,101 @@ Test(s3_exchange, S5_a_stalled_get_ends_when_it_is_cancelled, .init = with_keys,
 	cr_assert_eq(op.outcome, BW_CANCELLED, "%s %s", bw_outcome_name(op.outcome), op.detail);
 	cr_assert_eq(bw_script_hits(script, 0), 1);
 	bw_op_done(&op);
+	bw_store_free(s);
+	bw_script_free(script);
+}
+
+/* ---- Unsigned bodies -------------------------------------------------------------------------- */
+
+#define BODY (20u << 10)
+#define UNSIGNED "x-amz-content-sha256: UNSIGNED-PAYLOAD"
+
+static uint8_t body_bytes[BODY];
+
+static enum bw_outcome put(struct bw_store *s, size_t len)
+{
+	struct bw_bytes_body body;
+	struct bw_op op;
+
+	bw_bytes_body_init(&body, body_bytes, len);
+	bw_op_put(&op, "key", &body.body, true);
+	return bw_store_sync(s, &op);
+}
+
+static const char *signed_as(size_t len, char ret[100])
+{
+	char sum[BW_SHA256_HEX + 1];
+
+	bw_sha256_hex(body_bytes, len, sum);
+	snprintf(ret, 100, "x-amz-content-sha256: %s", sum);
+	return ret;
+}
+
+/* As over https:// with a certificate that was verified: no script speaks TLS. */
+static void vouch(struct bw_store *s)
+{
+	((struct bw_s3 *)s)->tls_vouches = true;
+}
+
+Test(s3_exchange, only_what_tls_vouches_for_goes_unsigned, .init = with_keys, .fini = end, .timeout = 60)
+{
+	char large[100], small[100], none[100];
+	const struct bw_script_rule rules[] = {
+		{.method = "PUT", .target = OBJECT, .demands = {signed_as(BODY, large)}, .status = 200, .times = 1},
+		{.method = "PUT", .target = OBJECT, .demands = {UNSIGNED}, .status = 200, .times = 1},
+		{.method = "PUT", .target = OBJECT, .demands = {signed_as(1000, small)}, .status = 200, .times = 1},
+		{.method = "PUT", .target = OBJECT, .demands = {signed_as(0, none)}, .status = 200, .times = 1},
+	};
+	struct bw_script *script = bw_script_new(rules, 4);
+	struct bw_store *s = store_at(script);
+
+	cr_assert_eq(put(s, BODY), BW_OK);
+	vouch(s);
+	cr_assert_eq(put(s, BODY), BW_OK);
+	cr_assert_eq(put(s, 1000), BW_OK);
+	cr_assert_eq(put(s, 0), BW_OK);
+	cr_assert_eq(bw_script_misses(script), 0);
+	bw_store_free(s);
+	bw_script_free(script);
+}
+
+Test(s3_exchange, what_is_refused_unsigned_is_signed_from_then_on, .init = with_keys, .fini = end, .timeout = 60)
+{
+	static const int refusals[] = {400, 403, 501};
+
+	for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
+		char sum[100];
+		const struct bw_script_rule rules[] = {
+			{.method = "PUT", .target = OBJECT, .demands = {UNSIGNED}, .status = refusals[i], .times = 1,
+			 .body = "<Error><Code>AccessDenied</Code></Error>"},
+			{.method = "PUT", .target = OBJECT, .demands = {signed_as(BODY, sum)}, .status = 200},
+		};
+		struct bw_script *script = bw_script_new(rules, 2);
+		struct bw_store *s = store_at(script);
+
+		vouch(s);
+		cr_assert_eq(put(s, BODY), BW_OK);
+		cr_assert_eq(put(s, BODY), BW_OK);
+		cr_assert_eq(bw_script_hits(script, 0), 1);
+		cr_assert_eq(bw_script_hits(script, 1), 2);
+		cr_assert_eq(bw_script_misses(script), 0);
+		bw_store_free(s);
+		bw_script_free(script);
+	}
+}
+
+/* One that may not write at all teaches nothing about signatures. */
+Test(s3_exchange, what_is_refused_either_way_is_denied, .init = with_keys, .fini = end, .timeout = 60)
+{
+	const struct bw_script_rule rule = {.method = "PUT", .target = OBJECT, .status = 403,
+					    .body = "<Error><Code>AccessDenied</Code></Error>"};
+	struct bw_script *script = bw_script_new(&rule, 1);
+	struct bw_store *s = store_at(script);
+
+	vouch(s);
+	cr_assert_eq(put(s, BODY), BW_DENIED);
+	cr_assert_eq(bw_script_hits(script, 0), 2);
+	cr_assert(((struct bw_s3 *)s)->tls_vouches);
 	bw_store_free(s);
 	bw_script_free(script);
 }

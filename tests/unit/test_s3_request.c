@@ -112,6 +112,7 @@ Test(s3_request, a_get_as_published)
 				  .headers_n = 1, .payload_sha256 = EMPTY};
 	struct bw_http_request r;
 
+	bw_sign_cache_init(&creds.sign);
 	/* Our clock is ten minutes ahead of the store's. */
 	cr_assert_eq(bw_s3_request_make(&a, &creds, 1369353600 + 600, &call, &r), 0);
 	cr_assert_str_eq(r.url, "https://examplebucket.s3.amazonaws.com/test.txt");
@@ -135,6 +136,7 @@ Test(s3_request, a_token_is_sent_and_signed)
 				  .headers_n = 1, .payload_sha256 = EMPTY};
 	struct bw_http_request r;
 
+	bw_sign_cache_init(&creds.sign);
 	cr_assert_eq(bw_s3_request_make(&a, &creds, 0, &call, &r), 0);
 	cr_assert_str_eq(r.url, "http://h:1/buck/a%20b/k/x?uploads=");
 	cr_assert_str_eq(header(&r, "x-amz-security-token"), "T/T==");

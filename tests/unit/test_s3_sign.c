@@ -60,6 +60,38 @@ Test(s3_sign, put_object)
 	       "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd");
 }
 
+/* What is kept of a day serves that day, region and secret, and no other; and it is what serves. */
+Test(s3_sign, the_key_of_a_day_is_kept)
+{
+	const struct bw_sign_header headers[] = {HOST, {"x-amz-content-sha256", EMPTY}, DATE};
+	const struct bw_sign_request r = {"GET", "/", "lifecycle=", headers, 3, EMPTY};
+	bw_auto_buf struct bw_buf kept = {.max = 0}, fresh = {.max = 0};
+	struct bw_sign_cache cache;
+	struct bw_sign_key key = s3;
+
+	bw_sign_cache_init(&cache);
+	key.cache = &cache;
+	for (int i = 0; i < 2; i++)
+		expect(&r, &key, SCOPE, "host;x-amz-content-sha256;x-amz-date",
+		       "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543");
+	for (int i = 0; i < 3; i++) {
+		struct bw_sign_key plain;
+		key.time_s += i == 1 ? 86400 : 0;
+		key.region = i == 2 ? "eu-test-1" : key.region;
+		plain = key;
+		plain.cache = NULL;
+		bw_buf_init(&kept, 4096);
+		bw_buf_init(&fresh, 4096);
+		cache.key[0] ^= i == 0;		/* only the first looks at it */
+		cr_assert_eq(bw_sign(&r, &key, &kept), 0);
+		cr_assert_eq(bw_sign(&r, &plain, &fresh), 0);
+		cr_assert_eq(strcmp(bw_buf_text(&kept), bw_buf_text(&fresh)) == 0, i > 0);
+		bw_buf_done(&kept);
+		bw_buf_done(&fresh);
+	}
+	bw_sign_cache_done(&cache);
+}
+
 Test(s3_sign, queries)
 {
 	const struct bw_sign_header headers[] = {HOST, {"x-amz-content-sha256", EMPTY}, DATE};

@@ -1,18 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the filters stats, delay and fault do; limit and retry have programs of their own. */
 #include "tests/support/stores.h"
+#include "tests/unit/expect.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define expect(outcome, wanted)                                                                    \
-	do {                                                                                       \
-		enum bw_outcome expect_o = (outcome);                                              \
-		cr_assert_eq(expect_o, wanted, "%s, not %s", bw_outcome_name(expect_o),            \
-			     bw_outcome_name(wanted));                                             \
-	} while (0)
 
 /* One fault for the requests of a script, then none; mem and its requests are counted. */
 struct scripted {

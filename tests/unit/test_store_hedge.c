@@ -3,6 +3,7 @@
 #include "store/stats.h"
 #include "tests/support/holder.h"
 #include "tests/support/stores.h"
+#include "tests/unit/expect.h"
 
 #include <criterion/criterion.h>
 #include <pthread.h>
@@ -12,13 +13,6 @@
 #define OPS_MAX 1024
 #define MIB (UINT64_C(1) << 20)
 #define NEVER_LATE (3600 * BW_SEC)
-
-#define expect(outcome, wanted)                                                                    \
-	do {                                                                                       \
-		enum bw_outcome expect_o = (outcome);                                              \
-		cr_assert_eq(expect_o, wanted, "%s, not %s", bw_outcome_name(expect_o),            \
-			     bw_outcome_name(wanted));                                             \
-	} while (0)
 
 struct fixture {
 	struct bw_store *s;

@@ -2,17 +2,11 @@
 /* What filter_retry repeats, what it must not, and what it may conclude. */
 #include "tests/support/holder.h"
 #include "tests/support/stores.h"
+#include "tests/unit/expect.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
-
-#define expect(outcome, wanted)                                                                    \
-	do {                                                                                       \
-		enum bw_outcome expect_o = (outcome);                                              \
-		cr_assert_eq(expect_o, wanted, "%s, not %s", bw_outcome_name(expect_o),            \
-			     bw_outcome_name(wanted));                                             \
-	} while (0)
 
 #define TRIES 4
 
