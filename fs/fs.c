@@ -122,7 +122,8 @@ static int start_readers(struct bw_fs *fs)
 	struct bw_reader_config reader = {
 		.store = fs->store, .stream = &fs->stream, .head = fs->head, .budget = &fs->budget,
 		.pool = fs->pool, .log = fs->log, .counters = &fs->counters, .disk = fs->disk,
-		.prefetch = fs->o.prefetch, .io_timeout_ns = fs->o.io_timeout_ns,
+		.prefetch = fs->o.prefetch,
+		.prefetch_most = fs->url.scheme == BW_URL_S3 ? fs->o.prefetch_most : 0, .io_timeout_ns = fs->o.io_timeout_ns,
 		.together = fs->url.scheme == BW_URL_S3 ? TOGETHER : 0,
 		.here = fs->url.scheme == BW_URL_FILE,
 	};
@@ -283,6 +284,8 @@ static int make(const char *url, const char *dir, const struct bw_mount_options 
 	fs->url_text = strdup(url);
 	fs->dir = bw_fs_passed_fd(dir) >= 0 ? strdup(dir) : realpath(dir, NULL);
 	*ret = fs;
+	if (bw_once_init(&fs->once, fs->o.direct_io))
+		return -ENOMEM;
 	return fs->url_text && fs->dir && pipe2(fs->wake, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
 }
 
@@ -427,6 +430,7 @@ void bw_fs_free(struct bw_fs *fs)
 	bw_cond_done(&fs->changed);
 	bw_mutex_done(&fs->handles_lock);
 	bw_mutex_done(&fs->lock);
+	bw_once_done(&fs->once);
 	bw_released_done(&fs->released);
 	bw_waiting_done(&fs->waiting);
 	bw_errors_done(&fs->errors);

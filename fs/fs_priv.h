@@ -10,6 +10,7 @@
 #include "fs/fs.h"
 #include "fs/live.h"
 #include "fs/gc.h"
+#include "fs/once.h"
 #include "fs/produce.h"
 #include "fs/reader.h"
 #include "fs/released.h"
@@ -44,6 +45,7 @@ struct bw_fs {
 	struct bw_waiting waiting;
 	struct bw_spool_space space;
 	struct bw_released released;
+	struct bw_once once;
 	atomic_uint_fast64_t listed;	/* 1 + the step one of whose directories was opened last; 0: none */
 
 	/* In the order they start; freed the other way round. */
@@ -72,13 +74,15 @@ struct bw_fs {
 	struct bw_mutex handles_lock;
 	struct bw_mutex lock;		/* what follows */
 	struct bw_cond changed;
-	bool ready;			/* INIT was answered */
+	bool ready;			/* the kernel has INIT's answer */
 	unsigned serving;		/* threads in the FUSE loop */
 	unsigned threads_n;
 	pthread_t threads[BW_FUSE_THREADS_MAX];
 	atomic_bool exiting;
 	atomic_bool init_replied;
-	bool parallel_dirops;		/* the kernel offers it; set before INIT is replied to */
+	/* The kernel offers them; set before INIT is replied to. */
+	bool parallel_dirops;
+	bool direct_mmap;		/* of files opened with FOPEN_DIRECT_IO; false: not wanted either */
 };
 
 /* ---- fuse_main.c ------------------------------------------------------------------------------ */
@@ -91,6 +95,10 @@ void bw_fuse_unmount(struct bw_fs *fs);		/* and joins the threads; late replies 
 void bw_fuse_destroy(struct bw_fs *fs);
 
 /* ---- fuse_hand.c ------------------------------------------------------------------------------ */
+
+/* A larger slice costs no more to read directly than from the page cache, where it would take pages: it is not handed over where
+ * direct reads are possible. */
+#define BW_HAND_BYTES (2u << 20)
 
 int bw_hand_new(struct bw_fs *fs, struct bw_hand **ret) bw_must_check;
 /* Whether a request of this thread is its own. */

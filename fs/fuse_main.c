@@ -74,12 +74,55 @@ static void *serve(void *arg)
 
 /*
  * libfuse before 3.17 never tells the kernel that look-ups of one directory may run side by side, so
- * the kernel would line up everybody who polls /step, 100 ms each (V3), and behind them `ls` (V7).  The
- * first reply of a session is INIT's: the flag is put into it on its way.
+ * the kernel would line up everybody who polls /step, 100 ms each (V3), and behind them `ls` (V7).  Nor that
+ * files past the page cache may be mapped all the same, which numpy.memmap does.  That holds for all of a mount, staged files
+ * too, whose shared mappings must be refused (P2); so only where there are none.  The first request of a session and its
+ * first reply are INIT's: what is offered is seen there, and the flags are put into it on its way.
  */
-#define INIT_OUT_FLAGS 12		/* offset in struct fuse_init_out: behind major, minor, max_readahead */
+#define OPCODE_INIT 26			/* FUSE_INIT of the kernel's fuse.h, as what follows */
+#define INIT_IN_OPCODE 4		/* offsets in struct fuse_in_header and, behind it, struct fuse_init_in */
+#define INIT_IN_FLAGS (40 + 12)
+#define INIT_IN_FLAGS2 (40 + 16)
+#define INIT_OUT_FLAGS 12		/* offsets in struct fuse_init_out */
 #define INIT_OUT_MIN 24			/* its first released length */
-#define PARALLEL_DIROPS (1u << 18)	/* FUSE_PARALLEL_DIROPS of the kernel's fuse.h */
+#define INIT_OUT_FLAGS2 32
+#define INIT_OUT_LEN 64
+#define PARALLEL_DIROPS (1u << 18)	/* FUSE_PARALLEL_DIROPS */
+#define INIT_EXT (1u << 30)		/* FUSE_INIT_EXT: flags2 counts */
+#define DIRECT_IO_ALLOW_MMAP (1u << 4)	/* FUSE_DIRECT_IO_ALLOW_MMAP, in flags2 */
+
+static uint32_t flags_at(const void *bytes, size_t offset)
+{
+	uint32_t flags;
+
+	memcpy(&flags, (const char *)bytes + offset, sizeof(flags));
+	return flags;
+}
+
+static void add_flags(void *bytes, size_t offset, uint32_t more)
+{
+	uint32_t flags = flags_at(bytes, offset) | more;
+
+	memcpy((char *)bytes + offset, &flags, sizeof(flags));
+}
+
+static void see_init(struct bw_fs *fs, const void *request, size_t len)
+{
+	if (fs->o.ro && len >= INIT_IN_FLAGS2 + sizeof(uint32_t) && flags_at(request, INIT_IN_OPCODE) == OPCODE_INIT &&
+	    flags_at(request, INIT_IN_FLAGS) & INIT_EXT)
+		fs->direct_mmap = flags_at(request, INIT_IN_FLAGS2) & DIRECT_IO_ALLOW_MMAP;
+}
+
+static void add_to_init(struct bw_fs *fs, void *reply, size_t len)
+{
+	if (fs->parallel_dirops && len >= INIT_OUT_MIN)
+		add_flags(reply, INIT_OUT_FLAGS, PARALLEL_DIROPS);
+	fs->direct_mmap = fs->direct_mmap && len >= INIT_OUT_LEN;
+	if (fs->direct_mmap) {
+		add_flags(reply, INIT_OUT_FLAGS, INIT_EXT);
+		add_flags(reply, INIT_OUT_FLAGS2, DIRECT_IO_ALLOW_MMAP);
+	}
+}
 
 static ssize_t pass_read(int fd, void *buf, size_t len, void *userdata)
 {
@@ -87,25 +130,35 @@ static ssize_t pass_read(int fd, void *buf, size_t len, void *userdata)
 	ssize_t n = read(fd, buf, len);
 
 	RECEIVE_ORDER(fs->session);
+	if (n > 0 && !atomic_load(&fs->init_replied))
+		see_init(fs, buf, (size_t)n);
 	return n;
+}
+
+/* Not before: the kernel sets readahead to its own idea when it takes the answer. */
+static void say_ready(struct bw_fs *fs)
+{
+	BW_LOCK_SCOPE(&fs->lock);
+	fs->ready = true;
+	bw_cond_broadcast(&fs->changed);
 }
 
 static ssize_t pass_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
 	struct bw_fs *fs = userdata;
-	uint32_t flags;
 
-	if (!atomic_exchange(&fs->init_replied, true) && count == 2 && fs->parallel_dirops &&
-	    iov[1].iov_len >= INIT_OUT_MIN) {
-		char *at = (char *)iov[1].iov_base + INIT_OUT_FLAGS;
-		memcpy(&flags, at, sizeof(flags));
-		flags |= PARALLEL_DIROPS;
-		memcpy(at, &flags, sizeof(flags));
-	}
+	bool is_init = !atomic_exchange(&fs->init_replied, true) && count == 2;
+
+	if (is_init)
+		add_to_init(fs, iov[1].iov_base, iov[1].iov_len);
 	SEND_ORDER(fs->session);
 	/* Not writev(): sanitizers look at the bytes once more after the call, and by then the caller may
 	 * have read them and closed its file, which frees them. */
-	return syscall(SYS_writev, fd, iov, count);
+	ssize_t n = syscall(SYS_writev, fd, iov, count);
+
+	if (is_init && n > 0)
+		say_ready(fs);
+	return n;
 }
 
 static int pass_through(struct fuse_session *session)

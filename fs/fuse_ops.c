@@ -58,9 +58,6 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_background = 64;
 	conn->congestion_threshold = 48;
 	conn->max_write = 1u << 20;
-	BW_LOCK_SCOPE(&fs->lock);
-	fs->ready = true;
-	bw_cond_broadcast(&fs->changed);
 }
 
 /* ---- The top directory -------------------------------------------------------------------------- */
@@ -383,6 +380,8 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	(void)ino;
 	if (h->kind == BW_HANDLE_STAGE)
 		bw_produce_release(bw_req_fs(req)->produce, h->stage);
+	else if (h->kind == BW_HANDLE_SLICE && !h->is_hand)
+		bw_reader_closed(h->fs->reader, h->entry.step, h->rank);
 	bw_handle_free(h);
 	fuse_reply_err(req, 0);
 }

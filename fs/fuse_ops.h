@@ -40,6 +40,8 @@ struct bw_handle {
 	struct bw_tgb *tgb;			/* ref */
 	uint32_t rank;
 	bool is_hand;				/* fuse_hand.c's */
+	bool is_direct;				/* past the page cache (once.h) */
+	atomic_uint small;			/* reads of a direct file */
 	atomic_uint_fast64_t next_offset;	/* where a sequential reader goes on */
 };
 struct bw_handle *bw_handle_new(struct bw_fs *fs, enum bw_handle_kind kind);	/* NULL: no memory */

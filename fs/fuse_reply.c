@@ -33,6 +33,8 @@ void bw_handle_free(struct bw_handle *h)
 		h->next->prev = h->prev;
 	bw_unlock(&h->fs->handles_lock);
 	bw_buf_done(&h->text);
+	if (h->kind == BW_HANDLE_SLICE && !h->is_hand)
+		bw_once_closed(&h->fs->once);
 	bw_tgb_unref(h->tgb);
 	bw_mark_text_free(h->mark);
 	free(h);

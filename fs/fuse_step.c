@@ -68,6 +68,42 @@ static void fill_what(const struct step_req *q, const struct bw_entry *e, const 
 	}
 }
 
+static bool is_newest(struct bw_fs *fs, uint64_t step)
+{
+	struct bw_root *root = bw_head_root(fs->head);
+	bool is = step + 1 >= root->head;
+
+	bw_root_unref(root);
+	return is;
+}
+
+/* What was handed over is in the page cache.  A file that cannot be mapped is for those only who said that it need not be. */
+static enum bw_opened way_of(struct step_req *q, const struct bw_tgb *t, bool was_handed)
+{
+	struct bw_fs *fs = q->fs;
+	uint64_t raw = t->slices[q->rank].raw;
+	bool soon = is_newest(fs, q->resolve.entry.step) ||
+		    (raw > BW_HAND_BYTES && bw_reader_pauses(fs->reader, q->rank));
+	bool direct = bw_once_opened(&fs->once, q->resolve.entry.step, q->rank, raw, soon);
+
+	if (was_handed)
+		return BW_OPENED_AHEAD;
+	bool may = fs->direct_mmap || fs->o.direct_io == BW_ONCE_ALWAYS;
+
+	return direct && may ? BW_OPENED_DIRECT : BW_OPENED_PAGE_CACHE;
+}
+
+/* Opened by a program.  Returns where its reads begin: what lies before was handed over. */
+static uint64_t open_for_reader(struct step_req *q, const struct bw_tgb *t, struct bw_handle *h)
+{
+	uint64_t there = bw_reader_opened(q->fs->reader, &q->resolve.entry, q->rank);
+	enum bw_opened way = way_of(q, t, there);
+
+	atomic_fetch_add(&q->fs->counters.opened[way], 1);
+	q->fi.direct_io = h->is_direct = way == BW_OPENED_DIRECT;
+	return there;
+}
+
 static void reply_slice_open(struct step_req *q, struct bw_tgb *t)
 {
 	struct bw_handle *h = bw_handle_new(q->fs, BW_HANDLE_SLICE);
@@ -81,9 +117,10 @@ static void reply_slice_open(struct step_req *q, struct bw_tgb *t)
 	h->rank = q->rank;
 	q->fi.keep_cache = 1;		/* V4: immutable, so what is cached stays right */
 	struct bw_fs *fs = q->fs;
-	uint64_t there = q->is_hand ? 0 : bw_reader_opened(fs->reader, &q->resolve.entry, q->rank);
+	uint64_t there = q->is_hand ? 0 : open_for_reader(q, t, h);
 
 	h->is_hand = q->is_hand;
+	atomic_init(&h->small, 0);
 	atomic_init(&h->next_offset, there);
 	bw_reply_open(q->req, &q->fi, h);
 	if (there)
@@ -519,6 +556,9 @@ void bw_step_read(fuse_req_t req, struct bw_handle *h, size_t size, uint64_t off
 		bw_reply_err(req, -ENOMEM);
 		return;
 	}
+	if (h->is_direct && size < BW_ONCE_PIECE && off + size < raw &&
+	    atomic_fetch_add(&h->small, 1) == BW_ONCE_PIECES)
+		bw_once_small(&h->fs->once);
 	s->req = req;
 	s->pid = fuse_req_ctx(req)->pid;
 	s->read.entry = &h->entry;

@@ -109,6 +109,7 @@ static void print_sending(struct bw_fs *fs, struct bw_buf *out)
 
 static void print_reads(struct bw_fs *fs, struct bw_buf *out)
 {
+	static const char *const opened[] = BW_OPENED_NAMES;
 	struct bw_counters *c = &fs->counters;
 
 	head(out, "read_bytes_total", "counter", "Bytes of slices handed to the kernel, by where they were found.");
@@ -118,6 +119,10 @@ static void print_reads(struct bw_fs *fs, struct bw_buf *out)
 		   (uint64_t)atomic_load(&c->read_disk));
 	bw_buf_fmt(out, "batchweave_read_bytes_total{source=\"store\"} %" PRIu64 "\n",
 		   (uint64_t)atomic_load(&c->read_store));
+	head(out, "slices_opened_total", "counter", "Slices opened, by what was done: read through the page cache, there before, past it.");
+	for (int i = 0; i < BW_OPENED_WAYS; i++)
+		bw_buf_fmt(out, "batchweave_slices_opened_total{how=\"%s\"} %" PRIu64 "\n", opened[i],
+			   (uint64_t)atomic_load(&c->opened[i]));
 	one(out, "useful_bytes_total", "counter", "Bytes of slices asked for by reads that reached the daemon.",
 	    atomic_load(&c->useful));
 	one(out, "prefetched_bytes_total", "counter", "Bytes of blocks fetched ahead.",

@@ -18,6 +18,7 @@ void bw_mount_options_default(struct bw_mount_options *o)
 		.io_timeout_ns = 60 * BW_SEC,
 		.commit_timeout_ns = 300 * BW_SEC,
 		.prefetch = 2,
+		.prefetch_most = 8,
 		.uid = getuid(),
 		.gid = getgid(),
 		.loglevel = BW_LOG_INFO,
@@ -112,6 +113,18 @@ static int set_flag(struct bw_mount_options *o, const char *name)
 	return 0;
 }
 
+static int set_direct_io(const char *value, enum bw_once_mode *ret)
+{
+	static const char *const modes[] = {[BW_ONCE_AUTO] = "auto", [BW_ONCE_ALWAYS] = "yes", [BW_ONCE_NEVER] = "no"};
+
+	for (unsigned i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+		if (strcmp(value, modes[i]) == 0) {
+			*ret = (enum bw_once_mode)i;
+			return 0;
+		}
+	return -EINVAL;
+}
+
 /* 1: unknown.  -EINVAL: known, but not with this value; *ret_expect says what it takes. */
 static int set_value(struct bw_mount_options *o, const char *name, const char *value,
 		     const char **ret_expect)
@@ -132,11 +145,16 @@ static int set_value(struct bw_mount_options *o, const char *name, const char *v
 		o->commit = *value == 'c' ? BW_COMMIT_CLOSE : BW_COMMIT_RENAME;
 		return 0;
 	}
+	*ret_expect = "auto, yes or no";
+	if (strcmp(name, "direct_io") == 0)
+		return set_direct_io(value, &o->direct_io);
 	*ret_expect = "a whole number";
 	if (strcmp(name, "pending") == 0)
 		return set_u32(value, BW_PENDING_MAX, &o->pending);
-	if (strcmp(name, "prefetch") == 0)
+	if (strcmp(name, "prefetch") == 0) {
+		o->prefetch_most = 0;	/* as many as were asked for */
 		return set_u32(value, 64, &o->prefetch);
+	}
 	if (strcmp(name, "uid") == 0 || strcmp(name, "gid") == 0) {
 		if (set_u32(value, UINT32_MAX - 1, &id))
 			return -EINVAL;

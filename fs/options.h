@@ -5,6 +5,7 @@
 #ifndef BW_FS_OPTIONS_H
 #define BW_FS_OPTIONS_H
 
+#include "fs/once.h"
 #include "fs/view.h"
 #include "store/base/log.h"
 #include "store/s3.h"
@@ -27,6 +28,8 @@ struct bw_mount_options {
 	char cache[4096];		/* directory of the disk cache; "": none */
 	uint64_t cache_size;		/* bytes; 0: a share of what is free */
 	uint32_t prefetch;		/* steps */
+	uint32_t prefetch_most;		/* what may become of them where the store is far; 0: they stay */
+	enum bw_once_mode direct_io;
 	struct bw_views views;
 	bool allow_other;
 	uid_t uid;

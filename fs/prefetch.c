@@ -7,6 +7,9 @@
 #define FOLLOW_AHEAD 4u			/* times as many steps: finding the newest takes gets one after the other */
 #define FIND_TIMEOUT_NS (10 * BW_SEC)
 #define CALM 64u			/* windows with room that make it a block larger */
+#define LATE 4u			/* slices that were waited for, for each step more ahead */
+#define PAUSE_MIN_NS (2 * BW_MS)
+#define PAUSE_MAX_NS (1 * BW_SEC)
 #define ROW_MIN 2u			/* steps in a row before one that make it worth to fetch the next */
 
 /* The part of a window that lies in later steps, on its way there. */
@@ -21,12 +24,14 @@ struct walk {
 };
 
 void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct bw_cache *blocks,
-		      struct bw_tgbs *tgbs, uint32_t steps, uint64_t together)
+		      struct bw_tgbs *tgbs, uint32_t steps, uint32_t most, uint64_t together)
 {
 	p->fetcher = fetcher;
 	p->blocks = blocks;
 	p->tgbs = tgbs;
-	p->steps = steps;
+	atomic_init(&p->steps, steps);
+	atomic_init(&p->late, 0);
+	p->steps_most = steps > most ? steps : most;
 	p->together = together;
 	atomic_init(&p->walks, 0);
 	atomic_init(&p->window, BW_PREFETCH_BLOCKS);
@@ -35,6 +40,10 @@ void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct 
 		atomic_init(&p->last[i].step_rank, 0);
 		atomic_init(&p->last[i].row, 0);
 		atomic_init(&p->last[i].asked, 0);
+		atomic_init(&p->last[i].closed_ns, 0);
+		atomic_init(&p->last[i].opened_ns, 0);
+		atomic_init(&p->last[i].pause_ns, 0);
+		atomic_init(&p->last[i].read_ns, 0);
 	}
 }
 
@@ -94,6 +103,11 @@ static uint32_t missing(struct bw_prefetch *p, const struct bw_block_want *at, u
 	return want.index - at->index;
 }
 
+static uint32_t steps_of(const struct bw_prefetch *p)
+{
+	return atomic_load(&p->steps);
+}
+
 /* Whether the reader of rank, who reads step after step, will come to step soon. */
 static bool is_expected(struct bw_prefetch *p, uint32_t rank, uint64_t step)
 {
@@ -104,8 +118,8 @@ static bool is_expected(struct bw_prefetch *p, uint32_t rank, uint64_t step)
 		return false;
 	uint64_t from = (before - 1) / BW_RANKS_MAX;
 
-	/* One more than p->steps: its neighbour may be a step ahead of it. */
-	return from < step && step - from <= p->steps + 1;
+	/* One more than those: its neighbour may be a step ahead of it. */
+	return from < step && step - from <= steps_of(p) + 1;
 }
 
 static const struct bw_block *block_of(const struct bw_block_want *w)
@@ -304,7 +318,7 @@ static bool is_an_end(struct bw_prefetch *p, uint64_t step)
 /* As long as a row must be for all steps ahead. */
 static unsigned whole_row(const struct bw_prefetch *p)
 {
-	return p->steps + ROW_MIN - 1;
+	return steps_of(p) + ROW_MIN - 1;
 }
 
 /* How long the row is when step comes after from.  A long one outlasts a jump nearby. */
@@ -314,14 +328,16 @@ static unsigned row_after(const struct bw_prefetch *p, unsigned row, uint64_t fr
 
 	if (step == from + 1)
 		return row < 2 * whole_row(p) ? row + 1 : row;
-	return row && away <= p->steps + 1 ? row - 1 : 0;
+	return row && away <= steps_of(p) + 1 ? row - 1 : 0;
 }
 
 static uint32_t row_steps(const struct bw_prefetch *p, unsigned row)
 {
 	uint32_t steps = row < ROW_MIN ? 0 : row - ROW_MIN + 1;
 
-	return steps < p->steps ? steps : p->steps;
+	uint32_t most = steps_of(p);
+
+	return steps < most ? steps : most;
 }
 
 /* How many steps ahead of at are worth fetching for its rank, whose reader is there now. */
@@ -355,7 +371,7 @@ void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at)
 	struct bw_block_want next = *at;
 	uint32_t window = atomic_load(&p->window), n;
 
-	if (!p->steps)
+	if (!steps_of(p))
 		return;
 	next.index++;
 	bool room = fetch_blocks(p, &next, window, &n);
@@ -366,19 +382,70 @@ void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at)
 		walk_from(p, at, window - n, steps);
 }
 
+void bw_prefetch_late(struct bw_prefetch *p, uint32_t rank, uint64_t step)
+{
+	uint32_t steps = steps_of(p);
+
+	if (steps && steps < p->steps_most && is_expected(p, rank, step) && atomic_fetch_add(&p->late, 1) % LATE == LATE - 1)
+		atomic_compare_exchange_strong(&p->steps, &steps, steps + 1);
+}
+
+/* What has passed since from_ns; 0: nothing. */
+static void add_to_mean(atomic_int_fast64_t *mean_ns, int64_t from_ns)
+{
+	int64_t ns = from_ns ? bw_now() - from_ns : 0;
+
+	ns = ns < PAUSE_MAX_NS ? ns : PAUSE_MAX_NS;
+	atomic_store(mean_ns, (3 * atomic_load(mean_ns) + ns) / 4);
+}
+
 void bw_prefetch_asked(struct bw_prefetch *p, uint32_t rank, uint64_t step)
 {
-	atomic_store(&p->last[rank % BW_PREFETCH_RANKS].asked, bw_slice_number(step, rank));
+	struct bw_prefetch_last *last = &p->last[rank % BW_PREFETCH_RANKS];
+	uint64_t slice = bw_slice_number(step, rank);
+
+	if (atomic_exchange(&last->asked, slice) == slice)
+		return;
+	add_to_mean(&last->pause_ns, atomic_exchange(&last->closed_ns, 0));
+	atomic_store(&last->opened_ns, 0);
+}
+
+void bw_prefetch_closed(struct bw_prefetch *p, uint32_t rank, uint64_t step)
+{
+	struct bw_prefetch_last *last = &p->last[rank % BW_PREFETCH_RANKS];
+
+	if (atomic_load(&last->asked) != bw_slice_number(step, rank))
+		return;
+	add_to_mean(&last->read_ns, atomic_exchange(&last->opened_ns, 0));
+	atomic_store(&last->closed_ns, bw_now());
+}
+
+static bool pauses(const struct bw_prefetch_last *last)
+{
+	int64_t pause = atomic_load(&last->pause_ns);
+
+	return pause >= PAUSE_MIN_NS && pause >= atomic_load(&last->read_ns) / 2;
+}
+
+bool bw_prefetch_pauses(struct bw_prefetch *p, uint32_t rank)
+{
+	return pauses(&p->last[rank % BW_PREFETCH_RANKS]);
 }
 
 bool bw_prefetch_expects(struct bw_prefetch *p, uint32_t rank, uint64_t step)
 {
-	return atomic_load(&p->last[rank % BW_PREFETCH_RANKS].asked) != bw_slice_number(step, rank) &&
-	       is_expected(p, rank, step);
+	const struct bw_prefetch_last *last = &p->last[rank % BW_PREFETCH_RANKS];
+
+	return atomic_load(&last->asked) != bw_slice_number(step, rank) &&
+	       pauses(last) && is_expected(p, rank, step);
 }
 
 uint64_t bw_prefetch_opened(struct bw_prefetch *p, uint32_t rank, uint64_t step)
 {
+	struct bw_prefetch_last *last = &p->last[rank % BW_PREFETCH_RANKS];
+
+	if (atomic_load(&last->asked) == bw_slice_number(step, rank))
+		atomic_store(&last->opened_ns, bw_now());
 	return p->handed.most ? bw_handed_take(&p->handed, step, rank) : 0;
 }
 
@@ -414,7 +481,7 @@ static unsigned followers(struct bw_prefetch *p)
 
 void bw_prefetch_news(struct bw_prefetch *p, uint64_t old, uint64_t now)
 {
-	if (!p->steps || now <= old)
+	if (!steps_of(p) || now <= old)
 		return;
 	bool guess = followers(p) == 1;
 

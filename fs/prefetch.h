@@ -26,8 +26,12 @@
  * with the footer (guess.h).  Several come together, once that is there.
  *
  * A slice of a later step whose bytes are there goes into the kernel's page cache before its reader opens it, where the
- * mount can do that (handed.h, fuse_hand.c).  Blocks handed over count as there.  Who opens such a slice moves the window
+ * mount can do that (handed.h, fuse_hand.c), and when that reader computes between two slices for half as long as it reads: from one
+ * that hardly pauses it would only take the processor.  Blocks handed over count as there.  Who opens such a slice moves the window
  * as a READ of its last block there would, for none of them is read here any more.
+ *
+ * Where the store is far, `steps` may be too few: whenever some slices that were expected had to be waited for all the same, they
+ * become one more, up to a bound.
  *
  * Memory that is short goes to all: a window that had no room makes everybody's smaller by a block, or
  * the first readers would keep all of it; many that had room make them larger again.
@@ -49,7 +53,9 @@ struct bw_prefetch {
 	struct bw_tgbs *tgbs;
 	struct bw_guesses *guesses;	/* NULL until it is set: none are made */
 	struct bw_handed handed;	/* of zeroes where nothing is handed over */
-	uint32_t steps;
+	atomic_uint steps;
+	atomic_uint late;		/* slices that were waited for */
+	uint32_t steps_most;
 	uint64_t together;		/* bytes; 0: each block by itself */
 	atomic_uint walks;		/* windows that are looking for the next steps */
 	atomic_uint window;		/* blocks, 1 to BW_PREFETCH_BLOCKS */
@@ -58,19 +64,30 @@ struct bw_prefetch {
 		atomic_uint_fast64_t step_rank;	/* 1 + step * BW_RANKS_MAX + rank; 0: none */
 		atomic_uint row;		/* how many steps followed one another */
 		atomic_uint_fast64_t asked;	/* as step_rank: the slice that was opened last, or is waited for */
+		atomic_int_fast64_t opened_ns;	/* when its reader opened it; 0: not yet, as the next */
+		atomic_int_fast64_t closed_ns;
+		/* Means of the last few: */
+		atomic_int_fast64_t pause_ns;	/* from a close to the next open */
+		atomic_int_fast64_t read_ns;	/* from an open to its close */
 	} last[BW_PREFETCH_RANKS];
 };
 
 void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct bw_cache *blocks,
-		      struct bw_tgbs *tgbs, uint32_t steps, uint64_t together);
+		      struct bw_tgbs *tgbs, uint32_t steps, uint32_t most, uint64_t together);
 
+/* The start of a slice was asked for and is not there yet. */
+void bw_prefetch_late(struct bw_prefetch *p, uint32_t rank, uint64_t step);
 /* Whether that rank is one of those that are read here. */
 bool bw_prefetch_knows(struct bw_prefetch *p, uint32_t rank);
 /* at has been entered; its own flight, if any, is under way.  Nothing of at is kept. */
 void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at);
 /* Somebody opens the slice, or waits for it to be committed. */
 void bw_prefetch_asked(struct bw_prefetch *p, uint32_t rank, uint64_t step);
-/* Whether the reader of rank will come to step soon, and has not come yet. */
+/* Its reader has closed it. */
+void bw_prefetch_closed(struct bw_prefetch *p, uint32_t rank, uint64_t step);
+/* Whether the reader of rank computes between two slices. */
+bool bw_prefetch_pauses(struct bw_prefetch *p, uint32_t rank);
+/* Whether the reader of rank, who pauses between slices, will come to step soon, and has not come yet. */
 bool bw_prefetch_expects(struct bw_prefetch *p, uint32_t rank, uint64_t step);
 /* The slice, which may have been handed over in part, is being opened: returns the bytes of that part. */
 uint64_t bw_prefetch_opened(struct bw_prefetch *p, uint32_t rank, uint64_t step);

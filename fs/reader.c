@@ -60,7 +60,7 @@ int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret)
 	r->guesses.blocks = r->blocks;
 	r->guesses.tgbs = r->tgbs;
 	r->guesses.most = config->prefetch ? config->together : 0;
-	bw_prefetch_init(&r->prefetch, &r->fetcher, r->blocks, r->tgbs, config->prefetch,
+	bw_prefetch_init(&r->prefetch, &r->fetcher, r->blocks, r->tgbs, config->prefetch, config->prefetch_most,
 			 config->together);
 	r->prefetch.guesses = &r->guesses;
 	if (config->came)
@@ -150,6 +150,16 @@ bool bw_reader_hand(struct bw_reader *r, const struct bw_entry *entry, struct bw
 void bw_reader_asked(struct bw_reader *r, uint64_t step, uint32_t rank)
 {
 	bw_prefetch_asked(&r->prefetch, rank, step);
+}
+
+void bw_reader_closed(struct bw_reader *r, uint64_t step, uint32_t rank)
+{
+	bw_prefetch_closed(&r->prefetch, rank, step);
+}
+
+bool bw_reader_pauses(struct bw_reader *r, uint32_t rank)
+{
+	return bw_prefetch_pauses(&r->prefetch, rank);
 }
 
 uint64_t bw_reader_opened(struct bw_reader *r, const struct bw_entry *entry, uint32_t rank)
@@ -344,6 +354,8 @@ void bw_reader_read(struct bw_reader *r, struct bw_read *read)
 			fail(read, found);
 		if (found)
 			atomic_fetch_sub(&read->missing, 1);
+		else if (!want.index && !read->offset && !read->ahead)
+			bw_prefetch_late(&r->prefetch, read->rank, read->entry->step);
 	}
 	if (!read->ahead)
 		look_ahead(r, read, first, n, enters);

@@ -38,6 +38,7 @@ struct bw_reader_config {
 	struct bw_counters *counters;
 	struct bw_disk_cache *disk;		/* NULL: none */
 	uint32_t prefetch;			/* steps ahead, per rank read here; 0: none */
+	uint32_t prefetch_most;			/* what may become of that where readers wait all the same; less: it stays */
 	uint64_t together;			/* bytes of neighbouring blocks ahead that one get may bring; 0: one block */
 	int64_t io_timeout_ns;
 	/* The store has a thread for each request: what it brings is verified and handed out there, while it is in
@@ -130,6 +131,10 @@ bool bw_reader_hand(struct bw_reader *r, const struct bw_entry *entry, struct bw
 		    uint64_t *ret_offset, uint64_t *ret_length);
 /* Somebody opens the slice or waits for it: there is nothing to hand over any more. */
 void bw_reader_asked(struct bw_reader *r, uint64_t step, uint32_t rank);
+/* It was closed: how long its reader takes to come to the next one tells whether that is worth to be handed over. */
+void bw_reader_closed(struct bw_reader *r, uint64_t step, uint32_t rank);
+/* Whether the reader of rank computes between two slices. */
+bool bw_reader_pauses(struct bw_reader *r, uint32_t rank);
 /* The slice is being opened: how much of it was handed over before. */
 uint64_t bw_reader_opened(struct bw_reader *r, const struct bw_entry *entry, uint32_t rank);
 /* Nobody will ask for those bytes of the slice, which are more than none: reads ahead as if somebody had. */

@@ -249,9 +249,9 @@ static int join_options(struct typed *t, bool s3, enum bw_bench_side side)
 		return -ENOMEM;
 	if (s3)
 		print_store(f, &b->how.s3);
-	/* Who waits for a step waits in the mount, and not in a loop of his own. */
+	/* As hosts that only read should mount; who waits for a step waits in the mount, and not in a loop of his own. */
 	if (side == BW_BENCH_READERS)
-		fputs("wait=60,", f);
+		fputs("ro,wait=60,", f);
 	fprintf(f, "%s%s%s", t->both ? t->both : "", t->both && t->side[side] ? "," : "",
 		t->side[side] ? t->side[side] : "");
 	if (fclose(f) != 0) {

@@ -1,32 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Slices that are read ahead are in the kernel's page cache, and right, before their reader opens them."""
 import contextlib
-import ctypes
-import mmap
 import os
 import time
 
 import bw
+import pages
 
 STEPS = 60
 SIZE = 300 * 1024 + 7
-PAGES = (SIZE + mmap.PAGESIZE - 1) // mmap.PAGESIZE
-LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def resident(fd, size):
-    """How many pages of a file are in memory; nothing is read."""
-    call = LIBC.mmap
-    call.restype, call.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int,
-                                                    ctypes.c_long)
-    seen = (ctypes.c_ubyte * PAGES)()
-    at = ctypes.c_void_p(call(None, size, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0))
-    try:
-        if LIBC.mincore(at, ctypes.c_size_t(size), seen):
-            raise OSError(ctypes.get_errno(), "mincore")
-    finally:
-        LIBC.munmap(at, ctypes.c_size_t(size))
-    return sum(x & 1 for x in seen)
+PAGES = pages.of(SIZE)
 
 
 class Handed(bw.TestCase):
@@ -45,7 +28,7 @@ class Handed(bw.TestCase):
         for step in range(STEPS):
             fd = os.open(self.mnt.step(step, 0), os.O_RDONLY)
             try:
-                if resident(fd, SIZE) == PAGES:
+                if pages.resident(fd, SIZE) == PAGES:
                     then(fd, step)
                     return step
                 self.assertEqual(os.read(fd, SIZE + 1), bw.payload("p", step, 0, SIZE))
@@ -64,7 +47,7 @@ class Handed(bw.TestCase):
     def test_what_the_kernel_gave_up_it_asks_for(self):
         def dropped(fd, step):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-            self.assertEqual(resident(fd, SIZE), 0)
+            self.assertEqual(pages.resident(fd, SIZE), 0)
             self.assertEqual(os.read(fd, SIZE + 1), bw.payload("p", step, 0, SIZE))
         self.read_until_handed(dropped)
 
@@ -98,6 +81,14 @@ class Handed(bw.TestCase):
             time.sleep(0.02 * round_)
             self.mnt.kill()
             self.join(reader)
+            self.mnt.restart()
+
+    def test_the_kernel_reads_ahead_by_a_mebibyte(self):
+        """On every mount: what the mount says must come after what the kernel sets by itself."""
+        for _ in range(12):
+            at = os.stat(self.mnt.path()).st_dev
+            self.assertEqual(bw.read(f"/sys/class/bdi/{os.major(at)}:{os.minor(at)}/read_ahead_kb"), "1024\n")
+            self.assertEqual(self.mnt.umount(), 0)
             self.mnt.restart()
 
     def test_hidden_below_another_file_system(self):

@@ -177,7 +177,7 @@ struct world_options {
 	uint32_t ranks, block_size;
 	enum bw_compress compress;
 	uint64_t budget;
-	uint32_t prefetch;
+	uint32_t prefetch, prefetch_most;
 	uint64_t together;
 	bool here;
 	int64_t delay_ns;
@@ -218,6 +218,7 @@ static inline void world_reader(struct world *w, const struct world_options *o)
 		.counters = &w->counters,
 		.disk = w->disk,
 		.prefetch = o->prefetch,
+		.prefetch_most = o->prefetch_most,
 		.together = o->together,
 		.here = o->here,
 		.came = o->came,
@@ -415,9 +416,7 @@ struct world_read {
 	uint8_t *bytes;		/* the caller's, length of them; NULL: not looked at */
 	size_t got;
 	unsigned pieces_n;
-	struct bw_mutex lock;
-	struct bw_cond cond;
-	bool over;
+	struct bw_latch answered;
 	int err;
 };
 
@@ -434,17 +433,13 @@ static inline void world_read_done(struct bw_read *read, int err)
 			memcpy(r->bytes + r->got, p->blob->bytes + p->offset, p->length);
 		r->got += p->length;
 	}
-	BW_LOCK_SCOPE(&r->lock);
-	r->over = true;
-	bw_cond_signal(&r->cond);
+	bw_latch_open(&r->answered);
 }
 
 static inline void world_start(struct world *w, struct world_read *r, uint64_t step, uint32_t rank,
 			       uint64_t offset, size_t length, bool sequential)
 {
-	bw_mutex_init(&r->lock, BW_RANK_LEAF);
-	bw_cond_init(&r->cond);
-	r->over = false;
+	bw_latch_init(&r->answered);
 	r->got = 0;
 	memset(&r->read, 0xee, sizeof(r->read));	/* the reader sets what it uses */
 	r->read.entry = &w->head.entries[step];
@@ -462,12 +457,7 @@ static inline void world_start(struct world *w, struct world_read *r, uint64_t s
 
 static inline int world_wait(struct world_read *r)
 {
-	bw_lock(&r->lock);
-	while (!r->over)
-		bw_cond_wait(&r->cond, &r->lock);
-	bw_unlock(&r->lock);
-	bw_cond_done(&r->cond);
-	bw_mutex_done(&r->lock);
+	bw_latch_wait(&r->answered);
 	return r->err;
 }
 
@@ -499,9 +489,7 @@ static inline int world_read(struct world *w, uint64_t step, uint32_t rank, uint
 struct world_wait {
 	struct bw_tgb_wait wait;
 	struct bw_tgb *tgb;
-	struct bw_mutex lock;
-	struct bw_cond cond;
-	bool over;
+	struct bw_latch answered;
 	int err;
 };
 
@@ -509,29 +497,30 @@ static inline void world_tgb_came(struct bw_tgb_wait *wait, int err, struct bw_t
 {
 	struct world_wait *w = (struct world_wait *)wait;
 
-	BW_LOCK_SCOPE(&w->lock);
 	w->err = err;
 	w->tgb = tgb;
-	w->over = true;
-	bw_cond_signal(&w->cond);
+	bw_latch_open(&w->answered);
 }
 
-/* The footer of a step through the reader, for who is going to read rank reads - 1 (0: nobody); *ret is the caller's. */
+/* Asks for the footer of a step through the reader, for who is going to read rank reads - 1 (0: nobody); whether it is there. */
+static inline bool world_tgb_start(struct world *w, struct world_wait *t, const struct bw_entry *e, uint32_t reads)
+{
+	*t = (struct world_wait){.wait = {.done = world_tgb_came, .entry = *e, .reads = reads}};
+	bw_latch_init(&t->answered);
+	bool there = bw_reader_tgb(w->reader, &t->wait, &t->tgb);
+
+	if (there)
+		bw_latch_open(&t->answered);
+	return there;
+}
+
+/* The same, and waits; *ret is the caller's. */
 static inline int world_tgb_for(struct world *w, const struct bw_entry *e, uint32_t reads, struct bw_tgb **ret)
 {
-	struct world_wait t = {.wait = {.done = world_tgb_came, .entry = *e, .reads = reads}};
+	struct world_wait t;
 
-	*ret = NULL;
-	bw_mutex_init(&t.lock, BW_RANK_LEAF);
-	bw_cond_init(&t.cond);
-	if (bw_reader_tgb(w->reader, &t.wait, &t.tgb))
-		t.over = true;
-	bw_lock(&t.lock);
-	while (!t.over)
-		bw_cond_wait(&t.cond, &t.lock);
-	bw_unlock(&t.lock);
-	bw_cond_done(&t.cond);
-	bw_mutex_done(&t.lock);
+	world_tgb_start(w, &t, e, reads);
+	bw_latch_wait(&t.answered);
 	*ret = t.tgb;
 	return t.err;
 }

@@ -45,6 +45,7 @@ Test(options, defaults_are_the_ones_of_the_manual)
 	cr_assert_eq(o.commit_timeout_ns, 300 * BW_SEC);
 	cr_assert_eq(o.memory, 0);
 	cr_assert_eq(o.prefetch, 2);
+	cr_assert_eq(o.prefetch_most, 8);
 	cr_assert_eq(o.uid, getuid());
 	cr_assert_eq(o.gid, getgid());
 	cr_assert_eq(o.umask, 027);
@@ -59,7 +60,7 @@ Test(options, each_option_arrives)
 {
 	struct bw_mount_options o =
 		parsed("ro,wait=1.5h,commit=rename,pending=8,io_timeout=10s,commit_timeout=5m,"
-		       "memory=512M,staging=/var/tmp,prefetch=4,allow_other,uid=1000,gid=100,"
+		       "memory=512M,staging=/var/tmp,prefetch=4,direct_io=no,allow_other,uid=1000,gid=100,"
 		       "umask=022,log=/var/log/x,loglevel=debug,foreground");
 
 	cr_assert(o.ro && o.allow_other && o.foreground);
@@ -72,6 +73,7 @@ Test(options, each_option_arrives)
 	cr_assert_eq(o.memory, UINT64_C(512) << 20);
 	cr_assert_str_eq(o.staging, "/var/tmp");
 	cr_assert_eq(o.prefetch, 4);
+	cr_assert_eq(o.prefetch_most, 0, "as told");
 	cr_assert_eq(o.uid, 1000);
 	cr_assert_eq(o.gid, 100);
 	cr_assert_eq(o.umask, 022);
@@ -124,6 +126,7 @@ Test(options, of_the_disk_cache)
 	cr_assert_eq(o.cache_size, 0);
 	refused("cache=relative", "option cache takes an absolute path, not \"relative\"");
 	refused("cache=", "option cache takes an absolute path, not \"\"");
+	refused("direct_io=on", "option direct_io takes auto, yes or no, not \"on\"");
 	refused("cache_size=15M", "option cache_size takes a size of 16M or more, such as 512M or 2G, not \"15M\"");
 }
 

@@ -145,18 +145,10 @@ Test(reader, one_get_per_footer_however_many_ask)
 
 	world_init(&w, &(struct world_options){.ranks = 2, .block_size = 16 * KIB, .delay_ns = 5 * BW_MS});
 	world_commit_even(&w, 1, 1000);
+	for (int i = 0; i < 8; i++)
+		cr_assert_not(world_tgb_start(&w, &waits[i], &w.head.entries[0], 0));
 	for (int i = 0; i < 8; i++) {
-		waits[i] = (struct world_wait){
-			.wait = {.done = world_tgb_came, .entry = w.head.entries[0]}};
-		bw_mutex_init(&waits[i].lock, BW_RANK_LEAF);
-		bw_cond_init(&waits[i].cond);
-		cr_assert_not(bw_reader_tgb(w.reader, &waits[i].wait, &tgb));
-	}
-	for (int i = 0; i < 8; i++) {
-		bw_lock(&waits[i].lock);
-		while (!waits[i].over)
-			bw_cond_wait(&waits[i].cond, &waits[i].lock);
-		bw_unlock(&waits[i].lock);
+		bw_latch_wait(&waits[i].answered);
 		cr_assert_eq(waits[i].err, 0);
 		cr_assert_eq(waits[i].tgb->slices[1].raw, 1000);
 		bw_tgb_unref(waits[i].tgb);
@@ -257,8 +249,7 @@ static void judged_on(bool here, char name[16])
 	world_init(&w, &(struct world_options){.ranks = 1, .block_size = 16 * KIB, .delay_ns = 5 * BW_MS,
 					       .here = here});
 	world_commit_even(&w, 1, 64 * KIB);
-	bw_mutex_init(&r.lock, BW_RANK_LEAF);
-	bw_cond_init(&r.cond);
+	bw_latch_init(&r.answered);
 	r.read = (struct bw_read){.entry = &w.head.entries[0], .tgb = w.tgbs[0], .length = 100,
 				  .done = name_thread, .ctx = &r};
 	bw_reader_read(w.reader, &r.read);

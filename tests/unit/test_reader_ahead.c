@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is fetched before it is asked for; and many readers, little memory, sudden ends. */
 #include "fs/fetch.h"
+#include "fs/prefetch.h"
 #include "tests/support/seed.h"
 #include "tests/unit/reader_world.h"
 
@@ -100,6 +101,32 @@ Test(ahead, who_jumps_about_gets_no_other_steps)
 	world_stop(&w);
 	cr_assert_eq(world_gets(&w), 9);
 	world_done(&w);
+}
+
+/* The steps ahead of who reads step 5 of rank 0 after it waited so often for step. */
+static unsigned steps_after(uint32_t most, unsigned waits, uint64_t step)
+{
+	struct bw_prefetch *p = calloc(1, sizeof(*p));
+
+	bw_prefetch_init(p, NULL, NULL, NULL, 2, most, 0);
+	atomic_store(&p->last[0].step_rank, bw_slice_number(5, 0));
+	atomic_store(&p->last[0].row, 6);
+	for (unsigned i = 0; i < waits; i++)
+		bw_prefetch_late(p, 0, step);
+	unsigned steps = atomic_load(&p->steps);
+
+	free(p);
+	return steps;
+}
+
+Test(ahead, more_steps_where_readers_wait_all_the_same)
+{
+	cr_assert_eq(steps_after(4, 3, 6), 2);
+	cr_assert_eq(steps_after(4, 4, 6), 3);
+	cr_assert_eq(steps_after(4, 8, 6), 4);
+	cr_assert_eq(steps_after(4, 80, 6), 4, "the bound");
+	cr_assert_eq(steps_after(4, 80, 100), 2, "nobody had expected it");
+	cr_assert_eq(steps_after(0, 80, 6), 2, "as told");
 }
 
 /* One that begins in the middle has to show that it reads on; then it gets one more step ahead with each. */
@@ -626,7 +653,6 @@ Test(ahead, S5_the_end_answers_everybody)
 	struct world_options o = options(3, 3);
 	struct world_read reads[24] = {{.bytes = NULL}};
 	struct world_wait wait;
-	struct bw_tgb *tgb;
 	struct world w;
 
 	o.delay_ns = 10 * BW_MS;
@@ -635,17 +661,14 @@ Test(ahead, S5_the_end_answers_everybody)
 	world_commit_even(&w, 4, 5 * BLOCK);
 	for (uint32_t i = 0; i < 24; i++)
 		world_start(&w, &reads[i], i / 6, i % 3, i % 2 * BLOCK, 3 * BLOCK / 2, true);
-	wait = (struct world_wait){.wait = {.done = world_tgb_came, .entry = w.head.entries[3]}};
-	bw_mutex_init(&wait.lock, BW_RANK_LEAF);
-	bw_cond_init(&wait.cond);
 	/* It was fetched ahead: where the machine is slow it may be there by now. */
-	bool there = bw_reader_tgb(w.reader, &wait.wait, &tgb);
+	world_tgb_start(&w, &wait, &w.head.entries[3], 0);
 	world_stop(&w);
 	for (int i = 0; i < 24; i++) {
-		cr_assert(reads[i].over);
+		cr_assert(reads[i].answered.open);
 		cr_assert_eq(reads[i].err, 0);
 	}
-	cr_assert(there || wait.over);
-	bw_tgb_unref(there ? tgb : wait.tgb);
+	cr_assert(wait.answered.open);
+	bw_tgb_unref(wait.tgb);
 	world_done(&w);
 }

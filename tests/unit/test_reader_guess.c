@@ -268,27 +268,31 @@ Test(guess, each_byte_is_fetched_once_by_who_jumps_about)
 
 /* ---- Steps that are new ------------------------------------------------------------------------ */
 
-/* Reads steps 0 and 1 of the ranks below n, then commits one whose footer cannot be had, and tells. */
-static void news_without_footer(struct world *w, uint32_t n, uint64_t size)
+/* A world of two steps, of which the ranks below n have been read. */
+static void init_two(struct world *w, uint32_t n)
 {
 	struct world_options o = options();
 
 	world_init(w, &o);
-	world_commit_even(w, 2, size);
+	world_commit_even(w, 2, SLICE);
 	for (uint64_t step = 0; step < 2; step++)
 		for (uint32_t rank = 0; rank < n; rank++)
 			cr_assert_eq(read_slice(w, step, rank), 0);
-	world_commit_even(w, 1, size);
-	world_spoil(w, BW_FAULT_BEFORE, w->tgbs[2]->data_len, UINT64_MAX, UINT32_MAX);
-	bw_reader_news(w->reader, 2, 3);
 }
 
-static void until_bytes(struct world *w, uint64_t bytes)
+/* Commits one whose footer cannot be had, tells, and ends when as many bytes have come in all, and no more. */
+static void news_without_footer(struct world *w, uint64_t bytes)
 {
+	uint64_t step = w->head.root.head;
+
+	world_commit_even(w, 1, SLICE);
+	world_spoil(w, BW_FAULT_BEFORE, w->tgbs[step]->data_len, UINT64_MAX, UINT32_MAX);
+	bw_reader_news(w->reader, step, step + 1);
 	while (w->stats.bytes_in < bytes)
 		bw_sleep(BW_MS);
 	world_stop(w);
 	cr_assert_eq(w->stats.bytes_in, bytes);
+	world_done(w);
 }
 
 /* Steps 0 and 1, the footer of step 1 ahead, and what of step 2 was asked for without one. */
@@ -296,57 +300,41 @@ Test(guess, of_a_step_that_is_new_the_blocks_are_asked_for_before_the_footer_is_
 {
 	struct world w;
 
-	news_without_footer(&w, 1, SLICE);
-	until_bytes(&w, 2 * SLICE + footers(&w, 1) + 2 * BLOCK);
-	world_done(&w);
+	init_two(&w, 1);
+	news_without_footer(&w, 2 * SLICE + footers(&w, 1) + 2 * BLOCK);
 }
 
 /* Once a guess of that kind was right: the whole slice, in gets side by side. */
 Test(guess, of_a_step_that_is_new_all_is_asked_for_where_that_was_right_before, .timeout = 60)
 {
-	struct world_options o = options();
 	struct world w;
 
-	world_init(&w, &o);
-	world_commit_even(&w, 2, SLICE);
-	for (uint64_t step = 0; step < 2; step++)
-		cr_assert_eq(read_slice(&w, step, 0), 0);
+	init_two(&w, 1);
 	world_commit_even(&w, 1, SLICE);
 	bw_reader_news(w.reader, 2, 3);
 	open_slice(&w, 2, 0);
 	cr_assert_eq(read_slice(&w, 2, 0), 0);
 	cr_assert_eq(w.stats.bytes_in, 3 * SLICE + footers(&w, 2));
-	world_commit_even(&w, 1, SLICE);
-	world_spoil(&w, BW_FAULT_BEFORE, w.tgbs[3]->data_len, UINT64_MAX, UINT32_MAX);
-	bw_reader_news(w.reader, 3, 4);
-	until_bytes(&w, 4 * SLICE + footers(&w, 2));
-	world_done(&w);
+	news_without_footer(&w, 4 * SLICE + footers(&w, 2));
 }
 
 /* The first look at an even slice was right: that is proof enough. */
 Test(guess, after_one_look_all_of_a_step_that_is_new_is_asked_for, .timeout = 60)
 {
-	struct world_options o = options();
 	struct world w;
 
-	world_init(&w, &o);
-	world_commit_even(&w, 2, SLICE);
+	init_two(&w, 0);
 	open_slice(&w, 1, 0);
 	cr_assert_eq(read_slice(&w, 1, 0), 0);
-	world_commit_even(&w, 1, SLICE);
-	world_spoil(&w, BW_FAULT_BEFORE, w.tgbs[2]->data_len, UINT64_MAX, UINT32_MAX);
-	bw_reader_news(w.reader, 2, 3);
-	until_bytes(&w, 2 * SLICE + footers(&w, 1));
-	world_done(&w);
+	news_without_footer(&w, 2 * SLICE + footers(&w, 1));
 }
 
 Test(guess, of_slices_that_come_together_none_is, .timeout = 60)
 {
 	struct world w;
 
-	news_without_footer(&w, RANKS, SLICE);
-	until_bytes(&w, 2 * RANKS * SLICE + footers(&w, 1));
-	world_done(&w);
+	init_two(&w, RANKS);
+	news_without_footer(&w, 2 * RANKS * SLICE + footers(&w, 1));
 }
 
 /* ---- Bytes that are not good ------------------------------------------------------------------ */
@@ -392,16 +380,11 @@ Test(guess, V5_without_a_footer_nothing_is_believed)
 
 	init(&w, &o, 12);
 	uint64_t end = w.head.entries[9].size, at = end - w.head.entries[9].footer_len;
-	struct world_wait t = {.wait = {.done = world_tgb_came, .entry = w.head.entries[9], .reads = 1}};
+	struct world_wait t;
 
-	bw_mutex_init(&t.lock, BW_RANK_LEAF);
-	bw_cond_init(&t.cond);
 	world_spoil(&w, BW_FAULT_FLIP, at, end, UINT32_MAX);
-	cr_assert_not(bw_reader_tgb(w.reader, &t.wait, &t.tgb));
-	bw_lock(&t.lock);
-	while (!t.over)
-		bw_cond_wait(&t.cond, &t.lock);
-	bw_unlock(&t.lock);
+	cr_assert_not(world_tgb_start(&w, &t, &w.head.entries[9], 1));
+	bw_latch_wait(&t.answered);
 	cr_assert_eq(t.err, -BW_E_CORRUPT);
 	world_stop(&w);
 	cr_assert_eq(bw_budget_used(&w.budget), 0);
@@ -434,7 +417,7 @@ Test(guess, S5_the_end_waits_for_none)
 	open_slice(&w, 9, 0);
 	world_start(&w, &read, 9, 0, 0, BLOCK, true);
 	world_stop(&w);
-	cr_assert(read.over);
+	cr_assert(read.answered.open);
 	cr_assert_eq(bw_budget_used(&w.budget), 0);
 	world_done(&w);
 }

@@ -2,6 +2,8 @@
 /* What the reader offers the kernel before it is asked for. */
 #include "tests/unit/reader_world.h"
 
+#include <unistd.h>
+
 #define BLOCK (UINT64_C(16) << 10)
 
 /* What came, by step, of rank 0. */
@@ -37,13 +39,23 @@ static void offered_until(struct offered *o, uint64_t step, unsigned blocks)
 	bw_unlock(&o->lock);
 }
 
-static void begin(struct world *w, struct offered *o, unsigned steps, uint64_t size)
+static void begin_hurried(struct world *w, struct offered *o, unsigned steps, uint64_t size)
 {
 	struct world_options options = {.ranks = 1, .block_size = BLOCK, .prefetch = 2, .came = came, .ctx = o};
 
 	offered_init(o);
 	world_init(w, &options);
 	world_commit_even(w, steps, size);
+}
+
+/* The reader has computed between two slices, which are not among those of the test. */
+static void begin(struct world *w, struct offered *o, unsigned steps, uint64_t size)
+{
+	begin_hurried(w, o, steps, size);
+	bw_reader_asked(w->reader, WORLD_STEPS, 0);
+	bw_reader_closed(w->reader, WORLD_STEPS, 0);
+	usleep(40000);
+	bw_reader_asked(w->reader, WORLD_STEPS + 1, 0);
 }
 
 /* Reads what is to be handed over of a slice, as the kernel does: how many bytes. */
@@ -64,11 +76,13 @@ static uint64_t take(struct world *w, uint64_t step)
 /* As FUSE does it. */
 static uint64_t open_slice(struct world *w, uint64_t step)
 {
+	usleep(10000);
 	bw_reader_asked(w->reader, step, 0);
 	uint64_t there = bw_reader_opened(w->reader, &w->head.entries[step], 0);
 
 	if (there)
 		bw_reader_passed(w->reader, &w->head.entries[step], w->tgbs[step], 0, there);
+	bw_reader_closed(w->reader, step, 0);
 	return there;
 }
 
@@ -139,6 +153,43 @@ Test(hand, nobody_is_expected_who_does_not_read_step_after_step)
 		cr_assert_eq(take(&w, step), 0);
 	world_stop(&w);
 	cr_assert_eq(o.blocks[4], 0);
+	world_done(&w);
+}
+
+/* It is read ahead for as ever. */
+Test(hand, nothing_for_who_never_pauses)
+{
+	struct offered o;
+	struct world w;
+
+	begin_hurried(&w, &o, 3, 2 * BLOCK);
+	for (uint64_t step = 0; step < 2; step++) {
+		bw_reader_asked(w.reader, step, 0);
+		cr_assert_eq(world_read(&w, step, 0, 0, 2 * BLOCK, false), 0);
+		bw_reader_closed(w.reader, step, 0);
+	}
+	world_until_gets(&w, 2 + 2 * 3);
+	cr_assert_eq(take(&w, 2), 0);
+	world_stop(&w);
+	cr_assert_eq(o.blocks[1] + o.blocks[2], 0);
+	world_done(&w);
+}
+
+/* Threads that wait for a processor pause for a moment too. */
+Test(hand, nothing_for_who_reads_for_longer_than_it_pauses)
+{
+	struct offered o;
+	struct world w;
+
+	begin(&w, &o, 3, 2 * BLOCK);
+	bw_reader_asked(w.reader, 0, 0);
+	bw_reader_opened(w.reader, &w.head.entries[0], 0);
+	usleep(400000);
+	bw_reader_closed(w.reader, 0, 0);
+	cr_assert_eq(world_read(&w, 0, 0, 0, 2 * BLOCK, false), 0);
+	world_until_gets(&w, 2 + 2 * 3);
+	cr_assert_eq(take(&w, 1), 0);
+	world_stop(&w);
 	world_done(&w);
 }
 

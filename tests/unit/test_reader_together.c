@@ -356,7 +356,11 @@ Test(together, S6_little_memory_makes_smaller_gets)
 	world_stop(&w);
 	cr_assert_leq(most, o.budget);
 	cr_assert_gt(w.counters.prefetched, 8 * BLOCK);
-	cr_assert_eq(w.stats.bytes_in, 3 * SLICE + 2 * w.head.entries[0].footer_len);
+	/* While a block is still being handed out, one that is ahead may have to make room, and comes again. */
+	uint64_t once = 3 * SLICE + 2 * w.head.entries[0].footer_len;
+
+	cr_assert_geq(w.stats.bytes_in, once);
+	cr_assert_leq(w.stats.bytes_in, once + 3 * BLOCK);
 	world_done(&w);
 }
 
@@ -373,6 +377,6 @@ Test(together, S5_the_end_answers_everybody)
 	start_all(&w, reads);
 	world_stop(&w);
 	for (int i = 0; i < 8; i++)
-		cr_assert(reads[i].over);
+		cr_assert(reads[i].answered.open);
 	world_done(&w);
 }

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which slices are read past the page cache: those of readers who read a slice once, and in large pieces.
+ *
+ * Through the page cache a byte is copied twice, and the first copy takes a page from somebody; it is for whoever reads
+ * the slice again.  Training mostly reads a slice once.  A file that is opened with FOPEN_DIRECT_IO is copied once, from here to its
+ * reader; but each read of its is a request, however small, and who opens it again finds nothing in the page cache.
+ *
+ * Nobody says beforehand which kind of reader he is, so it is learned.  Slices are opened directly after so many of them in a
+ * row that were opened for the first time: few where it pays most, because several of them were open at once, or the slice has just been
+ * committed and is waited for, or would be handed over at the cost of its pages (fuse_hand.c); many else.  One that is opened again, or read in small pieces, ends the row, and when it had been
+ * taken for the other kind the next row must be longer.
+ *
+ * Slices above BW_ONCE_BYTES are never opened directly: read in small pieces they would take long.
+ *
+ * Thread-safe, one lock.
+ */
+#ifndef BW_FS_ONCE_H
+#define BW_FS_ONCE_H
+
+#include "store/base/err.h"
+#include "store/base/sync.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define BW_ONCE_SEEN 65536u		/* slices that are remembered, more or less */
+#define BW_ONCE_BYTES (16u << 20)
+#define BW_ONCE_PIECE (128u << 10)	/* a read of less is a small one, unless it reads to the end */
+#define BW_ONCE_PIECES 4u		/* small reads of a file that are nothing yet: formats have headers */
+#define BW_ONCE_FEW 8u			/* slices in a row */
+#define BW_ONCE_MANY 1024u
+#define BW_ONCE_CROWD 4u		/* slices open at once */
+
+enum bw_once_mode { BW_ONCE_AUTO, BW_ONCE_ALWAYS, BW_ONCE_NEVER };
+
+struct bw_once {
+	enum bw_once_mode mode;
+	struct bw_mutex lock;		/* what follows */
+	uint32_t *seen;			/* owned: BW_ONCE_SEEN marks of slices */
+	unsigned open;			/* slices */
+	bool crowd;			/* so many were open at once in this row */
+	unsigned row;
+	unsigned factor;		/* of the row that is wanted; grows with what was taken for the other kind */
+};
+
+int bw_once_init(struct bw_once *o, enum bw_once_mode mode) bw_must_check;
+void bw_once_done(struct bw_once *o);	/* of zeroes: fine */
+
+/* A slice is opened.  soon: few in a row are enough for it.  Returns whether to open it directly. */
+bool bw_once_opened(struct bw_once *o, uint64_t step, uint32_t rank, uint64_t bytes, bool soon);
+/* It is closed; once for each bw_once_opened(). */
+void bw_once_closed(struct bw_once *o);
+/* A slice that was opened directly is read in small pieces. */
+void bw_once_small(struct bw_once *o);
+
+#endif
