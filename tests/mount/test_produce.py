@@ -255,6 +255,22 @@ class Fencing(bw.TestCase):
         epochs = [int(mounts[0].meta(s)["epoch"]) for s in range(10)]
         self.assertEqual(sorted(set(epochs)), epochs)
 
+    def test_p5_what_is_left_must_go_first(self):
+        """P5: who was fenced with a batch in hand is told so by every mkdir, until it removed that batch; then it takes the producer back."""
+        stream = self.stream(2)
+        a, b = self.mount(stream), self.mount(stream)
+        a.begin("p", 0)
+        bw.write(a.slot("p", 0, 0), b"old")
+        for seq in range(2):
+            b.put("p", seq)
+        self.assert_errno("ESTALE", bw.write, a.slot("p", 0, 1), b"old")
+        for seq in (1, 2):
+            self.assert_errno("ESTALE", a.begin, "p", seq)
+        shutil.rmtree(a.slot("p", 0))
+        a.put("p", 2)
+        for step in range(3):
+            self.assert_step(b, step, "p", step)
+
     def test_p5_looking_fences_nobody(self):
         """P5: reading, listing and mkdir of the producer leave it where it is."""
         stream = self.stream(2)
