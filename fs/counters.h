@@ -24,7 +24,7 @@ enum bw_opened { BW_OPENED_PAGE_CACHE, BW_OPENED_AHEAD, BW_OPENED_DIRECT, BW_OPE
 #define BW_OPENED_NAMES {"page_cache", "ahead", "direct"}
 
 struct bw_counters {
-	atomic_uint_fast64_t opened[BW_OPENED_WAYS];
+	atomic_uint_fast64_t opened[BW_OPENED_WAYS];	/* slices, by programs */
 	/* read_bytes_total{source}: raw bytes handed to the kernel, by where the block was found. */
 	atomic_uint_fast64_t read_cache, read_disk, read_store;
 	atomic_uint_fast64_t useful;		/* raw bytes asked for by read(2) */

@@ -82,7 +82,7 @@ struct bw_fs {
 	atomic_bool init_replied;
 	/* The kernel offers them; set before INIT is replied to. */
 	bool parallel_dirops;
-	bool direct_mmap;		/* of files opened with FOPEN_DIRECT_IO; false: not wanted either */
+	bool direct_mmap;		/* of files opened with FOPEN_DIRECT_IO; false: or not wanted */
 };
 
 /* ---- fuse_main.c ------------------------------------------------------------------------------ */
@@ -95,10 +95,6 @@ void bw_fuse_unmount(struct bw_fs *fs);		/* and joins the threads; late replies 
 void bw_fuse_destroy(struct bw_fs *fs);
 
 /* ---- fuse_hand.c ------------------------------------------------------------------------------ */
-
-/* A larger slice costs no more to read directly than from the page cache, where it would take pages: it is not handed over where
- * direct reads are possible. */
-#define BW_HAND_BYTES (2u << 20)
 
 int bw_hand_new(struct bw_fs *fs, struct bw_hand **ret) bw_must_check;
 /* Whether a request of this thread is its own. */

@@ -207,7 +207,7 @@ void bw_hand_came(void *ctx, const struct bw_entry *entry, struct bw_tgb *tgb, u
 
 	if (bw_now() < atomic_load(&h->until_ns))
 		return;
-	if (h->fs->direct_mmap && h->fs->once.mode != BW_ONCE_NEVER && tgb->slices[rank].raw > BW_HAND_BYTES)
+	if (bw_once_rather(&h->fs->once, tgb->slices[rank].raw))
 		return;
 	if (atomic_fetch_add(&h->waiting, 1) < WAITING_MOST)
 		s = calloc(1, sizeof(*s));

@@ -117,10 +117,11 @@ static void add_to_init(struct bw_fs *fs, void *reply, size_t len)
 {
 	if (fs->parallel_dirops && len >= INIT_OUT_MIN)
 		add_flags(reply, INIT_OUT_FLAGS, PARALLEL_DIROPS);
-	fs->direct_mmap = fs->direct_mmap && len >= INIT_OUT_LEN;
-	if (fs->direct_mmap) {
+	if (fs->direct_mmap && len >= INIT_OUT_LEN) {
 		add_flags(reply, INIT_OUT_FLAGS, INIT_EXT);
 		add_flags(reply, INIT_OUT_FLAGS2, DIRECT_IO_ALLOW_MMAP);
+	} else {
+		bw_once_give_up(&fs->once);
 	}
 }
 

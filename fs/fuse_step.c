@@ -77,20 +77,19 @@ static bool is_newest(struct bw_fs *fs, uint64_t step)
 	return is;
 }
 
-/* What was handed over is in the page cache.  A file that cannot be mapped is for those only who said that it need not be. */
+/* What was handed over is in the page cache. */
 static enum bw_opened way_of(struct step_req *q, const struct bw_tgb *t, bool was_handed)
 {
 	struct bw_fs *fs = q->fs;
-	uint64_t raw = t->slices[q->rank].raw;
-	bool soon = is_newest(fs, q->resolve.entry.step) ||
-		    (raw > BW_HAND_BYTES && bw_reader_pauses(fs->reader, q->rank));
-	bool direct = bw_once_opened(&fs->once, q->resolve.entry.step, q->rank, raw, soon);
+	bool learns = fs->once.mode == BW_ONCE_AUTO;
+	struct bw_once_slice s = {
+		.step = q->resolve.entry.step, .rank = q->rank, .bytes = t->slices[q->rank].raw,
+		.newest = learns && is_newest(fs, q->resolve.entry.step),
+		.pauses = learns && bw_reader_pauses(fs->reader, q->rank),
+	};
+	bool direct = bw_once_opened(&fs->once, &s);
 
-	if (was_handed)
-		return BW_OPENED_AHEAD;
-	bool may = fs->direct_mmap || fs->o.direct_io == BW_ONCE_ALWAYS;
-
-	return direct && may ? BW_OPENED_DIRECT : BW_OPENED_PAGE_CACHE;
+	return was_handed ? BW_OPENED_AHEAD : direct ? BW_OPENED_DIRECT : BW_OPENED_PAGE_CACHE;
 }
 
 /* Opened by a program.  Returns where its reads begin: what lies before was handed over. */

@@ -46,29 +46,52 @@ static void end_row_locked(struct bw_once *o)
 	o->crowd = false;
 }
 
-bool bw_once_opened(struct bw_once *o, uint64_t step, uint32_t rank, uint64_t bytes, bool soon)
+void bw_once_give_up(struct bw_once *o)
 {
+	if (o->mode == BW_ONCE_AUTO)
+		o->mode = BW_ONCE_NEVER;
+}
+
+/* Whether the slice that would be the n-th in this row is one to open directly. */
+static bool is_direct_locked(const struct bw_once *o, unsigned n, uint64_t bytes, bool soon)
+{
+	return bytes <= BW_ONCE_BYTES && n > (soon ? BW_ONCE_FEW : BW_ONCE_MANY) * o->factor;
+}
+
+bool bw_once_opened(struct bw_once *o, const struct bw_once_slice *s)
+{
+	if (o->mode != BW_ONCE_AUTO)
+		return o->mode == BW_ONCE_ALWAYS;
 	BW_LOCK_SCOPE(&o->lock);
-	if (see_locked(o, step, rank))
+	if (see_locked(o, s->step, s->rank))
 		end_row_locked(o);
 	else if (o->row < UINT32_MAX)
 		o->row++;
 	o->crowd = ++o->open >= BW_ONCE_CROWD || o->crowd;
-	unsigned want = o->crowd || soon ? BW_ONCE_FEW : BW_ONCE_MANY;
+	return is_direct_locked(o, o->row, s->bytes,
+				o->crowd || s->newest || (s->pauses && s->bytes > BW_ONCE_LARGE));
+}
 
+bool bw_once_rather(struct bw_once *o, uint64_t bytes)
+{
 	if (o->mode != BW_ONCE_AUTO)
 		return o->mode == BW_ONCE_ALWAYS;
-	return bytes <= BW_ONCE_BYTES && o->row > want * o->factor;
+	BW_LOCK_SCOPE(&o->lock);
+	return bytes > BW_ONCE_LARGE && is_direct_locked(o, o->row + 1, bytes, true);
 }
 
 void bw_once_closed(struct bw_once *o)
 {
+	if (o->mode != BW_ONCE_AUTO)
+		return;
 	BW_LOCK_SCOPE(&o->lock);
 	o->open--;
 }
 
 void bw_once_small(struct bw_once *o)
 {
+	if (o->mode != BW_ONCE_AUTO)
+		return;
 	BW_LOCK_SCOPE(&o->lock);
 	end_row_locked(o);
 }

@@ -7,9 +7,12 @@
  * reader; but each read of its is a request, however small, and who opens it again finds nothing in the page cache.
  *
  * Nobody says beforehand which kind of reader he is, so it is learned.  Slices are opened directly after so many of them in a
- * row that were opened for the first time: few where it pays most, because several of them were open at once, or the slice has just been
- * committed and is waited for, or would be handed over at the cost of its pages (fuse_hand.c); many else.  One that is opened again, or read in small pieces, ends the row, and when it had been
- * taken for the other kind the next row must be longer.
+ * row that were opened for the first time: few where it pays most, many else.  One that is opened again, or read in small
+ * pieces, ends the row, and when it had been taken for the other kind the next row must be longer.
+ *
+ * It pays most where several were open at once, where the slice has just been committed and is waited for, and where the reader
+ * pauses between large ones: those could be put into the page cache before they are opened (fuse_hand.c), but that takes as
+ * many new pages as the slice has, and a direct read is as fast.
  *
  * Slices above BW_ONCE_BYTES are never opened directly: read in small pieces they would take long.
  *
@@ -31,11 +34,12 @@
 #define BW_ONCE_FEW 8u			/* slices in a row */
 #define BW_ONCE_MANY 1024u
 #define BW_ONCE_CROWD 4u		/* slices open at once */
+#define BW_ONCE_LARGE (2u << 20)	/* measured at 8 MiB, where both are alike, and at 1 MiB, where handing over wins; between them guessed */
 
 enum bw_once_mode { BW_ONCE_AUTO, BW_ONCE_ALWAYS, BW_ONCE_NEVER };
 
 struct bw_once {
-	enum bw_once_mode mode;
+	enum bw_once_mode mode;		/* settled before the first slice is opened */
 	struct bw_mutex lock;		/* what follows */
 	uint32_t *seen;			/* owned: BW_ONCE_SEEN marks of slices */
 	unsigned open;			/* slices */
@@ -47,8 +51,20 @@ struct bw_once {
 int bw_once_init(struct bw_once *o, enum bw_once_mode mode) bw_must_check;
 void bw_once_done(struct bw_once *o);	/* of zeroes: fine */
 
-/* A slice is opened.  soon: few in a row are enough for it.  Returns whether to open it directly. */
-bool bw_once_opened(struct bw_once *o, uint64_t step, uint32_t rank, uint64_t bytes, bool soon);
+/* Nothing is opened directly unless somebody insisted: such files could not be mapped.  Before the first slice is opened. */
+void bw_once_give_up(struct bw_once *o);
+
+struct bw_once_slice {
+	uint64_t step, bytes;
+	uint32_t rank;
+	bool newest;			/* nothing was committed after it */
+	bool pauses;			/* its reader computes between two slices */
+};
+
+/* A slice is opened: returns whether to open it directly. */
+bool bw_once_opened(struct bw_once *o, const struct bw_once_slice *s);
+/* Whether a slice of so many bytes, whose reader pauses, will rather be opened directly than found in the page cache. */
+bool bw_once_rather(struct bw_once *o, uint64_t bytes);
 /* It is closed; once for each bw_once_opened(). */
 void bw_once_closed(struct bw_once *o);
 /* A slice that was opened directly is read in small pieces. */

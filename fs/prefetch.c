@@ -122,6 +122,18 @@ static bool is_expected(struct bw_prefetch *p, uint32_t rank, uint64_t step)
 	return from < step && step - from <= steps_of(p) + 1;
 }
 
+/* Whether the reader of rank has been in step, a moment ago or now: what it still needs of that its own windows fetch. */
+static bool is_passed(const struct bw_prefetch *p, uint32_t rank, uint64_t step)
+{
+	uint64_t last = atomic_load(&p->last[rank % BW_PREFETCH_RANKS].step_rank);
+
+	if (!last || (last - 1) % BW_RANKS_MAX != rank)
+		return false;
+	uint64_t at = (last - 1) / BW_RANKS_MAX;
+
+	return at >= step && at - step <= steps_of(p) + 1;
+}
+
 static const struct bw_block *block_of(const struct bw_block_want *w)
 {
 	return &w->tgb->blocks[w->tgb->slices[w->rank].block0 + w->index];
@@ -181,8 +193,8 @@ static bool take_footer(struct walk *w, struct bw_tgb *tgb)
 {
 	struct bw_block_want want = {
 		.entry = &w->find.entry, .tgb = tgb, .rank = w->rank, .index = 0};
-	uint32_t n;
-	bool room = fetch_blocks(w->p, &want, w->left, &n);
+	uint32_t n = 0;
+	bool room = is_passed(w->p, w->rank, w->find.step) || fetch_blocks(w->p, &want, w->left, &n);
 
 	if (!room)
 		adapt(w->p, false);
@@ -210,6 +222,8 @@ static int ask_footer(struct walk *w)
 {
 	struct bw_tgb *tgb;
 
+	if (is_passed(w->p, w->rank, w->find.step))
+		return 1;
 	w->wait.done = footer_came;
 	w->wait.entry = w->find.entry;
 	if (w->guess && w->p->guesses)
@@ -333,9 +347,7 @@ static unsigned row_after(const struct bw_prefetch *p, unsigned row, uint64_t fr
 
 static uint32_t row_steps(const struct bw_prefetch *p, unsigned row)
 {
-	uint32_t steps = row < ROW_MIN ? 0 : row - ROW_MIN + 1;
-
-	uint32_t most = steps_of(p);
+	uint32_t steps = row < ROW_MIN ? 0 : row - ROW_MIN + 1, most = steps_of(p);
 
 	return steps < most ? steps : most;
 }

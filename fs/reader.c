@@ -354,7 +354,7 @@ void bw_reader_read(struct bw_reader *r, struct bw_read *read)
 			fail(read, found);
 		if (found)
 			atomic_fetch_sub(&read->missing, 1);
-		else if (!want.index && !read->offset && !read->ahead)
+		else if (!read->offset && !i && !read->ahead)
 			bw_prefetch_late(&r->prefetch, read->rank, read->entry->step);
 	}
 	if (!read->ahead)

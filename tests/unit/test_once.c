@@ -14,10 +14,15 @@ static struct bw_once begin(enum bw_once_mode mode)
 	return o;
 }
 
+static bool opened(struct bw_once *o, uint64_t step, uint32_t rank, uint64_t bytes, bool newest)
+{
+	return bw_once_opened(o, &(struct bw_once_slice){.step = step, .rank = rank, .bytes = bytes, .newest = newest});
+}
+
 /* Opens and closes the slice, alone. */
 static bool alone(struct bw_once *o, uint64_t step, bool newest)
 {
-	bool direct = bw_once_opened(o, step, 0, SIZE, newest);
+	bool direct = opened(o, step, 0, SIZE, newest);
 
 	bw_once_closed(o);
 	return direct;
@@ -49,7 +54,7 @@ Test(once, few_where_several_are_open_at_once)
 	struct bw_once o = begin(BW_ONCE_AUTO);
 
 	for (unsigned i = 1; i < BW_ONCE_CROWD; i++)
-		cr_assert_not(bw_once_opened(&o, 7, i, SIZE, false));
+		cr_assert_not(opened(&o, 7, i, SIZE, false));
 	for (uint64_t step = 8; step < 8 + BW_ONCE_FEW - BW_ONCE_CROWD + 1; step++)
 		cr_assert_not(alone(&o, step, false), "step %d", (int)step);
 	cr_assert(alone(&o, 100, false));
@@ -93,7 +98,7 @@ Test(once, ranks_of_a_step_are_not_each_other)
 	struct bw_once o = begin(BW_ONCE_AUTO);
 
 	for (uint32_t rank = 0; rank < 2 * BW_ONCE_FEW; rank++) {
-		cr_assert_eq(bw_once_opened(&o, 3, rank, SIZE, true), rank >= BW_ONCE_FEW, "rank %u", rank);
+		cr_assert_eq(opened(&o, 3, rank, SIZE, true), rank >= BW_ONCE_FEW, "rank %u", rank);
 		bw_once_closed(&o);
 	}
 	bw_once_done(&o);
@@ -104,9 +109,58 @@ Test(once, large_slices_never)
 	struct bw_once o = begin(BW_ONCE_AUTO);
 
 	takes(&o, 0);
-	cr_assert(bw_once_opened(&o, 100, 0, BW_ONCE_BYTES, true));
-	cr_assert_not(bw_once_opened(&o, 101, 0, BW_ONCE_BYTES + 1, true));
+	cr_assert(opened(&o, 100, 0, BW_ONCE_BYTES, true));
+	cr_assert_not(opened(&o, 101, 0, BW_ONCE_BYTES + 1, true));
 	bw_once_done(&o);
+}
+
+/* Of a reader that pauses: the same few as make the next one direct make it not worth handing over. */
+Test(once, large_slices_of_who_pauses_are_direct_after_few_and_rather_so_than_handed_over)
+{
+	struct bw_once o = begin(BW_ONCE_AUTO);
+	struct bw_once_slice s = {.bytes = BW_ONCE_LARGE + 1, .pauses = true};
+
+	for (s.step = 0; s.step < 2 * BW_ONCE_FEW; s.step++) {
+		bool rather = bw_once_rather(&o, s.bytes);
+		cr_assert_eq(rather, s.step >= BW_ONCE_FEW, "step %d", (int)s.step);
+		cr_assert_eq(bw_once_opened(&o, &s), rather);
+		bw_once_closed(&o);
+	}
+	cr_assert_not(bw_once_rather(&o, BW_ONCE_LARGE), "a small one");
+	cr_assert_not(bw_once_rather(&o, BW_ONCE_BYTES + 1), "never opened directly");
+	cr_assert_not(opened(&o, 1, 0, s.bytes, false), "again");
+	bw_once_closed(&o);
+	cr_assert_not(bw_once_rather(&o, s.bytes), "the row begins anew");
+	bw_once_done(&o);
+}
+
+Test(once, small_slices_of_who_pauses_take_many)
+{
+	struct bw_once o = begin(BW_ONCE_AUTO);
+	struct bw_once_slice s = {.bytes = BW_ONCE_LARGE, .pauses = true};
+
+	for (s.step = 0; s.step < BW_ONCE_MANY; s.step++) {
+		cr_assert_not(bw_once_opened(&o, &s));
+		bw_once_closed(&o);
+	}
+	cr_assert(bw_once_opened(&o, &s));
+	bw_once_done(&o);
+}
+
+Test(once, given_up)
+{
+	struct bw_once o = begin(BW_ONCE_AUTO), always = begin(BW_ONCE_ALWAYS);
+
+	bw_once_give_up(&o);
+	bw_once_give_up(&always);
+	for (uint64_t step = 0; step < 4 * BW_ONCE_FEW; step++) {
+		cr_assert_not(alone(&o, step, true));
+		cr_assert_not(bw_once_rather(&o, BW_ONCE_BYTES));
+		cr_assert(alone(&always, step, true), "somebody insisted");
+		cr_assert(bw_once_rather(&always, 1));
+	}
+	bw_once_done(&o);
+	bw_once_done(&always);
 }
 
 Test(once, as_told)
