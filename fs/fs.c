@@ -320,6 +320,7 @@ int bw_fs_start(const char *url, const char *dir, const struct bw_mount_options 
 		code = fail(why, why_len, BW_FS_SYSTEM, "cannot start", err);
 		goto failed;
 	}
+	tell_views(fs);
 	code = bw_fuse_mount(fs, why, why_len);
 	if (code)
 		goto failed;
@@ -328,7 +329,6 @@ int bw_fs_start(const char *url, const char *dir, const struct bw_mount_options 
 		code = fail(why, why_len, BW_FS_MOUNT_FAILED, "the mount does not answer", err);
 		goto failed;
 	}
-	tell_views(fs);
 	bw_root_unref(root);
 	*ret = fs;
 	return 0;

@@ -13,6 +13,7 @@
  * The raw program does what is needed and nothing more: one thread, one multi handle, keep-alive, curl's own
  * signer, bodies into one buffer per connection, payloads unsigned.
  */
+#include "fs/heap.h"
 #include "store/base/clock.h"
 #include "store/base/rand.h"
 #include "store/base/sync.h"
@@ -540,6 +541,8 @@ int main(int argc, char **argv)
 		read_items(&l);
 	if (!l.n || !(l.ms = calloc(l.n, sizeof(l.ms[0]))))
 		die("nothing to do");
+	if (!raw)
+		bw_heap_tune(0);	/* as every mount does; raw keeps its buffers anyway */
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	double cpu_begin = cpu_s();
 	int64_t begin_ns = bw_now();

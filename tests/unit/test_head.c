@@ -465,6 +465,54 @@ Test(head, who_follows_while_a_round_ends_is_not_forgotten)
 	until_known(root->version);
 }
 
+static atomic_int_fast64_t published_ns, probed_ns;
+
+static void note_published(void *ctx, struct bw_root *old, struct bw_root *now)
+{
+	(void)ctx, (void)old, (void)now;
+	atomic_store(&published_ns, bw_now());
+}
+
+static bool note_probe(struct bw_test_tap *t, struct bw_op *op)
+{
+	(void)t;
+	if (op->kind == BW_OP_GET && atomic_load(&published_ns) && !atomic_load(&probed_ns))
+		atomic_store(&probed_ns, bw_now());
+	return false;
+}
+
+/* Where requests are few a second, the slice comes before the news that there are none. */
+Test(head, the_next_probe_lets_them_read_who_were_answered)
+{
+	bw_head_subscribe(head, note_published, NULL);
+	tap->on_submit = note_probe;
+	grow(1);
+	bw_head_follow(head);
+	for (int64_t until = soon(); !atomic_load(&probed_ns); bw_sleep(BW_MS))
+		cr_assert_lt(bw_now(), until);
+	cr_assert_geq(atomic_load(&probed_ns) - atomic_load(&published_ns), 5 * BW_MS);
+}
+
+/* ... unless somebody asks, who is answered by that probe alone. */
+Test(head, V3_who_asks_meanwhile_is_not_let_wait)
+{
+	struct asked a;
+	bool quick = false;
+
+	for (int i = 0; i < 300 && !quick; i++) {
+		grow(1);
+		bw_head_follow(head);
+		until_known(root->version);
+		int64_t begin = bw_now();
+		a = (struct asked){.ask = {.done = answered, .until_step = BW_STEPS_MAX, .deadline_ns = soon(), .urgent = true}};
+		bw_latch_init(&a.answered);
+		bw_head_ask(head, &a.ask);
+		cr_assert_eq(ask_wait(&a), 0);
+		quick = bw_now() - begin < 3 * BW_MS;
+	}
+	cr_assert(quick);
+}
+
 /* That is over when something new has come, until the reader comes near to the end again. */
 Test(head, who_follows_and_has_news_asks_no_more)
 {
