@@ -8,6 +8,7 @@
 #define FIND_TIMEOUT_NS (10 * BW_SEC)
 #define CALM 64u			/* windows with room that make it a block larger */
 #define LATE 4u			/* slices that were waited for, for each step more ahead */
+#define BLOCKS_A_STEP 4u	/* that a window may hold more with it */
 #define PAUSE_MIN_NS (2 * BW_MS)
 #define PAUSE_MAX_NS (1 * BW_SEC)
 #define ROW_MIN 2u			/* steps in a row before one that make it worth to fetch the next */
@@ -35,6 +36,7 @@ void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct 
 	p->together = together;
 	atomic_init(&p->walks, 0);
 	atomic_init(&p->window, BW_PREFETCH_BLOCKS);
+	atomic_init(&p->window_most, BW_PREFETCH_BLOCKS);
 	atomic_init(&p->calm, 0);
 	for (unsigned i = 0; i < BW_PREFETCH_RANKS; i++) {
 		atomic_init(&p->last[i].step_rank, 0);
@@ -57,7 +59,7 @@ static void adapt(struct bw_prefetch *p, bool room)
 	atomic_store(&p->calm, 0);
 	if (!room && window > 1)
 		atomic_store(&p->window, window - 1);
-	else if (room && window < BW_PREFETCH_BLOCKS)
+	else if (room && window < atomic_load(&p->window_most))
 		atomic_store(&p->window, window + 1);
 }
 
@@ -397,9 +399,16 @@ void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at)
 void bw_prefetch_late(struct bw_prefetch *p, uint32_t rank, uint64_t step)
 {
 	uint32_t steps = steps_of(p);
+	unsigned window = atomic_load(&p->window), most = atomic_load(&p->window_most);
 
-	if (steps && steps < p->steps_most && is_expected(p, rank, step) && atomic_fetch_add(&p->late, 1) % LATE == LATE - 1)
-		atomic_compare_exchange_strong(&p->steps, &steps, steps + 1);
+	if (!steps || steps >= p->steps_most || !is_expected(p, rank, step) ||
+	    atomic_fetch_add(&p->late, 1) % LATE != LATE - 1 ||
+	    !atomic_compare_exchange_strong(&p->steps, &steps, steps + 1))
+		return;
+	atomic_store(&p->window_most, most + BLOCKS_A_STEP);
+	/* Where memory is short it stays as small as it has become. */
+	if (window == most)
+		atomic_compare_exchange_strong(&p->window, &window, most + BLOCKS_A_STEP);
 }
 
 /* What has passed since from_ns; 0: nothing. */

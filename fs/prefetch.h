@@ -31,7 +31,7 @@
  * as a READ of its last block there would, for none of them is read here any more.
  *
  * Where the store is far, `steps` may be too few: whenever some slices that were expected had to be waited for all the same, they
- * become one more, up to a bound.
+ * become one more, up to a bound, and the window half as many blocks as it began with.
  *
  * Memory that is short goes to all: a window that had no room makes everybody's smaller by a block, or
  * the first readers would keep all of it; many that had room make them larger again.
@@ -58,7 +58,8 @@ struct bw_prefetch {
 	uint32_t steps_most;
 	uint64_t together;		/* bytes; 0: each block by itself */
 	atomic_uint walks;		/* windows that are looking for the next steps */
-	atomic_uint window;		/* blocks, 1 to BW_PREFETCH_BLOCKS */
+	atomic_uint window;		/* blocks, 1 to window_most */
+	atomic_uint window_most;	/* BW_PREFETCH_BLOCKS, and more with `steps` */
 	atomic_uint calm;		/* windows since it changed that found room */
 	struct bw_prefetch_last {
 		atomic_uint_fast64_t step_rank;	/* 1 + step * BW_RANKS_MAX + rank; 0: none */

@@ -103,8 +103,8 @@ Test(ahead, who_jumps_about_gets_no_other_steps)
 	world_done(&w);
 }
 
-/* The steps ahead of who reads step 5 of rank 0 after it waited so often for step. */
-static unsigned steps_after(uint32_t most, unsigned waits, uint64_t step)
+/* The steps ahead of who reads step 5 of rank 0 after it waited so often for step; *ret_window: and blocks. */
+static unsigned steps_after(uint32_t most, unsigned waits, uint64_t step, unsigned *ret_window)
 {
 	struct bw_prefetch *p = calloc(1, sizeof(*p));
 
@@ -115,18 +115,26 @@ static unsigned steps_after(uint32_t most, unsigned waits, uint64_t step)
 		bw_prefetch_late(p, 0, step);
 	unsigned steps = atomic_load(&p->steps);
 
+	*ret_window = atomic_load(&p->window);
 	free(p);
 	return steps;
 }
 
-Test(ahead, more_steps_where_readers_wait_all_the_same)
+Test(ahead, more_steps_and_blocks_where_readers_wait_all_the_same)
 {
-	cr_assert_eq(steps_after(4, 3, 6), 2);
-	cr_assert_eq(steps_after(4, 4, 6), 3);
-	cr_assert_eq(steps_after(4, 8, 6), 4);
-	cr_assert_eq(steps_after(4, 80, 6), 4, "the bound");
-	cr_assert_eq(steps_after(4, 80, 100), 2, "nobody had expected it");
-	cr_assert_eq(steps_after(0, 80, 6), 2, "as told");
+	static const struct {
+		unsigned most, waits, step, steps, window;
+		const char *what;
+	} of[] = {
+		{4, 3, 6, 2, 8, "too few"}, {4, 4, 6, 3, 12, "one"}, {4, 8, 6, 4, 16, "two"}, {4, 80, 6, 4, 16, "the bound"},
+		{4, 80, 100, 2, 8, "nobody had expected it"}, {0, 80, 6, 2, 8, "as told"},
+	};
+
+	for (size_t i = 0; i < sizeof(of) / sizeof(of[0]); i++) {
+		unsigned window;
+		cr_assert_eq(steps_after(of[i].most, of[i].waits, of[i].step, &window), of[i].steps, "%s", of[i].what);
+		cr_assert_eq(window, of[i].window, "%s", of[i].what);
+	}
 }
 
 /* One that begins in the middle has to show that it reads on; then it gets one more step ahead with each. */
