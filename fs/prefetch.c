@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#define WALKS_MAX 64u			/* at a time, of all readers */
+#define WALKS_MAX 1024u			/* at a time, of all readers */
 #define FOLLOW_AHEAD 4u			/* times as many steps: finding the newest takes gets one after the other */
 #define FIND_TIMEOUT_NS (10 * BW_SEC)
 #define CALM 64u			/* windows with room that make it a block larger */
@@ -13,15 +13,17 @@
 #define PAUSE_MAX_NS (1 * BW_SEC)
 #define ROW_MIN 2u			/* steps in a row before one that make it worth to fetch the next */
 
-/* The part of a window that lies in later steps, on its way there. */
+/* The part of a window that lies in a later step, on the way there.  Those of several steps are on their way at once: one
+ * after the other they would take a round trip each, and a reader of small slices be no slower than that. */
 struct walk {
 	struct bw_prefetch *p;
-	struct bw_find find;		/* of the step it has come to */
+	struct bw_find find;		/* of the step */
 	struct bw_tgb_wait wait;
 	uint32_t rank;
-	uint32_t left;			/* blocks */
-	uint64_t last;			/* step */
-	bool guess;			/* where the blocks of its first step are */
+	uint32_t before;		/* later steps that lie before it */
+	uint32_t left;			/* blocks, in those and in this */
+	unsigned window;		/* when it began */
+	bool guess;			/* where the blocks are */
 };
 
 void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct bw_cache *blocks,
@@ -190,95 +192,79 @@ static bool fetch_blocks(struct bw_prefetch *p, const struct bw_block_want *from
 	return true;
 }
 
-/* Takes the reference.  True: on to the next step. */
-static bool take_footer(struct walk *w, struct bw_tgb *tgb)
+/* The blocks of the window that are left for the walk's step when those before it are like it. */
+static uint32_t share(const struct walk *w)
+{
+	const struct bw_stream *s = w->p->fetcher->stream;
+	uint64_t slice = w->find.entry.raw / s->options.ranks;
+	uint64_t blocks = slice > s->block_size ? (slice + s->block_size - 1) / s->block_size : 1;
+	uint64_t taken = w->before * blocks;
+
+	return taken < w->left ? w->left - (uint32_t)taken : 0;
+}
+
+/* All walks of a window that find no room make it smaller by one block together. */
+static void no_room(struct walk *w)
+{
+	unsigned window = w->window;
+
+	atomic_store(&w->p->calm, 0);
+	if (window > 1)
+		atomic_compare_exchange_strong(&w->p->window, &window, window - 1);
+}
+
+/* Takes the reference. */
+static void take_footer(struct walk *w, struct bw_tgb *tgb)
 {
 	struct bw_block_want want = {
 		.entry = &w->find.entry, .tgb = tgb, .rank = w->rank, .index = 0};
-	uint32_t n = 0;
-	bool room = is_passed(w->p, w->rank, w->find.step) || fetch_blocks(w->p, &want, w->left, &n);
+	uint32_t n;
 
-	if (!room)
-		adapt(w->p, false);
+	if (!is_passed(w->p, w->rank, w->find.step) && !fetch_blocks(w->p, &want, share(w), &n))
+		no_room(w);
 	bw_tgb_unref(tgb);
-	w->left -= n;
-	return room;
 }
-
-static void walk_on(struct walk *w);
 
 static void footer_came(struct bw_tgb_wait *wait, int err, struct bw_tgb *tgb)
 {
 	struct walk *w = (struct walk *)((char *)wait - offsetof(struct walk, wait));
 
-	if (err || !take_footer(w, tgb)) {
-		walk_end(w);
-		return;
-	}
-	w->find.step++;
-	walk_on(w);
+	if (!err)
+		take_footer(w, tgb);
+	walk_end(w);
 }
 
-/* 1: on to the next step.  0: footer_came() goes on.  Negative: that was all. */
-static int ask_footer(struct walk *w)
+/* True: that was all.  Else footer_came() goes on, or has been. */
+static bool ask_footer(struct walk *w)
 {
 	struct bw_tgb *tgb;
 
-	if (is_passed(w->p, w->rank, w->find.step))
-		return 1;
+	if (!share(w) || is_passed(w->p, w->rank, w->find.step))
+		return true;
 	w->wait.done = footer_came;
 	w->wait.entry = w->find.entry;
 	if (w->guess && w->p->guesses)
 		bw_guess(w->p->guesses, &w->find.entry, w->rank, BW_GUESS_FOLLOWER);
-	w->guess = false;
 	int found = bw_tgbs_get(w->p->tgbs, &w->wait, BW_PRIO_PREFETCH, &tgb);
 
 	if (found > 0)
-		return take_footer(w, tgb) ? 1 : -ENOSPC;
+		take_footer(w, tgb);
 	return found;
 }
 
 static void entry_came(struct bw_find *find, int err)
 {
 	struct walk *w = (struct walk *)((char *)find - offsetof(struct walk, find));
-	int more = err ? err : ask_footer(w);
 
-	if (more < 0) {
+	if (err || ask_footer(w))
 		walk_end(w);
-	} else if (more) {
-		w->find.step++;
-		walk_on(w);
-	}
 }
 
-/* Goes as far as it can without waiting.  Whoever brings what it waits for goes on, perhaps before
- * this returns: then w is theirs. */
-static void walk_on(struct walk *w)
+/* To a step, before which so many of the window's lie. */
+static void walk_start(struct bw_prefetch *p, uint32_t rank, uint64_t step, uint32_t before, uint32_t left, bool guess)
 {
-	for (; w->left && w->find.step <= w->last; w->find.step++) {
-		int err;
+	int err;
 
-		if (bw_fetcher_stopping(w->p->fetcher))
-			break;
-		w->find.done = entry_came;
-		w->find.deadline_ns = bw_now() + FIND_TIMEOUT_NS;
-		if (!bw_head_find(w->p->fetcher->head, &w->find, &err))
-			return;
-		if (err)
-			break;
-		int more = ask_footer(w);
-		if (!more)
-			return;
-		if (more < 0)
-			break;
-	}
-	walk_end(w);
-}
-
-/* A window over the steps from first to last. */
-static void walk_start(struct bw_prefetch *p, uint32_t rank, uint64_t first, uint64_t last, uint32_t left,
-		       bool guess)
-{
 	if (atomic_fetch_add(&p->walks, 1) >= WALKS_MAX) {
 		atomic_fetch_sub(&p->walks, 1);
 		return;
@@ -290,13 +276,19 @@ static void walk_start(struct bw_prefetch *p, uint32_t rank, uint64_t first, uin
 		atomic_fetch_sub(&p->walks, 1);
 		return;
 	}
-	w->p = p;
-	w->rank = rank;
-	w->left = left;
-	w->last = last;
-	w->guess = guess;
-	w->find.step = first;
-	walk_on(w);
+	*w = (struct walk){
+		.p = p, .rank = rank, .before = before, .left = left, .window = atomic_load(&p->window), .guess = guess,
+		.find = {.done = entry_came, .step = step, .deadline_ns = bw_now() + FIND_TIMEOUT_NS},
+	};
+	if (bw_head_find(p->fetcher->head, &w->find, &err))
+		entry_came(&w->find, err);
+}
+
+/* To each of the steps from first to last. */
+static void walk(struct bw_prefetch *p, uint32_t rank, uint64_t first, uint64_t last, uint32_t left, bool guess)
+{
+	for (uint64_t step = first; step <= last && step - first < left; step++)
+		walk_start(p, rank, step, (uint32_t)(step - first), left, guess && step == first);
 }
 
 static uint64_t known_head(struct bw_prefetch *p)
@@ -317,8 +309,7 @@ static void walk_from(struct bw_prefetch *p, const struct bw_block_want *at, uin
 		bw_head_follow(p->fetcher->head);
 	if (last >= head)
 		last = head - 1;
-	if (last > step && left)
-		walk_start(p, at->rank, step + 1, last, left, false);
+	walk(p, at->rank, step + 1, last, left, false);
 }
 
 /* Whoever begins where the stream begins or ends will go on from there. */
@@ -485,9 +476,7 @@ static void follow(struct bw_prefetch *p, const struct bw_prefetch_last *reader,
 		first = old;
 	if (last >= now)
 		last = now - 1;
-	if (first <= last)
-		walk_start(p, (uint32_t)((at - 1) % BW_RANKS_MAX), first, last, atomic_load(&p->window),
-			   guess);
+	walk(p, (uint32_t)((at - 1) % BW_RANKS_MAX), first, last, atomic_load(&p->window), guess);
 }
 
 /* How many ranks are read step after step. */

@@ -9,7 +9,7 @@ from world import KIB, MIB, size_text
 PEERS = {"s3fs": "s3fs", "rclone": "rclone"}
 PRODUCERS = 4
 # (ranks, slice): batches a producer
-INGEST = {(8, 64 * KIB): 16, (64, 64 * KIB): 6, (8, MIB): 5, (64, MIB): 1, (8, 8 * MIB): 1}
+INGEST = {(8, 64 * KIB): 64, (64, 64 * KIB): 16, (8, MIB): 16, (64, MIB): 4, (8, 8 * MIB): 4}
 
 
 class Contest:

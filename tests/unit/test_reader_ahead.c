@@ -252,6 +252,36 @@ Test(ahead, at_most_as_many_steps_as_the_option_says)
 	world_done(&w);
 }
 
+static atomic_uint asked;	/* asked for, answered or not */
+
+static enum bw_fault count_footers(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
+{
+	(void)plan, (void)nth;
+	asked += op->kind == BW_OP_GET && op->offset;
+	return BW_FAULT_NONE;
+}
+
+/* Else small slices would come at one step a round trip, however many are read ahead. */
+Test(ahead, all_steps_of_a_window_are_asked_for_at_once)
+{
+	struct world_options o = options(1, 3);
+	struct world_read r = {.bytes = NULL};
+	struct world w;
+
+	o.delay_ns = 500 * BW_MS;
+	world_init(&w, &o);
+	world_commit_even(&w, 4, BLOCK);
+	w.faults.plan.decide = count_footers;
+	world_start(&w, &r, 0, 0, 0, 4096, false);
+	for (; asked < 3; bw_sleep(BW_MS))
+		cr_assert_eq(world_gets(&w), 0, "%u footers before the first answer", asked);
+	cr_assert_eq(world_wait(&r), 0);
+	world_until_gets(&w, 1 + 3 + 3);
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 7);
+	world_done(&w);
+}
+
 Test(ahead, never_past_the_known_head)
 {
 	struct world_options o = options(2, 4);
