@@ -8,12 +8,12 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define JUDGE_THREADS 6
@@ -82,25 +82,10 @@ static pid_t read_tgid(pid_t pid)
 	return at ? (pid_t)strtol(at + 6, NULL, 10) : 0;
 }
 
-/* Is it the number of a process, not of a further thread of one, or of nobody?  -1: the kernel does not tell. */
-static int is_process(pid_t pid)
-{
-	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-
-	if (fd >= 0) {
-		close(fd);
-		return 1;
-	}
-	return errno == EINVAL || errno == ENOENT || errno == ESRCH ? 0 : -1;
-}
-
-/* Whether pid is a thread of process tgid now: no sooner than both are seen side by side. */
+/* Whether pid is a thread of process tgid now.  No signal is sent; that we may not send one is said of those only that are. */
 static bool is_thread_of(pid_t pid, pid_t tgid)
 {
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d", (int)tgid, (int)pid);
-	return is_process(tgid) == 1 && access(path, F_OK) == 0;
+	return tgid > 0 && (tgkill(tgid, pid, 0) == 0 || errno != ESRCH);
 }
 
 pid_t bw_closer_tgid(struct bw_closer *c, pid_t pid)
@@ -145,14 +130,11 @@ static void parse_stat(char *text, struct sight *ret)
 static int see_thread(pid_t pid, pid_t tgid, bool *ret_own, struct sight *ret)
 {
 	char path[64], text[2048];
-	int process = is_process(tgid);
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", (int)tgid, (int)pid);
-	*ret_own = process == 1 && read_path(path, text, sizeof(text)) > 0;
+	*ret_own = is_thread_of(pid, tgid) && read_path(path, text, sizeof(text)) > 0;
 	if (!*ret_own && read_proc(pid, "stat", text, sizeof(text)) <= 0)
 		return -ENOENT;
-	if (process < 0)
-		*ret_own = read_tgid(pid) == tgid;
 	parse_stat(text, ret);
 	return 0;
 }

@@ -3,8 +3,9 @@
  * Who is closing a staged file, and in what state: the question behind P3 and P3k.
  *
  * To FUSE a killed writer looks like a clean close, and a shell's dup or a forked child's exit like
- * the writer's own.  /proc tells them apart:
- *   status  Tgid: is this the process that opened the file?
+ * the writer's own.  A signal that is not sent (tgkill) tells whether the thread is one of the process that opened
+ * the file, /proc the rest:
+ *   status  Tgid: of which process is a thread that was not seen before?
  *   fdinfo  does that process hold another writable descriptor of it (exec 3>f, `cat >> f` of a shell)?
  *   stat    flags and exit_code: is it dying of a signal?
  * Reading them blocks for as long as a close-on-exec flush is unanswered (the task holds what /proc

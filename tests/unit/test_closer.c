@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define NOBODY 65534
 #define CHILDREN 70	/* more than numbers that are remembered side by side */
 
 /* A thread that is there until it is told to go. */
@@ -236,6 +237,34 @@ Test(closer, P3_any_thread_of_the_opener_and_nobody_else)
 	stayer_end(&two);
 	child_end(child);
 	teardown(&f);
+}
+
+/* As nobody, of process 1: it is there to be seen, its descriptors are not.  Returned by the exit of a child. */
+static enum bw_closer_verdict judge_a_strangers_close(void)
+{
+	int status;
+	pid_t pid = fork();
+
+	cr_assert_geq(pid, 0);
+	if (pid == 0) {
+		struct fixture f;
+
+		if (geteuid() == 0 && setresuid(NOBODY, NOBODY, NOBODY) != 0)
+			_exit(BW_CLOSER_UNKNOWN + 1);
+		setup(&f, 1);
+		enum bw_closer_verdict verdict = judge(&f, 1, 1);
+		teardown(&f);
+		_exit(verdict);
+	}
+	cr_assert(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+Test(closer, P3_whom_we_may_not_signal_is_seen_all_the_same)
+{
+	if (geteuid() != 0 && kill(1, 0) == 0)
+		cr_skip("process 1 is ours");
+	cr_assert_eq(judge_a_strangers_close(), BW_CLOSER_UNKNOWN, "nobody can say that it is another's close");
 }
 
 Test(closer, P3k_who_cannot_be_seen_is_unknown)
