@@ -87,7 +87,8 @@ class Handed(bw.TestCase):
         """On every mount: what the mount says must come after what the kernel sets by itself."""
         for _ in range(12):
             at = os.stat(self.mnt.path()).st_dev
-            self.assertEqual(bw.read(f"/sys/class/bdi/{os.major(at)}:{os.minor(at)}/read_ahead_kb"), "1024\n")
+            says = f"/sys/class/bdi/{os.major(at)}:{os.minor(at)}/read_ahead_kb"
+            bw.wait_until(lambda says=says: bw.read(says) == "1024\n", what="the mount's word")
             self.assertEqual(self.mnt.umount(), 0)
             self.mnt.restart()
 
