@@ -296,13 +296,13 @@ static bool wants_news(struct bw_prober *p)
 }
 
 /* Who was answered by the version just found fetches what it says now.  The next probe, which mostly finds nothing, lets
- * that go first, unless somebody asks for it. */
+ * that go first, unless somebody asks for it or there is something to find. */
 static void give_way(struct bw_prober *p)
 {
 	int64_t until_ns = bw_now() + GIVE_WAY_NS;
 
 	BW_LOCK_SCOPE(&p->lock);
-	while (!p->asks && !p->stopping && bw_cond_wait_until(&p->cond, &p->lock, until_ns))
+	while (!p->asks && !p->heard && !p->stopping && bw_cond_wait_until(&p->cond, &p->lock, until_ns))
 		;
 }
 

@@ -493,7 +493,32 @@ Test(head, the_next_probe_lets_them_read_who_were_answered)
 	cr_assert_geq(atomic_load(&probed_ns) - atomic_load(&published_ns), 5 * BW_MS);
 }
 
-/* ... unless somebody asks, who is answered by that probe alone. */
+static void hear_of_more(void *ctx, struct bw_root *old, struct bw_root *now)
+{
+	note_published(ctx, old, now);
+	bw_head_heard(head);
+}
+
+/* ... unless the next one is known to be there, */
+Test(head, who_follows_does_not_wait_for_what_is_heard_of)
+{
+	bool quick = false;
+
+	bw_head_subscribe(head, hear_of_more, NULL);
+	tap->on_submit = note_probe;
+	for (int i = 0; i < 300 && !quick; i++) {
+		atomic_store(&published_ns, 0);
+		atomic_store(&probed_ns, 0);
+		grow(1);
+		bw_head_follow(head);
+		for (int64_t until = soon(); !atomic_load(&probed_ns); bw_sleep(BW_MS))
+			cr_assert_lt(bw_now(), until);
+		quick = atomic_load(&probed_ns) - atomic_load(&published_ns) < 3 * BW_MS;
+	}
+	cr_assert(quick);
+}
+
+/* ... or unless somebody asks, who is answered by that probe alone. */
 Test(head, V3_who_asks_meanwhile_is_not_let_wait)
 {
 	struct asked a;
