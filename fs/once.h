@@ -12,7 +12,7 @@
  *
  * It pays most where several were open at once, where the slice has just been committed and is waited for, and where the reader
  * pauses between large ones: those could be put into the page cache before they are opened (fuse_hand.c), but that takes as
- * many new pages as the slice has, and a direct read is as fast.
+ * many new pages as the slice has, which were dear on the machine it was measured on.
  *
  * Slices above BW_ONCE_BYTES are never opened directly: read in small pieces they would take long.
  *
@@ -34,7 +34,7 @@
 #define BW_ONCE_FEW 8u			/* slices in a row */
 #define BW_ONCE_MANY 1024u
 #define BW_ONCE_CROWD 4u		/* slices open at once */
-#define BW_ONCE_LARGE (2u << 20)	/* measured at 8 MiB, where both are alike, and at 1 MiB, where handing over wins; between them guessed */
+#define BW_ONCE_LARGE (2u << 20)	/* of 8 MiB either wins (docs/benchmarks.md, "The loop of 8 MiB"), of 1 MiB handing over; between them guessed */
 
 enum bw_once_mode { BW_ONCE_AUTO, BW_ONCE_ALWAYS, BW_ONCE_NEVER };
 

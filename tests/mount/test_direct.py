@@ -103,7 +103,7 @@ class Direct(bw.TestCase):
         self.assertEqual(self.kept(mnt, STEPS - 1, 0), pages.of(SIZE))
 
     def test_v4_large_slices_of_who_computes_are_not_handed_over(self):
-        """V4: what costs no more to read directly takes no pages before it is opened, once that is known; small slices do (test_handed)."""
+        """V4: what will be read directly takes no pages before it is opened, once that is known; small slices do (test_handed)."""
         size, steps = (2 << 20) + 1, FEW + 12
         known = FEW + 3  # those handed over before that were open by then
         made = self.stream(1)
