@@ -68,15 +68,6 @@ static void fill_what(const struct step_req *q, const struct bw_entry *e, const 
 	}
 }
 
-static bool is_newest(struct bw_fs *fs, uint64_t step)
-{
-	struct bw_root *root = bw_head_root(fs->head);
-	bool is = step + 1 >= root->head;
-
-	bw_root_unref(root);
-	return is;
-}
-
 /* What was handed over is in the page cache. */
 static enum bw_opened way_of(struct step_req *q, const struct bw_tgb *t, bool was_handed)
 {
@@ -84,7 +75,7 @@ static enum bw_opened way_of(struct step_req *q, const struct bw_tgb *t, bool wa
 	bool learns = fs->once.mode == BW_ONCE_AUTO;
 	struct bw_once_slice s = {
 		.step = q->resolve.entry.step, .rank = q->rank, .bytes = t->slices[q->rank].raw,
-		.newest = learns && is_newest(fs, q->resolve.entry.step),
+		.newest = learns && q->resolve.entry.step + 1 >= bw_head_steps(fs->head),
 		.pauses = learns && bw_reader_pauses(fs->reader, q->rank),
 	};
 	bool direct = bw_once_opened(&fs->once, &s);

@@ -291,19 +291,10 @@ static void walk(struct bw_prefetch *p, uint32_t rank, uint64_t first, uint64_t 
 		walk_start(p, rank, step, (uint32_t)(step - first), left, guess && step == first);
 }
 
-static uint64_t known_head(struct bw_prefetch *p)
-{
-	struct bw_root *root = bw_head_root(p->fetcher->head);
-	uint64_t head = root->head;
-
-	bw_root_unref(root);
-	return head;
-}
-
 /* The steps behind at's; who is about to come to the newest hears of the next. */
 static void walk_from(struct bw_prefetch *p, const struct bw_block_want *at, uint32_t left, uint32_t steps)
 {
-	uint64_t step = at->entry->step, head = known_head(p), last = step + steps;
+	uint64_t step = at->entry->step, head = bw_head_steps(p->fetcher->head), last = step + steps;
 
 	if (step + (uint64_t)FOLLOW_AHEAD * steps >= head)
 		bw_head_follow(p->fetcher->head);

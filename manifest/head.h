@@ -8,7 +8,8 @@
  * Probing asks for version v+1.  The rule readers rely on (V3): "not committed" may only be said on
  * the strength of a NOT_FOUND whose request was sent after the look-up began, so bw_head_ask() never
  * joins a probe that is already under way.  Askers share the next one; probes that find nothing are
- * spaced by at least BW_PROBE_SPACING_NS, unless something has been heard of in between.
+ * spaced by at least BW_PROBE_SPACING_NS, unless something has been heard of in between.  After one that found a version the
+ * next waits some milliseconds for those whom that answered, unless there is an ask or something was heard of.
  */
 #ifndef BW_MANIFEST_HEAD_H
 #define BW_MANIFEST_HEAD_H
@@ -35,6 +36,15 @@ int bw_head_new(struct bw_store *store, const struct bw_stream *stream, struct b
 void bw_head_free(struct bw_head *h);
 
 struct bw_root *bw_head_root(struct bw_head *h);	/* the newest; caller unrefs */
+/* How many steps it has: the number of the next one. */
+static inline uint64_t bw_head_steps(struct bw_head *h)
+{
+	struct bw_root *root = bw_head_root(h);
+	uint64_t steps = root->head;
+
+	bw_root_unref(root);
+	return steps;
+}
 void bw_head_subscribe(struct bw_head *h, bw_head_news *news, void *ctx);	/* before any news; several */
 
 /*

@@ -81,12 +81,18 @@ static inline void answered(struct bw_ask *ask, int err)
 	bw_latch_open(&a->answered);
 }
 
-static inline void ask_now(struct asked *a, uint64_t until_step, int64_t deadline_ns)
+/* how: all that done is not. */
+static inline void ask_so(struct asked *a, struct bw_ask how)
 {
-	*a = (struct asked){
-		.ask = {.done = answered, .until_step = until_step, .deadline_ns = deadline_ns}};
+	how.done = answered;
+	*a = (struct asked){.ask = how};
 	bw_latch_init(&a->answered);
 	bw_head_ask(head, &a->ask);
+}
+
+static inline void ask_now(struct asked *a, uint64_t until_step, int64_t deadline_ns)
+{
+	ask_so(a, (struct bw_ask){.until_step = until_step, .deadline_ns = deadline_ns});
 }
 
 static inline int ask_wait(struct asked *a)

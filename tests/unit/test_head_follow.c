@@ -115,9 +115,7 @@ Test(head_follow, V3_who_asks_meanwhile_is_not_let_wait)
 		bw_head_follow(head);
 		until_known(root->version);
 		int64_t begin = bw_now();
-		a = (struct asked){.ask = {.done = answered, .until_step = BW_STEPS_MAX, .deadline_ns = soon(), .urgent = true}};
-		bw_latch_init(&a.answered);
-		bw_head_ask(head, &a.ask);
+		ask_so(&a, (struct bw_ask){.until_step = BW_STEPS_MAX, .deadline_ns = soon(), .urgent = true});
 		cr_assert_eq(ask_wait(&a), 0);
 		quick = bw_now() - begin < 3 * BW_MS;
 	}
@@ -143,11 +141,9 @@ Test(head_follow, V3_the_patient_are_answered_by_a_probe_sent_after_they_asked)
 	struct asked a;
 
 	for (int i = 0; i < 6; i++) {
-		a = (struct asked){.ask = {.done = answered, .until_step = BW_STEPS_MAX, .deadline_ns = soon(), .patient = true}};
-		bw_latch_init(&a.answered);
 		int before = atomic_load(&tap->gets);
 
-		bw_head_ask(head, &a.ask);
+		ask_so(&a, (struct bw_ask){.until_step = BW_STEPS_MAX, .deadline_ns = soon(), .patient = true});
 		cr_assert_eq(ask_wait(&a), 0);
 		cr_assert_gt(atomic_load(&tap->gets), before);
 	}
