@@ -235,6 +235,8 @@ static void print_store(FILE *to, const struct bw_s3_config *s3)
 		fputs("path_style,", to);
 	if (s3->no_verify_tls)
 		fputs("no_verify_tls,", to);
+	if (s3->unsigned_payload)
+		fputs("unsigned_payload,", to);
 }
 
 /* The -o list of a side. */

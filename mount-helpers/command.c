@@ -70,7 +70,9 @@ static const char store_help[] =
 	"  --profile NAME   of the shared config files (AWS_PROFILE)\n"
 	"  --path-style     the bucket stands in the path, not in the host name\n"
 	"  --ca FILE        certificates to trust, PEM (AWS_CA_BUNDLE)\n"
-	"  --no-verify-tls  takes any certificate: for tests only\n";
+	"  --no-verify-tls  takes any certificate: for tests only\n"
+	"  --unsigned-payload\n"
+	"                   does not sign large bodies over http://, as over https://\n";
 
 void bw_print_help(const struct bw_command *c)
 {
@@ -136,10 +138,11 @@ static int take_store_option(const struct bw_command *c, int option, struct bw_s
 	} table[] = {
 		{"--endpoint", "endpoint"},	{"--region", "region"}, {"--profile", "profile"},
 		{"--path-style", "path_style"}, {"--ca", "ca"},	     {"--no-verify-tls", "no_verify_tls"},
+		{"--unsigned-payload", "unsigned_payload"},
 	};
 	const char *given = table[option - BW_STORE_OPTION].option, *expect = "";
 	/* getopt leaves the value of the option before. */
-	bool flag = option == BW_STORE_OPTION + 3 || option == BW_STORE_OPTION + 5;
+	bool flag = option == BW_STORE_OPTION + 3 || option >= BW_STORE_OPTION + 5;
 
 	if (bw_s3_config_set(&o->s3, table[option - BW_STORE_OPTION].name, flag ? NULL : optarg, &expect)) {
 		/* What was written for an endpoint may hold a password: it is not repeated. */

@@ -65,7 +65,8 @@ struct bw_store_options {
 	{"profile", required_argument, NULL, BW_STORE_OPTION + 2},                                 \
 	{"path-style", no_argument, NULL, BW_STORE_OPTION + 3},                                    \
 	{"ca", required_argument, NULL, BW_STORE_OPTION + 4},                                      \
-	{"no-verify-tls", no_argument, NULL, BW_STORE_OPTION + 5}
+	{"no-verify-tls", no_argument, NULL, BW_STORE_OPTION + 5},                                 \
+	{"unsigned-payload", no_argument, NULL, BW_STORE_OPTION + 6}
 void bw_store_options_init(struct bw_store_options *o);
 /*
  * bw_option() for such a command: takes the store's options itself and returns the next one that is

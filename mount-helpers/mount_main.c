@@ -76,6 +76,7 @@ static const char help_text[] =
 	"  path_style           the bucket stands in the path, not in the host name\n"
 	"  ca=FILE              certificates to trust, PEM (AWS_CA_BUNDLE)\n"
 	"  no_verify_tls        takes any certificate: for tests only\n"
+	"  unsigned_payload     does not sign large bodies over http://, as over https://\n"
 	"  allow_other          other users may use the mount\n"
 	"  uid=ID               owner of everything in the mount\n"
 	"  gid=ID               group of everything in the mount\n"

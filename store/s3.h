@@ -22,6 +22,7 @@ struct bw_s3_config {
 	char ca[4096];		/* PEM file; "": the system's */
 	enum bw_s3_style style;	/* AUTO: path style with an endpoint, virtual hosts without */
 	bool no_verify_tls;
+	bool unsigned_payload;	/* large bodies go unsigned over http:// too */
 	unsigned connections;	/* 0: BW_S3_CONNECTIONS */
 	unsigned loops;		/* threads that serve them; 0: by processors */
 	uint64_t part_size;	/* bodies longer than one and a half of it go in parts; 0: BW_S3_PART */
@@ -41,9 +42,9 @@ struct bw_s3_config {
 void bw_s3_config_from_env(struct bw_s3_config *ret);
 
 /*
- * Sets what a user has written for one of the names endpoint, region, profile, path_style, no_verify_tls, ca;
- * value is NULL when none was given.  0; 1: no such name; -EINVAL: not with this value, and *ret_expect says
- * what the name takes.  A relative path of a file is made absolute.
+ * Sets what a user has written for one of the names endpoint, region, profile, path_style, no_verify_tls,
+ * unsigned_payload, ca; value is NULL when none was given.  0; 1: no such name; -EINVAL: not with this value, and
+ * *ret_expect says what the name takes.  A relative path of a file is made absolute.
  */
 int bw_s3_config_set(struct bw_s3_config *c, const char *name, const char *value,
 		     const char **ret_expect) bw_must_check;

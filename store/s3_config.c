@@ -114,6 +114,8 @@ int bw_s3_config_set(struct bw_s3_config *c, const char *name, const char *value
 	*ret_expect = "no value";
 	if (strcmp(name, "no_verify_tls") == 0)
 		return set_flag(value, &c->no_verify_tls);
+	if (strcmp(name, "unsigned_payload") == 0)
+		return set_flag(value, &c->unsigned_payload);
 	if (strcmp(name, "path_style") != 0)
 		return 1;
 	err = set_flag(value, &path_style);

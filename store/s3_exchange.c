@@ -192,8 +192,8 @@ static void sign_after_all(struct bw_s3_exchange *x)
 static void learn_to_sign(struct bw_s3 *s)
 {
 	bw_lock(&s->lock);
-	bool is_news = s->tls_vouches;
-	s->tls_vouches = false;
+	bool is_news = s->bodies_unsigned;
+	s->bodies_unsigned = false;
 	bw_unlock(&s->lock);
 	if (is_news)
 		bw_log(s->log, BW_LOG_INFO, "payload_signed", "why=\"the store refuses UNSIGNED-PAYLOAD\"");
@@ -315,7 +315,7 @@ static int read_body(struct bw_s3_exchange *x)
 static bool goes_unsigned(struct bw_s3_exchange *x)
 {
 	BW_LOCK_SCOPE(&x->s->lock);
-	return x->s->tls_vouches && x->from && x->bytes_len > HASH_HERE_MAX;
+	return x->s->bodies_unsigned && x->from && x->bytes_len > HASH_HERE_MAX;
 }
 
 static void sum_body(struct bw_s3_exchange *x)

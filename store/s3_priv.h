@@ -37,7 +37,7 @@ struct bw_s3 {
 	uint64_t part_bytes;		/* of parts of uploads that are on their way */
 	struct bw_s3_upload *uploads_waiting;	/* for memory, by order of arrival */
 	bool no_delete_many;		/* the store has said that it does not know it */
-	bool tls_vouches;		/* for bodies: they are not signed one by one, as far as the store takes that */
+	bool bodies_unsigned;		/* large ones: somebody else vouches for them, and the store takes that */
 };
 
 /* The op is lent to job; s3.c has entered the gate for it already. */

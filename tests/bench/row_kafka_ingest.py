@@ -2,7 +2,6 @@
 """Ingest: Apache Kafka on loopback beside our mount on file:// and beside one local file, the same batches in the same run."""
 import os
 import shutil
-import time
 
 from harness import Goal, Metric, Row, percentile
 from kafka_world import BETTER, LAYOUTS, NAMES, NEEDS, Best, kafka_of, prepared, stated  # noqa: F401
@@ -28,23 +27,13 @@ def kafka_ingest(layout, ranks, size, producers, count, sync=True):
     return contestant
 
 
-def drain(where, producers):
-    """Seconds until everything that was closed is committed."""
-    begin = time.monotonic()
-    for p in range(producers):
-        fd = os.open(f"{where}/produce/bench-{p}", os.O_RDONLY)
-        os.fsync(fd)
-        os.close(fd)
-    return time.monotonic() - begin
-
-
 def mount_ingest(ranks, size, producers, count, options):
     def contestant(bench):
         stream = bench.init(ranks)
         with bench.mount(stream, options) as daemon:
             before = daemon.cpu()
             done = bench.load("batch", daemon.dir, producers, 0, count, ranks, size)
-            seconds = done["seconds"] + drain(daemon.dir, producers)
+            seconds = done["seconds"] + daemon.drain(producers)
             cpu = daemon.cpu() - before + done["cpu_s"]
         shutil.rmtree(os.path.dirname(stream.url[len("file://"):]))
         return {"rate": done["bytes"] / seconds / 1e6, "cpu": cpu / done["bytes"] * 1e9,

@@ -148,6 +148,15 @@ class Mount(Daemon):
         with open(os.path.join(self.dir, "status/head"), encoding="ascii") as f:
             return int(f.read())
 
+    def drain(self, producers):
+        """Seconds until everything is committed that they have closed."""
+        begin = time.monotonic()
+        for p in range(producers):
+            fd = os.open(f"{self.dir}/produce/bench-{p}", os.O_RDONLY | os.O_DIRECTORY)
+            os.fsync(fd)
+            os.close(fd)
+        return time.monotonic() - begin
+
     def metric(self, name, **labels):
         """Sum of the samples of batchweave_NAME with these labels."""
         total = 0.0

@@ -40,6 +40,7 @@ Test(s3_config, an_empty_environment_leaves_defaults)
 	cr_assert_str_empty(c.address);
 	cr_assert_eq(c.style, BW_S3_STYLE_AUTO);
 	cr_assert_not(c.no_verify_tls);
+	cr_assert_not(c.unsigned_payload);
 	cr_assert_eq(c.connections, 0);
 	cr_assert_eq(c.part_size, 0);
 	cr_assert_null(c.log);
@@ -98,12 +99,14 @@ Test(s3_config, what_a_user_writes_is_set_over_it)
 	cr_assert_eq(bw_s3_config_set(&c, "ca", "/a/b.pem", &expect), 0);
 	cr_assert_eq(bw_s3_config_set(&c, "path_style", NULL, &expect), 0);
 	cr_assert_eq(bw_s3_config_set(&c, "no_verify_tls", NULL, &expect), 0);
+	cr_assert_eq(bw_s3_config_set(&c, "unsigned_payload", NULL, &expect), 0);
 	cr_assert_str_eq(c.endpoint, "http://127.0.0.1:7480");
 	cr_assert_str_eq(c.region, "default");
 	cr_assert_str_eq(c.profile, "two words");
 	cr_assert_str_eq(c.ca, "/a/b.pem");
 	cr_assert_eq(c.style, BW_S3_STYLE_PATH);
 	cr_assert(c.no_verify_tls);
+	cr_assert(c.unsigned_payload);
 	cr_assert_eq(bw_s3_config_set(&c, "secret", "x", &expect), 1);
 	cr_assert_eq(bw_s3_config_set(&c, "address", "x", &expect), 1, "no option");
 }
@@ -141,7 +144,7 @@ Test(s3_config, values_that_cannot_be_are_refused_and_change_nothing)
 		{"endpoint", NULL}, {"endpoint", ""}, {"endpoint", "minio:9000"}, {"region", NULL},
 		{"region", ""}, {"region", "eu west"}, {"region", "eu/west"}, {"region", "a\nb"},
 		{"profile", NULL}, {"profile", ""}, {"profile", "a\tb"}, {"ca", NULL}, {"ca", ""},
-		{"path_style", "yes"}, {"path_style", ""}, {"no_verify_tls", "0"},
+		{"path_style", "yes"}, {"path_style", ""}, {"no_verify_tls", "0"}, {"unsigned_payload", "yes"},
 	};
 	struct bw_s3_config before = from_env(), c = before;
 
