@@ -39,6 +39,7 @@ struct bw_handle {
 	struct bw_entry entry;
 	struct bw_tgb *tgb;			/* ref */
 	uint32_t rank;
+	pid_t thread;				/* that opened it */
 	bool is_hand;				/* fuse_hand.c's */
 	bool is_direct;				/* past the page cache (once.h) */
 	atomic_uint small;			/* reads of a direct file */

@@ -86,7 +86,7 @@ static enum bw_opened way_of(struct step_req *q, const struct bw_tgb *t, bool wa
 /* Opened by a program.  Returns where its reads begin: what lies before was handed over. */
 static uint64_t open_for_reader(struct step_req *q, const struct bw_tgb *t, struct bw_handle *h)
 {
-	uint64_t there = bw_reader_opened(q->fs->reader, &q->resolve.entry, q->rank);
+	uint64_t there = bw_reader_opened(q->fs->reader, &q->resolve.entry, q->rank, h->thread);
 	enum bw_opened way = way_of(q, t, there);
 
 	atomic_fetch_add(&q->fs->counters.opened[way], 1);
@@ -105,6 +105,7 @@ static void reply_slice_open(struct step_req *q, struct bw_tgb *t)
 	h->entry = q->resolve.entry;
 	h->tgb = bw_tgb_ref(t);
 	h->rank = q->rank;
+	h->thread = q->resolve.waiter.pid;
 	q->fi.keep_cache = 1;		/* V4: immutable, so what is cached stays right */
 	struct bw_fs *fs = q->fs;
 	uint64_t there = q->is_hand ? 0 : open_for_reader(q, t, h);
@@ -316,7 +317,7 @@ static void ask(fuse_req_t req, uint64_t ino, enum question question, const stru
 		snprintf(q->resolve.waiter.what, sizeof(q->resolve.waiter.what),
 			 "step=%" PRIu64 " rank=-", q->resolve.step);
 	if (q->what == BW_STEP_SLICE && !q->is_hand && (question == Q_OPEN || question == Q_GETATTR))
-		bw_reader_asked(q->fs->reader, q->resolve.step, q->rank);
+		bw_reader_asked(q->fs->reader, q->resolve.step, q->rank, ctx->pid);
 	uint64_t id = bw_steps_begin(q->fs->steps, &q->resolve);
 
 	fuse_req_interrupt_func(req, interrupted, (void *)(uintptr_t)id);

@@ -18,6 +18,7 @@
 #ifndef BW_FS_GUESS_H
 #define BW_FS_GUESS_H
 
+#include "fs/names.h"
 #include "fs/tgbs.h"
 
 #define BW_GUESS_LIKES 4u	/* kinds of objects remembered */
@@ -49,12 +50,6 @@ enum bw_guess_for {
 	BW_GUESS_READER,	/* ... of one that is */
 	BW_GUESS_FOLLOWER,	/* a step has come that a reader of the rank awaits: several gets, when it is sure */
 };
-
-/* A slice as a number; 0 is none. */
-static inline uint64_t bw_slice_number(uint64_t step, uint32_t rank)
-{
-	return 1 + step * BW_RANKS_MAX + rank;
-}
 
 void bw_guesses_init(struct bw_guesses *g, struct bw_fetcher *fetcher, struct bw_budget *budget,
 		     struct bw_cache *blocks, struct bw_tgbs *tgbs, uint64_t most);

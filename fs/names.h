@@ -32,6 +32,12 @@ bool bw_name_valid(const char *text);
  */
 int bw_rank_name_parse(const char *name, uint32_t ranks, uint32_t *ret) bw_must_check;
 
+/* A slice as a number; 0 is none. */
+static inline uint64_t bw_slice_number(uint64_t step, uint32_t rank)
+{
+	return 1 + step * BW_RANKS_MAX + rank;
+}
+
 enum bw_step_what { BW_STEP_DIR = 0, BW_STEP_RANKS = 1, BW_STEP_META = 2, BW_STEP_SLICE = 4 };
 uint64_t bw_step_ino(uint64_t step, enum bw_step_what what, uint32_t rank);
 bool bw_is_step_ino(uint64_t ino);

@@ -9,8 +9,6 @@
 #define CALM 64u			/* windows with room that make it a block larger */
 #define LATE 4u			/* slices that were waited for, for each step more ahead */
 #define BLOCKS_A_STEP 4u	/* that a window may hold more with it */
-#define PAUSE_MIN_NS (2 * BW_MS)
-#define PAUSE_MAX_NS (1 * BW_SEC)
 #define ROW_MIN 2u			/* steps in a row before one that make it worth to fetch the next */
 
 /* The part of a window that lies in a later step, on the way there.  Those of several steps are on their way at once: one
@@ -43,12 +41,8 @@ void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct 
 	for (unsigned i = 0; i < BW_PREFETCH_RANKS; i++) {
 		atomic_init(&p->last[i].step_rank, 0);
 		atomic_init(&p->last[i].row, 0);
-		atomic_init(&p->last[i].asked, 0);
-		atomic_init(&p->last[i].closed_ns, 0);
-		atomic_init(&p->last[i].opened_ns, 0);
-		atomic_init(&p->last[i].pause_ns, 0);
-		atomic_init(&p->last[i].read_ns, 0);
 	}
+	bw_rhythm_init(&p->rhythm, bw_now);
 }
 
 /* Readers that meet here may lose a step of each other's: the next one makes up for it. */
@@ -393,63 +387,9 @@ void bw_prefetch_late(struct bw_prefetch *p, uint32_t rank, uint64_t step)
 		atomic_compare_exchange_strong(&p->window, &window, most + BLOCKS_A_STEP);
 }
 
-/* What has passed since from_ns; 0: nothing. */
-static void add_to_mean(atomic_int_fast64_t *mean_ns, int64_t from_ns)
-{
-	int64_t ns = from_ns ? bw_now() - from_ns : 0;
-
-	ns = ns < PAUSE_MAX_NS ? ns : PAUSE_MAX_NS;
-	atomic_store(mean_ns, (3 * atomic_load(mean_ns) + ns) / 4);
-}
-
-void bw_prefetch_asked(struct bw_prefetch *p, uint32_t rank, uint64_t step)
-{
-	struct bw_prefetch_last *last = &p->last[rank % BW_PREFETCH_RANKS];
-	uint64_t slice = bw_slice_number(step, rank);
-
-	if (atomic_exchange(&last->asked, slice) == slice)
-		return;
-	add_to_mean(&last->pause_ns, atomic_exchange(&last->closed_ns, 0));
-	atomic_store(&last->opened_ns, 0);
-}
-
-void bw_prefetch_closed(struct bw_prefetch *p, uint32_t rank, uint64_t step)
-{
-	struct bw_prefetch_last *last = &p->last[rank % BW_PREFETCH_RANKS];
-
-	if (atomic_load(&last->asked) != bw_slice_number(step, rank))
-		return;
-	add_to_mean(&last->read_ns, atomic_exchange(&last->opened_ns, 0));
-	atomic_store(&last->closed_ns, bw_now());
-}
-
-static bool pauses(const struct bw_prefetch_last *last)
-{
-	int64_t pause = atomic_load(&last->pause_ns);
-
-	return pause >= PAUSE_MIN_NS && pause >= atomic_load(&last->read_ns) / 2;
-}
-
-bool bw_prefetch_pauses(struct bw_prefetch *p, uint32_t rank)
-{
-	return pauses(&p->last[rank % BW_PREFETCH_RANKS]);
-}
-
 bool bw_prefetch_expects(struct bw_prefetch *p, uint32_t rank, uint64_t step)
 {
-	const struct bw_prefetch_last *last = &p->last[rank % BW_PREFETCH_RANKS];
-
-	return atomic_load(&last->asked) != bw_slice_number(step, rank) &&
-	       pauses(last) && is_expected(p, rank, step);
-}
-
-uint64_t bw_prefetch_opened(struct bw_prefetch *p, uint32_t rank, uint64_t step)
-{
-	struct bw_prefetch_last *last = &p->last[rank % BW_PREFETCH_RANKS];
-
-	if (atomic_load(&last->asked) == bw_slice_number(step, rank))
-		atomic_store(&last->opened_ns, bw_now());
-	return p->handed.most ? bw_handed_take(&p->handed, step, rank) : 0;
+	return !bw_rhythm_is_asked(&p->rhythm, step, rank) && bw_rhythm_pauses(&p->rhythm, rank) && is_expected(p, rank, step);
 }
 
 /* Of the steps that are new only: what was known before has been fetched, or had no room. */

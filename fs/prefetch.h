@@ -26,7 +26,7 @@
  * with the footer (guess.h).  Several come together, once that is there.
  *
  * A slice of a later step whose bytes are there goes into the kernel's page cache before its reader opens it, where the
- * mount can do that (handed.h, fuse_hand.c), and when that reader computes between two slices for half as long as it reads: from one
+ * mount can do that (handed.h, fuse_hand.c), and when that reader computes between two slices (rhythm.h): from one
  * that hardly pauses it would only take the processor.  Blocks handed over count as there.  Who opens such a slice moves the window
  * as a READ of its last block there would, for none of them is read here any more.
  *
@@ -43,6 +43,7 @@
 
 #include "fs/guess.h"
 #include "fs/handed.h"
+#include "fs/rhythm.h"
 
 #define BW_PREFETCH_BLOCKS 8
 #define BW_PREFETCH_RANKS 1024u		/* whose last step is remembered; two that meet forget each other's */
@@ -64,13 +65,8 @@ struct bw_prefetch {
 	struct bw_prefetch_last {
 		atomic_uint_fast64_t step_rank;	/* 1 + step * BW_RANKS_MAX + rank; 0: none */
 		atomic_uint row;		/* how many steps followed one another */
-		atomic_uint_fast64_t asked;	/* as step_rank: the slice that was opened last, or is waited for */
-		atomic_int_fast64_t opened_ns;	/* when its reader opened it; 0: not yet, as the next */
-		atomic_int_fast64_t closed_ns;
-		/* Means of the last few: */
-		atomic_int_fast64_t pause_ns;	/* from a close to the next open */
-		atomic_int_fast64_t read_ns;	/* from an open to its close */
 	} last[BW_PREFETCH_RANKS];
+	struct bw_rhythm rhythm;
 };
 
 void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct bw_cache *blocks,
@@ -82,16 +78,8 @@ void bw_prefetch_late(struct bw_prefetch *p, uint32_t rank, uint64_t step);
 bool bw_prefetch_knows(struct bw_prefetch *p, uint32_t rank);
 /* at has been entered; its own flight, if any, is under way.  Nothing of at is kept. */
 void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at);
-/* Somebody opens the slice, or waits for it to be committed. */
-void bw_prefetch_asked(struct bw_prefetch *p, uint32_t rank, uint64_t step);
-/* Its reader has closed it. */
-void bw_prefetch_closed(struct bw_prefetch *p, uint32_t rank, uint64_t step);
-/* Whether the reader of rank computes between two slices. */
-bool bw_prefetch_pauses(struct bw_prefetch *p, uint32_t rank);
 /* Whether the reader of rank, who pauses between slices, will come to step soon, and has not come yet. */
 bool bw_prefetch_expects(struct bw_prefetch *p, uint32_t rank, uint64_t step);
-/* The slice, which may have been handed over in part, is being opened: returns the bytes of that part. */
-uint64_t bw_prefetch_opened(struct bw_prefetch *p, uint32_t rank, uint64_t step);
 /* The steps [old, now) were committed. */
 void bw_prefetch_news(struct bw_prefetch *p, uint64_t old, uint64_t now);
 

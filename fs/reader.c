@@ -147,24 +147,27 @@ bool bw_reader_hand(struct bw_reader *r, const struct bw_entry *entry, struct bw
 	return bw_handed_add(handed, entry->step, rank, want.index, *ret_length);
 }
 
-void bw_reader_asked(struct bw_reader *r, uint64_t step, uint32_t rank)
+void bw_reader_asked(struct bw_reader *r, uint64_t step, uint32_t rank, pid_t thread)
 {
-	bw_prefetch_asked(&r->prefetch, rank, step);
+	bw_rhythm_asked(&r->prefetch.rhythm, step, rank, thread);
 }
 
-void bw_reader_closed(struct bw_reader *r, uint64_t step, uint32_t rank)
+void bw_reader_closed(struct bw_reader *r, uint64_t step, uint32_t rank, pid_t thread)
 {
-	bw_prefetch_closed(&r->prefetch, rank, step);
+	bw_rhythm_closed(&r->prefetch.rhythm, step, rank, thread);
 }
 
 bool bw_reader_pauses(struct bw_reader *r, uint32_t rank)
 {
-	return bw_prefetch_pauses(&r->prefetch, rank);
+	return bw_rhythm_pauses(&r->prefetch.rhythm, rank);
 }
 
-uint64_t bw_reader_opened(struct bw_reader *r, const struct bw_entry *entry, uint32_t rank)
+uint64_t bw_reader_opened(struct bw_reader *r, const struct bw_entry *entry, uint32_t rank, pid_t thread)
 {
-	uint64_t bytes = bw_prefetch_opened(&r->prefetch, rank, entry->step);
+	struct bw_handed *handed = &r->prefetch.handed;
+
+	bw_rhythm_opened(&r->prefetch.rhythm, entry->step, rank, thread);
+	uint64_t bytes = handed->most ? bw_handed_take(handed, entry->step, rank) : 0;
 
 	atomic_fetch_add(&r->config.counters->useful, bytes);
 	return bytes;

@@ -26,6 +26,8 @@
 #include "store/base/workq.h"
 #include "store/store.h"
 
+#include <sys/types.h>
+
 struct bw_reader;
 
 struct bw_reader_config {
@@ -130,13 +132,14 @@ void bw_reader_read(struct bw_reader *r, struct bw_read *read);
 bool bw_reader_hand(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank,
 		    uint64_t *ret_offset, uint64_t *ret_length);
 /* Somebody opens the slice or waits for it: there is nothing to hand over any more. */
-void bw_reader_asked(struct bw_reader *r, uint64_t step, uint32_t rank);
-/* It was closed: how long its reader takes to come to the next one tells whether that is worth to be handed over. */
-void bw_reader_closed(struct bw_reader *r, uint64_t step, uint32_t rank);
+void bw_reader_asked(struct bw_reader *r, uint64_t step, uint32_t rank, pid_t thread);
+/* It was closed, by the thread that opened it or another: how long that takes to come to the next one tells whether that is
+ * worth to be handed over. */
+void bw_reader_closed(struct bw_reader *r, uint64_t step, uint32_t rank, pid_t thread);
 /* Whether the reader of rank computes between two slices. */
 bool bw_reader_pauses(struct bw_reader *r, uint32_t rank);
 /* The slice is being opened: how much of it was handed over before. */
-uint64_t bw_reader_opened(struct bw_reader *r, const struct bw_entry *entry, uint32_t rank);
+uint64_t bw_reader_opened(struct bw_reader *r, const struct bw_entry *entry, uint32_t rank, pid_t thread);
 /* Nobody will ask for those bytes of the slice, which are more than none: reads ahead as if somebody had. */
 void bw_reader_passed(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank,
 		      uint64_t bytes);
