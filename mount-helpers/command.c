@@ -135,7 +135,7 @@ static int take_store_option(const struct bw_command *c, int option, struct bw_s
 {
 	static const struct {
 		const char *option, *name;
-	} table[] = {
+	} table[BW_STORE_OPTIONS_N] = {
 		{"--endpoint", "endpoint"},	{"--region", "region"}, {"--profile", "profile"},
 		{"--path-style", "path_style"}, {"--ca", "ca"},	     {"--no-verify-tls", "no_verify_tls"},
 		{"--unsigned-payload", "unsigned_payload"},
@@ -161,7 +161,7 @@ int bw_option_of(const struct bw_command *c, int argc, char **argv, const struct
 	for (;;) {
 		int option = bw_option(c, argc, argv, longs, ret_code);
 
-		if (option < BW_STORE_OPTION || option >= BW_STORE_OPTION + 6)
+		if (option < BW_STORE_OPTION || option >= BW_STORE_OPTION + BW_STORE_OPTIONS_N)
 			return option;
 		*ret_code = take_store_option(c, option, o);
 		if (*ret_code)

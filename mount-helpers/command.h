@@ -59,6 +59,7 @@ struct bw_store_options {
 };
 /* Rows of the table of long options of a command that takes them. */
 #define BW_STORE_OPTION 900
+#define BW_STORE_OPTIONS_N 7
 #define BW_STORE_OPTIONS                                                                           \
 	{"endpoint", required_argument, NULL, BW_STORE_OPTION},                                    \
 	{"region", required_argument, NULL, BW_STORE_OPTION + 1},                                  \
