@@ -39,7 +39,7 @@ struct bw_mount_options {
 	enum bw_log_level loglevel;
 	bool foreground, debug;
 	struct bw_s3_config s3;		/* as the environment has it, options over it */
-	char s3_option[16];		/* one of its options that was given, which a file:// stream refuses; "" */
+	char s3_option[32];		/* one of its options that was given, which a file:// stream refuses; "" */
 };
 
 void bw_mount_options_default(struct bw_mount_options *o);
