@@ -9,9 +9,16 @@ from world import KIB, MIB, size_text
 PEERS = {"s3fs": "s3fs", "rclone": "rclone"}
 PRODUCERS = 4
 UNSIGNED = "mount, unsigned_payload"
-MOUNTS = {"mount": "rw", "mount, pending=8": "rw,pending=8", "mount, pending=8, unsigned_payload": "rw,pending=8,unsigned_payload"}
 # (ranks, slice): batches a producer
 INGEST = {(8, 64 * KIB): 64, (64, 64 * KIB): 16, (8, MIB): 16, (64, MIB): 4, (8, 8 * MIB): 4}
+
+
+def mounts(batch):
+    """{contestant: its options}.  Eight batches of 64 MiB of each producer would not fit into memory=."""
+    ways = {"mount": "rw", UNSIGNED: "rw,unsigned_payload"}
+    if batch <= 8 * MIB:
+        ways |= {"mount, pending=8": "rw,pending=8", UNSIGNED + ", pending=8": "rw,unsigned_payload,pending=8"}
+    return ways
 
 
 class Contest:
@@ -83,13 +90,13 @@ BESIDE = [Metric("tgb", "batches/s", 1, ratio=False), Metric("p50", "batch p50 m
 def ingest(options, ranks, size, delay_ms):
     batches = 1 if options.quick else INGEST[ranks, size]
     c = Contest(options, ranks, size, batches, delay_ms)
-    n = PRODUCERS * batches
+    n, ways = PRODUCERS * batches, mounts(c.whole)
     return Row(
         f"ingest{delay_ms or ''}.w{ranks}-{size_text(size).replace(' ', '').lower()}",
         f"Ingest on S3: batches of {ranks} x {size_text(size)}, {PRODUCERS} producers{behind(delay_ms)}",
         {"raw": lambda w: w.by_program("raw", "puts", PRODUCERS, n), "raw, parts": lambda w: w.by_program("raw", "put", PRODUCERS, n),
-         **{name: lambda w, o=o: w.by_mount(PRODUCERS, o) for name, o in MOUNTS.items()}},
-        [Metric("rate", "MB/s", 0, [Goal(name, at_least=0.85) for name in MOUNTS]), Metric("cpu", "CPU s/GB", ratio=False), *BESIDE],
+         **{name: lambda w, o=o: w.by_mount(PRODUCERS, o) for name, o in ways.items()}},
+        [Metric("rate", "MB/s", 0, [Goal(name, at_least=0.85) for name in ways]), Metric("cpu", "CPU s/GB", ratio=False), *BESIDE],
         reference="raw", prepare=c.prepare, seconds=4, rounds=None if options.quick else 3, x=f"{ranks} x {size_text(size)}",
         note=f"raw: one put of the bytes of a batch, {PRODUCERS} at a time; parts: one object after the other, parts of 8 MiB. Payloads of raw are "
              "not signed; the mount's are unless it says so. With pending=8 the time ends when all is committed. A batch's requests include its commit; each producer's first batch, which takes the producer, is not "
