@@ -118,7 +118,7 @@ void bw_hand_free(struct bw_hand *h)
 
 bool bw_hand_is(const struct bw_hand *h, pid_t tid)
 {
-	return h && tid == atomic_load(&h->tid);
+	return h && tid > 0 && tid == atomic_load(&h->tid);	/* of another pid namespace it is 0, as of a thread that has not begun */
 }
 
 static int leave_files(struct bw_hand *h)

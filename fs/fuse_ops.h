@@ -39,7 +39,7 @@ struct bw_handle {
 	struct bw_entry entry;
 	struct bw_tgb *tgb;			/* ref */
 	uint32_t rank;
-	pid_t thread;				/* that opened it */
+	pid_t thread;				/* that opened it; 0: of another pid namespace */
 	bool is_hand;				/* fuse_hand.c's */
 	bool is_direct;				/* past the page cache (once.h) */
 	atomic_uint small;			/* reads of a direct file */
@@ -67,8 +67,8 @@ void bw_fill_dir(const struct bw_fs *fs, uint64_t ino, uint32_t perm, int64_t mt
 void bw_fill_file(const struct bw_fs *fs, uint64_t ino, uint32_t perm, uint64_t size,
 		  uint64_t stored, int64_t mtime_ns, struct stat *ret);
 void bw_reply_entry(fuse_req_t req, const struct stat *st, double timeout);
-/* Takes h; frees it when the open was interrupted. */
-void bw_reply_open(fuse_req_t req, struct fuse_file_info *fi, struct bw_handle *h);
+/* Takes h.  False: the open was interrupted, h is freed, and no release will come. */
+bool bw_reply_open(fuse_req_t req, struct fuse_file_info *fi, struct bw_handle *h);
 /* A text handle over what text holds (taken); direct_io, so that sizes seen before do not matter. */
 void bw_reply_open_text(fuse_req_t req, struct fuse_file_info *fi, struct bw_buf *text);
 

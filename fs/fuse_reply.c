@@ -91,13 +91,16 @@ void bw_reply_entry(fuse_req_t req, const struct stat *st, double timeout)
 	fuse_reply_entry(req, &e);
 }
 
-void bw_reply_open(fuse_req_t req, struct fuse_file_info *fi, struct bw_handle *h)
+bool bw_reply_open(fuse_req_t req, struct fuse_file_info *fi, struct bw_handle *h)
 {
 	fi->fh = (uint64_t)(uintptr_t)h;
 	fi->noflush = 1;	/* nothing was written: a close need not ask */
 	/* The caller was interrupted: no release will come. */
-	if (fuse_reply_open(req, fi) == -ENOENT)
+	bool was_opened = fuse_reply_open(req, fi) != -ENOENT;
+
+	if (!was_opened)
 		bw_handle_free(h);
+	return was_opened;
 }
 
 void bw_reply_open_text(fuse_req_t req, struct fuse_file_info *fi, struct bw_buf *text)

@@ -113,7 +113,8 @@ static void reply_slice_open(struct step_req *q, struct bw_tgb *t)
 	h->is_hand = q->is_hand;
 	atomic_init(&h->small, 0);
 	atomic_init(&h->next_offset, there);
-	bw_reply_open(q->req, &q->fi, h);
+	if (!bw_reply_open(q->req, &q->fi, h) && !q->is_hand)
+		bw_reader_closed(fs->reader, q->resolve.step, q->rank, q->resolve.waiter.pid);
 	if (there)
 		bw_reader_passed(fs->reader, &q->resolve.entry, t, q->rank, there);
 }
@@ -223,6 +224,8 @@ static void log_failure(struct bw_fs *fs, uint64_t step, uint32_t rank, int err)
 
 static void end(struct step_req *q, int err, struct bw_tgb *t)
 {
+	if (!q->is_hand)
+		bw_reader_end(q->fs->reader, q->resolve.waiter.pid);
 	if (err) {
 		log_failure(q->fs, q->resolve.step, q->rank, err);
 		bw_reply_err(q->req, err);
@@ -316,6 +319,8 @@ static void ask(fuse_req_t req, uint64_t ino, enum question question, const stru
 	else
 		snprintf(q->resolve.waiter.what, sizeof(q->resolve.waiter.what),
 			 "step=%" PRIu64 " rank=-", q->resolve.step);
+	if (!q->is_hand)
+		bw_reader_begin(q->fs->reader, ctx->pid);
 	if (q->what == BW_STEP_SLICE && !q->is_hand && (question == Q_OPEN || question == Q_GETATTR))
 		bw_reader_asked(q->fs->reader, q->resolve.step, q->rank, ctx->pid);
 	uint64_t id = bw_steps_begin(q->fs->steps, &q->resolve);

@@ -42,7 +42,6 @@ void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct 
 		atomic_init(&p->last[i].step_rank, 0);
 		atomic_init(&p->last[i].row, 0);
 	}
-	bw_rhythm_init(&p->rhythm, bw_now);
 }
 
 /* Readers that meet here may lose a step of each other's: the next one makes up for it. */
@@ -389,7 +388,7 @@ void bw_prefetch_late(struct bw_prefetch *p, uint32_t rank, uint64_t step)
 
 bool bw_prefetch_expects(struct bw_prefetch *p, uint32_t rank, uint64_t step)
 {
-	return !bw_rhythm_is_asked(&p->rhythm, step, rank) && bw_rhythm_pauses(&p->rhythm, rank) && is_expected(p, rank, step);
+	return !bw_rhythm_is_asked(p->rhythm, step, rank) && bw_rhythm_pauses(p->rhythm, rank) && is_expected(p, rank, step);
 }
 
 /* Of the steps that are new only: what was known before has been fetched, or had no room. */

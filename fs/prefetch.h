@@ -53,6 +53,7 @@ struct bw_prefetch {
 	struct bw_cache *blocks;
 	struct bw_tgbs *tgbs;
 	struct bw_guesses *guesses;	/* NULL until it is set: none are made */
+	struct bw_rhythm *rhythm;	/* set before anything is asked for */
 	struct bw_handed handed;	/* of zeroes where nothing is handed over */
 	atomic_uint steps;
 	atomic_uint late;		/* slices that were waited for */
@@ -66,7 +67,6 @@ struct bw_prefetch {
 		atomic_uint_fast64_t step_rank;	/* 1 + step * BW_RANKS_MAX + rank; 0: none */
 		atomic_uint row;		/* how many steps followed one another */
 	} last[BW_PREFETCH_RANKS];
-	struct bw_rhythm rhythm;
 };
 
 void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct bw_cache *blocks,

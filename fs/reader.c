@@ -17,6 +17,7 @@ struct bw_reader {
 	struct bw_tgbs *tgbs;
 	struct bw_prefetch prefetch;
 	struct bw_guesses guesses;
+	struct bw_rhythm rhythm;
 };
 
 static void answer(struct bw_piece *piece, int err);
@@ -42,6 +43,7 @@ int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret)
 	};
 	bw_fetcher_init(&r->fetcher);
 	bw_guesses_init(&r->guesses, &r->fetcher, config->budget, NULL, NULL, 0);
+	bw_rhythm_init(&r->rhythm, bw_now);
 	struct bw_cache_config blocks = {.fetcher = &r->fetcher,
 					 .budget = config->budget,
 					 .counters = config->counters,
@@ -63,6 +65,7 @@ int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret)
 	bw_prefetch_init(&r->prefetch, &r->fetcher, r->blocks, r->tgbs, config->prefetch, config->prefetch_most,
 			 config->together);
 	r->prefetch.guesses = &r->guesses;
+	r->prefetch.rhythm = &r->rhythm;
 	if (config->came)
 		err = bw_handed_init(&r->prefetch.handed, config->budget->limit / HANDED_SHARE, bw_now);
 	if (err) {
@@ -93,6 +96,7 @@ void bw_reader_free(struct bw_reader *r)
 	bw_tgbs_free(r->tgbs);
 	bw_cache_free(r->blocks);
 	bw_handed_done(&r->prefetch.handed);
+	bw_rhythm_done(&r->rhythm);
 	bw_fetcher_done(&r->fetcher);
 	free(r);
 }
@@ -147,26 +151,36 @@ bool bw_reader_hand(struct bw_reader *r, const struct bw_entry *entry, struct bw
 	return bw_handed_add(handed, entry->step, rank, want.index, *ret_length);
 }
 
+void bw_reader_begin(struct bw_reader *r, pid_t thread)
+{
+	bw_rhythm_begin(&r->rhythm, thread);
+}
+
+void bw_reader_end(struct bw_reader *r, pid_t thread)
+{
+	bw_rhythm_end(&r->rhythm, thread);
+}
+
 void bw_reader_asked(struct bw_reader *r, uint64_t step, uint32_t rank, pid_t thread)
 {
-	bw_rhythm_asked(&r->prefetch.rhythm, step, rank, thread);
+	bw_rhythm_asked(&r->rhythm, step, rank, thread);
 }
 
 void bw_reader_closed(struct bw_reader *r, uint64_t step, uint32_t rank, pid_t thread)
 {
-	bw_rhythm_closed(&r->prefetch.rhythm, step, rank, thread);
+	bw_rhythm_closed(&r->rhythm, step, rank, thread);
 }
 
 bool bw_reader_pauses(struct bw_reader *r, uint32_t rank)
 {
-	return bw_rhythm_pauses(&r->prefetch.rhythm, rank);
+	return bw_rhythm_pauses(&r->rhythm, rank);
 }
 
 uint64_t bw_reader_opened(struct bw_reader *r, const struct bw_entry *entry, uint32_t rank, pid_t thread)
 {
 	struct bw_handed *handed = &r->prefetch.handed;
 
-	bw_rhythm_opened(&r->prefetch.rhythm, entry->step, rank, thread);
+	bw_rhythm_opened(&r->rhythm, entry->step, rank, thread);
 	uint64_t bytes = handed->most ? bw_handed_take(handed, entry->step, rank) : 0;
 
 	atomic_fetch_add(&r->config.counters->useful, bytes);

@@ -131,10 +131,13 @@ void bw_reader_read(struct bw_reader *r, struct bw_read *read);
  */
 bool bw_reader_hand(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank,
 		    uint64_t *ret_offset, uint64_t *ret_length);
+/* A program's thread asks something about a step; and has its answer.  Once for each other. */
+void bw_reader_begin(struct bw_reader *r, pid_t thread);
+void bw_reader_end(struct bw_reader *r, pid_t thread);
 /* Somebody opens the slice or waits for it: there is nothing to hand over any more. */
 void bw_reader_asked(struct bw_reader *r, uint64_t step, uint32_t rank, pid_t thread);
-/* It was closed, by the thread that opened it or another: how long that takes to come to the next one tells whether that is
- * worth to be handed over. */
+/* What was opened is closed, by whomever; thread is who opened it.  How long it rests before it asks for the next one of the rank
+ * tells whether that is worth to be handed over. */
 void bw_reader_closed(struct bw_reader *r, uint64_t step, uint32_t rank, pid_t thread);
 /* Whether the reader of rank computes between two slices. */
 bool bw_reader_pauses(struct bw_reader *r, uint32_t rank);

@@ -4,103 +4,165 @@
 #include "fs/names.h"
 #include "store/base/clock.h"
 
-#define PAUSE_MIN_NS (2 * BW_MS)
-#define PAUSE_MAX_NS (1 * BW_SEC)
+#define REST_MIN_NS (2 * BW_MS)
+#define SAMPLE_MAX_NS (1 * BW_SEC)	/* one long night does not outweigh the steps after it */
+#define PROBES 8u
 
 void bw_rhythm_init(struct bw_rhythm *r, int64_t (*now)(void))
 {
-	r->now = now;
-	for (unsigned i = 0; i < BW_RHYTHM_RANKS; i++) {
-		atomic_init(&r->ranks[i].asked, 0);
-		atomic_init(&r->ranks[i].thread, 0);
-		atomic_init(&r->ranks[i].opened_ns, 0);
-		atomic_init(&r->ranks[i].closed_ns, 0);
-		atomic_init(&r->ranks[i].rested_ns, 0);
-		atomic_init(&r->ranks[i].pause_ns, 0);
-		atomic_init(&r->ranks[i].read_ns, 0);
-	}
-	for (unsigned i = 0; i < BW_RHYTHM_THREADS; i++) {
-		atomic_init(&r->threads[i].id, 0);
-		atomic_init(&r->threads[i].open, 0);
-		atomic_init(&r->threads[i].closed_ns, 0);
-		atomic_init(&r->threads[i].rested_ns, 0);
-	}
+	*r = (struct bw_rhythm){.now = now};
+	bw_mutex_init(&r->lock, BW_RANK_LEAF);
 }
 
-static void add_to_mean(atomic_int_fast64_t *mean_ns, int64_t ns)
+void bw_rhythm_done(struct bw_rhythm *r)
 {
-	ns = ns < PAUSE_MAX_NS ? ns : PAUSE_MAX_NS;
-	atomic_store(mean_ns, (3 * atomic_load(mean_ns) + ns) / 4);
+	bw_mutex_done(&r->lock);
 }
 
-static struct bw_rhythm_thread *thread_of(struct bw_rhythm *r, pid_t thread)
+static void add_to_mean(int64_t *mean_ns, int64_t ns)
 {
-	struct bw_rhythm_thread *t = &r->threads[(unsigned)thread % BW_RHYTHM_THREADS];
+	*mean_ns = (3 * *mean_ns + (ns < SAMPLE_MAX_NS ? ns : SAMPLE_MAX_NS)) / 4;
+}
 
-	if (atomic_exchange(&t->id, thread) != thread) {
-		atomic_store(&t->open, 0);
-		atomic_store(&t->closed_ns, 0);
+/* ---- Threads ---------------------------------------------------------------------------------- */
+
+/* Numbers of threads come in strides. */
+static struct bw_rhythm_thread *place_of(struct bw_rhythm *r, pid_t id, unsigned probe)
+{
+	uint32_t hash = (uint32_t)id * 2654435761u;	/* Knuth's multiplicative hash: 2^32 over the golden ratio */
+
+	return &r->threads[((hash >> 16) + probe) % BW_RHYTHM_THREADS];
+}
+
+static struct bw_rhythm_thread *find_locked(struct bw_rhythm *r, pid_t id)
+{
+	for (unsigned i = 0; id > 0 && i < PROBES; i++) {
+		struct bw_rhythm_thread *t = place_of(r, id, i);
+
+		if (t->id == id)
+			return t;
 	}
-	return t;
+	return NULL;
+}
+
+/* NULL: it cannot be seen, or all of its places are taken by threads that are busy. */
+static struct bw_rhythm_thread *find_or_add_locked(struct bw_rhythm *r, pid_t id)
+{
+	struct bw_rhythm_thread *oldest = find_locked(r, id);
+
+	if (oldest || id <= 0)
+		return oldest;
+	for (unsigned i = 0; i < PROBES; i++) {
+		struct bw_rhythm_thread *t = place_of(r, id, i);
+
+		if (!t->busy && (!oldest || t->since_ns < oldest->since_ns))
+			oldest = t;
+	}
+	if (oldest)
+		*oldest = (struct bw_rhythm_thread){.id = id, .since_ns = r->now()};
+	return oldest;
+}
+
+static void begin_locked(struct bw_rhythm *r, pid_t thread)
+{
+	struct bw_rhythm_thread *t = find_or_add_locked(r, thread);
+
+	if (t && !t->busy++)
+		t->rested_ns += r->now() - t->since_ns;
+}
+
+/* The kernel does not wait for the answer to a RELEASE: the thread may have asked for another slice before it comes. */
+static void end_locked(struct bw_rhythm *r, pid_t thread)
+{
+	struct bw_rhythm_thread *t = find_locked(r, thread);
+
+	if (t && t->busy && !--t->busy)
+		t->since_ns = r->now();
+}
+
+void bw_rhythm_begin(struct bw_rhythm *r, pid_t thread)
+{
+	BW_LOCK_SCOPE(&r->lock);
+	begin_locked(r, thread);
+}
+
+void bw_rhythm_end(struct bw_rhythm *r, pid_t thread)
+{
+	BW_LOCK_SCOPE(&r->lock);
+	end_locked(r, thread);
+}
+
+/* ---- Ranks ------------------------------------------------------------------------------------ */
+
+static struct bw_rhythm_rank *rank_of(struct bw_rhythm *r, uint32_t rank)
+{
+	return &r->ranks[rank % BW_RHYTHM_RANKS];
+}
+
+/* How much of the time since the rank's last close the thread has rested. */
+static int64_t rest_locked(struct bw_rhythm *r, const struct bw_rhythm_rank *last, pid_t thread, int64_t elapsed)
+{
+	const struct bw_rhythm_thread *t = find_locked(r, thread);
+	int64_t rest = t && last->closer == thread ? t->rested_ns - last->rested_ns : elapsed;
+
+	return rest >= 0 && rest <= elapsed ? rest : elapsed;	/* one that was forgotten began anew */
 }
 
 void bw_rhythm_asked(struct bw_rhythm *r, uint64_t step, uint32_t rank, pid_t thread)
 {
-	struct bw_rhythm_rank *last = &r->ranks[rank % BW_RHYTHM_RANKS];
-	struct bw_rhythm_thread *t = thread_of(r, thread);
+	struct bw_rhythm_rank *last = rank_of(r, rank);
 	uint64_t slice = bw_slice_number(step, rank);
-	int64_t now = r->now(), rests_since = atomic_exchange(&t->closed_ns, 0);
 
-	if (rests_since)
-		atomic_fetch_add(&t->rested_ns, now - rests_since);
-	if (atomic_exchange(&last->asked, slice) == slice)
+	BW_LOCK_SCOPE(&r->lock);
+	if (last->asked == slice)
 		return;
-	int64_t closed = atomic_exchange(&last->closed_ns, 0), pause = closed ? now - closed : 0;
+	int64_t elapsed = last->closed_ns ? r->now() - last->closed_ns : 0;
+	int64_t rest = rest_locked(r, last, thread, elapsed);
 
-	if (closed && atomic_exchange(&last->thread, thread) == thread)
-		pause = atomic_load(&t->rested_ns) - atomic_load(&last->rested_ns);
-	add_to_mean(&last->pause_ns, pause);
-	atomic_store(&last->thread, thread);
-	atomic_store(&last->opened_ns, 0);
+	add_to_mean(&last->rest_ns, rest);
+	add_to_mean(&last->busy_ns, elapsed - rest);
+	last->asked = slice;
+	last->opened_ns = last->closed_ns = 0;
 }
 
 void bw_rhythm_opened(struct bw_rhythm *r, uint64_t step, uint32_t rank, pid_t thread)
 {
-	struct bw_rhythm_thread *t = thread_of(r, thread);
+	struct bw_rhythm_rank *last = rank_of(r, rank);
 
-	atomic_store(&t->open, bw_slice_number(step, rank));
-	atomic_store(&t->closed_ns, 0);
-	if (bw_rhythm_is_asked(r, step, rank))
-		atomic_store(&r->ranks[rank % BW_RHYTHM_RANKS].opened_ns, r->now());
+	BW_LOCK_SCOPE(&r->lock);
+	begin_locked(r, thread);
+	if (last->asked == bw_slice_number(step, rank))
+		last->opened_ns = r->now();
 }
 
 void bw_rhythm_closed(struct bw_rhythm *r, uint64_t step, uint32_t rank, pid_t thread)
 {
-	struct bw_rhythm_rank *last = &r->ranks[rank % BW_RHYTHM_RANKS];
-	struct bw_rhythm_thread *t = thread_of(r, thread);
-	int64_t now = r->now();
+	struct bw_rhythm_rank *last = rank_of(r, rank);
 
-	/* The kernel does not wait for the answer to a RELEASE: the thread may have opened another one before it comes. */
-	if (atomic_load(&t->open) == bw_slice_number(step, rank))
-		atomic_store(&t->closed_ns, now);
-	if (!bw_rhythm_is_asked(r, step, rank))
+	BW_LOCK_SCOPE(&r->lock);
+	end_locked(r, thread);
+	if (last->asked != bw_slice_number(step, rank))
 		return;
-	int64_t opened = atomic_exchange(&last->opened_ns, 0);
+	const struct bw_rhythm_thread *t = find_locked(r, thread);
 
-	add_to_mean(&last->read_ns, opened ? now - opened : 0);
-	atomic_store(&last->rested_ns, atomic_load(&t->rested_ns));
-	atomic_store(&last->closed_ns, now);
+	last->closed_ns = r->now();
+	last->closer = t ? thread : 0;
+	last->rested_ns = t ? t->rested_ns : 0;
+	if (last->opened_ns)
+		add_to_mean(&last->read_ns, last->closed_ns - last->opened_ns);
+	last->opened_ns = 0;
 }
 
-bool bw_rhythm_is_asked(const struct bw_rhythm *r, uint64_t step, uint32_t rank)
+bool bw_rhythm_is_asked(struct bw_rhythm *r, uint64_t step, uint32_t rank)
 {
-	return atomic_load(&r->ranks[rank % BW_RHYTHM_RANKS].asked) == bw_slice_number(step, rank);
+	BW_LOCK_SCOPE(&r->lock);
+	return rank_of(r, rank)->asked == bw_slice_number(step, rank);
 }
 
-bool bw_rhythm_pauses(const struct bw_rhythm *r, uint32_t rank)
+bool bw_rhythm_pauses(struct bw_rhythm *r, uint32_t rank)
 {
-	const struct bw_rhythm_rank *last = &r->ranks[rank % BW_RHYTHM_RANKS];
-	int64_t pause = atomic_load(&last->pause_ns);
+	const struct bw_rhythm_rank *last = rank_of(r, rank);
 
-	return pause >= PAUSE_MIN_NS && pause >= atomic_load(&last->read_ns) / 2;
+	BW_LOCK_SCOPE(&r->lock);
+	return last->rest_ns >= REST_MIN_NS && last->rest_ns >= (last->read_ns + last->busy_ns) / 2;
 }

@@ -135,16 +135,22 @@ static int take_store_option(const struct bw_command *c, int option, struct bw_s
 {
 	static const struct {
 		const char *option, *name;
-	} table[BW_STORE_OPTIONS_N] = {
-		{"--endpoint", "endpoint"},	{"--region", "region"}, {"--profile", "profile"},
-		{"--path-style", "path_style"}, {"--ca", "ca"},	     {"--no-verify-tls", "no_verify_tls"},
-		{"--unsigned-payload", "unsigned_payload"},
+		bool takes_value;
+	} table[] = {
+		{"--endpoint", "endpoint", true},
+		{"--region", "region", true},
+		{"--profile", "profile", true},
+		{"--path-style", "path_style", false},
+		{"--ca", "ca", true},
+		{"--no-verify-tls", "no_verify_tls", false},
+		{"--unsigned-payload", "unsigned_payload", false},
 	};
-	const char *given = table[option - BW_STORE_OPTION].option, *expect = "";
-	/* getopt leaves the value of the option before. */
-	bool flag = option == BW_STORE_OPTION + 3 || option >= BW_STORE_OPTION + 5;
+	_Static_assert(sizeof(table) / sizeof(table[0]) == BW_STORE_OPTIONS_N, "as in BW_STORE_OPTIONS");
+	unsigned at = (unsigned)(option - BW_STORE_OPTION);
+	const char *given = table[at].option, *expect = "";
 
-	if (bw_s3_config_set(&o->s3, table[option - BW_STORE_OPTION].name, flag ? NULL : optarg, &expect)) {
+	/* getopt leaves the value of the option before. */
+	if (bw_s3_config_set(&o->s3, table[at].name, table[at].takes_value ? optarg : NULL, &expect)) {
 		/* What was written for an endpoint may hold a password: it is not repeated. */
 		if (strchr(optarg, '@'))
 			return bw_say(c, BW_EXIT_USAGE, "%s must be %s", given, expect);

@@ -160,6 +160,9 @@ static int check_answer(struct look *l)
 	if (l->is_s3 && l->ask->s3->no_verify_tls)
 		bw_doctor_add(l->d, BW_NOTE, "tls", "trust the store's certificate with ca=FILE instead",
 			      "certificates are not verified (no_verify_tls)");
+	if (l->is_s3 && l->ask->s3->unsigned_payload && strncmp(l->ask->s3->endpoint, "http://", 7) == 0)
+		bw_doctor_add(l->d, BW_NOTE, "payload", "leave it out where the network is not trusted",
+			      "large bodies are not signed (unsigned_payload): what is changed on the way is seen when it is read");
 	bw_doctor_add(l->d, BW_FINE, "store", "", "answers a small get in %.1f ms (median of %d, slowest %.1f ms)",
 		      (double)took[PINGS / 2] / 1e6, PINGS, (double)took[PINGS - 1] / 1e6);
 	return 0;

@@ -525,7 +525,7 @@ int bw_store_s3_new(const struct bw_url *url, const struct bw_s3_config *config,
 	}
 	bool is_tls = strcmp(s->address.scheme, "https") == 0;
 
-	s->bodies_unsigned = config->unsigned_payload || (is_tls && !config->no_verify_tls);
+	s->bodies_unsigned = is_tls ? !config->no_verify_tls : config->unsigned_payload;
 	if (config->no_verify_tls && is_tls)
 		bw_log(s->log, BW_LOG_WARN, "tls_not_verified",
 		       "host=%s why=\"no_verify_tls: whoever answers there is believed\"", s->address.host);

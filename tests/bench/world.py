@@ -53,10 +53,11 @@ def run(*command, env=None, text=None, timeout=PATIENCE):
 
 def spread(folder):
     """
-    Folders in this one lie far from each other.  ext4 gives the inode of a deleted file to nobody for a minute or more, and who makes
-    files beside many such looks at each: the streams that rows before have left would be paid for by the next one that makes many files.
+    Asks ext4 to put folders that are made in this one far from each other.  It gives the inode of a deleted file to nobody for a minute or
+    more, and who makes files beside many such looks at each: streams that earlier rows have left would be paid for by the next ones.
     """
-    subprocess.run(["chattr", "+T", folder], capture_output=True, check=False)  # other file systems need it not
+    if shutil.which("chattr"):
+        subprocess.run(["chattr", "+T", folder], capture_output=True, check=False)  # other file systems have no such flag
 
 
 def size_text(n):

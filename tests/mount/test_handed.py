@@ -44,6 +44,13 @@ class Handed(bw.TestCase):
         read = sum(self.mnt.metric("read_bytes_total", source=s) for s in ("cache", "store"))
         self.assertGreaterEqual(read, (at + 1) * SIZE)
 
+    def test_readers_of_another_pid_namespace(self):
+        """They have no number here, and are not taken for the thread that hands over: what they read next is read ahead."""
+        self.close_mount(self.mnt)
+        self.mnt = self.mount(self.made, prefix=["unshare", "-p", "-f"])
+        self.read_until_handed(lambda fd, step: self.assertEqual(
+            os.read(fd, SIZE + 1), bw.payload("p", step, 0, SIZE)))
+
     def test_what_the_kernel_gave_up_it_asks_for(self):
         def dropped(fd, step):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)

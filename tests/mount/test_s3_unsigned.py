@@ -43,6 +43,10 @@ class Changed(node.TestCase):
         writer.put("q", 0, data)
         self.assertTrue(self.reader.get(1) == data)
 
+    def test_doctor_mentions_it(self):
+        said = [self.command("doctor", self.made.url, *words).stdout for words in ((), ("--unsigned-payload",))]
+        self.assertNotIn("unsigned_payload", said[0])
+        self.assertIn("large bodies are not signed (unsigned_payload)", said[1])
 
 
 if __name__ == "__main__":

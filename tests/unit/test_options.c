@@ -162,6 +162,10 @@ Test(options, the_options_of_an_s3_store_stand_over_the_environment)
 	cr_assert_str_eq(o.s3.ca, "/etc/ca.pem");
 	cr_assert_str_eq(o.s3_option, "profile");
 	cr_assert_str_eq(parsed("region=us-east-1").s3.region, "us-east-1");
+	cr_assert_not(o.s3.unsigned_payload);
+	o = parsed("unsigned_payload");
+	cr_assert(o.s3.unsigned_payload);
+	cr_assert_str_eq(o.s3_option, "unsigned_payload");
 }
 
 Test(options, S7_an_endpoint_with_a_password_is_refused_and_not_repeated)

@@ -40,6 +40,13 @@ static void offered_until(struct offered *o, uint64_t step, unsigned blocks)
 	bw_unlock(&o->lock);
 }
 
+static void ask_for(struct world *w, uint64_t step)
+{
+	bw_reader_begin(w->reader, READER);
+	bw_reader_asked(w->reader, step, 0, READER);
+	bw_reader_end(w->reader, READER);
+}
+
 static void begin_hurried(struct world *w, struct offered *o, unsigned steps, uint64_t size)
 {
 	struct world_options options = {.ranks = 1, .block_size = BLOCK, .prefetch = 2, .came = came, .ctx = o};
@@ -55,11 +62,11 @@ static void begin(struct world *w, struct offered *o, unsigned steps, uint64_t s
 	const struct bw_entry other = {.step = WORLD_STEPS};
 
 	begin_hurried(w, o, steps, size);
-	bw_reader_asked(w->reader, WORLD_STEPS, 0, READER);
+	ask_for(w, WORLD_STEPS);
 	cr_assert_eq(bw_reader_opened(w->reader, &other, 0, READER), 0);
 	bw_reader_closed(w->reader, WORLD_STEPS, 0, READER);
 	usleep(40000);
-	bw_reader_asked(w->reader, WORLD_STEPS + 1, 0, READER);
+	ask_for(w, WORLD_STEPS + 1);
 }
 
 /* Reads what is to be handed over of a slice, as the kernel does: how many bytes. */
@@ -81,7 +88,7 @@ static uint64_t take(struct world *w, uint64_t step)
 static uint64_t open_slice(struct world *w, uint64_t step)
 {
 	usleep(10000);
-	bw_reader_asked(w->reader, step, 0, READER);
+	ask_for(w, step);
 	uint64_t there = bw_reader_opened(w->reader, &w->head.entries[step], 0, READER);
 
 	if (there)
@@ -119,10 +126,10 @@ Test(hand, nothing_of_a_slice_that_was_opened_or_is_waited_for)
 	struct world w;
 
 	begin(&w, &o, 3, 2 * BLOCK);
-	bw_reader_asked(w.reader, 0, 0, READER);
+	ask_for(&w, 0);
 	cr_assert_eq(world_read(&w, 0, 0, 0, 4096, false), 0);
 	offered_until(&o, 2, 2);
-	bw_reader_asked(w.reader, 1, 0, READER);
+	ask_for(&w, 1);
 	cr_assert_eq(take(&w, 1), 0);
 	cr_assert_eq(take(&w, 2), 2 * BLOCK, "the next one is still expected");
 	cr_assert_eq(world_read(&w, 1, 0, 0, 2 * BLOCK, false), 0, "its blocks are where they were");
@@ -168,7 +175,7 @@ Test(hand, nothing_for_who_never_pauses)
 
 	begin_hurried(&w, &o, 3, 2 * BLOCK);
 	for (uint64_t step = 0; step < 2; step++) {
-		bw_reader_asked(w.reader, step, 0, READER);
+		ask_for(&w, step);
 		bw_reader_opened(w.reader, &w.head.entries[step], 0, READER);
 		cr_assert_eq(world_read(&w, step, 0, 0, 2 * BLOCK, false), 0);
 		bw_reader_closed(w.reader, step, 0, READER);
@@ -187,7 +194,7 @@ Test(hand, nothing_for_who_reads_for_longer_than_it_pauses)
 	struct world w;
 
 	begin(&w, &o, 3, 2 * BLOCK);
-	bw_reader_asked(w.reader, 0, 0, READER);
+	ask_for(&w, 0);
 	bw_reader_opened(w.reader, &w.head.entries[0], 0, READER);
 	usleep(400000);
 	bw_reader_closed(w.reader, 0, 0, READER);
