@@ -53,8 +53,8 @@ def run(*command, env=None, text=None, timeout=PATIENCE):
 
 def spread(folder):
     """
-    Asks ext4 to put folders that are made in this one far from each other.  It gives the inode of a deleted file to nobody for a minute or
-    more, and who makes files beside many such looks at each: streams that earlier rows have left would be paid for by the next ones.
+    Asks ext4 to put folders that are made in this one far from each other.  Without a journal it gives the inode of a deleted file to nobody
+    for a minute or more, and who makes files beside many such looks at each: streams that earlier rows have left would be paid for by the next ones.
     """
     if shutil.which("chattr"):
         subprocess.run(["chattr", "+T", folder], capture_output=True, check=False)  # other file systems have no such flag
