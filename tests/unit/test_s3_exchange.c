@@ -271,6 +271,33 @@ Test(s3_exchange, only_large_bodies_go_unsigned_and_only_where_somebody_vouches,
 	bw_script_free(script);
 }
 
+/* TLS that was verified does; over http:// the user may; for TLS that was not nobody can. */
+Test(s3_exchange, who_vouches_for_large_bodies, .init = with_keys, .fini = end)
+{
+	static const struct {
+		const char *endpoint;
+		bool no_verify_tls, unsigned_payload, goes_unsigned;
+	} cases[] = {
+		{"http://127.0.0.1:1", false, false, false}, {"http://127.0.0.1:1", false, true, true},
+		{"http://127.0.0.1:1", true, true, true},    {"https://127.0.0.1:1", false, false, true},
+		{"https://127.0.0.1:1", false, true, true},  {"https://127.0.0.1:1", true, false, false},
+		{"https://127.0.0.1:1", true, true, false},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct bw_url url = {.scheme = BW_URL_S3, .path = "bucket/p"};
+		struct bw_s3_config config = {.no_verify_tls = cases[i].no_verify_tls,
+					      .unsigned_payload = cases[i].unsigned_payload};
+		struct bw_store *s;
+		char why[256];
+
+		snprintf(config.endpoint, sizeof(config.endpoint), "%s", cases[i].endpoint);
+		cr_assert_eq(bw_store_s3_new(&url, &config, &s, why, sizeof(why)), 0, "%s", why);
+		cr_assert_eq(((struct bw_s3 *)s)->bodies_unsigned, cases[i].goes_unsigned, "%zu", i);
+		bw_store_free(s);
+	}
+}
+
 Test(s3_exchange, what_is_refused_unsigned_is_signed_from_then_on, .init = with_keys, .fini = end, .timeout = 60)
 {
 	static const int refusals[] = {400, 403, 501};
