@@ -319,10 +319,11 @@ static void ask(fuse_req_t req, uint64_t ino, enum question question, const stru
 	else
 		snprintf(q->resolve.waiter.what, sizeof(q->resolve.waiter.what),
 			 "step=%" PRIu64 " rank=-", q->resolve.step);
-	if (!q->is_hand)
+	if (!q->is_hand) {
 		bw_reader_begin(q->fs->reader, ctx->pid);
-	if (q->what == BW_STEP_SLICE && !q->is_hand && (question == Q_OPEN || question == Q_GETATTR))
-		bw_reader_asked(q->fs->reader, q->resolve.step, q->rank, ctx->pid);
+		if (q->what == BW_STEP_SLICE && (question == Q_OPEN || question == Q_GETATTR))
+			bw_reader_asked(q->fs->reader, q->resolve.step, q->rank, ctx->pid);
+	}
 	uint64_t id = bw_steps_begin(q->fs->steps, &q->resolve);
 
 	fuse_req_interrupt_func(req, interrupted, (void *)(uintptr_t)id);

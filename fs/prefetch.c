@@ -388,7 +388,7 @@ void bw_prefetch_late(struct bw_prefetch *p, uint32_t rank, uint64_t step)
 
 bool bw_prefetch_expects(struct bw_prefetch *p, uint32_t rank, uint64_t step)
 {
-	return !bw_rhythm_is_asked(p->rhythm, step, rank) && bw_rhythm_pauses(p->rhythm, rank) && is_expected(p, rank, step);
+	return is_expected(p, rank, step) && !bw_rhythm_is_asked(p->rhythm, step, rank) && bw_rhythm_pauses(p->rhythm, rank);
 }
 
 /* Of the steps that are new only: what was known before has been fetched, or had no room. */

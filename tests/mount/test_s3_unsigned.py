@@ -16,11 +16,11 @@ class Changed(node.TestCase):
         self.addCleanup(self.proxy.close)
         self.reader = self.s3_mount(self.made)
 
-    def put_changed(self, producer, options=""):
-        """One byte of the batch's object is another when it comes to the store."""
+    def put_changed(self, producer, options="", size=200000):
+        """One byte of the batch's object, or of a part of it, is another when it comes to the store."""
         writer = self.s3_mount(self.made, f"endpoint={self.proxy.endpoint},{options}".strip(","))
         self.proxy.next("flip_put", "PUT", "/data/")
-        data = [os.urandom(200000)]
+        data = [os.urandom(size)]
         writer.put(producer, 0, data)
         self.assertEqual(self.proxy.unused, [])
         return data
@@ -36,12 +36,13 @@ class Changed(node.TestCase):
     def test_readers_see_it_where_it_is_not(self):
         """V5: never wrong bytes; and what is whole is as ever."""
         self.put_changed("p", "unsigned_payload")
-        self.assert_errno("EIO", self.reader.get, 0)
+        self.put_changed("q", "unsigned_payload", 13 << 20)
+        for step in range(2):
+            self.assert_errno("EIO", self.reader.get, step)
         self.assertEqual(self.fsck().returncode, 1)
-        writer = self.s3_mount(self.made, "unsigned_payload")
         data = [os.urandom(13 << 20)]
-        writer.put("q", 0, data)
-        self.assertTrue(self.reader.get(1) == data)
+        self.s3_mount(self.made, "unsigned_payload").put("r", 0, data)
+        self.assertTrue(self.reader.get(2) == data)
 
     def test_doctor_mentions_it(self):
         said = [self.command("doctor", self.made.url, *words).stdout for words in ((), ("--unsigned-payload",))]
