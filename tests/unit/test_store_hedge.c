@@ -438,7 +438,9 @@ Test(hedge, a_twentieth_and_a_burst_of_gets_are_sent_twice, .timeout = 60)
 		if (bw_holder_n(f.h))
 			bw_holder_let_go(f.h);
 	cr_assert_leq(hedges(&f), BW_HEDGE_BURST + f.n / BW_HEDGE_EARN);
-	cr_assert_eq(bw_holder_sent(f.h), f.n + hedges(&f));
+	/* The last one is counted before it is sent, and its first may have been answered in between. */
+	while (bw_holder_sent(f.h) != f.n + hedges(&f))
+		bw_sleep(BW_MS / 10);
 	teardown(&f);
 }
 
