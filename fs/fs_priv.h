@@ -101,7 +101,10 @@ int bw_hand_new(struct bw_fs *fs, struct bw_hand **ret) bw_must_check;
 bool bw_hand_is(const struct bw_hand *h, pid_t tid);
 /* As bw_reader_config's came; ctx is the hand. */
 void bw_hand_came(void *ctx, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank);
-/* Nothing more is handed over; NULL is fine, as for the next. */
+/* Looks then for readers that pause for the first time (bw_reader_first_pauses()); BW_NEVER: not at all.  NULL is fine, as for
+ * the next two. */
+void bw_hand_look(struct bw_hand *h, int64_t due_ns);
+/* Nothing more is handed over. */
 void bw_hand_stop(struct bw_hand *h);
 /* After the mount is gone, before the reader. */
 void bw_hand_free(struct bw_hand *h);

@@ -39,6 +39,8 @@ struct bw_hand {
 	atomic_int tid;			/* of the thread, once it may look into the mount; 0 before */
 	atomic_bool stopping;
 	atomic_int_fast64_t until_ns;	/* nothing is taken before */
+	struct bw_task look;		/* whether somebody pauses for the first time; queued while will_look */
+	atomic_bool will_look;
 	/* The thread's. */
 	struct bw_task rest;		/* queued while tree is open */
 	int tree;			/* the copy of the mount; -1: none, as the next */
@@ -82,6 +84,21 @@ static void rest(struct bw_task *task)
 		close_tree(h);
 }
 
+static void look(struct bw_task *task)
+{
+	struct bw_hand *h = (struct bw_hand *)((char *)task - offsetof(struct bw_hand, look));
+
+	atomic_store(&h->will_look, false);
+	if (!atomic_load(&h->stopping))
+		bw_hand_look(h, bw_reader_first_pauses(h->fs->reader));
+}
+
+void bw_hand_look(struct bw_hand *h, int64_t due_ns)
+{
+	if (h && due_ns != BW_NEVER && !atomic_exchange(&h->will_look, true))
+		bw_workq_push_at(h->queue, &h->look, due_ns);
+}
+
 int bw_hand_new(struct bw_fs *fs, struct bw_hand **ret)
 {
 	struct bw_hand *h = calloc(1, sizeof(*h));
@@ -91,6 +108,7 @@ int bw_hand_new(struct bw_fs *fs, struct bw_hand **ret)
 	h->fs = fs;
 	h->tree = h->file = -1;
 	h->rest = (struct bw_task){.run = rest, .prio = BW_PRIO_IDLE};
+	h->look = (struct bw_task){.run = look, .prio = BW_PRIO_PREFETCH};
 	int err = bw_workq_new("bw-hand", 1, &h->queue);
 
 	if (err) {

@@ -381,7 +381,7 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	if (h->kind == BW_HANDLE_STAGE)
 		bw_produce_release(bw_req_fs(req)->produce, h->stage);
 	else if (h->kind == BW_HANDLE_SLICE && !h->is_hand)
-		bw_reader_closed(h->fs->reader, h->entry.step, h->rank, h->thread);
+		bw_hand_look(h->fs->hand, bw_reader_closed(h->fs->reader, h->entry.step, h->rank, h->thread));
 	bw_handle_free(h);
 	fuse_reply_err(req, 0);
 }

@@ -114,7 +114,7 @@ static void reply_slice_open(struct step_req *q, struct bw_tgb *t)
 	atomic_init(&h->small, 0);
 	atomic_init(&h->next_offset, there);
 	if (!bw_reply_open(q->req, &q->fi, h) && !q->is_hand)
-		bw_reader_closed(fs->reader, q->resolve.step, q->rank, q->resolve.waiter.pid);
+		(void)bw_reader_closed(fs->reader, q->resolve.step, q->rank, q->resolve.waiter.pid);
 	if (there)
 		bw_reader_passed(fs->reader, &q->resolve.entry, t, q->rank, there);
 }

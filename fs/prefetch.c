@@ -206,6 +206,14 @@ static void no_room(struct walk *w)
 		atomic_compare_exchange_strong(&w->p->window, &window, window - 1);
 }
 
+/* What came when nobody was known to want it in the kernel. */
+static void offer(struct bw_prefetch *p, const struct bw_block_want *first)
+{
+	if (p->offer && !bw_handed_blocks(&p->handed, first->entry->step, first->rank) &&
+	    bw_cache_is_ahead(p->blocks, first))
+		bw_prefetch_came(p, first->entry, first->tgb, first->rank);
+}
+
 /* Takes the reference. */
 static void take_footer(struct walk *w, struct bw_tgb *tgb)
 {
@@ -213,8 +221,11 @@ static void take_footer(struct walk *w, struct bw_tgb *tgb)
 		.entry = &w->find.entry, .tgb = tgb, .rank = w->rank, .index = 0};
 	uint32_t n;
 
-	if (!is_passed(w->p, w->rank, w->find.step) && !fetch_blocks(w->p, &want, share(w), &n))
-		no_room(w);
+	if (!is_passed(w->p, w->rank, w->find.step)) {
+		offer(w->p, &want);
+		if (!fetch_blocks(w->p, &want, share(w), &n))
+			no_room(w);
+	}
 	bw_tgb_unref(tgb);
 }
 
@@ -391,6 +402,12 @@ bool bw_prefetch_expects(struct bw_prefetch *p, uint32_t rank, uint64_t step)
 	return is_expected(p, rank, step) && !bw_rhythm_is_asked(p->rhythm, step, rank) && bw_rhythm_pauses(p->rhythm, rank);
 }
 
+void bw_prefetch_came(struct bw_prefetch *p, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank)
+{
+	if (bw_prefetch_expects(p, rank, entry->step))
+		p->offer(p->ctx, entry, tgb, rank);
+}
+
 /* Of the steps that are new only: what was known before has been fetched, or had no room. */
 static void follow(struct bw_prefetch *p, const struct bw_prefetch_last *reader, uint64_t old, uint64_t now,
 		   bool guess)
@@ -407,6 +424,23 @@ static void follow(struct bw_prefetch *p, const struct bw_prefetch_last *reader,
 	if (last >= now)
 		last = now - 1;
 	walk(p, (uint32_t)((at - 1) % BW_RANKS_MAX), first, last, atomic_load(&p->window), guess);
+}
+
+int64_t bw_prefetch_first_pauses(struct bw_prefetch *p)
+{
+	uint64_t head = bw_head_steps(p->fetcher->head);
+	int64_t again_ns = BW_NEVER;
+
+	for (unsigned i = 0; i < BW_PREFETCH_RANKS; i++) {
+		uint64_t at = atomic_load(&p->last[i].step_rank);
+		int64_t due_ns = at ? bw_rhythm_first_pause(p->rhythm, (uint32_t)((at - 1) % BW_RANKS_MAX)) : BW_NEVER;
+
+		if (due_ns <= p->rhythm->now())
+			follow(p, &p->last[i], 0, head, false);
+		else if (due_ns < again_ns)
+			again_ns = due_ns;
+	}
+	return again_ns;
 }
 
 /* How many ranks are read step after step. */

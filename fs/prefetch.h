@@ -27,8 +27,9 @@
  *
  * A slice of a later step whose bytes are there goes into the kernel's page cache before its reader opens it, where the
  * mount can do that (handed.h, fuse_hand.c), and when that reader computes between two slices (rhythm.h): from one
- * that hardly pauses it would only take the processor.  Blocks handed over count as there.  Who opens such a slice moves the window
- * as a READ of its last block there would, for none of them is read here any more.
+ * that hardly pauses it would only take the processor.  What was there before that was known is offered when the window comes
+ * there again, or when the first pause turns out to be one.  Blocks handed over count as there.  Who opens such a slice moves the
+ * window as a READ of its last block there would, for none of them is read here any more.
  *
  * Where the store is far, `steps` may be too few: whenever some slices that were expected had to be waited for all the same, they
  * become one more, up to a bound, and the window half as many blocks as it began with.
@@ -54,7 +55,9 @@ struct bw_prefetch {
 	struct bw_tgbs *tgbs;
 	struct bw_guesses *guesses;	/* NULL until it is set: none are made */
 	struct bw_rhythm *rhythm;	/* set before anything is asked for */
-	struct bw_handed handed;	/* of zeroes where nothing is handed over */
+	struct bw_handed handed;	/* of zeroes where nothing is handed over, and then the next is NULL */
+	void (*offer)(void *ctx, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank);
+	void *ctx;
 	atomic_uint steps;
 	atomic_uint late;		/* slices that were waited for */
 	uint32_t steps_most;
@@ -80,6 +83,13 @@ bool bw_prefetch_knows(struct bw_prefetch *p, uint32_t rank);
 void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at);
 /* Whether the reader of rank, who pauses between slices, will come to step soon, and has not come yet. */
 bool bw_prefetch_expects(struct bw_prefetch *p, uint32_t rank, uint64_t step);
+/* Bytes of a slice have come that nobody has asked for: offers those that are expected.  Only where there is an offer(). */
+void bw_prefetch_came(struct bw_prefetch *p, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank);
+/*
+ * Offers what is there to readers whose first pause this is.  Returns when to look again, a time of the rhythm's clock; BW_NEVER:
+ * when one of them has closed a slice.
+ */
+int64_t bw_prefetch_first_pauses(struct bw_prefetch *p);
 /* The steps [old, now) were committed. */
 void bw_prefetch_news(struct bw_prefetch *p, uint64_t old, uint64_t now);
 

@@ -66,8 +66,11 @@ int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret)
 			 config->together);
 	r->prefetch.guesses = &r->guesses;
 	r->prefetch.rhythm = &r->rhythm;
-	if (config->came)
+	if (config->came) {
+		r->prefetch.offer = config->came;
+		r->prefetch.ctx = config->ctx;
 		err = bw_handed_init(&r->prefetch.handed, config->budget->limit / HANDED_SHARE, bw_now);
+	}
 	if (err) {
 		bw_reader_free(r);
 		return err;
@@ -132,8 +135,7 @@ static void came(void *ctx, const struct bw_entry *entry, struct bw_tgb *tgb, ui
 {
 	struct bw_reader *r = ctx;
 
-	if (bw_prefetch_expects(&r->prefetch, rank, entry->step))
-		r->config.came(r->config.ctx, entry, tgb, rank);
+	bw_prefetch_came(&r->prefetch, entry, tgb, rank);
 }
 
 bool bw_reader_hand(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank,
@@ -166,9 +168,15 @@ void bw_reader_asked(struct bw_reader *r, uint64_t step, uint32_t rank, pid_t th
 	bw_rhythm_asked(&r->rhythm, step, rank, thread);
 }
 
-void bw_reader_closed(struct bw_reader *r, uint64_t step, uint32_t rank, pid_t thread)
+int64_t bw_reader_closed(struct bw_reader *r, uint64_t step, uint32_t rank, pid_t thread)
 {
 	bw_rhythm_closed(&r->rhythm, step, rank, thread);
+	return r->config.came ? bw_rhythm_first_pause(&r->rhythm, rank) : BW_NEVER;
+}
+
+int64_t bw_reader_first_pauses(struct bw_reader *r)
+{
+	return bw_prefetch_first_pauses(&r->prefetch);
 }
 
 bool bw_reader_pauses(struct bw_reader *r, uint32_t rank)

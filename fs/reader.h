@@ -137,8 +137,11 @@ void bw_reader_end(struct bw_reader *r, pid_t thread);
 /* Somebody opens the slice or waits for it: there is nothing to hand over any more. */
 void bw_reader_asked(struct bw_reader *r, uint64_t step, uint32_t rank, pid_t thread);
 /* What was opened is closed, by whomever; thread is who opened it.  How long it rests before it asks for the next one of the rank
- * tells whether that is worth to be handed over. */
-void bw_reader_closed(struct bw_reader *r, uint64_t step, uint32_t rank, pid_t thread);
+ * tells whether that is worth to be handed over.  Returns when to call bw_reader_first_pauses() for it, BW_NEVER: not at all. */
+int64_t bw_reader_closed(struct bw_reader *r, uint64_t step, uint32_t rank, pid_t thread);
+/* Offers (came) what is there to those who were not known to pause.  Returns when to call it again, BW_NEVER: not for those.  Any
+ * time before bw_reader_free(); does not block. */
+int64_t bw_reader_first_pauses(struct bw_reader *r);
 /* Whether the reader of rank computes between two slices. */
 bool bw_reader_pauses(struct bw_reader *r, uint32_t rank);
 /* The slice is being opened: how much of it was handed over before. */

@@ -19,9 +19,10 @@ void bw_rhythm_done(struct bw_rhythm *r)
 	bw_mutex_done(&r->lock);
 }
 
-static void add_to_mean(int64_t *mean_ns, int64_t ns)
+static void add_to_mean(int64_t *mean_ns, int64_t ns, bool is_first)
 {
-	*mean_ns = (3 * *mean_ns + (ns < SAMPLE_MAX_NS ? ns : SAMPLE_MAX_NS)) / 4;
+	ns = ns < SAMPLE_MAX_NS ? ns : SAMPLE_MAX_NS;
+	*mean_ns = is_first ? ns : (3 * *mean_ns + ns) / 4;
 }
 
 /* ---- Threads ---------------------------------------------------------------------------------- */
@@ -103,9 +104,29 @@ static struct bw_rhythm_rank *rank_of(struct bw_rhythm *r, uint32_t rank)
 static int64_t rest_locked(struct bw_rhythm *r, const struct bw_rhythm_rank *last, pid_t thread, int64_t elapsed)
 {
 	const struct bw_rhythm_thread *t = find_locked(r, thread);
-	int64_t rest = t && last->closer == thread ? t->rested_ns - last->rested_ns : elapsed;
+	int64_t rest = elapsed;
 
+	if (t && last->closer == thread)
+		rest = t->rested_ns - last->rested_ns + (t->busy ? 0 : r->now() - t->since_ns);
 	return rest >= 0 && rest <= elapsed ? rest : elapsed;	/* one that was forgotten began anew */
+}
+
+/* How long a reader must rest between two slices, when it is busy for so long with them. */
+static int64_t rest_wanted(int64_t busy_ns)
+{
+	return busy_ns / 2 > REST_MIN_NS ? busy_ns / 2 : REST_MIN_NS;
+}
+
+/* How much longer the first pause of a rank must last to be one; BW_NEVER: it is none, or not the first. */
+static int64_t missing_locked(struct bw_rhythm *r, const struct bw_rhythm_rank *last)
+{
+	if (last->is_known || !last->closed_ns)
+		return BW_NEVER;
+	int64_t elapsed = r->now() - last->closed_ns;
+	int64_t rest = rest_locked(r, last, last->closer, elapsed);
+	int64_t more = rest_wanted(last->read_ns + elapsed - rest) - rest;
+
+	return more > 0 ? more : 0;
 }
 
 void bw_rhythm_asked(struct bw_rhythm *r, uint64_t step, uint32_t rank, pid_t thread)
@@ -119,8 +140,9 @@ void bw_rhythm_asked(struct bw_rhythm *r, uint64_t step, uint32_t rank, pid_t th
 	int64_t elapsed = last->closed_ns ? r->now() - last->closed_ns : 0;
 	int64_t rest = rest_locked(r, last, thread, elapsed);
 
-	add_to_mean(&last->rest_ns, rest);
-	add_to_mean(&last->busy_ns, elapsed - rest);
+	add_to_mean(&last->rest_ns, rest, !last->is_known);
+	add_to_mean(&last->busy_ns, elapsed - rest, !last->is_known);
+	last->is_known = last->is_known || last->closed_ns;
 	last->asked = slice;
 	last->opened_ns = last->closed_ns = 0;
 }
@@ -149,7 +171,7 @@ void bw_rhythm_closed(struct bw_rhythm *r, uint64_t step, uint32_t rank, pid_t t
 	last->closer = t ? thread : 0;
 	last->rested_ns = t ? t->rested_ns : 0;
 	if (last->opened_ns)
-		add_to_mean(&last->read_ns, last->closed_ns - last->opened_ns);
+		add_to_mean(&last->read_ns, last->closed_ns - last->opened_ns, !last->read_ns);
 	last->opened_ns = 0;
 }
 
@@ -164,5 +186,21 @@ bool bw_rhythm_pauses(struct bw_rhythm *r, uint32_t rank)
 	const struct bw_rhythm_rank *last = rank_of(r, rank);
 
 	BW_LOCK_SCOPE(&r->lock);
-	return last->rest_ns >= REST_MIN_NS && last->rest_ns >= (last->read_ns + last->busy_ns) / 2;
+	if (!last->is_known)
+		return missing_locked(r, last) == 0;
+	return last->rest_ns >= rest_wanted(last->read_ns + last->busy_ns);
+}
+
+int64_t bw_rhythm_first_pause(struct bw_rhythm *r, uint32_t rank)
+{
+	struct bw_rhythm_rank *last = rank_of(r, rank);
+
+	BW_LOCK_SCOPE(&r->lock);
+	const struct bw_rhythm_thread *t = find_locked(r, last->closer);
+	int64_t more = last->was_told || (t && t->busy) ? BW_NEVER : missing_locked(r, last);
+
+	if (more == BW_NEVER)
+		return BW_NEVER;
+	last->was_told = !more;
+	return r->now() + more;
 }

@@ -9,6 +9,8 @@
  * What a thread did is known when the one that closed a rank's slice asks for the next.  Of threads that take turns at a rank, and of
  * those that cannot be seen (another pid namespace: 0), nothing is, and all of the time counts as rest.
  *
+ * Nothing is known of a rank until its reader has come back once.  Until then its first pause counts as far as it has come.
+ *
  * Thread-safe, one lock.
  */
 #ifndef BW_FS_RHYTHM_H
@@ -34,6 +36,8 @@ struct bw_rhythm {
 		int64_t read_ns;	/* from an open to its close */
 		int64_t rest_ns;	/* of the time from a close to the next question, what its thread rested */
 		int64_t busy_ns;	/* and what it did not */
+		bool is_known;		/* they have a time from a close to the next question */
+		bool was_told;		/* of its first pause */
 	} ranks[BW_RHYTHM_RANKS];
 	struct bw_rhythm_thread {
 		pid_t id;		/* 0: none */
@@ -61,5 +65,10 @@ void bw_rhythm_closed(struct bw_rhythm *r, uint64_t step, uint32_t rank, pid_t t
 bool bw_rhythm_is_asked(struct bw_rhythm *r, uint64_t step, uint32_t rank);
 /* Whether the reader of rank computes between two slices: rests for half as long as it is busy, or longer. */
 bool bw_rhythm_pauses(struct bw_rhythm *r, uint32_t rank);
+/*
+ * When the rank's first pause will be one, at the earliest: now() or before means that it is, and that is told once.  BW_NEVER: it was told
+ * before, the thread is busy with others, or it is not the first.
+ */
+int64_t bw_rhythm_first_pause(struct bw_rhythm *r, uint32_t rank);
 
 #endif

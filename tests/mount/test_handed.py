@@ -44,6 +44,10 @@ class Handed(bw.TestCase):
         read = sum(self.mnt.metric("read_bytes_total", source=s) for s in ("cache", "store"))
         self.assertGreaterEqual(read, (at + 1) * SIZE)
 
+    def test_the_second_slice_of_a_fresh_mount(self):
+        """The first pause is taken for one while it lasts."""
+        self.assertEqual(self.read_until_handed(lambda fd, step: None), 1)
+
     def test_readers_of_another_pid_namespace(self):
         """They have no number here, and are not taken for the thread that hands over: what they read next is read ahead."""
         self.close_mount(self.mnt)

@@ -187,6 +187,59 @@ Test(hand, nothing_for_who_never_pauses)
 	world_done(&w);
 }
 
+static void until_prefetched(struct world *w, uint64_t bytes)
+{
+	while (atomic_load(&w->counters.prefetched) < bytes)
+		usleep(1000);
+}
+
+/* What has been fetched for it meanwhile is offered. */
+Test(hand, the_first_pause_is_seen_while_it_lasts)
+{
+	struct offered o;
+	struct world w;
+
+	begin_hurried(&w, &o, 3, 2 * BLOCK);
+	ask_for(&w, 0);
+	bw_reader_opened(w.reader, &w.head.entries[0], 0, READER);
+	cr_assert_eq(world_read(&w, 0, 0, 0, 2 * BLOCK, false), 0);
+	int64_t closed_ns = bw_now(), due_ns = bw_reader_closed(w.reader, 0, 0, READER);
+
+	cr_assert_geq(due_ns, closed_ns + 2 * BW_MS);
+	cr_assert_lt(due_ns, closed_ns + 60 * BW_SEC);
+	until_prefetched(&w, 2 * 2 * BLOCK);
+	while (bw_now() < due_ns)
+		usleep(1000);
+	cr_assert_eq(bw_reader_first_pauses(w.reader), BW_NEVER);
+	cr_assert(o.blocks[1] && o.blocks[2]);
+	cr_assert_eq(take(&w, 1), 2 * BLOCK);
+	cr_assert_eq(take(&w, 2), 2 * BLOCK);
+	cr_assert_eq(bw_reader_first_pauses(w.reader), BW_NEVER);
+	world_done(&w);
+}
+
+/* It was not known to pause when its blocks came. */
+Test(hand, what_is_there_already_is_offered_when_its_reader_comes_on)
+{
+	struct offered o;
+	struct world w;
+
+	begin_hurried(&w, &o, 3, 2 * BLOCK);
+	ask_for(&w, 0);
+	bw_reader_opened(w.reader, &w.head.entries[0], 0, READER);
+	cr_assert_eq(world_read(&w, 0, 0, 0, 2 * BLOCK, false), 0);
+	until_prefetched(&w, 2 * 2 * BLOCK);
+	(void)bw_reader_closed(w.reader, 0, 0, READER);
+	cr_assert_eq(o.blocks[1] + o.blocks[2], 0);
+	usleep(300000);
+	ask_for(&w, 1);
+	cr_assert_eq(world_read(&w, 1, 0, 0, 4096, false), 0);
+	cr_assert_eq(o.blocks[1], 0, "it is here");
+	cr_assert_eq(o.blocks[2], 1);
+	cr_assert_eq(take(&w, 2), 2 * BLOCK);
+	world_done(&w);
+}
+
 /* Threads that wait for a processor pause for a moment too. */
 Test(hand, nothing_for_who_reads_for_longer_than_it_pauses)
 {

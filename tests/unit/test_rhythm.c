@@ -266,3 +266,74 @@ Test(rhythm, who_is_busy_is_not_forgotten)
 	}
 	cr_assert_not(bw_rhythm_pauses(r, 8), "one is open all the time");
 }
+
+/* ---- The first pause -------------------------------------------------------------------------- */
+
+Test(rhythm, the_first_pause_is_one_as_soon_as_it_is_long_enough)
+{
+	struct bw_rhythm *r = rhythm_new();
+
+	cr_assert_eq(bw_rhythm_first_pause(r, 0), BW_NEVER);
+	open_slice(r, 0, 0, 1);
+	clock_ns += 10 * BW_MS;
+	cr_assert_eq(bw_rhythm_first_pause(r, 0), BW_NEVER, "it is open");
+	bw_rhythm_closed(r, 0, 0, 1);
+	int64_t due_ns = clock_ns + 5 * BW_MS;
+
+	cr_assert_eq(bw_rhythm_first_pause(r, 0), due_ns);
+	clock_ns += 5 * BW_MS - 1;
+	cr_assert_eq(bw_rhythm_first_pause(r, 0), due_ns);
+	cr_assert_not(bw_rhythm_pauses(r, 0));
+	clock_ns++;
+	cr_assert(bw_rhythm_pauses(r, 0));
+	cr_assert_eq(bw_rhythm_first_pause(r, 0), due_ns);
+	cr_assert_eq(bw_rhythm_first_pause(r, 0), BW_NEVER, "once");
+	cr_assert(bw_rhythm_pauses(r, 0));
+}
+
+/* What the reader did then counts from the first time on, and there is no other first one. */
+Test(rhythm, who_has_come_back_is_known)
+{
+	for (int64_t pause_ms = 1; pause_ms <= 6; pause_ms += 5) {
+		struct bw_rhythm *r = rhythm_new();
+
+		read_slice(r, 0, 0, 1, 10 * BW_MS);
+		clock_ns += pause_ms * BW_MS;
+		ask(r, 1, 0, 1, 0);
+		cr_assert_eq(bw_rhythm_pauses(r, 0), pause_ms == 6);
+		bw_rhythm_opened(r, 1, 0, 1);
+		bw_rhythm_closed(r, 1, 0, 1);
+		clock_ns += 60 * BW_MS;
+		cr_assert_eq(bw_rhythm_first_pause(r, 0), BW_NEVER);
+		cr_assert_eq(bw_rhythm_pauses(r, 0), pause_ms == 6);
+	}
+}
+
+Test(rhythm, a_thread_that_reads_other_ranks_has_not_come_to_its_first_pause)
+{
+	struct bw_rhythm *r = rhythm_new();
+
+	for (uint32_t rank = 0; rank < 4; rank++) {
+		open_slice(r, 0, rank, 1);
+		for (uint32_t before = 0; before < rank; before++)
+			cr_assert_eq(bw_rhythm_first_pause(r, before), BW_NEVER);
+		clock_ns += 10 * BW_MS;
+		bw_rhythm_closed(r, 0, rank, 1);
+	}
+	/* Half of the 10 ms it read, and of the 30 it was busy with the others. */
+	cr_assert_eq(bw_rhythm_first_pause(r, 3), clock_ns + 5 * BW_MS);
+	cr_assert_eq(bw_rhythm_first_pause(r, 0), clock_ns + 20 * BW_MS);
+	clock_ns += 20 * BW_MS;
+	cr_assert_eq(pausing(r, 4), 4);
+}
+
+/* Nothing is known of what such a thread does. */
+Test(rhythm, one_that_cannot_be_seen_pauses_from_the_close_on)
+{
+	struct bw_rhythm *r = rhythm_new();
+
+	read_slice(r, 0, 0, 0, 1 * BW_MS);
+	cr_assert_eq(bw_rhythm_first_pause(r, 0), clock_ns + 2 * BW_MS);
+	clock_ns += 2 * BW_MS;
+	cr_assert(bw_rhythm_pauses(r, 0));
+}
