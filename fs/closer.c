@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fs/closer.h"
 
+#include "fs/descriptors.h"
 #include "store/base/clock.h"
 #include "store/base/workq.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
@@ -20,6 +20,7 @@
 #define HANG_FIRST_NS (40 * BW_MS)	/* a look that takes longer is asked whether it hangs */
 #define HANG_AGAIN_NS (10 * BW_MS)
 #define SEEN_N 64		/* threads whose process is remembered */
+#define TABLES_KEPT_NS (10 * BW_SEC)
 
 /* include/linux/sched.h; shown by /proc/PID/stat for as long as that file exists */
 #define PF_EXITING_BIT 0x4u
@@ -28,6 +29,7 @@
 struct bw_closer {
 	struct bw_workq *judges;	/* may hang in /proc for as long as a judgement may last */
 	struct bw_workq *timer;
+	struct bw_descriptors *descriptors;
 	unsigned here_most;
 	atomic_uint here;		/* judgements that the threads make that ask for them */
 	/* By thread: it (low half) and its process, when it was looked up last. */
@@ -152,69 +154,26 @@ static bool is_killed(const struct sight *s)
 	return true;
 }
 
-/* Is descriptor number fd of tgid a writable one of inode ino?  Reading fdinfo asks no filesystem. */
-static bool is_writer_of(pid_t tgid, const char *fd, uint64_t ino)
-{
-	char file[48], text[1024];
-
-	snprintf(file, sizeof(file), "fdinfo/%.32s", fd);
-	if (read_proc(tgid, file, text, sizeof(text)) <= 0)
-		return false;
-	const char *at_ino = strstr(text, "\nino:"), *at_flags = strstr(text, "\nflags:");
-
-	return at_ino && at_flags && strtoull(at_ino + 5, NULL, 10) == ino &&
-	       (strtoul(at_flags + 7, NULL, 8) & O_ACCMODE) != O_RDONLY;
-}
-
-/* Does the descriptor that is entry e of directory d lead to a file of that name? */
-static bool leads_to(int d, const char *e, const char *name, size_t len)
-{
-	char target[PATH_MAX];
-	ssize_t n = readlinkat(d, e, target, sizeof(target));
-
-	return n > (ssize_t)len && target[n - (ssize_t)len - 1] == '/' &&
-	       memcmp(target + n - len, name, len) == 0;
-}
-
-/*
- * Does process tgid hold another writable descriptor of the file?  The one being closed has left its
- * table already.  The name alone does not tell (bind mounts show other paths), the inode number alone
- * might be another filesystem's.
- */
-static bool holds_another(pid_t tgid, const char *name, uint64_t ino, bool *ret_hidden)
-{
-	_Alignas(struct dirent64) char list[4096];
-	char dir[64];
-	size_t len = strlen(name);
-	bool found = false;
-	ssize_t n;
-
-	snprintf(dir, sizeof(dir), "/proc/%d/fd", (int)tgid);
-	int d = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	*ret_hidden = d < 0 && (errno == EACCES || errno == EPERM);
-	if (d < 0)
-		return false;	/* hidden from us; or its table is gone: it exits */
-	while (!found && (n = getdents64(d, list, sizeof(list))) > 0) {
-		for (ssize_t at = 0; !found && at < n;) {
-			const struct dirent64 *e = (const struct dirent64 *)(list + at);
-			found = leads_to(d, e->d_name, name, len) && is_writer_of(tgid, e->d_name, ino);
-			at += e->d_reclen;
-		}
-	}
-	close(d);
-	return found;
-}
-
 static enum bw_closer_verdict look_at(const struct judgement *j)
 {
 	struct sight s;
-	bool own, hidden = false;
+	bool own;
 
-	if (!j->opener || see_thread(j->pid, j->opener, &own, &s))
+	if (!j->opener)
 		return BW_CLOSER_UNKNOWN;
-	if (own && holds_another(j->opener, j->name, j->ino, &hidden))
-		return BW_CLOSER_DEFER;
-	if (hidden)
+	if (is_thread_of(j->pid, j->opener)) {
+		switch (bw_descriptors_look(j->closer->descriptors, j->opener, j->pid, j->name, j->ino)) {
+		case BW_DESCRIPTORS_WRITER:
+			return BW_CLOSER_DEFER;
+		case BW_DESCRIPTORS_HIDDEN:
+			return BW_CLOSER_UNKNOWN;
+		case BW_DESCRIPTORS_OTHERS:
+			return BW_CLOSER_OWN;
+		case BW_DESCRIPTORS_NONE:
+			break;	/* it exits; or it has no other file open */
+		}
+	}
+	if (see_thread(j->pid, j->opener, &own, &s))
 		return BW_CLOSER_UNKNOWN;
 	if (is_killed(&s))
 		return own ? BW_CLOSER_KILLED_OWN : BW_CLOSER_KILLED_OTHER;
@@ -313,6 +272,8 @@ int bw_closer_new(unsigned here_most, struct bw_closer **ret)
 
 	if (!err)
 		err = bw_workq_new("bw-judge-t", 1, &c->timer);
+	if (!err)
+		err = bw_descriptors_new(c->timer, TABLES_KEPT_NS, &c->descriptors);
 	if (err) {
 		bw_closer_free(c);
 		return err;
@@ -327,5 +288,6 @@ void bw_closer_free(struct bw_closer *c)
 		return;
 	bw_workq_free(c->judges);	/* the timer still answers what hangs, so they come back */
 	bw_workq_free(c->timer);
+	bw_descriptors_free(c->descriptors);
 	free(c);
 }
