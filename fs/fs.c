@@ -93,6 +93,8 @@ static void saw_steps(void *ctx, struct bw_root *old, struct bw_root *now)
 {
 	struct bw_fs *fs = ctx;
 
+	if (now->head > old->head)
+		atomic_store(&fs->grown_ns, bw_now());
 	bw_reader_news(fs->reader, old->head, now->head);
 }
 

@@ -46,6 +46,7 @@ struct bw_fs {
 	struct bw_spool_space space;
 	struct bw_released released;
 	struct bw_once once;
+	atomic_int_fast64_t grown_ns;	/* when this mount saw the last steps being committed; 0: never */
 	atomic_uint_fast64_t listed;	/* 1 + the step one of whose directories was opened last; 0: none */
 
 	/* In the order they start; freed the other way round. */

@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FRESH_NS (1 * BW_SEC)
+
 enum question { Q_LOOKUP, Q_GETATTR, Q_OPEN, Q_OPENDIR, Q_GETXATTR };
 
 /* One parked request. */
@@ -68,6 +70,14 @@ static void fill_what(const struct step_req *q, const struct bw_entry *e, const 
 	}
 }
 
+/* Nothing was committed after it, and it a moment ago: its reader may have waited for it. */
+static bool is_fresh(struct bw_fs *fs, uint64_t step)
+{
+	int64_t grown_ns = atomic_load(&fs->grown_ns);
+
+	return grown_ns && bw_now() - grown_ns < FRESH_NS && step + 1 >= bw_head_steps(fs->head);
+}
+
 /* What was handed over is in the page cache. */
 static enum bw_opened way_of(struct step_req *q, const struct bw_tgb *t, bool was_handed)
 {
@@ -75,7 +85,7 @@ static enum bw_opened way_of(struct step_req *q, const struct bw_tgb *t, bool wa
 	bool learns = fs->once.mode == BW_ONCE_AUTO;
 	struct bw_once_slice s = {
 		.step = q->resolve.entry.step, .rank = q->rank, .bytes = t->slices[q->rank].raw,
-		.newest = learns && q->resolve.entry.step + 1 >= bw_head_steps(fs->head),
+		.fresh = learns && is_fresh(fs, q->resolve.entry.step),
 		.pauses = learns && bw_reader_pauses(fs->reader, q->rank),
 	};
 	bool direct = bw_once_opened(&fs->once, &s);

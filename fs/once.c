@@ -69,7 +69,7 @@ bool bw_once_opened(struct bw_once *o, const struct bw_once_slice *s)
 		o->row++;
 	o->crowd = ++o->open >= BW_ONCE_CROWD || o->crowd;
 	return is_direct_locked(o, o->row, s->bytes,
-				o->crowd || s->newest || (s->pauses && s->bytes > BW_ONCE_LARGE));
+				o->crowd || s->fresh || (s->pauses && s->bytes > BW_ONCE_LARGE));
 }
 
 bool bw_once_rather(struct bw_once *o, uint64_t bytes)

@@ -57,7 +57,7 @@ void bw_once_give_up(struct bw_once *o);
 struct bw_once_slice {
 	uint64_t step, bytes;
 	uint32_t rank;
-	bool newest;			/* nothing was committed after it */
+	bool fresh;			/* committed a moment ago, and nothing after it */
 	bool pauses;			/* its reader computes between two slices */
 };
 

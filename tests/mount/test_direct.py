@@ -95,6 +95,18 @@ class Direct(bw.TestCase):
         for each in (copy, fd, other):
             os.close(each)
 
+    def test_v4_the_newest_step_of_a_stream_that_rests_is_kept(self):
+        """V4: as the others are; one that has just been committed is perhaps waited for."""
+        mnt = self.mount(self.made, "ro,prefetch=0")
+        for step in range(STEPS):
+            for rank in range(RANKS):
+                self.assertEqual(bw.read(mnt.step(step, rank), "rb"), slice_of(step, rank))
+        self.assertEqual(self.opened(mnt, "direct"), 0)
+        with_producer = self.mount(self.made)
+        with_producer.put("p", STEPS, {r: slice_of(STEPS, r) for r in range(RANKS)})
+        self.assertEqual(bw.read(mnt.step(STEPS, 0), "rb"), slice_of(STEPS, 0))
+        self.assertEqual(self.opened(mnt, "direct"), 1)
+
     def test_v4_never_when_told_so(self):
         """V4: direct_io=no."""
         mnt = self.mount(self.made, "ro,direct_io=no,prefetch=0")

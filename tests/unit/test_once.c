@@ -14,21 +14,21 @@ static struct bw_once begin(enum bw_once_mode mode)
 	return o;
 }
 
-static bool opened(struct bw_once *o, uint64_t step, uint32_t rank, uint64_t bytes, bool newest)
+static bool opened(struct bw_once *o, uint64_t step, uint32_t rank, uint64_t bytes, bool fresh)
 {
-	return bw_once_opened(o, &(struct bw_once_slice){.step = step, .rank = rank, .bytes = bytes, .newest = newest});
+	return bw_once_opened(o, &(struct bw_once_slice){.step = step, .rank = rank, .bytes = bytes, .fresh = fresh});
 }
 
 /* Opens and closes the slice, alone. */
-static bool alone(struct bw_once *o, uint64_t step, bool newest)
+static bool alone(struct bw_once *o, uint64_t step, bool fresh)
 {
-	bool direct = opened(o, step, 0, SIZE, newest);
+	bool direct = opened(o, step, 0, SIZE, fresh);
 
 	bw_once_closed(o);
 	return direct;
 }
 
-/* How many newest steps from one on it takes until one is opened directly. */
+/* How many fresh steps from one on it takes until one is opened directly. */
 static unsigned takes(struct bw_once *o, uint64_t step)
 {
 	unsigned n = 0;
@@ -38,7 +38,7 @@ static unsigned takes(struct bw_once *o, uint64_t step)
 	return n;
 }
 
-Test(once, few_newest_slices_many_old_ones)
+Test(once, few_fresh_slices_many_old_ones)
 {
 	struct bw_once o = begin(BW_ONCE_AUTO);
 
