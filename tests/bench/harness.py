@@ -51,6 +51,7 @@ class Row:
     seconds   about how long a round takes, for the time that is left
     x         the row's place in the plot of its group (else there is none), which shows the first metric;
               lines=True draws lines
+    keeps     what it shares with other rows by Bench.keep(), given up after the last of them
     """
     name: str
     title: str
@@ -64,6 +65,7 @@ class Row:
     seconds: float = 5
     x: str = ""
     lines: bool = False
+    keeps: str = ""
 
     @property
     def group(self):

@@ -81,17 +81,29 @@ class Kafka:
                 each.stop()
 
 
+class Missing:
+    """Why there is none."""
+
+    def __init__(self, reason):
+        self.reason = reason
+
+    def close(self):
+        pass
+
+
+def start(bench):
+    try:
+        return Kafka(bench)
+    except kafka_broker.Unavailable as e:
+        return Missing(e)
+
+
 def kafka_of(bench):
     """Started for the first row that needs it; the reason why not, for each of the rows."""
-    if not hasattr(bench, "kafka"):
-        try:
-            bench.kafka = Kafka(bench)
-            bench.at_close.callback(bench.kafka.close)
-        except kafka_broker.Unavailable as e:
-            bench.kafka = e
-    if isinstance(bench.kafka, Exception):
-        raise Failed(f"Kafka is not available: {bench.kafka}")
-    return bench.kafka
+    kafka = bench.keep("kafka", lambda: start(bench))
+    if isinstance(kafka, Missing):
+        raise Failed(f"Kafka is not available: {kafka.reason}")
+    return kafka
 
 
 @contextlib.contextmanager
@@ -112,6 +124,7 @@ def stated(options, row):
                          f"{kafka.producers.heap} MiB each.")
             yield world
     row.prepare = with_heap
+    row.keeps = "kafka"
     return row
 
 

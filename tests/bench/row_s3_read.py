@@ -21,6 +21,8 @@ class Contest:
     def __init__(self, options, ranks, size, delay_ms):
         self.bench, self.options, self.ranks, self.size, self.delay_ms = options.bench, options, ranks, size, delay_ms
         self.steps = STEPS[ranks, size]
+        # As docs/operations.md says: room for 8 blocks of each rank that is read at a time, and for what comes next.
+        self.memory = max(512, 2 * 8 * ranks * min(size, MIB) // MIB)
         if options.quick:
             self.steps = 2 if options.tiny else max(2, self.steps // 12)
 
@@ -49,7 +51,7 @@ class Contest:
                              sum(i[4] for i in items), len(items))
 
     def by_mount(self, items, readers):
-        with self.bench.mount(self.stream, s3=self.s3) as m:
+        with self.bench.mount(self.stream, s3=self.s3, memory=f"{self.memory}M") as m:
             lines = "".join(f"{rank % readers} {m.dir}/step/{step}/rank/{rank} 0 {self.size}\n" for step, rank, *_ in items)
             return self.measured(lambda: self.bench.load("read", readers, lines=lines), len(items) * self.size, len(items), m.cpu)
 

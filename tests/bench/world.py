@@ -287,7 +287,17 @@ class Bench:
         self.memory_dir = tempfile.mkdtemp(prefix="batchweave-bench-", dir=shm if os.access(shm, os.W_OK) else self.work)
         self.ways, self.engines, self.stores, self.streams = [], [], {}, collections.OrderedDict()
         self.made, self.dirs = 0, 0
-        self.at_close = contextlib.ExitStack()  # of what rows keep running for each other
+        self.kept = {}  # what rows keep running for each other
+
+    def keep(self, name, make):
+        """What make() has made for the first row that needed it; ends with give_up(name), or with the run."""
+        if name not in self.kept:
+            self.kept[name] = make()
+        return self.kept[name]
+
+    def give_up(self, name):
+        if name in self.kept:
+            self.kept.pop(name).close()
 
     def program(self, path):
         return os.path.join(self.build, path)
@@ -468,7 +478,8 @@ class Bench:
                   self.options.bucket, Server(asok if os.path.exists(asok) else None), pids)
 
     def close(self):
-        self.at_close.close()
+        for name in list(self.kept):
+            self.give_up(name)
         if not self.engines:  # somebody else's store keeps nothing of ours
             for stream in self.streams.values():
                 if stream.env:
