@@ -346,7 +346,7 @@ static int check_block(struct flight *f, struct bw_blob *bytes, char *why, size_
 		snprintf(why, why_len,
 			 "rank=%" PRIu32 " block=%" PRIu32 " got=%016" PRIx64 " wanted=%016" PRIx64,
 			 f->rank, f->number, bw_xxh3(bytes->bytes, bytes->len),
-			 f->tgb->blocks[f->number].xxh3);
+			 bw_tgb_block(f->tgb, f->number)->xxh3);
 	return err;
 }
 
@@ -368,7 +368,7 @@ static int check(struct bw_fetch *fetch, struct bw_blob *bytes, char *why, size_
 /* The get of f's block alone. */
 static void aim(struct flight *f, const struct bw_entry *entry)
 {
-	const struct bw_block *at = &f->tgb->blocks[f->number];
+	const struct bw_block *at = bw_tgb_block(f->tgb, f->number);
 
 	f->lead = f;
 	f->mate = NULL;
@@ -397,7 +397,7 @@ static void keep_part(const struct flight *f, const struct bw_blob *part)
 /* The answer in one piece. */
 static int check_part(struct flight *f, struct bw_blob *bytes, size_t *at)
 {
-	struct bw_blob part = {.len = f->tgb->blocks[f->number].stored, .bytes = bytes->bytes + *at};
+	struct bw_blob part = {.len = bw_tgb_block(f->tgb, f->number)->stored, .bytes = bytes->bytes + *at};
 	char why[192];
 
 	atomic_init(&part.refs, 1);
@@ -509,8 +509,8 @@ static void landed_all(struct bw_fetch *fetch, int err)
 
 static struct flight *flight_new(struct bw_cache *c, const struct bw_block_want *w)
 {
-	const struct bw_slice *s = &w->tgb->slices[w->rank];
-	const struct bw_block *at = &w->tgb->blocks[s->block0 + w->index];
+	const struct bw_slice *s = bw_tgb_slice(w->tgb, w->rank);
+	const struct bw_block *at = bw_tgb_block(w->tgb, s->block0 + w->index);
 	struct flight *f = calloc(1, sizeof(*f));
 	struct block *b = calloc(1, sizeof(*b));
 
@@ -571,7 +571,7 @@ static void take_off_locked(struct bw_cache *c, struct flight *f, bool ahead)
 
 static struct block *find_locked(struct bw_cache *c, const struct bw_block_want *w)
 {
-	uint32_t number = w->tgb->slices[w->rank].block0 + w->index;
+	uint32_t number = bw_tgb_slice(w->tgb, w->rank)->block0 + w->index;
 
 	return (struct block *)bw_table_find(&c->table, w->entry->step, number);
 }
@@ -659,11 +659,11 @@ bool bw_cache_has(struct bw_cache *c, const struct bw_block_want *w)
 
 bool bw_block_next(struct bw_block_want *w)
 {
-	if (w->index + 1 < w->tgb->slices[w->rank].blocks_n) {
+	if (w->index + 1 < bw_tgb_slice(w->tgb, w->rank)->blocks_n) {
 		w->index++;
 		return true;
 	}
-	if (w->rank + 1 == w->tgb->ranks)
+	if (!bw_tgb_knows(w->tgb, w->rank + 1))
 		return false;
 	w->rank++;
 	w->index = 0;	/* every slice has a block */
@@ -719,7 +719,7 @@ static void aim_all(struct flight *lead)
 
 	fetch->length = 0;
 	for (m = lead; m; m = m->mate) {
-		uint32_t stored = m->tgb->blocks[m->number].stored;
+		uint32_t stored = bw_tgb_block(m->tgb, m->number)->stored;
 		even = even && !m->stored && (!m->mate || stored == lead->raw);
 		fetch->length += stored;
 	}

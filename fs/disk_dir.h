@@ -26,7 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* As number: the footer of the step's object. */
+/* As number: the footer of the step's object; less one and less its number, a page of it. */
 #define BW_DISK_FOOTER UINT32_MAX
 
 struct bw_disk_name {

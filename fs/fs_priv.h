@@ -54,7 +54,7 @@ struct bw_fs {
 	struct bw_stream stream;
 	struct bw_workq *pool;		/* verifies blocks */
 	struct bw_workq *builders;	/* builds batches */
-	struct bw_workq *side;		/* df: may wait for a local file system */
+	struct bw_workq *side;		/* df: may wait for a local file system; looks of fuse_hand.c */
 	struct bw_disk_cache *disk;	/* NULL: without option cache */
 	struct bw_head *head;
 	struct bw_file_news *news;	/* file:// */

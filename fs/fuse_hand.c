@@ -39,8 +39,13 @@ struct bw_hand {
 	atomic_int tid;			/* of the thread, once it may look into the mount; 0 before */
 	atomic_bool stopping;
 	atomic_int_fast64_t until_ns;	/* nothing is taken before */
-	struct bw_task look;		/* whether somebody pauses for the first time; queued while will_look */
-	atomic_bool will_look;
+	/*
+	 * Whether somebody pauses for the first time.  On another thread: what it finds missing is asked of the store, and this
+	 * one has no files with which to wake what sends it.
+	 */
+	struct bw_task look;
+	struct bw_mutex lock;
+	int64_t look_ns;		/* look is queued for; BW_NEVER: it is not.  Under the lock */
 	/* The thread's. */
 	struct bw_task rest;		/* queued while tree is open */
 	int tree;			/* the copy of the mount; -1: none, as the next */
@@ -88,15 +93,22 @@ static void look(struct bw_task *task)
 {
 	struct bw_hand *h = (struct bw_hand *)((char *)task - offsetof(struct bw_hand, look));
 
-	atomic_store(&h->will_look, false);
+	bw_lock(&h->lock);
+	h->look_ns = BW_NEVER;
+	bw_unlock(&h->lock);
 	if (!atomic_load(&h->stopping))
 		bw_hand_look(h, bw_reader_first_pauses(h->fs->reader));
 }
 
 void bw_hand_look(struct bw_hand *h, int64_t due_ns)
 {
-	if (h && due_ns != BW_NEVER && !atomic_exchange(&h->will_look, true))
-		bw_workq_push_at(h->queue, &h->look, due_ns);
+	if (!h || due_ns == BW_NEVER)
+		return;
+	BW_LOCK_SCOPE(&h->lock);
+	if (due_ns >= h->look_ns || (h->look_ns != BW_NEVER && !bw_workq_cancel(h->fs->side, &h->look)))
+		return;		/* one that is about to run finds this reader too */
+	h->look_ns = due_ns;
+	bw_workq_push_at(h->fs->side, &h->look, due_ns);
 }
 
 int bw_hand_new(struct bw_fs *fs, struct bw_hand **ret)
@@ -107,11 +119,14 @@ int bw_hand_new(struct bw_fs *fs, struct bw_hand **ret)
 		return -ENOMEM;
 	h->fs = fs;
 	h->tree = h->file = -1;
+	h->look_ns = BW_NEVER;
+	bw_mutex_init(&h->lock, BW_RANK_HAND);
 	h->rest = (struct bw_task){.run = rest, .prio = BW_PRIO_IDLE};
 	h->look = (struct bw_task){.run = look, .prio = BW_PRIO_PREFETCH};
 	int err = bw_workq_new("bw-hand", 1, &h->queue);
 
 	if (err) {
+		bw_mutex_done(&h->lock);
 		free(h);
 		return err;
 	}
@@ -131,6 +146,7 @@ void bw_hand_free(struct bw_hand *h)
 		return;
 	bw_hand_stop(h);
 	bw_workq_free(h->queue);	/* its last task closes what is open: it has a table of its own */
+	bw_mutex_done(&h->lock);
 	free(h);
 }
 
@@ -225,7 +241,7 @@ void bw_hand_came(void *ctx, const struct bw_entry *entry, struct bw_tgb *tgb, u
 
 	if (bw_now() < atomic_load(&h->until_ns))
 		return;
-	if (bw_once_rather(&h->fs->once, tgb->slices[rank].raw))
+	if (bw_once_rather(&h->fs->once, bw_tgb_slice(tgb, rank)->raw))
 		return;
 	if (atomic_fetch_add(&h->waiting, 1) < WAITING_MOST)
 		s = calloc(1, sizeof(*s));

@@ -58,7 +58,7 @@ static void fill_what(const struct step_req *q, const struct bw_entry *e, const 
 	int64_t mtime = e->time_ms * BW_MS;
 
 	if (q->what == BW_STEP_SLICE) {
-		const struct bw_slice *s = &t->slices[q->rank];
+		const struct bw_slice *s = bw_tgb_slice(t, q->rank);
 		bw_fill_file(q->fs, q->ino, 0444, s->raw, s->stored, mtime, st);
 	} else if (q->what == BW_STEP_META) {
 		bw_auto_buf struct bw_buf text = {.max = 0};
@@ -84,7 +84,7 @@ static enum bw_opened way_of(struct step_req *q, const struct bw_tgb *t, bool wa
 	struct bw_fs *fs = q->fs;
 	bool learns = fs->once.mode == BW_ONCE_AUTO;
 	struct bw_once_slice s = {
-		.step = q->resolve.entry.step, .rank = q->rank, .bytes = t->slices[q->rank].raw,
+		.step = q->resolve.entry.step, .rank = q->rank, .bytes = bw_tgb_slice(t, q->rank)->raw,
 		.fresh = learns && is_fresh(fs, q->resolve.entry.step),
 		.pauses = learns && bw_reader_pauses(fs->reader, q->rank),
 	};
@@ -154,7 +154,7 @@ static void xattr_text(const struct step_req *q, const struct bw_tgb *t, char *b
 	else if (strcmp(what, "seq") == 0)
 		snprintf(buf, len, "%" PRIu64, e->seq);
 	else if (strcmp(what, "xxh3") == 0)
-		snprintf(buf, len, "%016" PRIx64, t->slices[q->rank].xxh3);
+		snprintf(buf, len, "%016" PRIx64, bw_tgb_slice(t, q->rank)->xxh3);
 	else if (strcmp(what, "object") == 0) {
 		bw_key_data(&q->fs->stream, e->producer, e->epoch, e->seq, e->nonce, key);
 		snprintf(buf, len, "%s", key);
@@ -274,8 +274,8 @@ static void resolved(struct bw_resolve *r, int err)
 	}
 	q->tgb_wait.done = got_tgb;
 	q->tgb_wait.entry = r->entry;
-	if (is_to_be_read(q))
-		q->tgb_wait.reads = q->rank + 1;
+	q->tgb_wait.needs = q->what == BW_STEP_SLICE ? q->rank + 1 : 0;
+	q->tgb_wait.reads = is_to_be_read(q);
 	q->resolve.waiter.reason = BW_WAIT_READ;
 	bw_waiting_add(&q->fs->waiting, &q->resolve.waiter);
 	if (bw_reader_tgb(q->fs->reader, &q->tgb_wait, &t)) {
@@ -551,7 +551,7 @@ static void read_done(struct bw_read *read, int err)
 
 void bw_step_read(fuse_req_t req, struct bw_handle *h, size_t size, uint64_t off)
 {
-	uint64_t raw = h->tgb->slices[h->rank].raw;
+	uint64_t raw = bw_tgb_slice(h->tgb, h->rank)->raw;
 
 	if (off >= raw || !size) {
 		fuse_reply_buf(req, NULL, 0);

@@ -49,11 +49,14 @@ void bw_guesses_done(struct bw_guesses *g)
 
 /* ---- What is known ---------------------------------------------------------------------------- */
 
-static struct bw_like *like_locked(struct bw_guesses *g, const struct bw_entry *e)
+/* One that says where the slice of rank lies. */
+static struct bw_like *like_locked(struct bw_guesses *g, const struct bw_entry *e, uint32_t rank)
 {
-	for (unsigned i = 0; i < BW_GUESS_LIKES; i++)
-		if (g->likes[i].tgb && g->likes[i].size == e->size && g->likes[i].footer_len == e->footer_len)
-			return &g->likes[i];
+	for (unsigned i = 0; i < BW_GUESS_LIKES; i++) {
+		struct bw_like *like = &g->likes[i];
+		if (like->tgb && like->size == e->size && like->footer_len == e->footer_len && bw_tgb_knows(like->tgb, rank))
+			return like;
+	}
 	return NULL;
 }
 
@@ -64,7 +67,7 @@ static void earn_locked(struct bw_guesses *g, unsigned n)
 
 static bool is_even(const struct bw_tgb *tgb)
 {
-	for (uint32_t i = 1; i < tgb->ranks; i++)
+	for (uint32_t i = 1; i < tgb->known; i++)
 		if (tgb->slices[i].stored != tgb->slices[0].stored)
 			return false;
 	return tgb->compress == BW_COMPRESS_NONE;
@@ -96,7 +99,7 @@ void bw_guess_learn(struct bw_guesses *g, const struct bw_entry *entry, struct b
 	} else if (++g->reads % READS_FOR_CREDIT == 0) {
 		earn_locked(g, 1);
 	}
-	if (!like_locked(g, entry)) {
+	if (!like_locked(g, entry, rank)) {
 		g->uneven = !is_even(tgb);
 		if (tgb->compress == BW_COMPRESS_NONE)
 			old = remember_locked(g, entry, tgb, 1);
@@ -112,9 +115,9 @@ static bool place_locked(const struct bw_guesses *g, const struct bw_like *like,
 	uint64_t length;
 
 	if (like) {
-		if (rank >= like->tgb->ranks || !like->trust)
+		if (!like->trust)
 			return false;
-		*ret = like->tgb->slices[rank];
+		*ret = *bw_tgb_slice(like->tgb, rank);
 		return true;
 	}
 	if (g->uneven || !bw_tgb_may_be_even(g->fetcher->stream, entry, &length))
@@ -124,12 +127,12 @@ static bool place_locked(const struct bw_guesses *g, const struct bw_like *like,
 }
 
 /* What the footer has shown. */
-static void judged(struct bw_guesses *g, const struct bw_entry *entry, struct bw_tgb *tgb, bool is_right)
+static void judged(struct bw_guesses *g, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank, bool is_right)
 {
 	struct bw_tgb *old = NULL;
 
 	bw_lock(&g->lock);
-	struct bw_like *like = like_locked(g, entry);
+	struct bw_like *like = like_locked(g, entry, rank);
 
 	if (like)
 		like->trust = is_right ? PROVEN : like->trust - !!like->trust;
@@ -195,7 +198,7 @@ static void bytes_came(struct bw_fetch *fetch, int err)
 /* Blocks that are stored as they are have one length, but for the last one of a slice. */
 static bool is_right(const struct guess *s, const struct bw_tgb *tgb)
 {
-	const struct bw_slice *is = &tgb->slices[s->rank];
+	const struct bw_slice *is = bw_tgb_slice(tgb, s->rank);
 
 	if (tgb->compress != BW_COMPRESS_NONE || tgb->block_size != s->block_size || is->offset != s->offset)
 		return false;
@@ -209,7 +212,7 @@ static void take_footer(struct guess *s, struct bw_tgb *tgb)
 
 	bw_budget_give(s->of->budget, s->charge);
 	s->charge = 0;
-	judged(s->of, &s->wait.entry, tgb, is);
+	judged(s->of, &s->wait.entry, tgb, s->rank, is);
 	for (unsigned i = 0; i < s->parts_n && is; i++) {
 		want.index = s->parts[i].index;
 		s->parts[i].expected = bw_cache_expect(s->of->blocks, &want, s->parts[i].blocks_n);
@@ -269,7 +272,7 @@ static unsigned pay(struct bw_guesses *g, const struct bw_entry *entry, uint32_t
 		    struct bw_slice *ret_slice)
 {
 	BW_LOCK_SCOPE(&g->lock);
-	const struct bw_like *like = like_locked(g, entry);
+	const struct bw_like *like = like_locked(g, entry, rank);
 
 	if (g->credit <= (why == BW_GUESS_STRANGER ? BW_GUESS_CREDIT - BW_GUESS_STRANGERS : 0) ||
 	    !place_locked(g, like, entry, rank, ret_slice))
@@ -291,7 +294,7 @@ static struct guess *guess_new(struct bw_guesses *g, const struct bw_entry *entr
 	s->of = g;
 	s->rank = rank;
 	s->block_size = g->fetcher->stream->block_size;
-	s->wait = (struct bw_tgb_wait){.done = footer_came, .entry = *entry};
+	s->wait = (struct bw_tgb_wait){.done = footer_came, .entry = *entry, .needs = rank + 1};
 	cut(s, &slice, parts_most);
 	for (unsigned i = 0; i < s->parts_n; i++)
 		aim(s, &s->parts[i]);
@@ -307,8 +310,7 @@ void bw_guess(struct bw_guesses *g, const struct bw_entry *entry, uint32_t rank,
 {
 	struct bw_tgb *tgb;
 
-	if (!g->most || bw_tgbs_has(g->tgbs, entry->step) ||
-	    bw_disk_has(g->fetcher->disk, entry->step, BW_DISK_FOOTER))
+	if (!g->most || bw_tgbs_has(g->tgbs, entry, rank) || bw_tgbs_on_disk(g->tgbs, entry, rank))
 		return;
 	struct guess *s = guess_new(g, entry, rank, why);
 

@@ -133,7 +133,7 @@ static bool is_passed(const struct bw_prefetch *p, uint32_t rank, uint64_t step)
 
 static const struct bw_block *block_of(const struct bw_block_want *w)
 {
-	return &w->tgb->blocks[w->tgb->slices[w->rank].block0 + w->index];
+	return bw_tgb_block(w->tgb, bw_tgb_slice(w->tgb, w->rank)->block0 + w->index);
 }
 
 /*
@@ -165,7 +165,7 @@ static bool fetch_blocks(struct bw_prefetch *p, const struct bw_block_want *from
 			 uint32_t *ret_n)
 {
 	struct bw_block_want at = *from;
-	uint32_t blocks_n = at.tgb->slices[at.rank].blocks_n, together = most_together(p, at.tgb);
+	uint32_t blocks_n = bw_tgb_slice(at.tgb, at.rank)->blocks_n, together = most_together(p, at.tgb);
 	uint32_t left = at.index < blocks_n ? blocks_n - at.index : 0;
 	uint32_t end = at.index + (left < most ? left : most), n;
 
@@ -247,6 +247,7 @@ static bool ask_footer(struct walk *w)
 		return true;
 	w->wait.done = footer_came;
 	w->wait.entry = w->find.entry;
+	w->wait.needs = w->rank + 1;
 	if (w->guess && w->p->guesses)
 		bw_guess(w->p->guesses, &w->find.entry, w->rank, BW_GUESS_FOLLOWER);
 	int found = bw_tgbs_get(w->p->tgbs, &w->wait, BW_PRIO_PREFETCH, &tgb);
@@ -433,7 +434,7 @@ int64_t bw_prefetch_first_pauses(struct bw_prefetch *p)
 
 	for (unsigned i = 0; i < BW_PREFETCH_RANKS; i++) {
 		uint64_t at = atomic_load(&p->last[i].step_rank);
-		int64_t due_ns = at ? bw_rhythm_first_pause(p->rhythm, (uint32_t)((at - 1) % BW_RANKS_MAX)) : BW_NEVER;
+		int64_t due_ns = at ? bw_rhythm_first_pause(p->rhythm, (uint32_t)((at - 1) % BW_RANKS_MAX), true) : BW_NEVER;
 
 		if (due_ns <= p->rhythm->now())
 			follow(p, &p->last[i], 0, head, false);

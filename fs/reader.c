@@ -106,9 +106,9 @@ void bw_reader_free(struct bw_reader *r)
 
 bool bw_reader_tgb(struct bw_reader *r, struct bw_tgb_wait *w, struct bw_tgb **ret_tgb)
 {
-	if (w->reads)
-		bw_guess(&r->guesses, &w->entry, w->reads - 1,
-			 bw_prefetch_knows(&r->prefetch, w->reads - 1) ? BW_GUESS_READER : BW_GUESS_STRANGER);
+	if (w->reads && w->needs)
+		bw_guess(&r->guesses, &w->entry, w->needs - 1,
+			 bw_prefetch_knows(&r->prefetch, w->needs - 1) ? BW_GUESS_READER : BW_GUESS_STRANGER);
 	int found = bw_tgbs_get(r->tgbs, w, BW_PRIO_DEMAND, ret_tgb);
 
 	if (found < 0)
@@ -145,11 +145,11 @@ bool bw_reader_hand(struct bw_reader *r, const struct bw_entry *entry, struct bw
 	struct bw_block_want want = {
 		.entry = entry, .tgb = tgb, .rank = rank, .index = bw_handed_blocks(handed, entry->step, rank)};
 
-	if (want.index == tgb->slices[rank].blocks_n || !bw_prefetch_expects(&r->prefetch, rank, entry->step) ||
+	if (want.index == bw_tgb_slice(tgb, rank)->blocks_n || !bw_prefetch_expects(&r->prefetch, rank, entry->step) ||
 	    !bw_cache_is_ahead(r->blocks, &want))
 		return false;
 	*ret_offset = (uint64_t)want.index * tgb->block_size;
-	*ret_length = bw_tgb_block_raw(tgb, &tgb->slices[rank], want.index);
+	*ret_length = bw_tgb_block_raw(tgb, bw_tgb_slice(tgb, rank), want.index);
 	return bw_handed_add(handed, entry->step, rank, want.index, *ret_length);
 }
 
@@ -171,7 +171,7 @@ void bw_reader_asked(struct bw_reader *r, uint64_t step, uint32_t rank, pid_t th
 int64_t bw_reader_closed(struct bw_reader *r, uint64_t step, uint32_t rank, pid_t thread)
 {
 	bw_rhythm_closed(&r->rhythm, step, rank, thread);
-	return r->config.came ? bw_rhythm_first_pause(&r->rhythm, rank) : BW_NEVER;
+	return r->config.came ? bw_rhythm_first_pause(&r->rhythm, rank, false) : BW_NEVER;
 }
 
 int64_t bw_reader_first_pauses(struct bw_reader *r)
@@ -347,7 +347,7 @@ static void look_ahead(struct bw_reader *r, const struct bw_read *read, uint32_t
 void bw_reader_read(struct bw_reader *r, struct bw_read *read)
 {
 	assert(read->rank < read->tgb->ranks);
-	const struct bw_slice *slice = &read->tgb->slices[read->rank];
+	const struct bw_slice *slice = bw_tgb_slice(read->tgb, read->rank);
 	uint64_t left = read->offset < slice->raw ? slice->raw - read->offset : 0;
 	uint32_t first;
 	unsigned n;

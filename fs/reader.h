@@ -72,7 +72,8 @@ struct bw_tgb_wait {
 	 * -BW_E_DENIED, -ENOMEM. */
 	void (*done)(struct bw_tgb_wait *w, int err, struct bw_tgb *tgb);
 	struct bw_entry entry;
-	uint32_t reads;			/* 1 + the rank whose slice will be read next; 0: perhaps none */
+	uint32_t needs;			/* 1 + the rank whose slice tgb has to know; 0: of all */
+	bool reads;			/* that slice will be read next */
 	struct bw_tgb_wait *next;	/* private */
 };
 /* Cached: true, *ret_tgb (a reference) set and done not called.  Else false, and done runs, later

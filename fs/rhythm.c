@@ -191,7 +191,7 @@ bool bw_rhythm_pauses(struct bw_rhythm *r, uint32_t rank)
 	return last->rest_ns >= rest_wanted(last->read_ns + last->busy_ns);
 }
 
-int64_t bw_rhythm_first_pause(struct bw_rhythm *r, uint32_t rank)
+int64_t bw_rhythm_first_pause(struct bw_rhythm *r, uint32_t rank, bool will_act)
 {
 	struct bw_rhythm_rank *last = rank_of(r, rank);
 
@@ -201,6 +201,6 @@ int64_t bw_rhythm_first_pause(struct bw_rhythm *r, uint32_t rank)
 
 	if (more == BW_NEVER)
 		return BW_NEVER;
-	last->was_told = !more;
+	last->was_told = will_act && !more;
 	return r->now() + more;
 }

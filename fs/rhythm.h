@@ -66,9 +66,9 @@ bool bw_rhythm_is_asked(struct bw_rhythm *r, uint64_t step, uint32_t rank);
 /* Whether the reader of rank computes between two slices: rests for half as long as it is busy, or longer. */
 bool bw_rhythm_pauses(struct bw_rhythm *r, uint32_t rank);
 /*
- * When the rank's first pause will be one, at the earliest: now() or before means that it is, and that is told once.  BW_NEVER: it was told
- * before, the thread is busy with others, or it is not the first.
+ * When the rank's first pause will be one, at the earliest: now() or before means that it is, and that is told once to
+ * who will act on it.  BW_NEVER: it was told, the thread is busy with others, or it is not the first.
  */
-int64_t bw_rhythm_first_pause(struct bw_rhythm *r, uint32_t rank);
+int64_t bw_rhythm_first_pause(struct bw_rhythm *r, uint32_t rank, bool will_act);
 
 #endif

@@ -294,12 +294,14 @@ void bw_meta_print(const struct bw_fs *fs, const struct bw_entry *e, const struc
 		   "\",\"compress\":\"%s\",\"block_size\":%" PRIu32 ",\"ranks\":[",
 		   e->step, e->producer, e->seq, e->epoch, when, e->time_ms, e->version, key, e->size,
 		   e->footer_xxh3, t->compress == BW_COMPRESS_ZSTD ? "zstd" : "none", t->block_size);
-	for (uint32_t r = 0; r < t->ranks; r++)
+	for (uint32_t r = 0; r < t->ranks; r++) {
+		const struct bw_slice *s = bw_tgb_slice(t, r);
+
 		bw_buf_fmt(out,
 			   "%s\n{\"rank\":%" PRIu32 ",\"bytes\":%" PRIu64 ",\"stored\":%" PRIu64
 			   ",\"offset\":%" PRIu64 ",\"xxh3\":\"%016" PRIx64 "\"}",
-			   r ? "," : "", r, t->slices[r].raw, t->slices[r].stored, t->slices[r].offset,
-			   t->slices[r].xxh3);
+			   r ? "," : "", r, s->raw, s->stored, s->offset, s->xxh3);
+	}
 	bw_buf_str(out, "\n]}\n");
 }
 

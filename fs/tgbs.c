@@ -11,8 +11,10 @@
 
 #define SHARE 8		/* footers keep at most 1/8 of the budget */
 #define SEARCH 64	/* oldest footers looked at for one that nobody holds */
+#define WHOLE 0u	/* the number of a footer that is not a page */
+#define SPREAD 64u	/* steps */
 
-/* One footer.  item first: the table knows it by that. */
+/* One footer, or page of one.  item first: the table knows it by step and WHOLE, or 1 + its page. */
 struct footer {
 	struct bw_item item;
 	struct bw_tgb *tgb;	/* NULL while flying */
@@ -36,6 +38,9 @@ struct bw_tgbs {
 	struct bw_table table;
 	struct bw_item lru;	/* decoded ones, oldest first */
 	uint64_t held;		/* by those in lru */
+	uint32_t page;		/* the last one that was asked for: its number, as in the table */
+	bool has_turned;	/* to another page, and at which step it was last */
+	uint64_t turned;
 };
 
 int bw_tgbs_new(struct bw_fetcher *fetcher, struct bw_budget *budget, struct bw_cache *blocks,
@@ -136,13 +141,19 @@ void bw_tgbs_free(struct bw_tgbs *t)
 	free(t);
 }
 
+/* What the disk cache knows one by, which has blocks from 0 on. */
+static uint32_t disk_number(uint32_t number)
+{
+	return BW_DISK_FOOTER - number;
+}
+
 /* ---- Flights ---------------------------------------------------------------------------------- */
 
-static int check(struct bw_fetch *fetch, struct bw_blob *bytes, char *why, size_t why_len)
+static int check_whole(struct bw_fetch *fetch, struct bw_blob *bytes, char *why, size_t why_len)
 {
 	struct flight *f = (struct flight *)fetch;
 	const struct bw_entry *e = &fetch->entry;
-	uint64_t sum = bw_xxh3(bytes->bytes, bytes->len);
+	uint64_t sum = bw_tgb_sum(bytes->bytes, bytes->len);
 	struct bw_tgb *tgb;
 
 	if (sum != e->footer_xxh3) {
@@ -162,7 +173,31 @@ static int check(struct bw_fetch *fetch, struct bw_blob *bytes, char *why, size_
 	else
 		f->tgb = tgb;
 	if (!err && !fetch->from_disk)
-		bw_disk_put(fetch->by->disk, e->step, BW_DISK_FOOTER, bytes);
+		bw_disk_put(fetch->by->disk, e->step, fetch->number, bytes);
+	return err;
+}
+
+/* Where the footer is cut otherwise there is no page to be had, and no error. */
+static int check_page(struct bw_fetch *fetch, struct bw_blob *bytes, char *why, size_t why_len)
+{
+	struct flight *f = (struct flight *)fetch;
+	uint32_t page = f->footer->item.number - 1;
+	struct bw_tgb *tgb;
+	int err = bw_tgb_page_decode(bytes->bytes, bytes->len, &fetch->entry, page, &tgb);
+
+	if (err == -ENOENT)
+		return fetch->from_disk ? -BW_E_CORRUPT : 0;
+	if (!err) {
+		err = bw_tgb_check(tgb, fetch->by->stream, &fetch->entry);
+		if (err)
+			bw_tgb_unref(tgb);
+	}
+	if (err)
+		snprintf(why, why_len, "page=%" PRIu32 " of=footer", page);
+	else
+		f->tgb = tgb;
+	if (!err && !fetch->from_disk)
+		bw_disk_put(fetch->by->disk, fetch->entry.step, fetch->number, bytes);
 	return err;
 }
 
@@ -205,46 +240,79 @@ static void publish(struct flight *f)
 	bw_tgb_unref(f->tgb);
 }
 
+static void ask(struct bw_tgbs *t, struct bw_tgb_wait *w, enum bw_prio prio);
+
+/* For the steps around it footers are fetched whole. */
+static void turn_locked(struct bw_tgbs *t, uint64_t step)
+{
+	t->turned = step;
+	t->has_turned = true;
+}
+
+/* What lies where the page should be is not the page.  Neither will those of the steps to come be. */
+static void ask_whole(struct flight *f)
+{
+	enum bw_prio prio = atomic_load(&f->fetch.demanded) ? BW_PRIO_DEMAND : f->fetch.prio;
+	struct bw_tgbs *t = f->tgbs;
+
+	bw_lock(&t->lock);
+	bw_table_remove(&t->table, &f->footer->item);
+	turn_locked(t, f->fetch.entry.step);
+	bw_unlock(&t->lock);
+	for (struct bw_tgb_wait *w = f->waiters, *next; w; w = next) {
+		next = w->next;
+		w->needs = 0;
+		ask(t, w, prio);
+	}
+	free(f->footer);
+}
+
 static void landed(struct bw_fetch *fetch, int err)
 {
 	struct flight *f = (struct flight *)fetch;
 	struct footer *o = f->footer;
 
 	give(f->tgbs, o->charge);
-	o->charge = err ? 0 : bw_tgb_bytes(f->tgb) + sizeof(*o);
-	if (!err)
+	o->charge = f->tgb ? bw_tgb_bytes(f->tgb) + sizeof(*o) : 0;
+	if (f->tgb)
 		(void)take(f->tgbs, o->charge, true);
 	if (err)
 		failed(f, err);
-	else
+	else if (f->tgb)
 		publish(f);
+	else
+		ask_whole(f);
 	free(f);
 }
 
-static struct flight *flight_new(struct bw_tgbs *t, const struct bw_entry *e, enum bw_prio prio)
+/* page: NULL for the whole footer. */
+static struct flight *flight_new(struct bw_tgbs *t, const struct bw_entry *e, const struct bw_tgb_page *page,
+				 enum bw_prio prio)
 {
+	uint32_t length = page ? page->length : e->footer_len;
 	struct flight *f = calloc(1, sizeof(*f));
 	struct footer *o = calloc(1, sizeof(*o));
 
-	if (!f || !o || !take(t, e->footer_len, prio == BW_PRIO_DEMAND)) {
+	if (!f || !o || !take(t, length, prio == BW_PRIO_DEMAND)) {
 		free(f);
 		free(o);
 		return NULL;
 	}
 	o->item.step = e->step;
+	o->item.number = page ? page->number + 1 : WHOLE;
 	o->flight = f;
-	o->charge = e->footer_len;
+	o->charge = length;
 	f->tgbs = t;
 	f->footer = o;
 	f->last = &f->waiters;
 	f->fetch.by = t->fetcher;
 	f->fetch.entry = *e;
-	f->fetch.offset = e->size - e->footer_len;
-	f->fetch.length = e->footer_len;
-	f->fetch.number = BW_DISK_FOOTER;
+	f->fetch.offset = page ? page->offset : e->size - e->footer_len;
+	f->fetch.length = length;
+	f->fetch.number = disk_number(o->item.number);
 	f->fetch.prio = prio;
 	atomic_init(&f->fetch.demanded, prio == BW_PRIO_DEMAND);
-	f->fetch.check = check;
+	f->fetch.check = page ? check_page : check_whole;
 	f->fetch.done = landed;
 	return f;
 }
@@ -256,11 +324,21 @@ static void join_locked(struct flight *f, struct bw_tgb_wait *w)
 	f->last = &w->next;
 }
 
+/* The footer, or the page that w needs; NULL: neither is there, nor on its way. */
+static struct footer *find_locked(struct bw_tgbs *t, uint64_t step, const struct bw_tgb_page *page)
+{
+	struct bw_item *i = bw_table_find(&t->table, step, WHOLE);
+
+	if (!i && page)
+		i = bw_table_find(&t->table, step, page->number + 1);
+	return (struct footer *)i;
+}
+
 /* 1 cached, 0 joined, -ENOENT. */
-static int look_locked(struct bw_tgbs *t, struct bw_tgb_wait *w, enum bw_prio prio,
+static int look_locked(struct bw_tgbs *t, struct bw_tgb_wait *w, const struct bw_tgb_page *page, enum bw_prio prio,
 		       struct bw_tgb **ret)
 {
-	struct footer *o = (struct footer *)bw_table_find(&t->table, w->entry.step, 0);
+	struct footer *o = find_locked(t, w->entry.step, page);
 
 	if (!o)
 		return -ENOENT;
@@ -276,20 +354,41 @@ static int look_locked(struct bw_tgbs *t, struct bw_tgb_wait *w, enum bw_prio pr
 	return 1;
 }
 
+/*
+ * Whether pages are not worth their requests: who reads slices of several pages goes from one to the other all the time,
+ * who reads one slice of each step hardly ever.
+ */
+static bool is_spread(struct bw_tgbs *t, uint64_t step, const struct bw_tgb_page *page)
+{
+	BW_LOCK_SCOPE(&t->lock);
+	bool other = t->page && t->page != page->number + 1;
+
+	t->page = page->number + 1;
+	if (other)
+		turn_locked(t, step);
+	return t->has_turned && step <= t->turned + SPREAD && t->turned <= step + SPREAD;
+}
+
 int bw_tgbs_get(struct bw_tgbs *t, struct bw_tgb_wait *w, enum bw_prio prio,
 		struct bw_tgb **ret_tgb)
 {
+	struct bw_tgb_page at, *page = NULL;
+
+	if (w->needs && bw_tgb_page(t->fetcher->stream, &w->entry, w->needs - 1, &at))
+		page = &at;
+	bool whole = !page || is_spread(t, w->entry.step, page) ||
+		     bw_disk_has(t->fetcher->disk, w->entry.step, disk_number(WHOLE));
 	bw_lock(&t->lock);
-	int found = look_locked(t, w, prio, ret_tgb);
+	int found = look_locked(t, w, page, prio, ret_tgb);
 	bw_unlock(&t->lock);
 	if (found >= 0)
 		return found;
-	struct flight *f = flight_new(t, &w->entry, prio);
+	struct flight *f = flight_new(t, &w->entry, whole ? NULL : page, prio);
 
 	if (!f)
 		return -ENOMEM;
 	bw_lock(&t->lock);
-	found = look_locked(t, w, prio, ret_tgb);
+	found = look_locked(t, w, page, prio, ret_tgb);
 	if (found < 0) {
 		bw_table_add(&t->table, &f->footer->item);
 		join_locked(f, w);
@@ -305,10 +404,33 @@ int bw_tgbs_get(struct bw_tgbs *t, struct bw_tgb_wait *w, enum bw_prio prio,
 	return found;
 }
 
-bool bw_tgbs_has(struct bw_tgbs *t, uint64_t step)
+/* For who has been told that done() will run. */
+static void ask(struct bw_tgbs *t, struct bw_tgb_wait *w, enum bw_prio prio)
 {
+	struct bw_tgb *tgb = NULL;
+	int found = bw_tgbs_get(t, w, prio, &tgb);
+
+	if (found)
+		w->done(w, found < 0 ? found : 0, tgb);
+}
+
+bool bw_tgbs_has(struct bw_tgbs *t, const struct bw_entry *entry, uint32_t rank)
+{
+	struct bw_tgb_page at;
+	bool has_page = bw_tgb_page(t->fetcher->stream, entry, rank, &at);
+
 	BW_LOCK_SCOPE(&t->lock);
-	return bw_table_find(&t->table, step, 0);
+	return find_locked(t, entry->step, has_page ? &at : NULL);
+}
+
+bool bw_tgbs_on_disk(struct bw_tgbs *t, const struct bw_entry *entry, uint32_t rank)
+{
+	struct bw_disk_cache *disk = t->fetcher->disk;
+	struct bw_tgb_page at;
+
+	return bw_disk_has(disk, entry->step, disk_number(WHOLE)) ||
+	       (bw_tgb_page(t->fetcher->stream, entry, rank, &at) &&
+		bw_disk_has(disk, entry->step, disk_number(at.number + 1)));
 }
 
 void bw_tgbs_learn(struct bw_tgbs *t, const struct bw_entry *entry, struct bw_tgb *tgb)
@@ -324,7 +446,7 @@ void bw_tgbs_learn(struct bw_tgbs *t, const struct bw_entry *entry, struct bw_tg
 		return;
 	}
 	bw_lock(&t->lock);
-	bool known = bw_table_find(&t->table, entry->step, 0);
+	bool known = bw_table_find(&t->table, entry->step, WHOLE);
 	if (!known) {
 		o->tgb = bw_tgb_ref(tgb);
 		bw_table_add(&t->table, &o->item);

@@ -4,7 +4,8 @@
  *
  * A footer is fetched once, however many ask for it, checked against the sum and the names in its
  * entry, and kept until an eighth of the budget is full of footers; then the least recently used that
- * nobody holds goes.
+ * nobody holds goes.  Where it has pages and the slices of one page are all that is read here, the page is
+ * fetched instead, as a footer of its own.
  *
  * Thread-safe, one lock.
  */
@@ -25,7 +26,9 @@ void bw_tgbs_free(struct bw_tgbs *t);	/* nothing in flight; NULL is fine */
  * also when the budget has no room. */
 int bw_tgbs_get(struct bw_tgbs *t, struct bw_tgb_wait *w, enum bw_prio prio,
 		struct bw_tgb **ret_tgb) bw_must_check;
-bool bw_tgbs_has(struct bw_tgbs *t, uint64_t step);	/* or it is on its way */
+/* What says where the slice of rank lies, or it is on its way. */
+bool bw_tgbs_has(struct bw_tgbs *t, const struct bw_entry *entry, uint32_t rank);
+bool bw_tgbs_on_disk(struct bw_tgbs *t, const struct bw_entry *entry, uint32_t rank);
 void bw_tgbs_learn(struct bw_tgbs *t, const struct bw_entry *entry, struct bw_tgb *tgb);
 uint64_t bw_tgbs_shrink(struct bw_tgbs *t, uint64_t bytes);
 

@@ -495,7 +495,7 @@ int bw_batch_change(const struct bw_batch *b, const uint8_t owner[16], struct bw
 		.size = b->body.size,
 		.raw = b->raw,
 		.footer_len = (uint32_t)b->footer.len,
-		.footer_xxh3 = bw_xxh3(b->footer.bytes, b->footer.len),
+		.footer_xxh3 = bw_tgb_sum(b->footer.bytes, b->footer.len),
 		.has_state = b->has_state,
 		.state_len = b->state_len,
 	};

@@ -81,7 +81,7 @@ static int read_footer(struct reading *r)
 	const struct bw_entry *e = r->e;
 	int err = get_range(r, e->size - e->footer_len, e->footer_len, &footer);
 
-	if (!err && bw_xxh3(footer->bytes, footer->len) != e->footer_xxh3)
+	if (!err && bw_tgb_sum(footer->bytes, footer->len) != e->footer_xxh3)
 		err = -BW_E_CORRUPT;
 	if (!err)
 		err = bw_tgb_decode(footer->bytes, footer->len, e->size, &r->tgb);
@@ -90,7 +90,7 @@ static int read_footer(struct reading *r)
 
 static int note_block(struct reading *r, uint32_t i, uint32_t rank, uint64_t xxh3)
 {
-	const struct bw_block *b = &r->tgb->blocks[i];
+	const struct bw_block *b = bw_tgb_block(r->tgb, i);
 	char what[200];
 
 	snprintf(what, sizeof(what),
@@ -104,7 +104,7 @@ static int note_block(struct reading *r, uint32_t i, uint32_t rank, uint64_t xxh
 static int read_block(struct reading *r, uint32_t i, uint32_t rank, const struct bw_blob *range,
 		      uint64_t range_off, struct bw_xxh3 *sum, bool *ret_bad)
 {
-	const struct bw_block *b = &r->tgb->blocks[i];
+	const struct bw_block *b = bw_tgb_block(r->tgb, i);
 	bw_auto_blob struct bw_blob *stored =
 		bw_blob_copy(range->bytes + (b->offset - range_off), b->stored);
 	bw_auto_blob struct bw_blob *raw = NULL;
@@ -133,12 +133,12 @@ static int read_range(struct reading *r, const struct bw_slice *s, uint32_t rank
 		      struct bw_xxh3 *sum, bool *ret_bad)
 {
 	bw_auto_blob struct bw_blob *range = NULL;
-	const struct bw_block *b = &r->tgb->blocks[*i];
+	const struct bw_block *b = bw_tgb_block(r->tgb, *i);
 	uint32_t end = *i + 1;
 	uint64_t len = b->stored;
 
-	while (end < s->block0 + s->blocks_n && len + r->tgb->blocks[end].stored <= RANGE)
-		len += r->tgb->blocks[end++].stored;
+	while (end < s->block0 + s->blocks_n && len + bw_tgb_block(r->tgb, end)->stored <= RANGE)
+		len += bw_tgb_block(r->tgb, end++)->stored;
 	int err = get_range(r, b->offset, len, &range);
 
 	for (; !err && *i < end; ++*i)
@@ -148,7 +148,7 @@ static int read_range(struct reading *r, const struct bw_slice *s, uint32_t rank
 
 static int read_slice(struct reading *r, uint32_t rank, struct bw_xxh3 *sum)
 {
-	const struct bw_slice *s = &r->tgb->slices[rank];
+	const struct bw_slice *s = bw_tgb_slice(r->tgb, rank);
 	bool bad = false;
 	char what[80];
 	int err = 0;
@@ -196,7 +196,7 @@ static int read_once(struct reading *r)
 static bool is_intact(const struct reading *r)
 {
 	for (uint32_t i = 0; r->whole && i < r->tgb->blocks_n; i++) {
-		const struct bw_block *b = &r->tgb->blocks[i];
+		const struct bw_block *b = bw_tgb_block(r->tgb, i);
 
 		if (bw_xxh3(r->whole->bytes + b->offset, b->stored) != b->xxh3)
 			return false;

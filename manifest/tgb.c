@@ -8,8 +8,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <zstd.h>
-#include <zstd_errors.h>
 
 struct bw_tgb *bw_tgb_ref(struct bw_tgb *t)
 {
@@ -28,7 +26,7 @@ void bw_tgb_unref(struct bw_tgb *t)
 
 size_t bw_tgb_bytes(const struct bw_tgb *t)
 {
-	return sizeof(*t) + t->ranks * sizeof(*t->slices) + t->blocks_n * sizeof(*t->blocks);
+	return sizeof(*t) + t->known * sizeof(*t->slices) + t->blocks_known * sizeof(*t->blocks);
 }
 
 /* ---- Decoding ------------------------------------------------------------------------------------ */
@@ -49,8 +47,8 @@ int bw_tgb_trailer(const void *trailer, uint64_t object_size, uint32_t *ret_foot
 	return 0;
 }
 
-/* The fixed part.  Sizes are compared with len before anything is allocated by them. */
-static int get_header(struct bw_cur *c, size_t len, struct bw_tgb *t)
+/* The fixed part.  Nothing is allocated by its sizes before they are compared with a length. */
+static int get_header(struct bw_cur *c, struct bw_tgb *t, uint32_t *ret_page_ranks)
 {
 	const uint8_t *magic = bw_cur_bytes(c, 4);
 
@@ -60,9 +58,10 @@ static int get_header(struct bw_cur *c, size_t len, struct bw_tgb *t)
 	if (format > BW_FORMAT)
 		return -BW_E_FORMAT_NEWER;
 	uint8_t codec = bw_cur_u8(c);
-	if (format != BW_FORMAT || codec > BW_COMPRESS_ZSTD || bw_cur_u16(c) != 0)
+	if (format != BW_FORMAT || codec > BW_COMPRESS_ZSTD)
 		return -BW_E_CORRUPT;
 	t->compress = (enum bw_compress)codec;
+	*ret_page_ranks = bw_cur_u16(c);
 	memcpy(t->stream_id, bw_cur_bytes(c, 16), 16);
 	t->epoch = bw_cur_u64(c);
 	t->seq = bw_cur_u64(c);
@@ -82,23 +81,22 @@ static int get_header(struct bw_cur *c, size_t len, struct bw_tgb *t)
 	    t->epoch >= BW_COUNTER_MAX || t->seq >= BW_COUNTER_MAX || !t->ranks ||
 	    t->ranks > BW_RANKS_MAX || !t->block_size || t->block_size > BW_BLOCK_SIZE_MAX)
 		return -BW_E_CORRUPT;
-	return tgb_footer_len(t->ranks, t->blocks_n) == len ? 0 : -BW_E_CORRUPT;
+	return !*ret_page_ranks || *ret_page_ranks == tgb_page_ranks(t->ranks) ? 0 : -BW_E_CORRUPT;
 }
 
-/* Hands the blocks to the slices in turn; the sums must come out even at every step. */
-static bool spread_blocks(struct bw_tgb *t)
+/* Hands the blocks that are known to the slices in turn, the first of which lies at offset; the sums must come out even. */
+static bool spread_blocks(struct bw_tgb *t, uint64_t offset)
 {
-	uint64_t offset = 0;
 	uint32_t block = 0;
 
-	for (uint32_t rank = 0; rank < t->ranks; rank++) {
-		struct bw_slice *s = &t->slices[rank];
+	for (uint32_t i = 0; i < t->known; i++) {
+		struct bw_slice *s = &t->slices[i];
 		uint64_t left = s->raw;
 
 		s->offset = offset;
-		s->block0 = block;
+		s->block0 = t->block0 + block;
 		for (; left; block++) {
-			if (block == t->blocks_n)
+			if (block == t->blocks_known)
 				return false;
 			struct bw_block *b = &t->blocks[block];
 			uint32_t raw = left < t->block_size ? (uint32_t)left : t->block_size;
@@ -110,29 +108,231 @@ static bool spread_blocks(struct bw_tgb *t)
 			offset += b->stored;	/* 2^32 blocks of 2^24 bytes: cannot overflow */
 			left -= raw;
 		}
-		s->blocks_n = block - s->block0;
+		s->blocks_n = t->block0 + block - s->block0;
 		if (!s->blocks_n || s->stored != offset - s->offset)
 			return false;
 	}
-	return block == t->blocks_n && offset == t->data_len;
+	bool is_end = t->first + t->known == t->ranks;
+
+	return block == t->blocks_known && (is_end ? offset == t->data_len : offset < t->data_len);
+}
+
+static int make_tables(struct bw_tgb *t)
+{
+	t->slices = calloc(t->known, sizeof(*t->slices));
+	t->blocks = calloc(t->blocks_known ? t->blocks_known : 1, sizeof(*t->blocks));
+	return t->slices && t->blocks ? 0 : -ENOMEM;
+}
+
+static void get_slices(struct bw_cur *c, struct bw_slice *slices, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		slices[i].stored = bw_cur_u64(c);
+		slices[i].raw = bw_cur_u64(c);
+		slices[i].xxh3 = bw_cur_u64(c);
+	}
+}
+
+static void get_blocks(struct bw_cur *c, struct bw_block *blocks, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		blocks[i].stored = bw_cur_u32(c);
+		blocks[i].xxh3 = bw_cur_u64(c);
+	}
 }
 
 static int get_tables(struct bw_cur *c, struct bw_tgb *t)
 {
-	t->slices = calloc(t->ranks, sizeof(*t->slices));
-	t->blocks = calloc(t->blocks_n ? t->blocks_n : 1, sizeof(*t->blocks));
-	if (!t->slices || !t->blocks)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < t->ranks; i++) {
-		t->slices[i].stored = bw_cur_u64(c);
-		t->slices[i].raw = bw_cur_u64(c);
-		t->slices[i].xxh3 = bw_cur_u64(c);
+	get_slices(c, t->slices, t->known);
+	get_blocks(c, t->blocks, t->blocks_known);
+	return !c->bad && spread_blocks(t, 0) ? 0 : -BW_E_CORRUPT;
+}
+
+/* ---- Pages --------------------------------------------------------------------------------------- */
+
+/* A page as it begins behind its copy of the head. */
+struct place {
+	uint64_t offset;		/* of its first slice */
+	uint32_t block0, blocks_n;
+};
+
+static struct place get_place(struct bw_cur *c)
+{
+	struct place p = {.offset = bw_cur_u64(c)};
+
+	p.block0 = bw_cur_u32(c);
+	p.blocks_n = bw_cur_u32(c);
+	return p;
+}
+
+static uint64_t sum_of_page(const uint8_t *head, uint32_t number)
+{
+	struct bw_cur c;
+
+	bw_cur_init(&c, head + TGB_HEADER + (size_t)number * TGB_SUM, TGB_SUM);
+	return bw_cur_u64(&c);
+}
+
+static uint32_t ranks_of_page(const struct bw_tgb *t, uint32_t page_ranks, uint32_t number)
+{
+	uint32_t left = t->ranks - number * page_ranks;
+
+	return left < page_ranks ? left : page_ranks;
+}
+
+/* The next page of a whole footer, into the tables.  Moves c behind it. */
+static bool get_page(struct bw_cur *c, const uint8_t *head, uint32_t pages, uint32_t page_ranks, uint32_t number,
+		     uint32_t *block, struct place *ret_place, struct bw_tgb *t)
+{
+	uint32_t ranks = ranks_of_page(t, page_ranks, number), head_len = tgb_head_len(pages);
+	const uint8_t *copy = bw_cur_bytes(c, head_len), *body = c->p;
+	size_t before = c->left;
+
+	if (!copy || memcmp(copy, head, head_len) != 0)
+		return false;
+	*ret_place = get_place(c);
+	if (c->bad || ret_place->block0 != *block || ret_place->blocks_n > t->blocks_n - *block)
+		return false;
+	get_slices(c, &t->slices[number * page_ranks], ranks);
+	get_blocks(c, &t->blocks[*block], ret_place->blocks_n);
+	*block += ret_place->blocks_n;
+	return !c->bad && bw_xxh3(body, before - c->left) == sum_of_page(head, number);
+}
+
+static int get_pages(const uint8_t *bytes, size_t len, uint32_t page_ranks, struct bw_tgb *t)
+{
+	uint32_t pages = tgb_pages(t->ranks, page_ranks), block = 0;
+	struct place places[TGB_PAGES_MAX];
+	struct bw_cur c;
+
+	bw_cur_init(&c, bytes, len);
+	for (uint32_t i = 0; i < pages; i++)
+		if (!get_page(&c, bytes, pages, page_ranks, i, &block, &places[i], t))
+			return -BW_E_CORRUPT;
+	if (c.left || !spread_blocks(t, 0))
+		return -BW_E_CORRUPT;
+	for (uint32_t i = 0; i < pages; i++) {
+		const struct bw_slice *s = &t->slices[i * page_ranks];
+		if (places[i].offset != s->offset || places[i].block0 != s->block0)
+			return -BW_E_CORRUPT;
 	}
-	for (uint32_t i = 0; i < t->blocks_n; i++) {
-		t->blocks[i].stored = bw_cur_u32(c);
-		t->blocks[i].xxh3 = bw_cur_u64(c);
-	}
-	return !c->bad && spread_blocks(t) ? 0 : -BW_E_CORRUPT;
+	return 0;
+}
+
+uint64_t bw_tgb_sum(const void *footer, size_t len)
+{
+	uint32_t page_ranks, ranks;
+	struct bw_cur c;
+
+	bw_cur_init(&c, footer, len);
+	bw_cur_bytes(&c, 6);
+	page_ranks = bw_cur_u16(&c);
+	bw_cur_bytes(&c, 32);
+	ranks = bw_cur_u32(&c);
+	if (c.bad || !page_ranks || ranks > BW_RANKS_MAX || page_ranks != tgb_page_ranks(ranks))
+		return bw_xxh3(footer, len);
+	uint32_t head_len = tgb_head_len(tgb_pages(ranks, page_ranks));
+
+	return bw_xxh3(footer, head_len < len ? head_len : len);
+}
+
+bool bw_tgb_page(const struct bw_stream *s, const struct bw_entry *e, uint32_t rank, struct bw_tgb_page *ret)
+{
+	uint32_t ranks = s->options.ranks, page_ranks = tgb_page_ranks(ranks), pages = tgb_pages(ranks, page_ranks);
+	uint64_t least = tgb_footer_len(ranks, page_ranks, 0), of_blocks = e->footer_len - least;
+
+	if (!pages || rank >= ranks || e->footer_len <= least || e->footer_len > e->size ||
+	    of_blocks % ((uint64_t)ranks * TGB_BLOCK))
+		return false;
+	uint64_t blocks = of_blocks / TGB_BLOCK / ranks;	/* of each slice, if they are alike */
+	uint32_t number = rank / page_ranks, first = number * page_ranks;
+
+	*ret = (struct bw_tgb_page){.number = number};
+	ret->offset = e->size - e->footer_len + number * tgb_page_len(pages, page_ranks, page_ranks * blocks);
+	if (page_ranks > ranks - first)
+		page_ranks = ranks - first;
+	ret->length = (uint32_t)tgb_page_len(pages, page_ranks, page_ranks * blocks);
+	return true;
+}
+
+/* The page behind the head. */
+static int get_lone_page(const uint8_t *body, size_t len, uint64_t sum, struct bw_tgb *t)
+{
+	struct bw_cur cur, *c = &cur;
+
+	bw_cur_init(c, body, len);
+	struct place place = get_place(c);
+	if (c->bad || c->left != t->known * TGB_SLICE + (uint64_t)place.blocks_n * TGB_BLOCK)
+		return -ENOENT;
+	if (bw_xxh3(body, len) != sum || place.block0 > t->blocks_n || place.blocks_n > t->blocks_n - place.block0 ||
+	    place.offset > t->data_len)
+		return -BW_E_CORRUPT;
+	t->block0 = place.block0;
+	t->blocks_known = place.blocks_n;
+	int rc = make_tables(t);
+	if (rc)
+		return rc;
+	get_slices(c, t->slices, t->known);
+	get_blocks(c, t->blocks, t->blocks_known);
+	return spread_blocks(t, place.offset) ? 0 : -BW_E_CORRUPT;
+}
+
+static int decode_page(const uint8_t *bytes, size_t len, const struct bw_entry *e, uint32_t number, struct bw_tgb *t)
+{
+	uint32_t page_ranks;
+	struct bw_cur c;
+
+	bw_cur_init(&c, bytes, len);
+	int rc = get_header(&c, t, &page_ranks);
+	uint32_t pages = rc ? 0 : tgb_pages(t->ranks, page_ranks), head_len = tgb_head_len(pages);
+
+	if (rc)
+		return rc;
+	if (number >= pages || head_len > len || bw_xxh3(bytes, head_len) != e->footer_xxh3)
+		return -BW_E_CORRUPT;
+	t->data_len = e->size - e->footer_len;
+	t->first = number * page_ranks;
+	t->known = ranks_of_page(t, page_ranks, number);
+	return get_lone_page(bytes + head_len, len - head_len, sum_of_page(bytes, number), t);
+}
+
+/* ---- Whole, or a page ---------------------------------------------------------------------------- */
+
+static struct bw_tgb *tgb_new(void)
+{
+	struct bw_tgb *t = calloc(1, sizeof(*t));
+
+	if (t)
+		atomic_init(&t->refs, 1);
+	return t;
+}
+
+static int decode(const uint8_t *bytes, size_t len, struct bw_tgb *t)
+{
+	uint32_t page_ranks;
+	struct bw_cur c;
+
+	bw_cur_init(&c, bytes, len - BW_TGB_TRAILER);
+	int rc = get_header(&c, t, &page_ranks);
+	if (rc)
+		return rc;
+	if (tgb_footer_len(t->ranks, page_ranks, t->blocks_n) != len)
+		return -BW_E_CORRUPT;
+	t->known = t->ranks;
+	t->blocks_known = t->blocks_n;
+	rc = make_tables(t);
+	if (rc)
+		return rc;
+	return page_ranks ? get_pages(bytes, len - BW_TGB_TRAILER, page_ranks, t) : get_tables(&c, t);
+}
+
+static int settle(int rc, struct bw_tgb *t, struct bw_tgb **ret)
+{
+	if (rc)
+		bw_tgb_unref(t);
+	else
+		*ret = t;
+	return rc;
 }
 
 int bw_tgb_decode(const void *footer, size_t len, uint64_t object_size, struct bw_tgb **ret)
@@ -150,32 +350,34 @@ int bw_tgb_decode(const void *footer, size_t len, uint64_t object_size, struct b
 	bw_cur_init(&c, trailer, 8);
 	if (footer_len != len || bw_cur_u64(&c) != bw_xxh3(bytes, len - BW_TGB_TRAILER))
 		return -BW_E_CORRUPT;
-	struct bw_tgb *t = calloc(1, sizeof(*t));
+	struct bw_tgb *t = tgb_new();
 	if (!t)
 		return -ENOMEM;
-	atomic_init(&t->refs, 1);
 	t->data_len = object_size - len;
-	bw_cur_init(&c, bytes, len - BW_TGB_TRAILER);
-	rc = get_header(&c, len, t);
-	if (!rc)
-		rc = get_tables(&c, t);
-	if (rc) {
-		bw_tgb_unref(t);
-		return rc;
-	}
-	*ret = t;
-	return 0;
+	return settle(decode(bytes, len, t), t, ret);
+}
+
+int bw_tgb_page_decode(const void *page, size_t len, const struct bw_entry *e, uint32_t number, struct bw_tgb **ret)
+{
+	if (len < TGB_HEADER || memcmp(page, TGB_MAGIC, 4) != 0)
+		return -ENOENT;
+	if (e->footer_len > e->size)
+		return -BW_E_CORRUPT;
+	struct bw_tgb *t = tgb_new();
+
+	return t ? settle(decode_page(page, len, e, number, t), t, ret) : -ENOMEM;
 }
 
 int bw_tgb_check(const struct bw_tgb *t, const struct bw_stream *s, const struct bw_entry *e)
 {
+	bool is_whole = t->known == t->ranks;
 	uint64_t raw = 0;
 
-	for (uint32_t i = 0; i < t->ranks; i++)
+	for (uint32_t i = 0; i < t->known; i++)
 		raw += t->slices[i].raw;	/* blocks_n times block_size at most: cannot overflow */
 	if (memcmp(t->stream_id, s->id, sizeof(s->id)) != 0 || t->ranks != s->options.ranks ||
 	    strcmp(t->producer, e->producer) != 0 || t->epoch != e->epoch || t->seq != e->seq ||
-	    t->data_len + e->footer_len != e->size || raw != e->raw)
+	    t->data_len + e->footer_len != e->size || (is_whole ? raw != e->raw : raw >= e->raw))
 		return -BW_E_CORRUPT;
 	return 0;
 }
@@ -183,71 +385,12 @@ int bw_tgb_check(const struct bw_tgb *t, const struct bw_stream *s, const struct
 bool bw_tgb_may_be_even(const struct bw_stream *s, const struct bw_entry *e, uint64_t *ret_slice)
 {
 	uint32_t ranks = s->options.ranks;
-	uint64_t length = e->raw / ranks, blocks = (length + s->block_size - 1) / s->block_size;
+	uint64_t length = e->raw / ranks, blocks = (length + s->block_size - 1) / s->block_size * ranks;
 
-	if (!length || e->raw % ranks || e->size - e->footer_len != e->raw || blocks * ranks > UINT32_MAX ||
-	    tgb_footer_len(ranks, (uint32_t)blocks * ranks) != e->footer_len)
+	if (!length || e->raw % ranks || e->size - e->footer_len != e->raw || blocks > UINT32_MAX ||
+	    (tgb_footer_len(ranks, 0, blocks) != e->footer_len &&
+	     tgb_footer_len(ranks, tgb_page_ranks(ranks), blocks) != e->footer_len))
 		return false;
 	*ret_slice = length;
 	return true;
-}
-
-/* ---- Blocks -------------------------------------------------------------------------------------- */
-
-uint32_t bw_tgb_block_raw(const struct bw_tgb *t, const struct bw_slice *s, uint32_t i_in_slice)
-{
-	uint64_t left = s->raw - (uint64_t)i_in_slice * t->block_size;
-
-	return left < t->block_size ? (uint32_t)left : t->block_size;
-}
-
-/* The slice that block i belongs to: the last one that does not begin behind it. */
-static const struct bw_slice *slice_of(const struct bw_tgb *t, uint32_t i)
-{
-	uint32_t low = 0, high = t->ranks;
-
-	while (high - low > 1) {
-		uint32_t mid = low + (high - low) / 2;
-
-		if (t->slices[mid].block0 <= i)
-			low = mid;
-		else
-			high = mid;
-	}
-	return &t->slices[low];
-}
-
-static int unpack(struct bw_blob *stored, uint32_t raw, struct bw_blob **ret)
-{
-	if (ZSTD_findFrameCompressedSize(stored->bytes, stored->len) != stored->len)
-		return -BW_E_CORRUPT;
-	struct bw_blob *b = bw_blob_new(raw);
-	if (!b)
-		return -ENOMEM;
-	size_t n = ZSTD_decompress(b->bytes, raw, stored->bytes, stored->len);
-	if (n == raw) {
-		*ret = b;
-		return 0;
-	}
-	bw_blob_unref(b);
-	return ZSTD_isError(n) && ZSTD_getErrorCode(n) == ZSTD_error_memory_allocation
-		       ? -ENOMEM
-		       : -BW_E_CORRUPT;
-}
-
-int bw_tgb_block_read(const struct bw_tgb *t, uint32_t i, struct bw_blob *stored,
-		      struct bw_blob **ret)
-{
-	if (i >= t->blocks_n)
-		return -EINVAL;
-	const struct bw_block *b = &t->blocks[i];
-	const struct bw_slice *s = slice_of(t, i);
-	uint32_t raw = bw_tgb_block_raw(t, s, i - s->block0);
-
-	if (stored->len != b->stored || bw_xxh3(stored->bytes, stored->len) != b->xxh3)
-		return -BW_E_CORRUPT;
-	if (b->stored < raw)
-		return unpack(stored, raw, ret);
-	*ret = bw_blob_ref(stored);
-	return 0;
 }

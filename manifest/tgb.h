@@ -8,7 +8,10 @@
  * producer, epoch, seq and ranks: fsck can check an object alone.  The step is not in it: the commit
  * assigns that, so a retry of a commit rewrites only the root.
  *
- * A decoded footer is immutable and refcounted.  Pure: no I/O here.
+ * Where there are many ranks the footer has pages, each of which is verified alone: who reads one rank
+ * reads its page, not the whole.
+ *
+ * A decoded footer, or page of one, is immutable and refcounted.  Pure: no I/O here.
  */
 #ifndef BW_MANIFEST_TGB_H
 #define BW_MANIFEST_TGB_H
@@ -21,7 +24,7 @@ struct bw_slice {
 	uint64_t stored;	/* bytes in the object */
 	uint64_t raw;		/* bytes a reader sees */
 	uint64_t xxh3;		/* of the raw bytes */
-	uint32_t block0;	/* its first block in bw_tgb.blocks */
+	uint32_t block0;	/* its first block, by its number in the object */
 	uint32_t blocks_n;
 };
 
@@ -39,11 +42,30 @@ struct bw_tgb {
 	uint32_t ranks;
 	uint32_t block_size;
 	enum bw_compress compress;
-	uint32_t blocks_n;
+	uint32_t blocks_n;		/* of the object */
 	uint64_t data_len;		/* the footer's offset */
-	struct bw_slice *slices;	/* owned, [ranks] */
-	struct bw_block *blocks;	/* owned, [blocks_n] */
+	/* What is known: all of it, or what one page says. */
+	uint32_t first, known;		/* ranks */
+	uint32_t block0, blocks_known;
+	struct bw_slice *slices;	/* owned, [known] */
+	struct bw_block *blocks;	/* owned, [blocks_known] */
 };
+
+static inline bool bw_tgb_knows(const struct bw_tgb *t, uint32_t rank)
+{
+	return rank >= t->first && rank - t->first < t->known;
+}
+
+/* Of a rank that is known; of a block of such a rank's slice. */
+static inline const struct bw_slice *bw_tgb_slice(const struct bw_tgb *t, uint32_t rank)
+{
+	return &t->slices[rank - t->first];
+}
+
+static inline const struct bw_block *bw_tgb_block(const struct bw_tgb *t, uint32_t number)
+{
+	return &t->blocks[number - t->block0];
+}
 
 struct bw_tgb *bw_tgb_ref(struct bw_tgb *t);
 void bw_tgb_unref(struct bw_tgb *t);	/* NULL is fine */
@@ -61,8 +83,25 @@ int bw_tgb_decode(const void *footer, size_t len, uint64_t object_size, struct b
 int bw_tgb_trailer(const void *trailer, uint64_t object_size, uint32_t *ret_footer_len)
 	bw_must_check;
 
-/* Is t the footer of the object that e commits to s?  0 or -BW_E_CORRUPT. */
+/* What an entry says of a footer, so that the root vouches for it: XXH3 of all of it, or of the head that vouches for its pages. */
+uint64_t bw_tgb_sum(const void *footer, size_t len);
+
+/*
+ * The page in which the slice of rank is found, if the footer has pages and all slices have as many blocks: false when
+ * it has none, or when they cannot.  A guess, as that is not known beforehand: what lies there may be anything.
+ */
 struct bw_entry;
+struct bw_tgb_page {
+	uint32_t number;
+	uint32_t length;
+	uint64_t offset;	/* in the object */
+};
+bool bw_tgb_page(const struct bw_stream *s, const struct bw_entry *e, uint32_t rank, struct bw_tgb_page *ret);
+/* Takes what bw_tgb_page() says, and verifies it by e.  As bw_tgb_decode(), or -ENOENT: the footer is cut otherwise. */
+int bw_tgb_page_decode(const void *page, size_t len, const struct bw_entry *e, uint32_t number, struct bw_tgb **ret)
+	bw_must_check;
+
+/* Is t the footer of the object that e commits to s, or a page of it?  0 or -BW_E_CORRUPT. */
 int bw_tgb_check(const struct bw_tgb *t, const struct bw_stream *s, const struct bw_entry *e)
 	bw_must_check;
 /*

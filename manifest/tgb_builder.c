@@ -92,7 +92,9 @@ int bw_tgb_builder_block(struct bw_tgb_builder *b, const void *raw, size_t len,
 	if (b->rank >= b->stream.options.ranks || !len || len > b->stream.block_size ||
 	    b->short_block)
 		return -EINVAL;
-	if (tgb_footer_len(b->stream.options.ranks, b->blocks_n + 1) > BW_FOOTER_MAX)
+	uint32_t ranks = b->stream.options.ranks;
+
+	if (tgb_footer_len(ranks, tgb_page_ranks(ranks), b->blocks_n + 1) > BW_FOOTER_MAX)
 		return -EFBIG;
 	int rc = pack(b, raw, len, &stored, &stored_len);
 	if (rc)
@@ -108,6 +110,8 @@ int bw_tgb_builder_block(struct bw_tgb_builder *b, const void *raw, size_t len,
 		.xxh3 = bw_xxh3(stored, stored_len),
 	};
 	bw_xxh3_add(b->sum, raw, len);
+	if (!b->slices[b->rank].raw)
+		b->slices[b->rank].block0 = b->blocks_n - 1;
 	b->offset += stored_len;
 	b->slices[b->rank].raw += len;
 	b->slices[b->rank].stored += stored_len;
@@ -135,7 +139,7 @@ static void put_header(const struct bw_tgb_builder *b, struct bw_buf *out)
 	bw_buf_add(out, TGB_MAGIC, 4);
 	bw_buf_u8(out, BW_FORMAT);
 	bw_buf_u8(out, (uint8_t)b->stream.options.compress);
-	bw_buf_u16(out, 0);
+	bw_buf_u16(out, (uint16_t)tgb_page_ranks(b->stream.options.ranks));
 	bw_buf_add(out, b->stream.id, sizeof(b->stream.id));
 	bw_buf_u64(out, b->epoch);
 	bw_buf_u64(out, b->seq);
@@ -147,21 +151,77 @@ static void put_header(const struct bw_tgb_builder *b, struct bw_buf *out)
 	bw_buf_add(out, zeros, TGB_NAME_ROOM - name_len);
 }
 
-int bw_tgb_builder_finish(struct bw_tgb_builder *b, struct bw_buf *out, struct bw_tgb **ret_tgb)
+static void put_slices(const struct bw_tgb_builder *b, uint32_t first, uint32_t n, struct bw_buf *out)
 {
-	size_t start = out->len;
-
-	if (b->rank != b->stream.options.ranks)
-		return -EINVAL;
-	put_header(b, out);
-	for (uint32_t i = 0; i < b->stream.options.ranks; i++) {
+	for (uint32_t i = first; i < first + n; i++) {
 		bw_buf_u64(out, b->slices[i].stored);
 		bw_buf_u64(out, b->slices[i].raw);
 		bw_buf_u64(out, b->slices[i].xxh3);
 	}
-	for (uint32_t i = 0; i < b->blocks_n; i++) {
+}
+
+static void put_blocks(const struct bw_tgb_builder *b, uint32_t first, uint32_t n, struct bw_buf *out)
+{
+	for (uint32_t i = first; i < first + n; i++) {
 		bw_buf_u32(out, b->blocks[i].stored);
 		bw_buf_u64(out, b->blocks[i].xxh3);
+	}
+}
+
+/* A page without its copy of the head. */
+static void put_page(const struct bw_tgb_builder *b, uint32_t first, uint32_t ranks, struct bw_buf *out)
+{
+	bool is_last = first + ranks == b->stream.options.ranks;
+	uint32_t block0 = b->slices[first].block0, end = is_last ? b->blocks_n : b->slices[first + ranks].block0;
+
+	bw_buf_u64(out, b->blocks[block0].offset);
+	bw_buf_u32(out, block0);
+	bw_buf_u32(out, end - block0);
+	put_slices(b, first, ranks, out);
+	put_blocks(b, block0, end - block0, out);
+}
+
+/* The pages are made one behind the other first, for the head has the sum of each. */
+static void put_pages(const struct bw_tgb_builder *b, uint32_t page_ranks, struct bw_buf *out)
+{
+	uint32_t ranks = b->stream.options.ranks, pages = tgb_pages(ranks, page_ranks);
+	bw_auto_buf struct bw_buf head = {.max = 0}, bodies = {.max = 0};
+	size_t ends[TGB_PAGES_MAX], at = 0;
+
+	bw_buf_init(&head, tgb_head_len(pages));
+	bw_buf_init(&bodies, BW_FOOTER_MAX);
+	put_header(b, &head);
+	for (uint32_t i = 0; i < pages; i++) {
+		uint32_t first = i * page_ranks;
+		put_page(b, first, page_ranks < ranks - first ? page_ranks : ranks - first, &bodies);
+		ends[i] = bodies.len;
+	}
+	for (uint32_t i = 0; i < pages && !bw_buf_err(&bodies); at = ends[i++])
+		bw_buf_u64(&head, bw_xxh3(bodies.bytes + at, ends[i] - at));
+	if (bw_buf_err(&bodies) || bw_buf_err(&head)) {
+		out->err = -ENOMEM;
+		return;
+	}
+	at = 0;
+	for (uint32_t i = 0; i < pages; at = ends[i++]) {
+		bw_buf_add(out, head.bytes, head.len);
+		bw_buf_add(out, bodies.bytes + at, ends[i] - at);
+	}
+}
+
+int bw_tgb_builder_finish(struct bw_tgb_builder *b, struct bw_buf *out, struct bw_tgb **ret_tgb)
+{
+	uint32_t ranks = b->stream.options.ranks, page_ranks = tgb_page_ranks(ranks);
+	size_t start = out->len;
+
+	if (b->rank != ranks)
+		return -EINVAL;
+	if (page_ranks) {
+		put_pages(b, page_ranks, out);
+	} else {
+		put_header(b, out);
+		put_slices(b, 0, ranks, out);
+		put_blocks(b, 0, b->blocks_n, out);
 	}
 	int rc = bw_buf_err(out);
 	if (rc)

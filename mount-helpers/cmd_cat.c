@@ -50,7 +50,7 @@ static int cat(struct bw_session *s, uint64_t step, uint32_t rank)
 	if (!code)
 		code = bw_session_tgb(s, &e, &t);
 	if (!code)
-		code = write_slice(s, &e, t, &t->slices[rank]);
+		code = write_slice(s, &e, t, bw_tgb_slice(t, rank));
 	bw_tgb_unref(t);
 	return code;
 }

@@ -3,6 +3,7 @@
 
 #include "manifest/head.h"
 #include "manifest/open.h"
+#include "manifest/tgb.h"
 #include "mount-helpers/command.h"
 #include "mount-helpers/progress.h"
 #include "mount-helpers/ways.h"
@@ -293,6 +294,7 @@ static void check_newest(struct look *l, const struct bw_stream *s, const struct
 {
 	const struct bw_entry *e = root->tail_n ? &root->tail[root->tail_n - 1] : NULL;
 	char key[BW_KEY_MAX + 1], text[128];
+	struct bw_tgb *footer = NULL;
 	struct bw_op op;
 
 	if (!e || e->step < root->first)
@@ -302,8 +304,13 @@ static void check_newest(struct look *l, const struct bw_stream *s, const struct
 	op.deadline_ns = deadline();
 	int err = bw_store_sync(l->store, &op) == BW_OK ? 0 : bw_op_err(&op);
 
-	if (!err && bw_xxh3(op.blob->bytes, op.blob->len) != e->footer_xxh3)
+	if (!err && bw_tgb_sum(op.blob->bytes, op.blob->len) != e->footer_xxh3)
 		err = -BW_E_CORRUPT;
+	if (!err)
+		err = bw_tgb_decode(op.blob->bytes, op.blob->len, e->size, &footer);
+	if (!err)
+		err = bw_tgb_check(footer, s, e);
+	bw_tgb_unref(footer);
 	if (err)
 		bw_doctor_add(l->d, BW_WRONG, "newest step", "batchweave fsck URL says what else is missing or damaged",
 			      "step %" PRIu64 ", object %s: %s", e->step, key,

@@ -129,7 +129,7 @@ static int load_tgb(struct bw_session *s, const struct bw_entry *e, const char *
 
 	if (r < 0)
 		return r;
-	if (bw_xxh3(footer->bytes, footer->len) != e->footer_xxh3)
+	if (bw_tgb_sum(footer->bytes, footer->len) != e->footer_xxh3)
 		return -BW_E_CORRUPT;
 	r = bw_tgb_decode(footer->bytes, footer->len, e->size, &t);
 	if (r < 0)
@@ -168,7 +168,7 @@ static int load_block(struct bw_session *s, const struct bw_tgb *t, const char *
 		      struct bw_blob **ret)
 {
 	bw_auto_blob struct bw_blob *stored = NULL;
-	const struct bw_block *b = &t->blocks[i];
+	const struct bw_block *b = bw_tgb_block(t, i);
 	int r = get_range(s, key, b->offset, b->stored, &stored);
 
 	return r < 0 ? r : bw_tgb_block_read(t, i, stored, ret);

@@ -19,6 +19,7 @@
 	X(PRODUCE, "the staging tree of a mount: producers, batches, nodes")                       \
 	X(SPOOL, "the bytes of one staged file")                                                   \
 	X(WAITERS, "parked FUSE requests")                                                         \
+	X(HAND, "when it is looked for readers that pause")                                        \
 	X(COMMITTER, "the queue of a committer")                                                   \
 	X(POLLER, "probes and those who wait for them")                                            \
 	X(TGBS, "decoded footers")                                                                 \

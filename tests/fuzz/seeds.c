@@ -189,5 +189,6 @@ int main(int argc, char **argv)
 	tgb(argv[1], "ok-plain", false, 3, 200);
 	tgb(argv[1], "ok-zstd", true, 3, 200);
 	tgb(argv[1], "ok-zstd-long", true, 1, 2000);
+	tgb(argv[1], "ok-pages", false, 130, 5);
 	return 0;
 }

@@ -175,7 +175,7 @@ static struct bw_change tgb(const struct maker *m, const char *producer, uint64_
 	bw_buf_add(&object, footer.bytes, footer.len);
 	c.size = object.len;
 	c.footer_len = (uint32_t)footer.len;
-	c.footer_xxh3 = bw_xxh3(footer.bytes, footer.len);
+	c.footer_xxh3 = bw_tgb_sum(footer.bytes, footer.len);
 	bw_key_data(&m->stream, producer, 1, seq, c.nonce, key);
 	save(m, key, object.bytes, object.len);
 	bw_tgb_unref(t);
@@ -276,6 +276,20 @@ static void packed(const char *dir)
 	bw_root_unref(m.root);
 }
 
+/* A footer with pages: of 64, 64 and 2 ranks. */
+static void wide(const char *dir)
+{
+	struct maker m;
+	struct bw_change c[1];
+
+	start(&m, dir, 0x40, 130, 4096, 0);
+	c[0] = change(BW_CHANGE_FENCE, "tok");
+	commit(&m, c, 1);
+	c[0] = tgb(&m, "tok", 0, 1);
+	commit(&m, c, 1);
+	bw_root_unref(m.root);
+}
+
 static void appends(struct maker *m, uint32_t n)
 {
 	struct bw_change c[BW_APPENDS_MAX];
@@ -321,6 +335,8 @@ int main(int argc, char **argv)
 	plain(dir);
 	snprintf(dir, sizeof(dir), "%s/packed", argv[1]);
 	packed(dir);
+	snprintf(dir, sizeof(dir), "%s/wide", argv[1]);
+	wide(dir);
 	snprintf(dir, sizeof(dir), "%s/long", argv[1]);
 	long_stream(dir);
 	return 0;

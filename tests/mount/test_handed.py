@@ -120,5 +120,25 @@ class Handed(bw.TestCase):
             os.close(held)
 
 
+class Looks(bw.TestCase):
+    def test_who_looks_for_pauses_can_wake_who_sends(self):
+        """What is missing at a first pause is asked of the store, by a thread with the files that this takes."""
+        self.needs_root()
+        large = 3 * 1024 * 1024 + 1
+        made = self.stream(2)
+        with_producer = self.mount(made)
+        for step in range(12):
+            with_producer.put("p", step, {r: bw.payload("p", step, r, large if r else SIZE) for r in (0, 1)})
+        self.close_mount(with_producer)
+        mnt = self.mount(made)
+        for step in range(6):
+            bw.read(mnt.step(step, 0), "rb")
+            time.sleep(0.1)
+        with open(mnt.step(0, 1), "rb", buffering=0) as f:
+            f.read(64 * 1024)  # its other blocks, and the next steps, are nobody's yet
+        time.sleep(1)
+        self.shell("timeout 20 cat \"$path\" > /dev/null", path=mnt.step(7, 1))
+
+
 if __name__ == "__main__":
     bw.main()

@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #define MIB (UINT64_C(1) << 20)
-#define WORLD_STEPS 64
+#define WORLD_STEPS 160
 
 /* ---- A head to order -------------------------------------------------------------------------- */
 
@@ -349,7 +349,7 @@ static inline uint64_t world_commit(struct world *w, const uint64_t *sizes)
 	e->nonce = 0x1234 + step;
 	e->size = object.len;
 	e->footer_len = (uint32_t)(object.len - data_len);
-	e->footer_xxh3 = bw_xxh3(object.bytes + data_len, e->footer_len);
+	e->footer_xxh3 = bw_tgb_sum(object.bytes + data_len, e->footer_len);
 	world_put(w, e, object.bytes, object.len);
 	BW_LOCK_SCOPE(&w->head.lock);
 	w->head.root.head = step + 1;
@@ -358,10 +358,10 @@ static inline uint64_t world_commit(struct world *w, const uint64_t *sizes)
 
 static inline void world_commit_even(struct world *w, unsigned steps, uint64_t size)
 {
-	uint64_t sizes[64];
+	uint64_t sizes[256];
 
-	cr_assert_leq(w->stream.options.ranks, 64);
-	for (int i = 0; i < 64; i++)
+	cr_assert_leq(w->stream.options.ranks, 256);
+	for (int i = 0; i < 256; i++)
 		sizes[i] = size;
 	while (steps--)
 		world_commit(w, sizes);
@@ -465,7 +465,7 @@ static inline int world_wait(struct world_read *r)
 static inline int world_read(struct world *w, uint64_t step, uint32_t rank, uint64_t offset,
 			     size_t length, bool sequential)
 {
-	uint64_t raw = w->tgbs[step]->slices[rank].raw;
+	uint64_t raw = bw_tgb_slice(w->tgbs[step], rank)->raw;
 	uint64_t want = offset >= raw ? 0 : raw - offset < length ? raw - offset : length;
 	uint8_t *bytes = malloc(length + 1), *model = malloc(length + 1);
 	struct world_read r = {.bytes = bytes};
@@ -505,7 +505,7 @@ static inline void world_tgb_came(struct bw_tgb_wait *wait, int err, struct bw_t
 /* Asks for the footer of a step through the reader, for who is going to read rank reads - 1 (0: nobody); whether it is there. */
 static inline bool world_tgb_start(struct world *w, struct world_wait *t, const struct bw_entry *e, uint32_t reads)
 {
-	*t = (struct world_wait){.wait = {.done = world_tgb_came, .entry = *e, .reads = reads}};
+	*t = (struct world_wait){.wait = {.done = world_tgb_came, .entry = *e, .needs = reads, .reads = reads}};
 	bw_latch_init(&t->answered);
 	bool there = bw_reader_tgb(w->reader, &t->wait, &t->tgb);
 

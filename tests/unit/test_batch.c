@@ -116,7 +116,7 @@ static void check_stored(struct setup *s)
 	cr_assert_eq(object->len, c.size);
 	cr_assert_eq(object->len, bw_batch_size(s->batch));
 	const uint8_t *footer = object->bytes + object->len - c.footer_len;
-	cr_assert_eq(bw_xxh3(footer, c.footer_len), c.footer_xxh3);
+	cr_assert_eq(bw_tgb_sum(footer, c.footer_len), c.footer_xxh3);
 	cr_assert_eq(bw_tgb_decode(footer, c.footer_len, object->len, &t), 0);
 	for (int r = 0; r < RANKS; r++) {
 		uint8_t *at = s->bytes[r];

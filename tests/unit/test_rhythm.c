@@ -273,21 +273,23 @@ Test(rhythm, the_first_pause_is_one_as_soon_as_it_is_long_enough)
 {
 	struct bw_rhythm *r = rhythm_new();
 
-	cr_assert_eq(bw_rhythm_first_pause(r, 0), BW_NEVER);
+	cr_assert_eq(bw_rhythm_first_pause(r, 0, true), BW_NEVER);
 	open_slice(r, 0, 0, 1);
 	clock_ns += 10 * BW_MS;
-	cr_assert_eq(bw_rhythm_first_pause(r, 0), BW_NEVER, "it is open");
+	cr_assert_eq(bw_rhythm_first_pause(r, 0, true), BW_NEVER, "it is open");
 	bw_rhythm_closed(r, 0, 0, 1);
 	int64_t due_ns = clock_ns + 5 * BW_MS;
 
-	cr_assert_eq(bw_rhythm_first_pause(r, 0), due_ns);
+	cr_assert_eq(bw_rhythm_first_pause(r, 0, true), due_ns);
 	clock_ns += 5 * BW_MS - 1;
-	cr_assert_eq(bw_rhythm_first_pause(r, 0), due_ns);
+	cr_assert_eq(bw_rhythm_first_pause(r, 0, true), due_ns);
 	cr_assert_not(bw_rhythm_pauses(r, 0));
 	clock_ns++;
 	cr_assert(bw_rhythm_pauses(r, 0));
-	cr_assert_eq(bw_rhythm_first_pause(r, 0), due_ns);
-	cr_assert_eq(bw_rhythm_first_pause(r, 0), BW_NEVER, "once");
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(bw_rhythm_first_pause(r, 0, false), due_ns, "who only asks does not use it up");
+	cr_assert_eq(bw_rhythm_first_pause(r, 0, true), due_ns);
+	cr_assert_eq(bw_rhythm_first_pause(r, 0, true), BW_NEVER, "once");
 	cr_assert(bw_rhythm_pauses(r, 0));
 }
 
@@ -304,7 +306,7 @@ Test(rhythm, who_has_come_back_is_known)
 		bw_rhythm_opened(r, 1, 0, 1);
 		bw_rhythm_closed(r, 1, 0, 1);
 		clock_ns += 60 * BW_MS;
-		cr_assert_eq(bw_rhythm_first_pause(r, 0), BW_NEVER);
+		cr_assert_eq(bw_rhythm_first_pause(r, 0, true), BW_NEVER);
 		cr_assert_eq(bw_rhythm_pauses(r, 0), pause_ms == 6);
 	}
 }
@@ -316,13 +318,13 @@ Test(rhythm, a_thread_that_reads_other_ranks_has_not_come_to_its_first_pause)
 	for (uint32_t rank = 0; rank < 4; rank++) {
 		open_slice(r, 0, rank, 1);
 		for (uint32_t before = 0; before < rank; before++)
-			cr_assert_eq(bw_rhythm_first_pause(r, before), BW_NEVER);
+			cr_assert_eq(bw_rhythm_first_pause(r, before, true), BW_NEVER);
 		clock_ns += 10 * BW_MS;
 		bw_rhythm_closed(r, 0, rank, 1);
 	}
 	/* Half of the 10 ms it read, and of the 30 it was busy with the others. */
-	cr_assert_eq(bw_rhythm_first_pause(r, 3), clock_ns + 5 * BW_MS);
-	cr_assert_eq(bw_rhythm_first_pause(r, 0), clock_ns + 20 * BW_MS);
+	cr_assert_eq(bw_rhythm_first_pause(r, 3, true), clock_ns + 5 * BW_MS);
+	cr_assert_eq(bw_rhythm_first_pause(r, 0, true), clock_ns + 20 * BW_MS);
 	clock_ns += 20 * BW_MS;
 	cr_assert_eq(pausing(r, 4), 4);
 }
@@ -333,7 +335,7 @@ Test(rhythm, one_that_cannot_be_seen_pauses_from_the_close_on)
 	struct bw_rhythm *r = rhythm_new();
 
 	read_slice(r, 0, 0, 0, 1 * BW_MS);
-	cr_assert_eq(bw_rhythm_first_pause(r, 0), clock_ns + 2 * BW_MS);
+	cr_assert_eq(bw_rhythm_first_pause(r, 0, true), clock_ns + 2 * BW_MS);
 	clock_ns += 2 * BW_MS;
 	cr_assert(bw_rhythm_pauses(r, 0));
 }

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Footers of many ranks: pages that are verified alone. */
+#include "manifest/root.h"
+#include "manifest/tgb.h"
+#include "manifest/tgb_layout.h"
+#include "store/base/hash.h"
+#include "tests/support/sample.h"
+
+#include <criterion/criterion.h>
+#include <endian.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK 4u
+
+/* A footer and what an entry says of it; the slices' bytes are nobody's. */
+struct footer {
+	struct bw_stream stream;
+	struct bw_entry e;
+	uint8_t *bytes;
+	size_t len;
+	struct bw_tgb *tgb;
+};
+
+typedef uint32_t (*size_fn)(uint32_t rank);
+
+static uint32_t one_block(uint32_t rank)
+{
+	(void)rank;
+	return 3;
+}
+
+static uint32_t three_blocks(uint32_t rank)
+{
+	return 2 * BLOCK + 1 + rank % BLOCK;
+}
+
+static uint32_t one_or_more(uint32_t rank)
+{
+	return 1 + rank % 23;
+}
+
+/* As many blocks as if each slice had two. */
+static uint32_t one_then_three(uint32_t rank)
+{
+	return rank % 2 ? 3 * BLOCK : BLOCK;
+}
+
+static uint32_t one_in_a_page_then_three(uint32_t rank)
+{
+	return one_then_three(rank / 64);
+}
+
+static void build(struct footer *f, uint32_t ranks, size_fn size)
+{
+	static const uint8_t bytes[BLOCK] = "ABCD";
+	bw_auto_buf struct bw_buf out = {.max = 0};
+	struct bw_tgb_builder *b;
+	struct bw_sample sample;
+	const void *stored;
+	size_t n;
+
+	bw_sample_init(&sample, ranks);
+	memset(f, 0, sizeof(*f));
+	f->stream = sample.stream;
+	bw_sample_done(&sample);
+	f->stream.block_size = BLOCK;
+	bw_buf_init(&out, BW_FOOTER_MAX);
+	cr_assert_eq(bw_tgb_builder_new(&f->stream, "alpha", 2, 7, &b), 0);
+	for (uint32_t r = 0; r < ranks; r++) {
+		for (uint32_t left = size(r), take; left; left -= take) {
+			take = left < BLOCK ? left : BLOCK;
+			cr_assert_eq(bw_tgb_builder_block(b, bytes, take, &stored, &n), 0);
+		}
+		cr_assert_eq(bw_tgb_builder_end_slice(b), 0);
+		f->e.raw += size(r);
+	}
+	cr_assert_eq(bw_tgb_builder_finish(b, &out, &f->tgb), 0);
+	bw_tgb_builder_free(b);
+	f->bytes = bw_buf_take(&out, &f->len);
+	memcpy(f->e.producer, "alpha", 6);
+	f->e.epoch = 2;
+	f->e.seq = 7;
+	f->e.size = f->e.raw + f->len;
+	f->e.footer_len = (uint32_t)f->len;
+	f->e.footer_xxh3 = bw_tgb_sum(f->bytes, f->len);
+	cr_assert_eq(bw_tgb_check(f->tgb, &f->stream, &f->e), 0);
+}
+
+static void footer_done(struct footer *f)
+{
+	free(f->bytes);
+	bw_tgb_unref(f->tgb);
+}
+
+static int decode_page(const struct footer *f, uint32_t rank, struct bw_tgb_page *ret_page, struct bw_tgb **ret)
+{
+	if (!bw_tgb_page(&f->stream, &f->e, rank, ret_page))
+		return -ENXIO;
+	cr_assert_geq(ret_page->offset, f->e.raw);
+	cr_assert_leq(ret_page->offset + ret_page->length, f->e.size - BW_TGB_TRAILER);
+	return bw_tgb_page_decode(f->bytes + (ret_page->offset - f->e.raw), ret_page->length, &f->e, ret_page->number, ret);
+}
+
+/* What page says of its ranks is what the whole footer says. */
+static void compare(const struct footer *f, const struct bw_tgb *page)
+{
+	const struct bw_tgb *t = f->tgb;
+
+	cr_assert_eq(bw_tgb_check(page, &f->stream, &f->e), 0);
+	cr_assert(page->ranks == t->ranks && page->blocks_n == t->blocks_n && page->data_len == t->data_len);
+	cr_assert(!page->first || !bw_tgb_knows(page, page->first - 1));
+	cr_assert_not(bw_tgb_knows(page, page->first + page->known));
+	for (uint32_t r = page->first; r < page->first + page->known; r++) {
+		const struct bw_slice *is = bw_tgb_slice(page, r), *should = bw_tgb_slice(t, r);
+
+		cr_assert(bw_tgb_knows(page, r));
+		cr_assert(is->offset == should->offset && is->stored == should->stored && is->raw == should->raw);
+		cr_assert(is->xxh3 == should->xxh3 && is->block0 == should->block0 && is->blocks_n == should->blocks_n);
+		for (uint32_t i = is->block0; i < is->block0 + is->blocks_n; i++) {
+			const struct bw_block *a = bw_tgb_block(page, i), *b = bw_tgb_block(t, i);
+			cr_assert(a->offset == b->offset && a->stored == b->stored && a->xxh3 == b->xxh3);
+		}
+	}
+}
+
+static void read_a_block(const struct bw_tgb *page, uint32_t rank)
+{
+	const struct bw_slice *s = bw_tgb_slice(page, rank);
+	bw_auto_blob struct bw_blob *stored = bw_blob_copy("ABCD", bw_tgb_block(page, s->block0)->stored);
+	struct bw_blob *raw;
+
+	cr_assert_eq(bw_tgb_block_read(page, s->block0, stored, &raw), 0);
+	bw_blob_unref(raw);
+	if (page->block0)
+		cr_assert_eq(bw_tgb_block_read(page, page->block0 - 1, stored, &raw), -EINVAL);
+	cr_assert_eq(bw_tgb_block_read(page, page->block0 + page->blocks_known, stored, &raw), -EINVAL);
+}
+
+Test(tgb_pages, each_says_of_its_ranks_what_the_footer_says)
+{
+	static const uint32_t ranks[] = {129, 192, 200, 1024, 4096, 4097, 5000};
+	static const size_fn sizes[] = {one_block, three_blocks};
+
+	for (size_t i = 0; i < 2 * sizeof(ranks) / sizeof(ranks[0]); i++) {
+		struct bw_tgb_page at;
+		struct bw_tgb *page;
+		struct footer f;
+		uint32_t pages = 0;
+
+		build(&f, ranks[i / 2], sizes[i % 2]);
+		for (uint32_t r = 0; r < ranks[i / 2]; r += page->known, bw_tgb_unref(page), pages++) {
+			cr_assert_eq(decode_page(&f, r, &at, &page), 0, "%u ranks, rank %u", ranks[i / 2], r);
+			cr_assert(at.number == pages && page->first == r);
+			compare(&f, page);
+			read_a_block(page, r + page->known - 1);
+		}
+		cr_assert_leq(pages, TGB_PAGES_MAX);
+		footer_done(&f);
+	}
+}
+
+Test(tgb_pages, few_ranks_have_none)
+{
+	struct bw_tgb_page at;
+	struct footer f;
+
+	build(&f, 128, one_block);
+	cr_assert_eq(f.len, 120 + 128 * 36 + 16);
+	cr_assert_eq(f.e.footer_xxh3, bw_xxh3(f.bytes, f.len));
+	cr_assert_not(bw_tgb_page(&f.stream, &f.e, 0, &at));
+	footer_done(&f);
+}
+
+/* What one rank of 1,024 costs beside its slice. */
+Test(tgb_pages, one_is_small)
+{
+	struct bw_tgb_page at;
+	struct footer f;
+
+	build(&f, 1024, one_block);
+	cr_assert(bw_tgb_page(&f.stream, &f.e, 1023, &at));
+	cr_assert_eq(at.length, 120 + 16 * 8 + 16 + 64 * 36);
+	cr_assert_not(bw_tgb_page(&f.stream, &f.e, 1024, &at));
+	footer_done(&f);
+}
+
+/* V5: the root's sum vouches for each bit of a page. */
+Test(tgb_pages, V5_every_bit_is_covered)
+{
+	struct bw_tgb_page at;
+	struct bw_tgb *page;
+	struct footer f;
+
+	build(&f, 150, one_block);
+	for (uint32_t r = 0; r < 150; r += 64) {
+		cr_assert_eq(decode_page(&f, r, &at, &page), 0);
+		bw_tgb_unref(page);
+		uint8_t *bytes = f.bytes + (at.offset - f.e.raw);
+		for (size_t bit = 0; bit < at.length * 8; bit++) {
+			bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+			cr_assert_neq(decode_page(&f, r, &at, &page), 0, "bit %zu", bit);
+			cr_assert_neq(bw_tgb_decode(f.bytes, f.len, f.e.size, &page), 0);
+			bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		}
+		for (size_t len = 0; len < at.length; len++)
+			cr_assert_neq(bw_tgb_page_decode(bytes, len, &f.e, at.number, &page), 0);
+	}
+	footer_done(&f);
+}
+
+/* V5: another batch of the same producer and seq, as a producer leaves that dies before its commit, is not the root's. */
+Test(tgb_pages, V5_one_of_another_object_is_refused)
+{
+	struct bw_tgb_page at;
+	struct footer f, g;
+	struct bw_tgb *page;
+
+	build(&f, 150, one_block);
+	build(&g, 150, one_block);
+	memcpy(g.stream.id, f.stream.id, sizeof(g.stream.id));
+	cr_assert_eq(f.len, g.len);
+	g.bytes[g.len - 20] ^= 1;	/* of a block's sum, in the last page */
+	for (uint32_t r = 0; r < 150; r += 64) {
+		cr_assert_eq(decode_page(&g, r, &at, &page), r < 128 ? 0 : -BW_E_CORRUPT);
+		if (r < 128)
+			bw_tgb_unref(page);
+		g.e.footer_xxh3 ^= 1;
+		cr_assert_eq(decode_page(&g, r, &at, &page), -BW_E_CORRUPT);
+		g.e.footer_xxh3 ^= 1;
+	}
+	/* A page in another's place. */
+	memcpy(f.bytes + (120 + 24 + 16 + 64 * 36), f.bytes, 120 + 24 + 16 + 64 * 36);
+	cr_assert_eq(decode_page(&f, 64, &at, &page), -BW_E_CORRUPT);
+	footer_done(&f);
+	footer_done(&g);
+}
+
+/* Never wrong, at most not there. */
+Test(tgb_pages, of_uneven_slices_none_is_found_or_the_right_one)
+{
+	static const size_fn sizes[] = {one_or_more, one_in_a_page_then_three, one_then_three};
+	unsigned found = 0, missed = 0;
+
+	for (uint32_t ranks = 129; ranks < 500; ranks++) {
+		struct bw_tgb_page at;
+		struct bw_tgb *page;
+		struct footer f;
+
+		build(&f, ranks, sizes[ranks % 3]);
+		for (uint32_t r = 0; r < ranks; r += 64) {
+			int rc = decode_page(&f, r, &at, &page);
+
+			cr_assert(rc == 0 || rc == -ENXIO || rc == -ENOENT, "%u ranks, rank %u: %d", ranks, r, rc);
+			found += rc == 0;
+			missed += rc == -ENOENT;
+			if (rc)
+				continue;
+			compare(&f, page);
+			bw_tgb_unref(page);
+		}
+		footer_done(&f);
+	}
+	cr_assert(found && missed);
+}
+
+static void put_u64(uint8_t *at, uint64_t value)
+{
+	value = htole64(value);
+	memcpy(at, &value, 8);
+}
+
+/* The whole footer with other bytes, its own sum right again. */
+static int decode_with(const struct footer *f, size_t at, uint64_t value, size_t width, bool fix_page)
+{
+	uint8_t *copy = malloc(f->len);
+	struct bw_tgb *t = NULL;
+	size_t head = 120 + 3 * 8;
+
+	memcpy(copy, f->bytes, f->len);
+	value = htole64(value);
+	memcpy(copy + at, &value, width);
+	size_t page = head + 16 + 64 * 36;
+	for (size_t i = 0; fix_page && i < 3; i++) {
+		size_t begin = i * page + head, end = i < 2 ? begin + page - head : f->len - 16;
+		for (size_t k = 0; k < 3; k++)
+			put_u64(copy + k * page + 120 + i * 8, bw_xxh3(copy + begin, end - begin));
+	}
+	put_u64(copy + f->len - 16, bw_xxh3(copy, f->len - 16));
+	int rc = bw_tgb_decode(copy, f->len, f->e.size, &t);
+	free(copy);
+	bw_tgb_unref(t);
+	return rc;
+}
+
+/* What a whole footer says twice must be the same: else who reads a page hears otherwise than who reads it all. */
+Test(tgb_pages, a_footer_that_contradicts_its_pages_is_corrupt)
+{
+	size_t head = 120 + 3 * 8, page = head + 16 + 64 * 36;
+	struct footer f;
+
+	build(&f, 150, one_block);
+	cr_assert_eq(decode_with(&f, 0, 0x46545742, 4, true), 0);
+	cr_assert_eq(decode_with(&f, page + 32, 8, 8, false), -BW_E_CORRUPT);	/* seq, in one copy of the head */
+	cr_assert_eq(decode_with(&f, head + 16 + 16, 5, 8, false), -BW_E_CORRUPT);	/* a slice, not the page's sum */
+	cr_assert_eq(decode_with(&f, head + 16 + 16, 5, 8, true), 0);
+	cr_assert_eq(decode_with(&f, page + head, 193, 8, true), -BW_E_CORRUPT);	/* where the page begins */
+	cr_assert_eq(decode_with(&f, page + head + 8, 63, 4, true), -BW_E_CORRUPT);	/* its first block */
+	cr_assert_eq(decode_with(&f, page + head + 12, 65, 4, true), -BW_E_CORRUPT);	/* blocks */
+	cr_assert_eq(decode_with(&f, page + head + 12, UINT32_MAX, 4, true), -BW_E_CORRUPT);
+	for (uint16_t ranks = 0; ranks < 200; ranks++)
+		cr_assert_eq(decode_with(&f, 6, ranks, 2, true), ranks == 64 ? 0 : -BW_E_CORRUPT);
+	footer_done(&f);
+}
+
+/* One that has none though it has many ranks, as it was before there were pages, is read. */
+Test(tgb_pages, S8_many_ranks_without_pages_are_read)
+{
+	size_t head = 120 + 3 * 8, page = head + 16 + 64 * 36, len = 120 + 150 * 36 + 16;
+	uint8_t *plain = malloc(len), *at = plain + 120;
+	struct bw_tgb_page none;
+	struct bw_tgb *t;
+	struct footer f;
+
+	build(&f, 150, one_block);
+	memcpy(plain, f.bytes, 120);
+	plain[6] = 0;
+	for (int table = 0; table < 2; table++) {
+		for (size_t i = 0; i < 3; i++) {
+			size_t ranks = i < 2 ? 64 : 22, width = table ? 12 : 24;
+			memcpy(at, f.bytes + i * page + head + 16 + (table ? ranks * 24 : 0), ranks * width);
+			at += ranks * width;
+		}
+	}
+	put_u64(at, bw_xxh3(plain, len - 16));
+	uint32_t le = htole32((uint32_t)len);
+	memcpy(at + 8, &le, 4);
+	memcpy(at + 12, "BWTE", 4);
+	cr_assert_eq(bw_tgb_decode(plain, len, f.e.raw + len, &t), 0);
+	f.e.footer_len = (uint32_t)len;
+	f.e.size = f.e.raw + len;
+	cr_assert_eq(bw_tgb_sum(plain, len), bw_xxh3(plain, len));
+	cr_assert_eq(bw_tgb_check(t, &f.stream, &f.e), 0);
+	compare(&f, t);
+	cr_assert_not(bw_tgb_page(&f.stream, &f.e, 0, &none));
+	bw_tgb_unref(t);
+	free(plain);
+	footer_done(&f);
+}
+
+Test(tgb_pages, even_slices_lie_where_their_sizes_say)
+{
+	struct footer f;
+	uint64_t slice;
+
+	build(&f, 150, one_block);
+	cr_assert(bw_tgb_may_be_even(&f.stream, &f.e, &slice));
+	cr_assert_eq(slice, 3);
+	footer_done(&f);
+	build(&f, 150, one_then_three);
+	cr_assert_not(bw_tgb_may_be_even(&f.stream, &f.e, &slice) && slice != 2 * BLOCK);
+	footer_done(&f);
+}
