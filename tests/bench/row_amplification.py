@@ -6,7 +6,7 @@ from harness import Goal, Metric, Row
 from world import KIB, MIB, size_text
 
 # (W, slice): steps.  1024 slices of 1 MiB would want gigabytes in the store.
-SHAPES = {(1, 64 * KIB): 64, (8, 64 * KIB): 64, (64, 64 * KIB): 32, (1024, 64 * KIB): 12,
+SHAPES = {(1, 64 * KIB): 64, (8, 64 * KIB): 64, (64, 64 * KIB): 32, (128, 64 * KIB): 24, (1024, 64 * KIB): 12,
           (1, MIB): 32, (8, MIB): 24, (64, MIB): 8}
 PEERS = {"s3fs": "s3fs", "rclone": "rclone"}
 

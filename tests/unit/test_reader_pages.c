@@ -249,10 +249,30 @@ Test(reader_pages, windows_fetch_pages)
 	world_done(&w);
 }
 
-Test(reader_pages, pages_are_kept_on_the_disk)
+/* A new reader, with nothing in memory. */
+static void reopen(struct world *w, const struct bw_disk_config *config)
 {
-	char root[BW_TMPDIR_MAX], dir[BW_TMPDIR_MAX + 8], why[400] = "";
+	char why[400] = "";
+
+	world_stop(w);
+	bw_disk_free(w->disk);
+	cr_assert_eq(bw_disk_new(config, &w->disk, why, sizeof(why)), 0, "%s", why);
+	while (!atomic_load(&bw_disk_stats(w->disk)->ready))
+		bw_sleep(BW_MS);
+	world_reader(w, &wide);
+}
+
+static void until_kept(const struct world *w, uint64_t n)
+{
+	while (atomic_load(&bw_disk_stats(w->disk)->blocks) < n)
+		bw_sleep(BW_MS);
+}
+
+Test(reader_pages, pages_are_kept_on_the_disk_and_whole_footers_serve)
+{
+	char root[BW_TMPDIR_MAX], dir[BW_TMPDIR_MAX + 8];
 	struct bw_budget budget;
+	struct bw_tgb *tgb;
 	struct world w;
 
 	bw_test_tmpdir(root);
@@ -263,20 +283,22 @@ Test(reader_pages, pages_are_kept_on_the_disk)
 	struct bw_disk_config config = {.dir = dir, .size = 64 * MIB, .budget = &budget, .log = w.log, .now = bw_now};
 
 	memcpy(config.stream, w.stream.id, sizeof(config.stream));
-	for (int time = 0; time < 2; time++) {
-		world_stop(&w);
-		cr_assert_eq(bw_disk_new(&config, &w.disk, why, sizeof(why)), 0, "%s", why);
-		while (!atomic_load(&bw_disk_stats(w.disk)->ready))
-			bw_sleep(BW_MS);
-		world_reader(&w, &wide);
-		ask(&w, 0, 70, !time, time ? 0 : PAGE);
-		ask(&w, 1, 70, !time, time ? 0 : PAGE);
-		while (atomic_load(&bw_disk_stats(w.disk)->blocks) < 2)
-			bw_sleep(BW_MS);
-		world_stop(&w);
-		bw_disk_free(w.disk);
-		w.disk = NULL;
-	}
+	reopen(&w, &config);
+	ask(&w, 0, 70, 1, PAGE);
+	ask(&w, 1, 70, 1, PAGE);
+	until_kept(&w, 2);
+	reopen(&w, &config);
+	ask(&w, 0, 70, 0, 0);
+	ask(&w, 1, 70, 0, 0);
+	cr_assert_eq(world_tgb(&w, &w.head.entries[0], &tgb), 0);
+	bw_tgb_unref(tgb);
+	until_kept(&w, 3);
+	reopen(&w, &config);
+	ask(&w, 0, 5, 0, 0);
+	ask(&w, 1, 5, 1, PAGE);
+	world_stop(&w);
+	bw_disk_free(w.disk);
+	w.disk = NULL;
 	cr_assert_eq(bw_budget_used(&budget), 0);
 	world_done(&w);
 	bw_test_rmtree(root);
