@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Of many ranks one is read: pages of footers instead of whole ones. */
+#include "fs/cache.h"
 #include "fs/disk_cache.h"
 #include "tests/support/tmpdir.h"
 #include "tests/unit/reader_world.h"
@@ -83,6 +84,22 @@ Test(reader_pages, of_ranks_of_several_pages_footers_are_fetched_whole)
 	ask(&w, 140, 100, 1, whole);
 	ask(&w, 140, 0, 0, 0);
 	ask(&w, 75, 0, 1, PAGE);
+	world_done(&w);
+}
+
+/* Ranks that come together end with the page. */
+Test(reader_pages, behind_its_last_rank_a_page_knows_none)
+{
+	struct world w;
+
+	world_init(&w, &wide);
+	world_commit_even(&w, 1, 10);
+	struct bw_tgb *page = footer(&w, 0, 63);
+	struct bw_block_want want = {.entry = &w.head.entries[0], .tgb = page, .rank = 62};
+
+	cr_assert(bw_block_next(&want) && want.rank == 63);
+	cr_assert_not(bw_block_next(&want));
+	bw_tgb_unref(page);
 	world_done(&w);
 }
 
@@ -225,8 +242,12 @@ Test(reader_pages, a_guess_goes_with_the_page)
 	bw_tgb_unref(footer(&w, 3, 70));
 	world_until_gets(&w, gets + 2);
 	cr_assert_eq(world_read(&w, 3, 70, 0, 16 * KIB, true), 0);
+	/* What a page has shown of its ranks says nothing of others. */
+	bw_tgb_unref(footer(&w, 2, 5));
+	cr_assert_eq(world_read(&w, 2, 5, 0, 16 * KIB, true), 0);
 	world_stop(&w);
-	cr_assert_eq(w.stats.bytes_in - bytes, PAGE + 16 * KIB);
+	cr_assert_eq(world_gets(&w), gets + 4);
+	cr_assert_eq(w.stats.bytes_in - bytes, PAGE + w.head.entries[2].footer_len + 2 * 16 * KIB);
 	world_done(&w);
 }
 

@@ -313,6 +313,68 @@ Test(tgb_pages, a_footer_that_contradicts_its_pages_is_corrupt)
 	footer_done(&f);
 }
 
+/* The footer of f cut into pages of so many ranks, sound otherwise; its length. */
+static size_t cut(const struct footer *f, uint32_t page_ranks, uint8_t *to)
+{
+	uint32_t ranks = f->tgb->ranks, pages = tgb_pages(ranks, page_ranks), head_len = tgb_head_len(pages);
+	uint8_t *sums = to + 120, *at = to;
+	uint32_t le;
+
+	memcpy(to, f->bytes, 120);
+	to[6] = (uint8_t)page_ranks;
+	to[7] = (uint8_t)(page_ranks >> 8);
+	for (uint32_t p = 0; p < pages; p++) {
+		uint32_t first = p * page_ranks, n = ranks - first < page_ranks ? ranks - first : page_ranks;
+		uint8_t *body = at + head_len;
+		put_u64(body, 3 * first);
+		le = htole32(first);
+		memcpy(body + 8, &le, 4);
+		le = htole32(n);
+		memcpy(body + 12, &le, 4);
+		for (uint32_t i = 0; i < n; i++) {
+			const struct bw_slice *s = bw_tgb_slice(f->tgb, first + i);
+			uint8_t *slice = body + 16 + i * 24, *block = body + 16 + n * 24 + i * 12;
+			put_u64(slice, s->stored);
+			put_u64(slice + 8, s->raw);
+			put_u64(slice + 16, s->xxh3);
+			le = htole32((uint32_t)s->stored);
+			memcpy(block, &le, 4);
+			put_u64(block + 4, bw_tgb_block(f->tgb, s->block0)->xxh3);
+		}
+		put_u64(sums + 8 * p, bw_xxh3(body, 16 + n * 36));
+		at = body + 16 + n * 36;
+	}
+	for (uint32_t p = 1; p < pages; p++)
+		memcpy(to + p * (head_len + 16 + page_ranks * 36), to, head_len);
+	size_t len = (size_t)(at - to) + 16;
+	put_u64(at, bw_xxh3(to, len - 16));
+	le = htole32((uint32_t)len);
+	memcpy(at + 8, &le, 4);
+	memcpy(at + 12, "BWTE", 4);
+	return len;
+}
+
+/* There is one way to cut it. */
+Test(tgb_pages, pages_of_another_size_are_corrupt)
+{
+	uint8_t *bytes = calloc(1, 1 << 20);
+	struct footer f;
+
+	build(&f, 150, one_block);
+	for (uint32_t page_ranks = 1; page_ranks <= 200; page_ranks++) {
+		struct bw_tgb *t = NULL;
+		size_t len = cut(&f, page_ranks, bytes);
+		int rc = bw_tgb_decode(bytes, len, f.e.raw + len, &t);
+
+		cr_assert_eq(rc, page_ranks == 64 ? 0 : -BW_E_CORRUPT, "%u: %d", page_ranks, rc);
+		bw_tgb_unref(t);
+		if (page_ranks == 64)
+			cr_assert(len == f.len && memcmp(bytes, f.bytes, len) == 0);
+	}
+	free(bytes);
+	footer_done(&f);
+}
+
 /* One that has none though it has many ranks, as it was before there were pages, is read. */
 Test(tgb_pages, S8_many_ranks_without_pages_are_read)
 {
@@ -320,6 +382,7 @@ Test(tgb_pages, S8_many_ranks_without_pages_are_read)
 	uint8_t *plain = malloc(len), *at = plain + 120;
 	struct bw_tgb_page none;
 	struct bw_tgb *t;
+	uint64_t slice;
 	struct footer f;
 
 	build(&f, 150, one_block);
@@ -343,6 +406,8 @@ Test(tgb_pages, S8_many_ranks_without_pages_are_read)
 	cr_assert_eq(bw_tgb_check(t, &f.stream, &f.e), 0);
 	compare(&f, t);
 	cr_assert_not(bw_tgb_page(&f.stream, &f.e, 0, &none));
+	cr_assert(bw_tgb_may_be_even(&f.stream, &f.e, &slice));
+	cr_assert_eq(slice, 3);
 	bw_tgb_unref(t);
 	free(plain);
 	footer_done(&f);
