@@ -252,11 +252,11 @@ static void turn_locked(struct bw_tgbs *t, uint64_t step)
 /* What lies where the page should be is not the page.  Neither will those of the steps to come be. */
 static void ask_whole(struct flight *f)
 {
-	enum bw_prio prio = atomic_load(&f->fetch.demanded) ? BW_PRIO_DEMAND : f->fetch.prio;
 	struct bw_tgbs *t = f->tgbs;
 
 	bw_lock(&t->lock);
 	bw_table_remove(&t->table, &f->footer->item);
+	enum bw_prio prio = atomic_load(&f->fetch.demanded) ? BW_PRIO_DEMAND : f->fetch.prio;
 	turn_locked(t, f->fetch.entry.step);
 	bw_unlock(&t->lock);
 	for (struct bw_tgb_wait *w = f->waiters, *next; w; w = next) {
@@ -324,14 +324,15 @@ static void join_locked(struct flight *f, struct bw_tgb_wait *w)
 	f->last = &w->next;
 }
 
-/* The footer, or the page that w needs; NULL: neither is there, nor on its way. */
+/* The footer or the page, whichever is there rather than on its way; NULL: neither is either. */
 static struct footer *find_locked(struct bw_tgbs *t, uint64_t step, const struct bw_tgb_page *page)
 {
-	struct bw_item *i = bw_table_find(&t->table, step, WHOLE);
+	struct footer *whole = (struct footer *)bw_table_find(&t->table, step, WHOLE), *part;
 
-	if (!i && page)
-		i = bw_table_find(&t->table, step, page->number + 1);
-	return (struct footer *)i;
+	if (!page)
+		return whole;
+	part = (struct footer *)bw_table_find(&t->table, step, page->number + 1);
+	return part && (!whole || !part->flight) ? part : whole;
 }
 
 /* 1 cached, 0 joined, -ENOENT. */

@@ -236,15 +236,23 @@ uint64_t bw_tgb_sum(const void *footer, size_t len)
 	return bw_xxh3(footer, head_len < len ? head_len : len);
 }
 
+/* Blocks of each slice, if all slices of a footer with pages and of this length have as many; 0: they cannot. */
+static uint64_t blocks_each(uint32_t ranks, const struct bw_entry *e)
+{
+	uint64_t least = tgb_footer_len(ranks, tgb_page_ranks(ranks), 0);
+
+	if (e->footer_len <= least || e->footer_len > e->size)
+		return 0;
+	return (e->footer_len - least) % ((uint64_t)ranks * TGB_BLOCK) ? 0 : (e->footer_len - least) / TGB_BLOCK / ranks;
+}
+
 bool bw_tgb_page(const struct bw_stream *s, const struct bw_entry *e, uint32_t rank, struct bw_tgb_page *ret)
 {
 	uint32_t ranks = s->options.ranks, page_ranks = tgb_page_ranks(ranks), pages = tgb_pages(ranks, page_ranks);
-	uint64_t least = tgb_footer_len(ranks, page_ranks, 0), of_blocks = e->footer_len - least;
+	uint64_t blocks = blocks_each(ranks, e);
 
-	if (!pages || rank >= ranks || e->footer_len <= least || e->footer_len > e->size ||
-	    of_blocks % ((uint64_t)ranks * TGB_BLOCK))
+	if (!pages || rank >= ranks || !blocks)
 		return false;
-	uint64_t blocks = of_blocks / TGB_BLOCK / ranks;	/* of each slice, if they are alike */
 	uint32_t number = rank / page_ranks, first = number * page_ranks;
 
 	*ret = (struct bw_tgb_page){.number = number};
@@ -255,16 +263,20 @@ bool bw_tgb_page(const struct bw_stream *s, const struct bw_entry *e, uint32_t r
 	return true;
 }
 
-/* The page behind the head. */
-static int get_lone_page(const uint8_t *body, size_t len, uint64_t sum, struct bw_tgb *t)
+/*
+ * The page behind the head.  Another page of the footer is told by its first block.  Pages that are taken alone so never claim each
+ * other's blocks, which are known by their numbers.
+ */
+static int get_lone_page(const uint8_t *body, size_t len, uint64_t sum, uint64_t block0, struct bw_tgb *t)
 {
 	struct bw_cur cur, *c = &cur;
 
 	bw_cur_init(c, body, len);
 	struct place place = get_place(c);
-	if (c->bad || c->left != t->known * TGB_SLICE + (uint64_t)place.blocks_n * TGB_BLOCK)
+	if (c->bad || c->left != t->known * TGB_SLICE + (uint64_t)place.blocks_n * TGB_BLOCK ||
+	    place.block0 != block0)
 		return -ENOENT;
-	if (bw_xxh3(body, len) != sum || place.block0 > t->blocks_n || place.blocks_n > t->blocks_n - place.block0 ||
+	if (bw_xxh3(body, len) != sum || block0 > t->blocks_n || place.blocks_n > t->blocks_n - block0 ||
 	    place.offset > t->data_len)
 		return -BW_E_CORRUPT;
 	t->block0 = place.block0;
@@ -288,12 +300,13 @@ static int decode_page(const uint8_t *bytes, size_t len, const struct bw_entry *
 
 	if (rc)
 		return rc;
-	if (number >= pages || head_len > len || bw_xxh3(bytes, head_len) != e->footer_xxh3)
+	if (number >= pages || head_len > len)
 		return -BW_E_CORRUPT;
 	t->data_len = e->size - e->footer_len;
 	t->first = number * page_ranks;
 	t->known = ranks_of_page(t, page_ranks, number);
-	return get_lone_page(bytes + head_len, len - head_len, sum_of_page(bytes, number), t);
+	return get_lone_page(bytes + head_len, len - head_len, sum_of_page(bytes, number),
+			     number * page_ranks * blocks_each(t->ranks, e), t);
 }
 
 /* ---- Whole, or a page ---------------------------------------------------------------------------- */
@@ -359,13 +372,15 @@ int bw_tgb_decode(const void *footer, size_t len, uint64_t object_size, struct b
 
 int bw_tgb_page_decode(const void *page, size_t len, const struct bw_entry *e, uint32_t number, struct bw_tgb **ret)
 {
-	if (len < TGB_HEADER || memcmp(page, TGB_MAGIC, 4) != 0)
-		return -ENOENT;
-	if (e->footer_len > e->size)
+	const uint8_t *bytes = page;
+
+	if (len < TGB_HEADER || memcmp(bytes, TGB_MAGIC, 4) != 0 || (!bytes[6] && !bytes[7]))
+		return -ENOENT;		/* or a whole footer that has no pages begins here */
+	if (e->footer_len > e->size || bw_tgb_sum(bytes, len) != e->footer_xxh3)
 		return -BW_E_CORRUPT;
 	struct bw_tgb *t = tgb_new();
 
-	return t ? settle(decode_page(page, len, e, number, t), t, ret) : -ENOMEM;
+	return t ? settle(decode_page(bytes, len, e, number, t), t, ret) : -ENOMEM;
 }
 
 int bw_tgb_check(const struct bw_tgb *t, const struct bw_stream *s, const struct bw_entry *e)

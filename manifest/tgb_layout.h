@@ -22,7 +22,7 @@
 
 #define TGB_RANKS_AT_ONCE 128u	/* so many have no pages: 36 bytes each are 1.07 bytes a byte of 64 KiB at the most */
 #define TGB_PAGE_RANKS 64u	/* at least */
-#define TGB_PAGES_MAX 64u	/* all copies of the head are half a MiB at the most */
+#define TGB_PAGES_MAX 64u	/* then all copies of the head are 40 KB */
 
 /* Ranks of a page (the last one may have fewer); 0: no pages. */
 static inline uint32_t tgb_page_ranks(uint32_t ranks)

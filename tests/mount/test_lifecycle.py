@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # ctest: 55-s
 """S4, S5, S7, S8: how a mount comes, how it goes, and what it leaves."""
+import contextlib
 import json
 import os
 import re
@@ -268,9 +269,17 @@ class End(bw.TestCase):
 
 
 class Leaks(bw.TestCase):
+    def files(self, mount):
+        """What is open, and apart the tables of files of threads that close slices, which are kept open for a moment."""
+        names = []
+        for fd in os.listdir(f"/proc/{mount.proc.pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                names.append(os.readlink(f"/proc/{mount.proc.pid}/fd/{fd}"))
+        kept = [n for n in names if n.startswith("/proc/")]
+        return len(names) - len(kept), len(kept)
+
     def facts(self, mount):
-        pid = mount.proc.pid
-        return len(os.listdir(f"/proc/{pid}/fd")), len(os.listdir(f"/proc/{pid}/task"))
+        return self.files(mount)[0], len(os.listdir(f"/proc/{mount.proc.pid}/task"))
 
     def settled(self, mount):
         """Descriptors and threads, once releases that are under way have been seen to."""
@@ -326,6 +335,7 @@ class Leaks(bw.TestCase):
         after = self.settled(mount)
         self.assertLessEqual(after[0], before[0] + 4)
         self.assertLessEqual(after[1], before[1] + 10)
+        bw.wait_until(lambda: self.files(mount)[1] == 0, what="the end of what was kept of threads that have gone")
 
 
 class Roots(bw.TestCase):

@@ -140,6 +140,30 @@ Test(reader_pages, one_get_however_many_ask)
 	world_done(&w);
 }
 
+/* Who has a page does not wait for the rest. */
+Test(reader_pages, a_page_that_is_there_serves_while_the_footer_comes)
+{
+	struct world_options o = wide;
+	struct world_wait whole, part;
+	struct world w;
+
+	o.delay_ns = 50 * BW_MS;
+	world_init(&w, &o);
+	world_commit_even(&w, 1, 100);
+	ask(&w, 0, 70, 1, PAGE);
+	cr_assert_not(world_tgb_start(&w, &whole, &w.head.entries[0], 0));
+	cr_assert(world_tgb_start(&w, &part, &w.head.entries[0], 71));
+	bw_tgb_unref(part.tgb);
+	cr_assert_not(world_tgb_start(&w, &part, &w.head.entries[0], 1), "of another page");
+	bw_latch_wait(&whole.answered);
+	bw_latch_wait(&part.answered);
+	cr_assert_eq(world_gets(&w), 2);
+	bw_tgb_unref(whole.tgb);
+	bw_tgb_unref(part.tgb);
+	bw_tgb_unref(footer(&w, 0, 70));
+	world_done(&w);
+}
+
 /* Slices of one block, then of three: as many in all as if each had two. */
 static void commit_uneven(struct world *w)
 {
