@@ -14,7 +14,7 @@ class Contest:
 
     def __init__(self, options, size, delay_ms):
         self.bench, self.size, self.delay_ms = options.bench, size, delay_ms
-        self.batches = 2 if options.tiny else 6 if options.quick else {64 * KIB: 20, MIB: 10, 8 * MIB: 7}[size]
+        self.batches = 2 if options.tiny else 6 if options.quick else {64 * KIB: 20, MIB: 10, 8 * MIB: max(3, 21 // (options.rounds or 3))}[size]
 
     @contextlib.contextmanager
     def prepare(self):
