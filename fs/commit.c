@@ -22,7 +22,6 @@
 
 #define DIRECTORY_STAYS_NS (60 * BW_SEC)	/* P3d */
 #define TICK_NS (100 * BW_MS)
-#define UPLOAD_AGAIN_NS (200 * BW_MS)
 
 void bw_answers_run(struct bw_answer *list)
 {
@@ -308,10 +307,11 @@ static void run_upload(struct bw_task *task);
 static bool upload_again_locked(struct bw_stage_batch *b)
 {
 	struct bw_produce *p = b->produce;
-	int64_t at = bw_now() + UPLOAD_AGAIN_NS;
+	int64_t at = bw_batch_again_ns(b->uploads_failed, b->deadline_ns);
 
-	if (p->stopping || at >= b->deadline_ns)
+	if (p->stopping || at == BW_NEVER)
 		return false;
+	b->uploads_failed++;
 	b->task.run = run_upload;
 	bw_workq_push_at(p->c.pool, &b->task, at);
 	return true;

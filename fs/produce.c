@@ -447,6 +447,8 @@ static void print_batch(const struct bw_stage_batch *b, uint32_t ranks, struct b
 	}
 	print_names(b->dir, out, &stray);
 	print_names(b->ranks, out, &stray);
+	if (b->uploads_failed && !b->uploaded)
+		bw_buf_fmt(out, " uploads_failed=%u", b->uploads_failed);
 	if (b->err)
 		bw_buf_fmt(out, " error=\"%s\"", bw_err_text(b->err, text, sizeof(text)));
 	bw_buf_str(out, "\n");

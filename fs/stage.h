@@ -95,6 +95,7 @@ struct bw_stage_batch {
 	bool early;			/* nobody waits for it: pending=N, or a release */
 	bool hurry;			/* an fsync waits for it */
 	bool uploaded, pushed;
+	unsigned uploads_failed;	/* and will be made again */
 	struct bw_task task;
 	struct bw_commit_item item;
 

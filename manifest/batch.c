@@ -9,7 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REPEATS 6	/* of an ambiguous put, at once */
+#define REPEATS 1	/* of an ambiguous put, at once: a reply that was lost is there then */
+#define LOOKS 6		/* at a name that is taken and has nothing */
+#define AGAIN_NS (100 * BW_MS)
+#define AGAIN_MAX_NS (2 * BW_SEC)
 
 /* One object of the batch on its way into the store. */
 struct part {
@@ -17,7 +20,7 @@ struct part {
 	struct bw_op op;
 	struct bw_body *body;
 	char key[BW_KEY_MAX + 1];
-	unsigned repeats;
+	unsigned repeats, looks;
 	int err;
 };
 
@@ -326,9 +329,9 @@ void bw_batch_free(struct bw_batch *b)
 
 static void submit(struct part *p);
 
-static bool submit_again(struct part *p)
+static bool submit_again(struct part *p, unsigned *times, unsigned most)
 {
-	if (p->repeats++ == REPEATS || bw_now() >= p->batch->deadline_ns)
+	if ((*times)++ == most || bw_now() >= p->batch->deadline_ns)
 		return false;
 	submit(p);
 	return true;
@@ -360,7 +363,7 @@ static void looked(struct bw_op *op)
 	else if (op->outcome == BW_CORRUPT)
 		err = -BW_E_CONTRADICTION;
 	else if (op->outcome == BW_NOT_FOUND) {
-		if (submit_again(p))
+		if (submit_again(p, &p->looks, LOOKS))
 			return;
 		err = -BW_E_CONTRADICTION;
 	}
@@ -399,7 +402,7 @@ static void part_done(struct bw_op *op)
 		look(p);
 		return;
 	case BW_UNKNOWN:
-		if (submit_again(p))
+		if (submit_again(p, &p->repeats, REPEATS))
 			return;
 		break;
 	default:
@@ -435,7 +438,7 @@ static void prepare(struct part *p, struct bw_batch *b, struct bw_body *body)
 {
 	p->batch = b;
 	p->body = body;
-	p->repeats = 0;
+	p->repeats = p->looks = 0;
 	p->err = 0;
 }
 
@@ -457,6 +460,16 @@ void bw_batch_upload(struct bw_batch *b, struct bw_store *store, int64_t deadlin
 	if (state_object)
 		submit(&b->state_part);
 	submit(&b->data_part);
+}
+
+int64_t bw_batch_again_ns(unsigned times, int64_t deadline_ns)
+{
+	int64_t now_ns = bw_now(), left_ns = deadline_ns - now_ns - AGAIN_NS;
+	int64_t wait_ns = times < 5 ? AGAIN_NS << times : AGAIN_MAX_NS;
+
+	if (left_ns <= 0)
+		return BW_NEVER;
+	return now_ns + (wait_ns < left_ns ? wait_ns : left_ns);
 }
 
 struct waiter {

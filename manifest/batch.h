@@ -55,12 +55,17 @@ void bw_batch_free(struct bw_batch *b);	/* NULL is fine; not while it is being u
 /*
  * Uploads the data object, and the state as an object of its own when it is long.  done runs once, on
  * a thread of the store, and may free the batch; err 0: durable.  detail is borrowed.  An ambiguous
- * put is repeated a few times at once: the name is ours alone, so EXISTS means that an earlier try of
+ * put is repeated at once, a single time: the name is ours alone, so EXISTS means that an earlier try of
  * ours was applied.  -BW_E_UNKNOWN: still ambiguous; the same batch may be uploaded again, later.
  * -BW_E_CONTRADICTION: the name was taken before our first try.
  */
 void bw_batch_upload(struct bw_batch *b, struct bw_store *store, int64_t deadline_ns,
 		     void (*done)(void *ctx, int err, const char *detail), void *ctx);
+/*
+ * When a batch is to be uploaded again whose uploads have ended -BW_E_UNKNOWN so many times before, and once more now: a whole body is
+ * no small thing to ask of a store in trouble.  After 100 ms, doubling up to 2 s, and once shortly before the deadline; BW_NEVER: that was it.
+ */
+int64_t bw_batch_again_ns(unsigned times, int64_t deadline_ns);
 int bw_batch_upload_sync(struct bw_batch *b, struct bw_store *store, int64_t deadline_ns)
 	bw_must_check;
 

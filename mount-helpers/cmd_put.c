@@ -239,6 +239,18 @@ static int take(struct put *p)
 	return code;
 }
 
+static int upload(struct put *p)
+{
+	int64_t deadline_ns = bw_session_deadline(), at_ns;
+	int r = bw_batch_upload_sync(p->batch, p->s.store, deadline_ns);
+
+	for (unsigned times = 0; r == -BW_E_UNKNOWN && (at_ns = bw_batch_again_ns(times, deadline_ns)) != BW_NEVER; times++) {
+		bw_sleep(at_ns - bw_now());
+		r = bw_batch_upload_sync(p->batch, p->s.store, deadline_ns);
+	}
+	return r;
+}
+
 static int build_and_upload(struct put *p)
 {
 	const struct bw_stream *stream = &p->s.stream;
@@ -259,7 +271,7 @@ static int build_and_upload(struct put *p)
 		bw_root_unref(root);
 	}
 	if (r == 0)
-		r = bw_batch_upload_sync(p->batch, p->s.store, bw_session_deadline());
+		r = upload(p);
 	return r < 0 ? say_failed(p, r) : 0;
 }
 

@@ -93,7 +93,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.error(404, "NoSuchBucket")
         elif rule == "slow-down" and is_first_get:
             self.error(503, "SlowDown")
-        elif rule == "errors":
+        elif rule == "errors" or (rule == "no-writes" and self.command in ("PUT", "POST")):
             self.error(500, "InternalError")
         else:
             return True

@@ -63,6 +63,22 @@ class Status(bw.TestCase):
         self.assertIs(self.store()["ok"], True)
         self.assertRegex(self.m.status("status"), r"(?m)^store      answers$")
 
+    def test_writes_that_fail_while_reads_are_answered(self):
+        """A full store: what waits for it is to be seen, and it is asked less and less often."""
+        self.m.put("p", 0, [b"first"])
+        before = [verb for verb, _ in self.s3.requests].count("PUT")
+        self.s3.rule = "no-writes"
+        child = self.spawn(self.m.put, "p", 1, [b"second"])
+        try:
+            bw.wait_until(lambda: "state=committing missing=0/1 uploads_failed=4\n" in self.m.status("waiting"), what="the fourth failure")
+            puts = [verb for verb, _ in self.s3.requests].count("PUT") - before
+            self.assertLessEqual(puts, 10, "two for each")
+            self.assertIs(self.store()["ok"], True)
+        finally:
+            self.s3.rule = ""
+        self.join(child)
+        self.assertEqual(self.m.status("waiting"), "")
+
     def test_a_read_that_failed(self):
         """A read of an open file that ends EIO has its line in /status/errors, as an open has."""
         self.m.put("p", 0, [os.urandom(100000)])

@@ -260,7 +260,7 @@ static int upload_with(struct setup *s, const enum bw_fault *faults, unsigned n,
 /* S3: an ambiguous put is resolved by putting the same bytes under the same name. */
 Test(batch, S3_a_lost_reply_is_resolved)
 {
-	enum { ONCE_AND_REPEATS = 7 };
+	enum { ONCE_AND_REPEATS = 2 };
 	enum bw_fault lost[ONCE_AND_REPEATS];
 	struct setup *s = setup(false);
 	unsigned puts;
@@ -274,6 +274,24 @@ Test(batch, S3_a_lost_reply_is_resolved)
 	cr_assert_eq(upload_with(s, lost, ONCE_AND_REPEATS, &puts), -BW_E_UNKNOWN);
 	cr_assert_eq(puts, ONCE_AND_REPEATS);
 	teardown(s);
+}
+
+/* S3: a store in trouble is asked less and less often, and once more at the end. */
+Test(batch, S3_what_stays_unknown_is_put_again_later_and_later)
+{
+	int64_t now_ns = bw_now(), last_ns = 0;
+
+	for (unsigned times = 0; times < 40; times++) {
+		int64_t wait_ns = bw_batch_again_ns(times, BW_NEVER) - bw_now();
+
+		cr_assert_geq(wait_ns, last_ns - 50 * BW_MS);
+		cr_assert_leq(wait_ns, 2 * BW_SEC);
+		cr_assert(times || wait_ns <= 100 * BW_MS);
+		cr_assert(times < 6 || wait_ns > BW_SEC);
+		last_ns = wait_ns;
+	}
+	cr_assert_eq(bw_batch_again_ns(40, now_ns + 1100 * BW_MS), now_ns + BW_SEC);
+	cr_assert_eq(bw_batch_again_ns(40, now_ns + 50 * BW_MS), BW_NEVER);
 }
 
 Test(batch, what_was_not_applied_fails_with_its_error)
@@ -470,7 +488,7 @@ Test(batch, S3_what_exists_and_is_not_there_is_put_again)
 	s = setup(false);
 	l = (struct looks){.fault = BW_FAULT_NONE};
 	cr_assert_eq(upload_blindly(s, &l, 1000), -BW_E_CONTRADICTION);
-	cr_assert_eq(l.puts, 7, "once and six repeats");
+	cr_assert_eq(l.puts, 8, "once, its repeat, and six looks");
 	teardown(s);
 }
 
