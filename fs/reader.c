@@ -106,7 +106,7 @@ void bw_reader_free(struct bw_reader *r)
 
 bool bw_reader_tgb(struct bw_reader *r, struct bw_tgb_wait *w, struct bw_tgb **ret_tgb)
 {
-	if (w->reads && w->needs)
+	if (w->reads)
 		bw_guess(&r->guesses, &w->entry, w->needs - 1,
 			 bw_prefetch_knows(&r->prefetch, w->needs - 1) ? BW_GUESS_READER : BW_GUESS_STRANGER);
 	int found = bw_tgbs_get(r->tgbs, w, BW_PRIO_DEMAND, ret_tgb);

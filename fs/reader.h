@@ -73,7 +73,7 @@ struct bw_tgb_wait {
 	void (*done)(struct bw_tgb_wait *w, int err, struct bw_tgb *tgb);
 	struct bw_entry entry;
 	uint32_t needs;			/* 1 + the rank whose slice tgb has to know; 0: of all */
-	bool reads;			/* that slice will be read next */
+	bool reads;			/* that slice, of one rank, will be read next */
 	struct bw_tgb_wait *next;	/* private */
 };
 /* Cached: true, *ret_tgb (a reference) set and done not called.  Else false, and done runs, later

@@ -2,7 +2,6 @@
 #include "fs/tgbs.h"
 
 #include "fs/table.h"
-#include "store/base/hash.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -153,25 +152,13 @@ static int check_whole(struct bw_fetch *fetch, struct bw_blob *bytes, char *why,
 {
 	struct flight *f = (struct flight *)fetch;
 	const struct bw_entry *e = &fetch->entry;
-	uint64_t sum = bw_tgb_sum(bytes->bytes, bytes->len);
-	struct bw_tgb *tgb;
+	int err = bw_tgb_verify(bytes->bytes, bytes->len, fetch->by->stream, e, &f->tgb);
+	uint64_t sum = err ? bw_tgb_sum(bytes->bytes, bytes->len) : 0;
 
-	if (sum != e->footer_xxh3) {
-		snprintf(why, why_len, "footer got=%016" PRIx64 " wanted=%016" PRIx64, sum,
-			 e->footer_xxh3);
-		return -BW_E_CORRUPT;
-	}
-	int err = bw_tgb_decode(bytes->bytes, bytes->len, e->size, &tgb);
-
-	if (!err) {
-		err = bw_tgb_check(tgb, fetch->by->stream, e);
-		if (err)
-			bw_tgb_unref(tgb);
-	}
-	if (err)
+	if (err && sum != e->footer_xxh3)
+		snprintf(why, why_len, "footer got=%016" PRIx64 " wanted=%016" PRIx64, sum, e->footer_xxh3);
+	else if (err)
 		snprintf(why, why_len, "footer=\"not the one of this step\"");
-	else
-		f->tgb = tgb;
 	if (!err && !fetch->from_disk)
 		bw_disk_put(fetch->by->disk, e->step, fetch->number, bytes);
 	return err;
@@ -359,9 +346,8 @@ static int look_locked(struct bw_tgbs *t, struct bw_tgb_wait *w, const struct bw
  * Whether pages are not worth their requests: who reads slices of several pages goes from one to the other all the time,
  * who reads one slice of each step hardly ever.
  */
-static bool is_spread(struct bw_tgbs *t, uint64_t step, const struct bw_tgb_page *page)
+static bool is_spread_locked(struct bw_tgbs *t, uint64_t step, const struct bw_tgb_page *page)
 {
-	BW_LOCK_SCOPE(&t->lock);
 	bool other = t->page && t->page != page->number + 1;
 
 	t->page = page->number + 1;
@@ -377,13 +363,13 @@ int bw_tgbs_get(struct bw_tgbs *t, struct bw_tgb_wait *w, enum bw_prio prio,
 
 	if (w->needs && bw_tgb_page(t->fetcher->stream, &w->entry, w->needs - 1, &at))
 		page = &at;
-	bool whole = !page || is_spread(t, w->entry.step, page) ||
-		     bw_disk_has(t->fetcher->disk, w->entry.step, disk_number(WHOLE));
 	bw_lock(&t->lock);
+	bool whole = !page || is_spread_locked(t, w->entry.step, page);
 	int found = look_locked(t, w, page, prio, ret_tgb);
 	bw_unlock(&t->lock);
 	if (found >= 0)
 		return found;
+	whole = whole || bw_disk_has(t->fetcher->disk, w->entry.step, disk_number(WHOLE));
 	struct flight *f = flight_new(t, &w->entry, whole ? NULL : page, prio);
 
 	if (!f)

@@ -81,11 +81,7 @@ static int read_footer(struct reading *r)
 	const struct bw_entry *e = r->e;
 	int err = get_range(r, e->size - e->footer_len, e->footer_len, &footer);
 
-	if (!err && bw_tgb_sum(footer->bytes, footer->len) != e->footer_xxh3)
-		err = -BW_E_CORRUPT;
-	if (!err)
-		err = bw_tgb_decode(footer->bytes, footer->len, e->size, &r->tgb);
-	return err ? err : bw_tgb_check(r->tgb, &r->f->stream, e);
+	return err ? err : bw_tgb_verify(footer->bytes, footer->len, &r->f->stream, e, &r->tgb);
 }
 
 static int note_block(struct reading *r, uint32_t i, uint32_t rank, uint64_t xxh3)

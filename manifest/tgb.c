@@ -397,6 +397,17 @@ int bw_tgb_check(const struct bw_tgb *t, const struct bw_stream *s, const struct
 	return 0;
 }
 
+int bw_tgb_verify(const void *footer, size_t len, const struct bw_stream *s, const struct bw_entry *e, struct bw_tgb **ret)
+{
+	struct bw_tgb *t;
+
+	if (bw_tgb_sum(footer, len) != e->footer_xxh3)
+		return -BW_E_CORRUPT;
+	int rc = bw_tgb_decode(footer, len, e->size, &t);
+
+	return rc ? rc : settle(bw_tgb_check(t, s, e), t, ret);
+}
+
 bool bw_tgb_may_be_even(const struct bw_stream *s, const struct bw_entry *e, uint64_t *ret_slice)
 {
 	uint32_t ranks = s->options.ranks;

@@ -104,6 +104,9 @@ int bw_tgb_page_decode(const void *page, size_t len, const struct bw_entry *e, u
 /* Is t the footer of the object that e commits to s, or a page of it?  0 or -BW_E_CORRUPT. */
 int bw_tgb_check(const struct bw_tgb *t, const struct bw_stream *s, const struct bw_entry *e)
 	bw_must_check;
+/* Sum, decode and check in one: the whole footer of the object that e commits to s.  As bw_tgb_decode(). */
+int bw_tgb_verify(const void *footer, size_t len, const struct bw_stream *s, const struct bw_entry *e, struct bw_tgb **ret)
+	bw_must_check;
 /*
  * Whether the slices of e's object can be of one length, *ret_slice, and stored as they are, by what e says of its
  * sizes; rank's is then at rank * *ret_slice.  A guess: only the footer knows.

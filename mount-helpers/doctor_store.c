@@ -7,7 +7,6 @@
 #include "mount-helpers/command.h"
 #include "mount-helpers/progress.h"
 #include "mount-helpers/ways.h"
-#include "store/base/hash.h"
 #include "store/base/rand.h"
 #include "store/base/sync.h"
 #include "store/s3_creds.h"
@@ -304,12 +303,8 @@ static void check_newest(struct look *l, const struct bw_stream *s, const struct
 	op.deadline_ns = deadline();
 	int err = bw_store_sync(l->store, &op) == BW_OK ? 0 : bw_op_err(&op);
 
-	if (!err && bw_tgb_sum(op.blob->bytes, op.blob->len) != e->footer_xxh3)
-		err = -BW_E_CORRUPT;
 	if (!err)
-		err = bw_tgb_decode(op.blob->bytes, op.blob->len, e->size, &footer);
-	if (!err)
-		err = bw_tgb_check(footer, s, e);
+		err = bw_tgb_verify(op.blob->bytes, op.blob->len, s, e, &footer);
 	bw_tgb_unref(footer);
 	if (err)
 		bw_doctor_add(l->d, BW_WRONG, "newest step", "batchweave fsck URL says what else is missing or damaged",

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mount-helpers/session.h"
 
-#include "store/base/hash.h"
 #include "store/base/parse.h"
 
 #include <inttypes.h>
@@ -121,27 +120,12 @@ static int load_tgb(struct bw_session *s, const struct bw_entry *e, const char *
 		    struct bw_tgb **ret)
 {
 	bw_auto_blob struct bw_blob *footer = NULL;
-	struct bw_tgb *t = NULL;
 
 	if (e->footer_len > e->size)
 		return -BW_E_CORRUPT;
 	int r = get_range(s, key, e->size - e->footer_len, e->footer_len, &footer);
 
-	if (r < 0)
-		return r;
-	if (bw_tgb_sum(footer->bytes, footer->len) != e->footer_xxh3)
-		return -BW_E_CORRUPT;
-	r = bw_tgb_decode(footer->bytes, footer->len, e->size, &t);
-	if (r < 0)
-		return r;
-	if (memcmp(t->stream_id, s->stream.id, sizeof(t->stream_id)) != 0 ||
-	    strcmp(t->producer, e->producer) != 0 || t->epoch != e->epoch || t->seq != e->seq ||
-	    t->ranks != s->stream.options.ranks) {
-		bw_tgb_unref(t);
-		return -BW_E_CORRUPT;
-	}
-	*ret = t;
-	return 0;
+	return r < 0 ? r : bw_tgb_verify(footer->bytes, footer->len, &s->stream, e, ret);
 }
 
 /* A committed object that is not there is damage, whatever the store calls it. */

@@ -263,29 +263,16 @@ static void plain(const char *dir)
 	bw_root_unref(m.root);
 }
 
-static void packed(const char *dir)
+/* A stream of one batch, whose slice of rank r has len * (r + 1) bytes. */
+static void one_batch(const char *dir, uint8_t id, uint32_t ranks, int level, size_t len)
 {
 	struct maker m;
 	struct bw_change c[1];
 
-	start(&m, dir, 0x20, 3, 4096, 3);
+	start(&m, dir, id, ranks, 4096, level);
 	c[0] = change(BW_CHANGE_FENCE, "tok");
 	commit(&m, c, 1);
-	c[0] = tgb(&m, "tok", 0, 3000);
-	commit(&m, c, 1);
-	bw_root_unref(m.root);
-}
-
-/* A footer with pages: of 64, 64 and 2 ranks. */
-static void wide(const char *dir)
-{
-	struct maker m;
-	struct bw_change c[1];
-
-	start(&m, dir, 0x40, 130, 4096, 0);
-	c[0] = change(BW_CHANGE_FENCE, "tok");
-	commit(&m, c, 1);
-	c[0] = tgb(&m, "tok", 0, 1);
+	c[0] = tgb(&m, "tok", 0, len);
 	commit(&m, c, 1);
 	bw_root_unref(m.root);
 }
@@ -334,9 +321,9 @@ int main(int argc, char **argv)
 	snprintf(dir, sizeof(dir), "%s/plain", argv[1]);
 	plain(dir);
 	snprintf(dir, sizeof(dir), "%s/packed", argv[1]);
-	packed(dir);
+	one_batch(dir, 0x20, 3, 3, 3000);
 	snprintf(dir, sizeof(dir), "%s/wide", argv[1]);
-	wide(dir);
+	one_batch(dir, 0x40, 130, 0, 1);	/* a footer with pages: of 64, 64 and 2 ranks */
 	snprintf(dir, sizeof(dir), "%s/long", argv[1]);
 	long_stream(dir);
 	return 0;

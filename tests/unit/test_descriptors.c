@@ -183,7 +183,7 @@ Test(descriptors, what_is_kept_is_bounded_and_goes)
 	struct fixture f;
 	pid_t children[CHILDREN];
 
-	setup(&f, 100 * BW_MS);
+	setup(&f, BW_SEC);
 	for (int i = 0; i < CHILDREN; i++)
 		children[i] = child_start(&f, i % 3 ? AS_IT_IS : WITHOUT_THE_FILE, 0);
 	for (int round = 0; round < 2; round++)
