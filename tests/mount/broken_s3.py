@@ -93,7 +93,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.error(404, "NoSuchBucket")
         elif rule == "slow-down" and is_first_get:
             self.error(503, "SlowDown")
-        elif rule == "errors" or (rule == "no-writes" and self.command in ("PUT", "POST")):
+        elif rule == "errors" or (rule == "no-writes" and self.command in ("PUT", "POST")) or (
+                rule == "no-data" and self.command == "PUT" and "/data/" in self.key):
             self.error(500, "InternalError")
         else:
             return True

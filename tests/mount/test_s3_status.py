@@ -4,6 +4,7 @@
 import glob
 import json
 import os
+import subprocess
 import unittest
 
 import bw
@@ -78,6 +79,18 @@ class Status(bw.TestCase):
             self.s3.rule = ""
         self.join(child)
         self.assertEqual(self.m.status("waiting"), "")
+
+    def test_a_command_puts_again_as_well(self):
+        path = self.folder("slice") + "/0"
+        bw.write(path, b"by hand")
+        self.s3.rule = "no-data"
+        with subprocess.Popen([bw.BATCHWEAVE, "put", Stream.url, "hand", path, "--endpoint", self.s3.endpoint],
+                              env={**os.environ, **self.env}) as put:
+            bw.wait_until(lambda: len([p for verb, p in self.s3.requests if verb == "PUT" and "/data/hand/" in p]) >= 6,
+                          what="the third upload")
+            self.s3.rule = ""
+            self.assertEqual(put.wait(60), 0)
+        self.assertEqual(self.m.get(0), [b"by hand"])
 
     def test_a_read_that_failed(self):
         """A read of an open file that ends EIO has its line in /status/errors, as an open has."""
