@@ -319,7 +319,7 @@ static struct footer *find_locked(struct bw_tgbs *t, uint64_t step, const struct
 	if (!page)
 		return whole;
 	part = (struct footer *)bw_table_find(&t->table, step, page->number + 1);
-	return part && (!whole || !part->flight) ? part : whole;
+	return part && (!whole || part->tgb) ? part : whole;
 }
 
 /* 1 cached, 0 joined, -ENOENT. */
