@@ -18,6 +18,7 @@ struct bw_reader {
 	struct bw_prefetch prefetch;
 	struct bw_guesses guesses;
 	struct bw_rhythm rhythm;
+	atomic_bool is_used;
 };
 
 static void answer(struct bw_piece *piece, int err);
@@ -106,6 +107,7 @@ void bw_reader_free(struct bw_reader *r)
 
 bool bw_reader_tgb(struct bw_reader *r, struct bw_tgb_wait *w, struct bw_tgb **ret_tgb)
 {
+	atomic_store(&r->is_used, true);
 	if (w->reads)
 		bw_guess(&r->guesses, &w->entry, w->needs - 1,
 			 bw_prefetch_knows(&r->prefetch, w->needs - 1) ? BW_GUESS_READER : BW_GUESS_STRANGER);
@@ -119,6 +121,11 @@ bool bw_reader_tgb(struct bw_reader *r, struct bw_tgb_wait *w, struct bw_tgb **r
 void bw_reader_learn(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb)
 {
 	bw_tgbs_learn(r->tgbs, entry, tgb);
+}
+
+bool bw_reader_is_used(struct bw_reader *r)
+{
+	return atomic_load(&r->is_used);
 }
 
 void bw_reader_shrink(struct bw_reader *r, uint64_t bytes)

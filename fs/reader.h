@@ -79,7 +79,9 @@ struct bw_tgb_wait {
 /* Cached: true, *ret_tgb (a reference) set and done not called.  Else false, and done runs, later
  * (before it returns only for -ENOMEM). */
 bool bw_reader_tgb(struct bw_reader *r, struct bw_tgb_wait *w, struct bw_tgb **ret_tgb);
-/* A footer this mount has just committed itself: saves the get.  Refs tgb. */
+/* Somebody has asked for a footer here before. */
+bool bw_reader_is_used(struct bw_reader *r);
+/* A footer that came with the root, or was committed here: saves the get.  Refs tgb. */
 void bw_reader_learn(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb);
 
 /* ---- Slices ----------------------------------------------------------------------------------- */

@@ -3,6 +3,7 @@
 
 #include "manifest/apply_draft.h"
 #include "manifest/root_entry.h"
+#include "manifest/tgb.h"
 
 #include "store/base/hash.h"
 
@@ -81,7 +82,8 @@ static int check_append(const struct bw_root *r, const struct bw_change *c)
 	if (r->sealed)
 		return -BW_E_SEALED;
 	if (!owner_ok(c->owner) || !c->raw || !c->footer_len || c->footer_len > BW_FOOTER_MAX ||
-	    c->footer_len >= c->size)
+	    c->footer_len >= c->size ||
+	    (c->footer && bw_tgb_sum(c->footer, c->footer_len) != c->footer_xxh3))
 		return -EINVAL;
 	/* The owner as well as the epoch: two mounts that race to take a producer both see "epoch 1". */
 	if (!p || p->epoch != c->epoch || memcmp(p->owner, c->owner, sizeof(p->owner)) != 0)

@@ -2,6 +2,7 @@
 #include "manifest/apply_draft.h"
 
 #include "manifest/root_entry.h"
+#include "manifest/root_footers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -404,6 +405,16 @@ static int change_do(struct bw_draft *d, const struct bw_change *c)
 	return -EINVAL;
 }
 
+/* That of the last change goes to the root's own, which it was copied for. */
+static void keep_footer(struct bw_root *r)
+{
+	struct bw_change *c = &r->changes[r->changes_n - 1];
+
+	if (c->footer)
+		bw_root_footers_add(r, &r->tail[r->tail_n - 1], c->footer);
+	c->footer = NULL;
+}
+
 int bw_draft_change(struct bw_draft *d, const struct bw_change *c)
 {
 	struct bw_root *r = d->root;
@@ -434,6 +445,7 @@ int bw_draft_change(struct bw_draft *d, const struct bw_change *c)
 		return err;
 	}
 	r->changes[r->changes_n++] = copy;
+	keep_footer(r);
 	return 0;
 }
 

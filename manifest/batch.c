@@ -523,6 +523,14 @@ int bw_batch_change(const struct bw_batch *b, const uint8_t owner[16], struct bw
 			return -ENOMEM;
 		memcpy(c.state, b->state, b->state_len);
 	}
+	if (b->footer.len <= BW_FOOTER_INLINE_MAX) {
+		c.footer = malloc(b->footer.len);
+		if (!c.footer) {
+			bw_change_done(&c);
+			return -ENOMEM;
+		}
+		memcpy(c.footer, b->footer.bytes, b->footer.len);
+	}
 	*ret = c;
 	return 0;
 }

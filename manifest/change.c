@@ -8,13 +8,15 @@ void bw_change_done(struct bw_change *c)
 {
 	free(c->state);
 	free(c->text);
+	free(c->footer);
+	c->footer = NULL;
 	c->state = NULL;
 	c->text = NULL;
 }
 
 int bw_change_copy(struct bw_change *to, const struct bw_change *from)
 {
-	uint8_t *state = NULL;
+	uint8_t *state = NULL, *footer = NULL;
 	char *text = NULL;
 
 	if (from->state) {
@@ -28,7 +30,14 @@ int bw_change_copy(struct bw_change *to, const struct bw_change *from)
 		if (!text)
 			goto fail;
 	}
+	if (from->footer) {
+		footer = malloc(from->footer_len);
+		if (!footer)
+			goto fail;
+		memcpy(footer, from->footer, from->footer_len);
+	}
 	*to = *from;
+	to->footer = footer;
 	to->state = state;
 	to->text = text;
 	return 0;

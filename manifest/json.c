@@ -374,19 +374,29 @@ static bool among(const struct key *k, const char *const *known)
 	return false;
 }
 
-void bw_json_extra(struct bw_json *j, const char *const *known, const char *last, const char **ret,
-		   size_t *ret_len)
+/* The next member's key, which is not taken; len 0 when it is none. */
+static struct key peek_key(const struct bw_json *j)
 {
-	struct key key = {NULL, 0};
+	struct bw_json ahead = *j;
+	struct key k = {NULL, 0};
+
+	ahead.p++;
+	next_key(&ahead, &k);
+	return ahead.bad ? (struct key){NULL, 0} : k;
+}
+
+/* As bw_json_extra(), up to the key end, or, if rising, to what is not below it. */
+static void take_extra(struct bw_json *j, const char *const *known, const char *end, bool rising, const char **ret,
+		       size_t *ret_len)
+{
+	struct key key = {NULL, 0}, until = {end, end ? strlen(end) : 0};
 	const char *start = j->p;
 
 	while (peek(j) == ',') {
-		struct bw_json ahead = *j;
-		struct key k = {NULL, 0};
+		struct key next = peek_key(j);
 
-		ahead.p++;
-		next_key(&ahead, &k);
-		if (last && !ahead.bad && strlen(last) == k.len && !memcmp(last, k.text, k.len))
+		if (end && next.len && (rising ? !rises(&next, &until)
+					       : !rises(&next, &until) && !rises(&until, &next)))
 			break;
 		j->p++;
 		next_key(j, &key);
@@ -397,6 +407,18 @@ void bw_json_extra(struct bw_json *j, const char *const *known, const char *last
 	}
 	*ret = start;
 	*ret_len = j->bad ? 0 : (size_t)(j->p - start);
+}
+
+void bw_json_extra(struct bw_json *j, const char *const *known, const char *last, const char **ret,
+		   size_t *ret_len)
+{
+	take_extra(j, known, last, false, ret, ret_len);
+}
+
+void bw_json_extra_below(struct bw_json *j, const char *const *known, const char *key, const char **ret,
+			 size_t *ret_len)
+{
+	take_extra(j, known, key, true, ret, ret_len);
 }
 
 /* ---- Writing ------------------------------------------------------------------------------------ */

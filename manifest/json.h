@@ -57,6 +57,9 @@ void bw_json_features(struct bw_json *j, const char **ret, size_t *ret_len);
  */
 void bw_json_extra(struct bw_json *j, const char *const *known, const char *last, const char **ret,
 		   size_t *ret_len);
+/* Those of them that come before a member named key would, whether it is there or not. */
+void bw_json_extra_below(struct bw_json *j, const char *const *known, const char *key, const char **ret,
+			 size_t *ret_len);
 
 /* ---- Writing: each appends one value ---------------------------------------------------------- */
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "manifest/root.h"
+#include "manifest/root_footers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +29,7 @@ void bw_root_unref(struct bw_root *r)
 	free(r->tail);
 	for (unsigned level = 0; level < BW_LEVELS_MAX; level++)
 		free(r->levels[level].pointers);
+	bw_root_footers_done(r);
 	free(r->features_write);
 	free(r->unknown);
 	free(r);
@@ -99,6 +100,14 @@ const struct bw_entry *bw_root_tail_entry(const struct bw_root *r, uint64_t step
 	uint64_t start = r->head - r->tail_n;
 
 	return step >= start && step < r->head ? &r->tail[step - start] : NULL;
+}
+
+const struct bw_root_footer *bw_root_footer(const struct bw_root *r, uint64_t step)
+{
+	for (uint32_t i = r->footers_n; i-- > 0;)
+		if (r->footers[i].step == step)
+			return bw_root_tail_entry(r, step) ? &r->footers[i] : NULL;
+	return NULL;
 }
 
 bool bw_root_state_room(const struct bw_root *r)

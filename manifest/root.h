@@ -88,6 +88,7 @@ struct bw_change {
 	uint64_t size, raw;		/* APPEND: of the object; of its slices */
 	uint32_t footer_len;		/* APPEND */
 	uint64_t footer_xxh3;		/* APPEND */
+	uint8_t *footer;		/* APPEND: owned, [footer_len]; NULL: not at hand.  Goes into the root's footers */
 	bool has_state;			/* APPEND */
 	uint32_t state_len;		/* APPEND */
 	uint64_t state_xxh3;		/* APPEND */
@@ -97,6 +98,13 @@ struct bw_change {
 };
 void bw_change_done(struct bw_change *c);
 int bw_change_copy(struct bw_change *to, const struct bw_change *from) bw_must_check;
+
+/* The footer of one of the steps that this version committed. */
+struct bw_root_footer {
+	uint64_t step;
+	uint32_t len;
+	uint8_t *bytes;			/* owned, [len] */
+};
 
 struct bw_root {
 	atomic_uint refs;
@@ -124,10 +132,12 @@ struct bw_root {
 		uint32_t n;
 		struct bw_pointer *pointers;	/* owned, ascending */
 	} levels[BW_LEVELS_MAX];	/* [0] points to leaves */
+	uint32_t footers_n;		/* those that are small; of steps that are no longer in the tail as well */
+	struct bw_root_footer *footers;	/* owned, ascending */
 	/* What newer releases put into a root, as canonical text that is carried through unread;
 	 * owned, NULL when there is nothing.  bw_root_carry() copies it. */
 	char *features_write;		/* the names in "features_write" */
-	char *unknown;			/* the keys after "levels" */
+	char *unknown;			/* the keys after "levels", but "footers" */
 };
 
 struct bw_root *bw_root_ref(struct bw_root *r);
@@ -160,6 +170,9 @@ const struct bw_producer_entry *bw_root_producer(const struct bw_root *r, const 
 const struct bw_job *bw_root_job(const struct bw_root *r, const char *name);
 /* The entry when it is in the tail, else NULL. */
 const struct bw_entry *bw_root_tail_entry(const struct bw_root *r, uint64_t step);
+
+/* The footer of a step in the tail, whole, with the sum that its entry says; NULL: the root does not have it.  Borrowed. */
+const struct bw_root_footer *bw_root_footer(const struct bw_root *r, uint64_t step);
 
 /* Room for another inline state is beyond doubt: the sum is below 3/4 of BW_STATES_INLINE_MAX. */
 bool bw_root_state_room(const struct bw_root *r);

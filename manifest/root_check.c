@@ -2,6 +2,7 @@
 #include "manifest/root_check.h"
 
 #include "manifest/root_entry.h"
+#include "manifest/root_footers.h"
 #include "store/base/hash.h"
 
 #include <string.h>
@@ -242,5 +243,7 @@ const char *bw_root_check(const struct bw_root *r)
 		why = check_tail(r);
 	if (!why)
 		why = check_levels(r);
-	return why ? why : check_seqs(r);
+	if (!why)
+		why = check_seqs(r);
+	return why ? why : bw_root_footers_check(r);
 }

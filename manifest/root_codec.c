@@ -2,6 +2,7 @@
 #include "manifest/envelope.h"
 #include "manifest/root_check.h"
 #include "manifest/root_entry.h"
+#include "manifest/root_footers.h"
 #include "store/base/hash.h"
 
 #include <inttypes.h>
@@ -12,7 +13,7 @@ static const char *const members[] = {
 	"features_read", "features_write", "stream", "version",	    "commit",  "previous",
 	"time_ms",	 "first",	   "swept",  "head",	    "bytes",   "sealed",
 	"digest",	 "tail_digest",	   "changes", "producers", "jobs",    "tail",
-	"levels",	 NULL};
+	"levels",	 BW_ROOT_FOOTERS, NULL};
 
 /* The words of changes, by enum bw_change_kind. */
 static const char *const words[] = {
@@ -172,6 +173,23 @@ static void put_lists(struct bw_buf *b, const struct bw_root *r)
 	bw_buf_str(b, "]");
 }
 
+/* The members behind the known ones, in rising order of keys. */
+static void put_optional(struct bw_buf *b, const struct bw_root *r)
+{
+	const char *unknown = r->unknown ? r->unknown : "", *below;
+	struct bw_json j;
+	size_t len;
+
+	bw_json_init(&j, unknown, strlen(unknown));
+	bw_json_extra_below(&j, members, BW_ROOT_FOOTERS, &below, &len);
+	bw_buf_add(b, below, len);
+	if (r->footers_n) {
+		bw_buf_str(b, ",\"" BW_ROOT_FOOTERS "\":");
+		bw_root_footers_put(b, r);
+	}
+	bw_buf_str(b, unknown + len);
+}
+
 static void put_root(struct bw_buf *b, const struct bw_root *r)
 {
 	bw_buf_fmt(b, "{\"features_read\":[],\"features_write\":[%s],\"stream\":",
@@ -187,8 +205,7 @@ static void put_root(struct bw_buf *b, const struct bw_root *r)
 		   r->previous_xxh3, r->time_ms, r->first, r->swept, r->head, r->bytes,
 		   r->sealed ? "true" : "false", r->digest, r->tail_digest);
 	put_lists(b, r);
-	if (r->unknown)
-		bw_buf_str(b, r->unknown);
+	put_optional(b, r);
 	bw_buf_str(b, "}");
 }
 
@@ -499,6 +516,30 @@ static void keep_text(struct bw_json *j, int *err, const char *text, size_t len,
 		note(j, err, -ENOMEM);
 }
 
+static void get_optional(struct bw_json *j, int *err, struct bw_root *r)
+{
+	const char *below, *between, *above;
+	size_t below_len, between_len, above_len;
+
+	bw_json_extra_below(j, members, BW_ROOT_FOOTERS, &below, &below_len);
+	if (bw_json_try(j, ",\"" BW_ROOT_FOOTERS "\":"))
+		bw_root_footers_get(j, err, r);
+	bw_json_extra_below(j, members, BW_ROOT_FOOTERS, &between, &between_len);
+	if (between_len)
+		bw_json_fail(j);
+	bw_json_extra(j, members, NULL, &above, &above_len);
+	if (!(below_len + above_len) || j->bad)
+		return;
+	r->unknown = malloc(below_len + above_len + 1);
+	if (!r->unknown) {
+		note(j, err, -ENOMEM);
+		return;
+	}
+	memcpy(r->unknown, below, below_len);
+	memcpy(r->unknown + below_len, above, above_len);
+	r->unknown[below_len + above_len] = 0;
+}
+
 static bool is_destroyed(const char *features, size_t len)
 {
 	static const char name[] = "\"" BW_FEATURE_DESTROYED "\"";
@@ -522,8 +563,7 @@ static int get_root(struct bw_json *j, struct bw_root *r)
 	keep_text(j, &err, text, len, &r->features_write);
 	get_numbers(j, r);
 	get_lists(j, &err, r);
-	bw_json_extra(j, members, NULL, &text, &len);
-	keep_text(j, &err, text, len, &r->unknown);
+	get_optional(j, &err, r);
 	bw_json_expect(j, "}");
 	if (err)
 		return err;

@@ -42,6 +42,8 @@
 #define BW_MARKER_TEXT_MAX 255u		 /* bytes */
 #define BW_STATE_INLINE_MAX 512u	 /* bytes of one producer's state in the root */
 #define BW_STATES_INLINE_MAX (32u << 10) /* bytes of all of them */
+#define BW_FOOTER_INLINE_MAX (8u << 10)	 /* bytes of one batch's footer in the root */
+#define BW_FOOTERS_INLINE_MAX (32u << 10) /* bytes of all of them */
 #define BW_STATE_MAX (16u << 20)	 /* a state object, bytes */
 #define BW_CHANGES_MAX 1024u		 /* operations in one version */
 #define BW_APPENDS_MAX 256u		 /* TGBs in one version */

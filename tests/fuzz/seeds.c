@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz_seeds DIR: writes the ok- and bad- seeds of every corpus below DIR. */
+#include "manifest/root_footers.h"
 #include "manifest/tgb.h"
 #include "tests/fuzz/envelope_fix.h"
 #include "tests/fuzz/fuzz.h"
@@ -46,6 +47,37 @@ static void encode(const struct bw_sample *s, struct bw_buf *out)
 {
 	bw_buf_init(out, BW_ROOT_RAW_MAX);
 	bw_fuzz_must(bw_root_encode(s->root, out) == 0, "encode");
+}
+
+/* A step whose footer the root brings along. */
+static void told(struct bw_sample *s)
+{
+	uint8_t *footer = calloc(1, 150);
+
+	bw_fuzz_must(footer, "memory");
+	memset(footer + 60, (int)s->root->head, 60);
+	struct bw_entry e = {.size = 1000, .raw = 9, .footer_len = 150, .footer_xxh3 = bw_tgb_sum(footer, 150)};
+
+	bw_sample_name(e.producer, "alpha");
+	bw_sample_append(s, &e);
+	bw_root_footers_add(s->root, &s->root->tail[s->root->tail_n - 1], footer);
+}
+
+/* With footers: one of the tail, one of a step that has left it; and keys of a newer release around them. */
+static void told_roots(const char *dir)
+{
+	bw_auto_buf struct bw_buf root = {.max = 0};
+	struct bw_sample s;
+
+	bw_sample_init(&s, 2);
+	told(&s);
+	bw_sample_grow(&s, BW_TAIL_FOLD);
+	told(&s);
+	s.root->unknown = strdup(",\"a\":1,\"zoo\":[2]");
+	encode(&s, &root);
+	save_buf(dir, "envelope", "ok-told", &root);
+	save_raw(dir, "root", "ok-told", 'R', &root);
+	bw_sample_done(&s);
 }
 
 static void roots(const char *dir)
@@ -183,6 +215,7 @@ int main(int argc, char **argv)
 {
 	bw_fuzz_must(argc == 2, "usage: fuzz_seeds DIR");
 	roots(argv[1]);
+	told_roots(argv[1]);
 	nodes(argv[1]);
 	streams(argv[1]);
 	tgb(argv[1], "ok-one-byte", false, 1, 0);

@@ -27,6 +27,7 @@ struct maker {
 	struct bw_stream stream;
 	struct bw_root *root;
 	bool quiet;		/* nothing of the next versions is saved */
+	bool tells;		/* roots bring the footers of their steps along */
 };
 
 static void must(bool fine, const char *what)
@@ -176,6 +177,11 @@ static struct bw_change tgb(const struct maker *m, const char *producer, uint64_
 	c.size = object.len;
 	c.footer_len = (uint32_t)footer.len;
 	c.footer_xxh3 = bw_tgb_sum(footer.bytes, footer.len);
+	if (m->tells) {
+		c.footer = malloc(footer.len);
+		must(c.footer, "memory");
+		memcpy(c.footer, footer.bytes, footer.len);
+	}
 	bw_key_data(&m->stream, producer, 1, seq, c.nonce, key);
 	save(m, key, object.bytes, object.len);
 	bw_tgb_unref(t);
@@ -277,6 +283,24 @@ static void one_batch(const char *dir, uint8_t id, uint32_t ranks, int level, si
 	bw_root_unref(m.root);
 }
 
+/* Two batches, whose footers the roots bring along. */
+static void told(const char *dir)
+{
+	struct maker m;
+	struct bw_change c[2];
+
+	start(&m, dir, 0x50, 2, 64, 0);
+	m.tells = true;
+	c[0] = change(BW_CHANGE_FENCE, "tok");
+	commit(&m, c, 1);
+	c[0] = tgb(&m, "tok", 0, 50);
+	commit(&m, c, 1);
+	c[0] = tgb(&m, "tok", 1, 10);
+	c[1] = tgb(&m, "tok", 2, 70);
+	commit(&m, c, 2);
+	bw_root_unref(m.root);
+}
+
 static void appends(struct maker *m, uint32_t n)
 {
 	struct bw_change c[BW_APPENDS_MAX];
@@ -324,6 +348,8 @@ int main(int argc, char **argv)
 	one_batch(dir, 0x20, 3, 3, 3000);
 	snprintf(dir, sizeof(dir), "%s/wide", argv[1]);
 	one_batch(dir, 0x40, 130, 0, 1);	/* a footer with pages: of 64, 64 and 2 ranks */
+	snprintf(dir, sizeof(dir), "%s/told", argv[1]);
+	told(dir);
 	snprintf(dir, sizeof(dir), "%s/long", argv[1]);
 	long_stream(dir);
 	return 0;

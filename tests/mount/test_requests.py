@@ -49,6 +49,22 @@ class Requests(bw.TestCase):
         self.assertLessEqual(sum(gets.values()), 4)
         self.assertLess(reader.metric("store_bytes_total", dir="in"), size * 1.1)
 
+    def test_a_new_step_costs_its_root_and_the_slice(self):
+        """V3: where the slices lie is told along with the news (manifest/root_footers.h)."""
+        size, steps = 300_000, 10
+        stream = self.stream(3)
+        writer, reader = self.mount(stream), self.mount(stream, "ro,wait=60")
+
+        def follow(first, n):
+            for seq in range(first, first + n):
+                writer.put("p", seq, [bw.payload("p", seq, rank, size) for rank in range(3)])
+                self.assertEqual(bw.read(reader.step(seq, 1), "rb"), bw.payload("p", seq, 1, size))
+
+        follow(0, 2)  # the first one tells the mount that it is read
+        before = reader.metric("store_requests_total", op="get", code="ok")
+        follow(2, steps)
+        self.assertEqual(reader.metric("store_requests_total", op="get", code="ok") - before, 2 * steps)
+
 
 if __name__ == "__main__":
     bw.main()

@@ -74,6 +74,12 @@ struct bw_change bw_whole_upload(struct bw_whole *w, const char *producer, uint8
 	return c;
 }
 
+void bw_whole_no_footer(struct bw_change *c)
+{
+	free(c->footer);
+	c->footer = NULL;
+}
+
 void bw_whole_commit(struct bw_whole *w, const struct bw_change *changes, uint32_t n)
 {
 	bw_test_commit(w->store, &w->stream, &w->root, changes, n);

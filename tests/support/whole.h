@@ -28,6 +28,8 @@ void bw_whole_done(struct bw_whole *w);
  */
 struct bw_change bw_whole_upload(struct bw_whole *w, const char *producer, uint8_t owner, uint64_t epoch,
 				 uint64_t seq, size_t state_len);
+/* c's root will not bring the footer along: it is not the one that c says. */
+void bw_whole_no_footer(struct bw_change *c);
 /* Commits changes as one version. */
 void bw_whole_commit(struct bw_whole *w, const struct bw_change *changes, uint32_t n);
 /* Takes the producer for owner, in a version of its own. */

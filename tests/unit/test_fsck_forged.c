@@ -274,6 +274,7 @@ Test(fsck_forged, a_committed_object_of_another_batch_is_found)
 	bw_key_data(&w.stream, "img", 1, 159, c[1].nonce, key);
 	bw_whole_put(&w, key, blob->bytes, blob->len);
 	c[1].footer_xxh3 = c[0].footer_xxh3;
+	bw_whole_no_footer(&c[1]);
 	bw_whole_commit(&w, c, 2);
 	check_one(&w, &thorough, BW_FSCK_DATA_FOOTER, 301, 301, key,
 		  "step 301: @ is not what was committed: its footer is damaged or that of another batch");
@@ -303,6 +304,7 @@ Test(fsck_forged, a_wrong_sum_of_a_slice_is_found)
 	for (unsigned i = 0; i < 8; i++)
 		trailer[i] = (uint8_t)(sum >> (8 * i));
 	c.footer_xxh3 = bw_xxh3(footer, c.footer_len);
+	bw_whole_no_footer(&c);
 	bw_whole_put(&w, key, other->bytes, other->len);
 	bw_whole_commit(&w, &c, 1);
 	check_one(&w, &thorough, BW_FSCK_DATA_BLOCK, 300, 300, key,
