@@ -27,28 +27,25 @@ class Contest:
             for batches in (WARM, self.batches):  # what is new to a mount, memory above all, is no part of a tail: the second time counts
                 head = a.head()
                 done = self.bench.load("tail", a.dir, b.dir, "bench", head, head, batches, readers, RANKS, self.size)
-            meta = a.meta(a.head() - 1)
-        piece = meta["ranks"][0]
-        self.slice = (meta["object"], piece["offset"], piece["stored"])
+            metas = [a.meta(step) for step in range(a.head() - self.batches - 1, a.head())]
+        self.slices = ["{} {} {}\n".format(m["object"], m["ranks"][0]["offset"], m["ranks"][0]["stored"]) for m in metas]
         return {"p50": done["p50_ms"], "p99": done["p99_ms"], "commit_p50": done["commit_p50_ms"]}
 
-    def newest_root(self):
-        client = self.s3.client()
+    def newest_roots(self):
+        client = self.bench.s3().client()
         where = self.stream.prefix + "/"
-        key = max(k for k in client.list(where) if "/manifest/" in k)
-        n = len(client.get(key))
+        keys = sorted(k for k in client.list(where) if "/manifest/" in k)[-self.batches - 1:]
+        lines = [f"{key[len(where):]} 0 {len(client.get(key))}\n" for key in keys]
         client.close()
-        return key[len(where):], n
+        return lines
 
     def by_raw(self):
-        """What cannot be left out: the new root, then the slice, over a connection that is there."""
-        if not hasattr(self, "slice"):
+        """What cannot be left out: the new root, then the slice, each once, over a connection that is there."""
+        if not hasattr(self, "slices"):
             self.by_mount(1)
-        key, n = self.newest_root()
-        parts = [f"{key} 0 {n}\n", "{} {} {}\n".format(*self.slice)]
         p50, p99 = 0, 0
-        for part in parts:
-            done = self.bench.raw("raw", "get", self.s3, self.stream.url, 1, lines=part * (1 + self.batches))
+        for lines in (self.newest_roots(), self.slices):
+            done = self.bench.raw("raw", "get", self.s3, self.stream.url, 1, lines="".join(lines))
             p50, p99 = p50 + done["p50_ms"], p99 + done["p99_ms"]
         return {"p50": p50, "p99": p99}
 
