@@ -255,7 +255,7 @@ static void item_done(struct bw_commit_item *item, const struct bw_txn_change *r
 		struct bw_root *root = bw_head_root(p->c.head);
 		const struct bw_entry *e = bw_root_tail_entry(root, result->step);
 		if (e)
-			bw_reader_learn(p->c.reader, e, bw_batch_tgb(b->build->batch));
+			bw_reader_learn(p->c.reader, e, bw_batch_tgb(b->build->batch), bw_batch_footer(b->build->batch));
 		bw_root_unref(root);
 		bw_log(p->c.log, BW_LOG_DEBUG, "committed",
 		       "producer=%s seq=%" PRIu64 " step=%" PRIu64 " version=%" PRIu64,

@@ -89,29 +89,14 @@ static int start_disk(struct bw_fs *fs, const struct bw_root *root, char *why, s
 	return err ? err == -ENOMEM ? BW_FS_SYSTEM : BW_FS_USAGE : 0;
 }
 
-/* Before anybody is told of the steps: who asks for them then finds their footers. */
-static void learn_footers(struct bw_fs *fs, const struct bw_root *root)
-{
-	for (uint32_t i = 0; i < root->footers_n; i++) {
-		const struct bw_root_footer *f = &root->footers[i];
-		const struct bw_entry *e = bw_root_tail_entry(root, f->step);
-		struct bw_tgb *tgb;
-
-		if (!e || bw_tgb_verify(f->bytes, f->len, &fs->stream, e, &tgb))
-			continue;
-		bw_reader_learn(fs->reader, e, tgb);
-		bw_tgb_unref(tgb);
-	}
-}
-
 static void saw_steps(void *ctx, struct bw_root *old, struct bw_root *now)
 {
 	struct bw_fs *fs = ctx;
 
 	if (now->head > old->head)
 		atomic_store(&fs->grown_ns, bw_now());
-	if (bw_reader_is_used(fs->reader))
-		learn_footers(fs, now);
+	/* Before anybody is told of the steps: who asks for them then finds their footers. */
+	bw_reader_root(fs->reader, now);
 	bw_reader_news(fs->reader, old->head, now->head);
 }
 

@@ -9,6 +9,7 @@
 #define CALM 64u			/* windows with room that make it a block larger */
 #define LATE 4u			/* slices that were waited for, for each step more ahead */
 #define BLOCKS_A_STEP 4u	/* that a window may hold more with it */
+#define NEAR 64u			/* steps: so far before its reader comes a footer is kept that came by itself */
 #define ROW_MIN 2u			/* steps in a row before one that make it worth to fetch the next */
 
 /* The part of a window that lies in a later step, on the way there.  Those of several steps are on their way at once: one
@@ -136,28 +137,62 @@ static const struct bw_block *block_of(const struct bw_block_want *w)
 	return bw_tgb_block(w->tgb, bw_tgb_slice(w->tgb, w->rank)->block0 + w->index);
 }
 
-/*
- * How many blocks of the ranks behind can come with the n from at on, the last of which ends its slice: to half a
- * window, for each of them is waited for by another reader, or, small ones, to as many bytes as come together.
- */
-static uint32_t neighbours(struct bw_prefetch *p, const struct bw_block_want *at, uint32_t n)
+static bool is_wanted(struct bw_prefetch *p, const struct bw_block_want *w)
 {
-	uint64_t begin = block_of(at)->offset, end;
-	struct bw_block_want want = *at;
-	uint32_t more = 0, half = half_window(p);
-	const struct bw_block *b;
+	return is_expected(p, w->rank, w->entry->step) && !is_there(p, w);
+}
 
-	want.index += n - 1;
-	for (b = block_of(&want), end = b->offset + b->stored; bw_block_next(&want); more++) {
-		b = block_of(&want);
-		if (n + more >= half && end + b->stored - begin > p->together)
+/*
+ * Slices of one block before *at's, which is one: *at moves to the first of them that can come with it, and how many those are is
+ * returned.  Objects are cut at whole multiples of what comes together, so that readers who come in any order leave no gaps.
+ */
+static uint32_t neighbours_before(struct bw_prefetch *p, struct bw_block_want *at)
+{
+	uint64_t offset = block_of(at)->offset, cut = offset - offset % p->together;
+	struct bw_block_want want = *at;
+	uint32_t n = 0;
+
+	while (want.rank && bw_tgb_knows(want.tgb, want.rank - 1)) {
+		want.rank--;
+		const struct bw_slice *slice = bw_tgb_slice(want.tgb, want.rank);
+		if (slice->blocks_n != 1 || slice->offset < cut || !is_wanted(p, &want))
 			break;
-		if (b->offset != end || !is_expected(p, want.rank, want.entry->step) ||
-		    is_there(p, &want))
+		*at = want;
+		n++;
+	}
+	return n;
+}
+
+/*
+ * How many blocks of the ranks behind can come with the n that begin at offset, the last of which is *last and ends its slice: to
+ * half a window, for each of them is waited for by another reader, or, small ones, to as many bytes as come together.
+ */
+static uint32_t neighbours_behind(struct bw_prefetch *p, uint64_t offset, uint32_t n, const struct bw_block_want *last)
+{
+	struct bw_block_want want = *last;
+	uint64_t end = block_of(last)->offset + block_of(last)->stored;
+	uint32_t more = 0, half = half_window(p);
+
+	for (; bw_block_next(&want); more++) {
+		const struct bw_block *b = block_of(&want);
+		if (n + more >= half && end + b->stored - offset > p->together)
+			break;
+		if (b->offset != end || !is_wanted(p, &want))
 			break;
 		end += b->stored;
 	}
 	return more;
+}
+
+/* *first and the n blocks from there on end a slice; both grow by what can come with them. */
+static void add_neighbours(struct bw_prefetch *p, struct bw_block_want *first, uint32_t *n)
+{
+	struct bw_block_want last = *first;
+
+	last.index += *n - 1;
+	if (bw_tgb_slice(first->tgb, first->rank)->blocks_n == 1)
+		*n += neighbours_before(p, first);
+	*n += neighbours_behind(p, block_of(first)->offset, *n, &last);
 }
 
 /* Sees to the blocks from `from` on, at most `most`: how many those are.  False when there was no room for one. */
@@ -171,15 +206,16 @@ static bool fetch_blocks(struct bw_prefetch *p, const struct bw_block_want *from
 
 	*ret_n = end - at.index;
 	for (; at.index < end; at.index += n ? n : 1) {
-		n = missing(p, &at, end, together);
+		struct bw_block_want first = at;
+		uint32_t all = n = missing(p, &at, end, together);
 		if (!n)
 			continue;
 		if (n < together && at.index + n == end) {
 			if (end < blocks_n)
 				return true;	/* the window ends here, the slice does not */
-			n += neighbours(p, &at, n);
+			add_neighbours(p, &first, &all);
 		}
-		if (!bw_cache_prefetch(p->blocks, &at, n))
+		if (!bw_cache_prefetch(p->blocks, &first, all))
 			return false;
 	}
 	return true;
@@ -358,6 +394,17 @@ static uint32_t steps_ahead(struct bw_prefetch *p, const struct bw_block_want *a
 		atomic_store(&last->row, row);
 	}
 	return row_steps(p, row);
+}
+
+bool bw_prefetch_is_near(struct bw_prefetch *p, uint64_t step)
+{
+	for (unsigned i = 0; i < BW_PREFETCH_RANKS; i++) {
+		uint64_t last = atomic_load(&p->last[i].step_rank), at = last ? (last - 1) / BW_RANKS_MAX : step;
+
+		if (at < step && step - at <= NEAR)
+			return true;
+	}
+	return false;
 }
 
 bool bw_prefetch_knows(struct bw_prefetch *p, uint32_t rank)

@@ -17,7 +17,8 @@
  * that a reader never waits for a whole window at once.  Until the window holds so many of them, or the last one
  * of the slice, they are left for the next block entered.  Behind the last one of a slice lies the next rank's: when
  * that is read here too, step after step, and its reader has not come to this step, its blocks come along, half a
- * window in all, or more when that is less than `together`.
+ * window in all, or more when that is less than `together`.  Slices of one block bring along those before them as well, down to
+ * a whole multiple of `together` in the object: whichever reader comes first, the gets are the same.
  *
  * Who has come to the newest steps is followed by the head: it hears of a commit as soon as the store can tell, and
  * what the window has room for of the new steps is fetched at once, for each rank that is read step after step.
@@ -77,6 +78,8 @@ void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct 
 
 /* The start of a slice was asked for and is not there yet. */
 void bw_prefetch_late(struct bw_prefetch *p, uint32_t rank, uint64_t step);
+/* Whether a rank is read here whose reader was a little below step last. */
+bool bw_prefetch_is_near(struct bw_prefetch *p, uint64_t step);
 /* Whether that rank is one of those that are read here. */
 bool bw_prefetch_knows(struct bw_prefetch *p, uint32_t rank);
 /* at has been entered; its own flight, if any, is under way.  Nothing of at is kept. */

@@ -18,7 +18,6 @@ struct bw_reader {
 	struct bw_prefetch prefetch;
 	struct bw_guesses guesses;
 	struct bw_rhythm rhythm;
-	atomic_bool is_used;
 };
 
 static void answer(struct bw_piece *piece, int err);
@@ -107,7 +106,6 @@ void bw_reader_free(struct bw_reader *r)
 
 bool bw_reader_tgb(struct bw_reader *r, struct bw_tgb_wait *w, struct bw_tgb **ret_tgb)
 {
-	atomic_store(&r->is_used, true);
 	if (w->reads)
 		bw_guess(&r->guesses, &w->entry, w->needs - 1,
 			 bw_prefetch_knows(&r->prefetch, w->needs - 1) ? BW_GUESS_READER : BW_GUESS_STRANGER);
@@ -118,14 +116,27 @@ bool bw_reader_tgb(struct bw_reader *r, struct bw_tgb_wait *w, struct bw_tgb **r
 	return found > 0;
 }
 
-void bw_reader_learn(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb)
+void bw_reader_learn(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb, const void *bytes)
 {
-	bw_tgbs_learn(r->tgbs, entry, tgb);
+	bw_tgbs_learn(r->tgbs, entry, tgb, bytes);
 }
 
-bool bw_reader_is_used(struct bw_reader *r)
+void bw_reader_root(struct bw_reader *r, const struct bw_root *root)
 {
-	return atomic_load(&r->is_used);
+	uint64_t tail0 = root->head - root->tail_n;
+
+	for (uint32_t i = 0; i < root->footers_n; i++) {
+		const struct bw_root_footer *f = &root->footers[i];
+		const struct bw_entry *e = f->step >= tail0 ? &root->tail[f->step - tail0] : NULL;
+		struct bw_tgb *tgb;
+
+		/* Those of older versions have been there before. */
+		if (!e || e->version != root->version || !bw_prefetch_is_near(&r->prefetch, f->step) ||
+		    bw_tgb_verify(f->bytes, f->len, r->config.stream, e, &tgb))
+			continue;
+		bw_tgbs_learn(r->tgbs, e, tgb, f->bytes);
+		bw_tgb_unref(tgb);
+	}
 }
 
 void bw_reader_shrink(struct bw_reader *r, uint64_t bytes)

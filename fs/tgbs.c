@@ -18,6 +18,7 @@ struct footer {
 	struct bw_item item;
 	struct bw_tgb *tgb;	/* NULL while flying */
 	struct flight *flight;	/* NULL otherwise */
+	struct bw_blob *bytes;	/* owned: what was learnt and nobody has asked for is not on the disk yet; else NULL */
 	uint64_t charge;	/* held of the budget */
 };
 
@@ -97,6 +98,7 @@ static void evict_locked(struct bw_tgbs *t, struct footer *f)
 	t->held -= f->charge;
 	give(t, f->charge);
 	bw_tgb_unref(f->tgb);
+	bw_blob_unref(f->bytes);
 	free(f);
 }
 
@@ -311,6 +313,12 @@ static void join_locked(struct flight *f, struct bw_tgb_wait *w)
 	f->last = &w->next;
 }
 
+/* Whether a serves sooner than b: it is there, or its waiters are being told, while b is not there. */
+static bool is_nearer(const struct footer *a, const struct footer *b)
+{
+	return !a->flight || (a->tgb && b->flight);
+}
+
 /* The footer or the page, whichever is there rather than on its way; NULL: neither is either. */
 static struct footer *find_locked(struct bw_tgbs *t, uint64_t step, const struct bw_tgb_page *page)
 {
@@ -319,12 +327,34 @@ static struct footer *find_locked(struct bw_tgbs *t, uint64_t step, const struct
 	if (!page)
 		return whole;
 	part = (struct footer *)bw_table_find(&t->table, step, page->number + 1);
-	return part && (!whole || part->tgb) ? part : whole;
+	return part && (!whole || is_nearer(part, whole)) ? part : whole;
 }
 
-/* 1 cached, 0 joined, -ENOENT. */
+/* What was only learnt is about to be used, so the disk cache shall have it: the caller's, or NULL. */
+static struct bw_blob *take_bytes_locked(struct bw_tgbs *t, struct footer *o)
+{
+	struct bw_blob *bytes = o->bytes;
+
+	if (bytes) {
+		o->bytes = NULL;
+		o->charge -= bytes->len;
+		t->held -= bytes->len;
+		give(t, bytes->len);
+	}
+	return bytes;
+}
+
+/* Consumes bytes; no lock held. */
+static void put_bytes(struct bw_tgbs *t, uint64_t step, struct bw_blob *bytes)
+{
+	if (bytes)
+		bw_disk_put(t->fetcher->disk, step, disk_number(WHOLE), bytes);
+	bw_blob_unref(bytes);
+}
+
+/* 1 cached, 0 joined, -ENOENT.  *ret_bytes is for put_bytes(). */
 static int look_locked(struct bw_tgbs *t, struct bw_tgb_wait *w, const struct bw_tgb_page *page, enum bw_prio prio,
-		       struct bw_tgb **ret)
+		       struct bw_tgb **ret, struct bw_blob **ret_bytes)
 {
 	struct footer *o = find_locked(t, w->entry.step, page);
 
@@ -339,6 +369,7 @@ static int look_locked(struct bw_tgbs *t, struct bw_tgb_wait *w, const struct bw
 	bw_list_remove(&o->item);
 	bw_list_add(&t->lru, &o->item);
 	*ret = bw_tgb_ref(o->tgb);
+	*ret_bytes = take_bytes_locked(t, o);
 	return 1;
 }
 
@@ -360,27 +391,31 @@ int bw_tgbs_get(struct bw_tgbs *t, struct bw_tgb_wait *w, enum bw_prio prio,
 		struct bw_tgb **ret_tgb)
 {
 	struct bw_tgb_page at, *page = NULL;
+	struct bw_blob *bytes = NULL;
 
 	if (w->needs && bw_tgb_page(t->fetcher->stream, &w->entry, w->needs - 1, &at))
 		page = &at;
 	bw_lock(&t->lock);
 	bool whole = !page || is_spread_locked(t, w->entry.step, page);
-	int found = look_locked(t, w, page, prio, ret_tgb);
+	int found = look_locked(t, w, page, prio, ret_tgb, &bytes);
 	bw_unlock(&t->lock);
+	put_bytes(t, w->entry.step, bytes);
 	if (found >= 0)
 		return found;
+	bytes = NULL;
 	whole = whole || bw_disk_has(t->fetcher->disk, w->entry.step, disk_number(WHOLE));
 	struct flight *f = flight_new(t, &w->entry, whole ? NULL : page, prio);
 
 	if (!f)
 		return -ENOMEM;
 	bw_lock(&t->lock);
-	found = look_locked(t, w, page, prio, ret_tgb);
+	found = look_locked(t, w, page, prio, ret_tgb, &bytes);
 	if (found < 0) {
 		bw_table_add(&t->table, &f->footer->item);
 		join_locked(f, w);
 	}
 	bw_unlock(&t->lock);
+	put_bytes(t, f->fetch.entry.step, bytes);
 	if (found < 0) {
 		bw_fetch_start(&f->fetch);
 		return 0;
@@ -420,16 +455,30 @@ bool bw_tgbs_on_disk(struct bw_tgbs *t, const struct bw_entry *entry, uint32_t r
 		bw_disk_has(disk, entry->step, disk_number(at.number + 1)));
 }
 
-void bw_tgbs_learn(struct bw_tgbs *t, const struct bw_entry *entry, struct bw_tgb *tgb)
+static bool is_known(struct bw_tgbs *t, uint64_t step)
 {
-	struct footer *o = calloc(1, sizeof(*o));
+	BW_LOCK_SCOPE(&t->lock);
+	return bw_table_find(&t->table, step, WHOLE);
+}
+
+static void footer_free(struct footer *o)
+{
+	bw_blob_unref(o->bytes);
+	free(o);
+}
+
+void bw_tgbs_learn(struct bw_tgbs *t, const struct bw_entry *entry, struct bw_tgb *tgb, const void *bytes)
+{
+	struct footer *o = is_known(t, entry->step) ? NULL : calloc(1, sizeof(*o));
 
 	if (!o)
 		return;
 	o->item.step = entry->step;
-	o->charge = bw_tgb_bytes(tgb) + sizeof(*o);
+	if (bytes && t->fetcher->disk)
+		o->bytes = bw_blob_copy(bytes, entry->footer_len);
+	o->charge = bw_tgb_bytes(tgb) + sizeof(*o) + (o->bytes ? o->bytes->len : 0);
 	if (!take(t, o->charge, false)) {
-		free(o);
+		footer_free(o);
 		return;
 	}
 	bw_lock(&t->lock);
@@ -443,6 +492,6 @@ void bw_tgbs_learn(struct bw_tgbs *t, const struct bw_entry *entry, struct bw_tg
 	bw_unlock(&t->lock);
 	if (known) {
 		give(t, o->charge);
-		free(o);
+		footer_free(o);
 	}
 }

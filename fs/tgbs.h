@@ -29,7 +29,8 @@ int bw_tgbs_get(struct bw_tgbs *t, struct bw_tgb_wait *w, enum bw_prio prio,
 /* What says where the slice of rank lies, or it is on its way. */
 bool bw_tgbs_has(struct bw_tgbs *t, const struct bw_entry *entry, uint32_t rank);
 bool bw_tgbs_on_disk(struct bw_tgbs *t, const struct bw_entry *entry, uint32_t rank);
-void bw_tgbs_learn(struct bw_tgbs *t, const struct bw_entry *entry, struct bw_tgb *tgb);
+/* bytes: NULL, or the whole footer, [entry->footer_len], which the disk cache has as soon as somebody asks for it. */
+void bw_tgbs_learn(struct bw_tgbs *t, const struct bw_entry *entry, struct bw_tgb *tgb, const void *bytes);
 uint64_t bw_tgbs_shrink(struct bw_tgbs *t, uint64_t bytes);
 
 #endif

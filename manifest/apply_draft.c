@@ -410,8 +410,9 @@ static void keep_footer(struct bw_root *r)
 {
 	struct bw_change *c = &r->changes[r->changes_n - 1];
 
-	if (c->footer)
-		bw_root_footers_add(r, &r->tail[r->tail_n - 1], c->footer);
+	if (!c->footer || c->kind != BW_CHANGE_APPEND)
+		return;
+	bw_root_footers_add(r, &r->tail[r->tail_n - 1], c->footer);
 	c->footer = NULL;
 }
 

@@ -523,16 +523,17 @@ int bw_batch_change(const struct bw_batch *b, const uint8_t owner[16], struct bw
 			return -ENOMEM;
 		memcpy(c.state, b->state, b->state_len);
 	}
-	if (b->footer.len <= BW_FOOTER_INLINE_MAX) {
+	if (b->footer.len <= BW_FOOTER_INLINE_MAX)
 		c.footer = malloc(b->footer.len);
-		if (!c.footer) {
-			bw_change_done(&c);
-			return -ENOMEM;
-		}
+	if (c.footer)		/* else readers fetch it */
 		memcpy(c.footer, b->footer.bytes, b->footer.len);
-	}
 	*ret = c;
 	return 0;
+}
+
+const void *bw_batch_footer(const struct bw_batch *b)
+{
+	return b->footer.bytes;
 }
 
 struct bw_tgb *bw_batch_tgb(const struct bw_batch *b)

@@ -72,6 +72,7 @@ int bw_batch_upload_sync(struct bw_batch *b, struct bw_store *store, int64_t dea
 /* The APPEND that commits it; owner as of the committer.  The caller bw_change_done()s it. */
 int bw_batch_change(const struct bw_batch *b, const uint8_t owner[16], struct bw_change *ret)
 	bw_must_check;
+const void *bw_batch_footer(const struct bw_batch *b);	/* as long as its change says; borrowed */
 struct bw_tgb *bw_batch_tgb(const struct bw_batch *b);	/* borrowed */
 uint64_t bw_batch_size(const struct bw_batch *b);	/* of the data object */
 

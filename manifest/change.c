@@ -30,12 +30,10 @@ int bw_change_copy(struct bw_change *to, const struct bw_change *from)
 		if (!text)
 			goto fail;
 	}
-	if (from->footer) {
+	if (from->footer)
 		footer = malloc(from->footer_len);
-		if (!footer)
-			goto fail;
+	if (footer)		/* else it does without: it is a help */
 		memcpy(footer, from->footer, from->footer_len);
-	}
 	*to = *from;
 	to->footer = footer;
 	to->state = state;

@@ -102,14 +102,6 @@ const struct bw_entry *bw_root_tail_entry(const struct bw_root *r, uint64_t step
 	return step >= start && step < r->head ? &r->tail[step - start] : NULL;
 }
 
-const struct bw_root_footer *bw_root_footer(const struct bw_root *r, uint64_t step)
-{
-	for (uint32_t i = r->footers_n; i-- > 0;)
-		if (r->footers[i].step == step)
-			return bw_root_tail_entry(r, step) ? &r->footers[i] : NULL;
-	return NULL;
-}
-
 bool bw_root_state_room(const struct bw_root *r)
 {
 	uint64_t sum = 0;

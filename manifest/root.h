@@ -171,9 +171,6 @@ const struct bw_job *bw_root_job(const struct bw_root *r, const char *name);
 /* The entry when it is in the tail, else NULL. */
 const struct bw_entry *bw_root_tail_entry(const struct bw_root *r, uint64_t step);
 
-/* The footer of a step in the tail, whole, with the sum that its entry says; NULL: the root does not have it.  Borrowed. */
-const struct bw_root_footer *bw_root_footer(const struct bw_root *r, uint64_t step);
-
 /* Room for another inline state is beyond doubt: the sum is below 3/4 of BW_STATES_INLINE_MAX. */
 bool bw_root_state_room(const struct bw_root *r);
 

@@ -105,6 +105,7 @@ int bw_txn_add(struct bw_txn *t, struct bw_change *c, void *ctx)
 	t->changes[t->n++] = (struct bw_txn_change){.change = *c, .ctx = ctx};
 	c->state = NULL;
 	c->text = NULL;
+	c->footer = NULL;
 	return 0;
 }
 

@@ -67,6 +67,20 @@ class DiskCache(bw.TestCase):
         self.assertGreaterEqual(disk + memory, total)  # what is handed over while a READ asks for it counts twice
         self.assertGreater(disk, 0)
 
+    def test_v6_what_was_followed_is_on_the_disk_as_well(self):
+        """V6: steps that are read as they are committed, whose footers come with the news."""
+        stream = self.stream(2)
+        writer, reader = self.mount(stream), self.reader(stream, "ro,wait=60")
+        data = [[os.urandom(MIB * 3 // 2) for _ in range(2)] for _ in range(5)]
+        for seq, slices in enumerate(data):
+            writer.put("p", seq, slices)
+            self.check(reader, {seq: slices}, [seq])
+        self.filled(reader, len(data))
+        reader.umount()
+        writer.umount()
+        self.remove_data(stream)
+        self.from_disk(self.reader(stream, "ro"), data)
+
     def test_a_second_mount_reads_all_from_disk(self):
         """V5: after an unmount, after a kill; and the objects are not even there any more."""
         stream, data = self.made(3)

@@ -117,6 +117,7 @@ static void check_stored(struct setup *s)
 	cr_assert_eq(object->len, bw_batch_size(s->batch));
 	const uint8_t *footer = object->bytes + object->len - c.footer_len;
 	cr_assert_eq(bw_tgb_sum(footer, c.footer_len), c.footer_xxh3);
+	cr_assert(c.footer && !memcmp(c.footer, footer, c.footer_len), "for the root to bring along");
 	cr_assert_eq(bw_tgb_decode(footer, c.footer_len, object->len, &t), 0);
 	for (int r = 0; r < RANKS; r++) {
 		uint8_t *at = s->bytes[r];
@@ -353,6 +354,7 @@ Test(batch, a_name_that_was_taken_before_the_first_try_is_a_contradiction)
 	cr_assert_eq(bw_store_sync(s->store, &op), BW_OK);
 	bw_op_done(&op);
 	cr_assert_eq(bw_batch_upload_sync(s->batch, s->store, BW_NEVER), -BW_E_CONTRADICTION);
+	bw_change_done(&c);
 	teardown(s);
 }
 

@@ -2,7 +2,7 @@
 /* What a reader makes of a disk cache: the same bytes as without one, and the store asked less. */
 #include "tests/support/seed.h"
 #include "tests/support/tmpdir.h"
-#include "tests/unit/reader_world.h"
+#include "tests/unit/reader_told.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -89,7 +89,7 @@ static void check_sources(const struct cached *c)
 static void learn_footers(struct cached *c)
 {
 	for (uint64_t step = 0; step < c->w.head.root.head; step++)
-		bw_reader_learn(c->w.reader, &c->w.head.entries[step], c->w.tgbs[step]);
+		bw_reader_learn(c->w.reader, &c->w.head.entries[step], c->w.tgbs[step], NULL);
 }
 
 /* Reads all, twice: the second time nothing is asked of the store. */
@@ -321,5 +321,38 @@ Test(disk_reader, V5_many_readers_with_little_memory_while_files_go)
 		cr_assert_eq(threads[i].err, 0);
 	}
 	check_sources(&c);
+	cached_done(&c);
+}
+
+/* V6: what a root has brought along is on the disk like what was fetched, once somebody has asked for it. */
+Test(disk_reader, V6_footers_that_were_told_are_kept_as_well)
+{
+	struct world_options o = {.ranks = 2, .block_size = 16 * KIB, .prefetch = 1};
+	struct cached c;
+	struct bw_tgb *tgb;
+	struct told t;
+
+	cached_init(&c, &o);
+	world_commit_even(&c.w, 1, 100);
+	cr_assert_eq(world_read(&c.w, 0, 0, 0, 100, true), 0);
+	until_blocks(&c, 1);
+	world_commit_even(&c.w, 2, 100);
+	for (uint64_t step = 1; step < 3; step++) {
+		told_init(&t, &c.w, step);
+		bw_reader_root(c.w.reader, &t.root);
+		told_done(&t);
+	}
+	uint64_t gets = world_gets(&c.w);
+
+	for (int again = 0; again < 2; again++) {
+		cr_assert_eq(world_tgb(&c.w, &c.w.head.entries[1], &tgb), 0);
+		bw_tgb_unref(tgb);
+	}
+	until_blocks(&c, 2);
+	reopen(&c);
+	cr_assert_eq(bw_disk_stats(c.w.disk)->blocks, 2, "nobody has asked for step 2");
+	cr_assert_eq(world_tgb(&c.w, &c.w.head.entries[1], &tgb), 0);
+	bw_tgb_unref(tgb);
+	cr_assert_eq(world_gets(&c.w), gets);
 	cached_done(&c);
 }

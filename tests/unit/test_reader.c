@@ -166,8 +166,8 @@ Test(reader, a_footer_that_was_learnt_is_not_fetched)
 
 	world_init(&w, &(struct world_options){.ranks = 2, .block_size = 16 * KIB});
 	world_commit_even(&w, 1, 1000);
-	bw_reader_learn(w.reader, &w.head.entries[0], w.tgbs[0]);
-	bw_reader_learn(w.reader, &w.head.entries[0], w.tgbs[0]);
+	bw_reader_learn(w.reader, &w.head.entries[0], w.tgbs[0], NULL);
+	bw_reader_learn(w.reader, &w.head.entries[0], w.tgbs[0], NULL);
 	cr_assert_eq(world_tgb(&w, &w.head.entries[0], &tgb), 0);
 	cr_assert_eq(tgb, w.tgbs[0]);
 	bw_tgb_unref(tgb);

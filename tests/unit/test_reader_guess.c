@@ -195,7 +195,7 @@ Test(guess, not_when_the_footer_is_known_nor_without_an_example)
 	struct world w;
 
 	init(&w, &o, 12);
-	bw_reader_learn(w.reader, &w.head.entries[9], w.tgbs[9]);
+	bw_reader_learn(w.reader, &w.head.entries[9], w.tgbs[9], NULL);
 	open_slice(&w, 9, 0);
 	/* As many bytes in other places have another footer or another size: this one is longer. */
 	uint64_t sizes[RANKS] = {SLICE, SLICE, SLICE + 1};

@@ -154,27 +154,50 @@ Test(together, neighbours_that_are_all_read_come_in_one_get)
 	world_done(&w);
 }
 
-/* Small slices: as many as the bytes that come together, whatever the window says of blocks. */
-Test(together, neighbours_that_are_small_come_all_at_once)
+/*
+ * Four steps of ranks small slices, whose readers come in this order: each step but the first is one get for its footer and so many for
+ * all of it.
+ */
+static void small(uint32_t ranks, const uint32_t *order, uint64_t gets)
 {
 	struct world_options o = options(1);
+	uint64_t first = 1 + 2 * ranks;	/* a get for each slice, one for each of the step after, and that one's footer */
 	struct world w;
 
-	o.ranks = 12;
+	o.ranks = ranks;
 	world_init(&w, &o);
 	world_commit_even(&w, 4, BLOCK / 4);
 	for (uint64_t step = 0; step < 4; step++)
-		for (uint32_t rank = 0; rank < 12; rank++) {
-			cr_assert_eq(world_read(&w, step, rank, 0, BLOCK, true), 0);
+		for (uint32_t i = 0; i < ranks; i++) {
+			cr_assert_eq(world_read(&w, step, order[i], 0, BLOCK, true), 0);
 			if (step == 0)
-				world_until_gets(&w, 3 + 2 * rank);
-			else
-				world_until_gets(&w, 25 + 2 * (step < 3 ? step : 2));
+				world_until_gets(&w, 3 + 2 * i);
+			else if (i == ranks - 1)
+				world_until_gets(&w, first + (1 + gets) * (step < 3 ? step : 2));
 		}
 	world_stop(&w);
-	cr_assert_eq(world_gets(&w), 25 + 2 * 2);
-	cr_assert_eq(w.stats.bytes_in, 4 * 12 * BLOCK / 4 + 3 * w.head.entries[0].footer_len);
+	cr_assert_eq(world_gets(&w), first + (1 + gets) * 2);
+	cr_assert_eq(w.stats.bytes_in, 4 * ranks * BLOCK / 4 + 3 * w.head.entries[0].footer_len);
 	world_done(&w);
+}
+
+/* Small slices: as many as the bytes that come together, whatever the window says of blocks. */
+Test(together, neighbours_that_are_small_come_all_at_once)
+{
+	static const uint32_t order[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+
+	small(12, order, 1);
+}
+
+/* Whoever comes first brings along those on both sides, and as if the object had been cut beforehand: here after 16. */
+Test(together, neighbours_that_are_small_come_in_any_order)
+{
+	static const uint32_t backwards[] = {11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0};
+	static const uint32_t mixed[] = {20, 5, 17, 31, 0, 15, 16, 8, 3, 29, 11, 24, 1, 2, 4, 6,
+					 7, 9, 10, 12, 13, 14, 18, 19, 21, 22, 23, 25, 26, 27, 28, 30};
+
+	small(12, backwards, 1);
+	small(32, mixed, 2);
 }
 
 /* A rank that nobody reads here does not come along; one that is read no more does so once. */

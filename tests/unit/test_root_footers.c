@@ -36,6 +36,15 @@ static void append(struct bw_sample *s, uint32_t len, bool keep)
 		free(bytes);
 }
 
+/* The footer of a step that the tail vouches for; NULL: the root does not have it. */
+static const struct bw_root_footer *find(const struct bw_root *r, uint64_t step)
+{
+	for (uint32_t i = 0; i < r->footers_n; i++)
+		if (r->footers[i].step == step && bw_root_tail_entry(r, step))
+			return &r->footers[i];
+	return NULL;
+}
+
 static void encode(const struct bw_root *r, struct bw_buf *raw)
 {
 	bw_auto_buf struct bw_buf sealed = {.max = 0};
@@ -97,10 +106,10 @@ Test(root_footers, come_back_with_the_step_they_belong_to)
 	expect_same(&s);
 	encode(s.root, &raw);
 	cr_assert_eq(decode(&s, &raw, &r), 0);
-	cr_assert_null(bw_root_footer(r, 1));
-	cr_assert_null(bw_root_footer(r, 3));
+	cr_assert_null(find(r, 1));
+	cr_assert_null(find(r, 3));
 	for (uint64_t step = 0; step < 3; step += 2) {
-		const struct bw_root_footer *f = bw_root_footer(r, step);
+		const struct bw_root_footer *f = find(r, step);
 		uint32_t len = 150 + 10 * (uint32_t)step;
 		uint8_t *bytes = footer_new(step, len);
 
@@ -172,9 +181,68 @@ Test(root_footers, have_one_spelling)
 			     edits[i][1]);
 	cr_assert_eq(decode_edited(&s, "]]}", "]],\"zoo\":1}", &r), 0);
 	bw_root_unref(r);
-	s.root->footers[0].step = 1;
+	bw_sample_done(&s);
+}
+
+/* Of steps that nothing vouches for any more, so that only their order and their number is judged. */
+static void old_footers(struct bw_sample *s, uint32_t n, uint32_t len)
+{
+	bw_sample_init(s, 4);
+	bw_sample_grow(s, 3 * BW_TAIL_FOLD);
+	s->root->footers = calloc(n, sizeof(*s->root->footers));
+	cr_assert(s->root->footers && s->root->head - s->root->tail_n > n);
+	for (s->root->footers_n = 0; s->root->footers_n < n; s->root->footers_n++)
+		s->root->footers[s->root->footers_n] =
+			(struct bw_root_footer){.step = s->root->footers_n, .len = len, .bytes = footer_new(1, len)};
+}
+
+static void expect_rule(const struct bw_sample *s, const char *why)
+{
+	const char *got = bw_root_check(s->root);
+
+	cr_assert(got && !strcmp(got, why), "%s", got ? got : "nothing is wrong");
+}
+
+Test(root_footers, rise)
+{
+	struct bw_sample s;
+
+	old_footers(&s, 3, 120);
+	expect_same(&s);
 	s.root->footers[1].step = 0;
-	cr_assert_not_null(bw_root_check(s.root));
+	expect_rule(&s, "footers out of order");
+	s.root->footers[0].step = 1;
+	expect_rule(&s, "footers out of order");
+	s.root->footers[0].step = s.root->head;
+	expect_rule(&s, "a footer is not that of its step");
+	bw_sample_done(&s);
+}
+
+/* What a root may have of them: what is more is refused when it is written, and by the reader of a text that has it. */
+Test(root_footers, have_limits)
+{
+	bw_auto_buf struct bw_buf raw = {.max = 0}, text = {.max = 0};
+	struct bw_root *r = NULL;
+	struct bw_sample s;
+
+	old_footers(&s, BW_APPENDS_MAX + 1, 120);
+	expect_rule(&s, "too many footers");
+	bw_sample_done(&s);
+	old_footers(&s, 5, BW_FOOTER_INLINE_MAX);
+	expect_rule(&s, "too many bytes of footers");
+	free(s.root->footers[--s.root->footers_n].bytes);
+	expect_same(&s);
+	encode(s.root, &raw);
+	bw_buf_init(&text, BW_ROOT_RAW_MAX);
+	const char *at = strstr(bw_buf_text(&raw), ",\"footers\":[["), *end = strstr(at, "]]");
+
+	/* One more of as many bytes, and then of the first a byte more. */
+	bw_buf_add(&text, raw.bytes, (size_t)(end - (const char *)raw.bytes));
+	bw_buf_str(&text, "],[\"5\",");
+	bw_json_put_hex(&text, s.root->footers[0].bytes, s.root->footers[0].len);
+	bw_buf_str(&text, "]]}");
+	cr_assert_eq(decode(&s, &text, &r), -BW_E_CORRUPT);
+	cr_assert_eq(decode_edited(&s, "\"footers\":[[\"0\",\"00", "\"footers\":[[\"0\",\"0000", &r), -BW_E_CORRUPT);
 	bw_sample_done(&s);
 }
 
@@ -190,7 +258,7 @@ Test(root_footers, S8_of_steps_that_left_the_tail_are_no_fault)
 	cr_assert_null(bw_root_tail_entry(s.root, 0));
 	expect_same(&s);
 	cr_assert_eq(s.root->footers_n, 1);
-	cr_assert_null(bw_root_footer(s.root, 0), "nothing vouches for it any more");
+	cr_assert_null(find(s.root, 0), "nothing vouches for it any more");
 	bw_sample_done(&s);
 }
 
@@ -230,7 +298,7 @@ Test(root_footers, are_those_of_what_the_version_appends)
 	memcpy(c.owner, p->owner, sizeof(c.owner));
 	c.footer_xxh3 = bw_tgb_sum(c.footer, 200);
 	cr_assert_eq(bw_apply(&s.stream, s.root, &c, 1, &commit, &with, &nodes), 0);
-	cr_assert(with->footers_n == 1 && bw_root_footer(with, 1) && !bw_root_footer(with, 0));
+	cr_assert(with->footers_n == 1 && find(with, 1) && !find(with, 0));
 	cr_assert_null(with->changes[0].footer);
 	bw_new_nodes_done(&nodes);
 
