@@ -685,17 +685,22 @@ static struct flight *flights_new(struct bw_cache *c, const struct bw_block_want
 	return first;
 }
 
-/* Enters flights up to a block that is there or has no room: then false.  *flights keeps those, *ret_rest has the rest. */
+/* Enters flights of what is not there, up to a block that has no room: then false.  *flights keeps those, *ret_rest has the rest. */
 static bool enter_locked(struct bw_cache *c, struct flight **flights, struct flight **ret_rest,
 			 struct block **dead)
 {
-	struct flight *lead = NULL, **at = flights;
+	struct flight *lead = NULL, **at = flights, **rest = ret_rest;
 	bool room = true;
 
-	for (struct flight *f; (f = *at); at = &f->mate) {
+	for (struct flight *f; (f = *at);) {
 		const struct bw_item *i = &f->block->item;
-		if (bw_table_find(&c->table, i->step, i->number))
-			break;
+		if (bw_table_find(&c->table, i->step, i->number)) {
+			*at = f->mate;
+			*rest = f;
+			rest = &f->mate;
+			lead = NULL;	/* what is behind it comes by another get */
+			continue;
+		}
 		room = room_ahead_locked(c, flight_charge(f), dead) &&
 		       take_locked(c, flight_charge(f), false, dead);
 		if (!room)
@@ -704,8 +709,9 @@ static bool enter_locked(struct bw_cache *c, struct flight **flights, struct fli
 		if (!lead || lead->on_disk || f->on_disk)
 			lead = f;
 		f->lead = lead;
+		at = &f->mate;
 	}
-	*ret_rest = *at;
+	*rest = *at;
 	*at = NULL;
 	return room;
 }

@@ -59,8 +59,8 @@ bool bw_cache_is_ahead(struct bw_cache *c, const struct bw_block_want *want);
 bool bw_cache_has(struct bw_cache *c, const struct bw_block_want *want);	/* or it is on its way */
 /* Moves to the block that lies next in the object, perhaps of the next rank; false: that was the last one. */
 bool bw_block_next(struct bw_block_want *want);
-/* Sees to it, by one get, that the blocks from want on as they lie in the object will be there, n of them or as many
- * as are missing up to one that is there.  False: memory has no room for all of them ahead. */
+/* Sees to it that the n blocks from want on as they lie in the object will be there, by one get for those between two that are
+ * there already.  False: memory has no room for all of them ahead. */
 bool bw_cache_prefetch(struct bw_cache *c, const struct bw_block_want *want, uint32_t n);
 
 /*

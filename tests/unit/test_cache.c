@@ -103,10 +103,10 @@ static bool get(struct shelf *s, uint32_t index, size_t length)
 	return hold(s, index, length, &blob);
 }
 
-static bool ahead(struct shelf *s, uint32_t index)
+static bool many_ahead(struct shelf *s, uint32_t index, uint32_t n)
 {
 	struct bw_block_want b = block(s, index);
-	bool room = bw_cache_prefetch(s->cache, &b, 1);
+	bool room = bw_cache_prefetch(s->cache, &b, n);
 
 	/* The order of arrival is the order of age: one at a time. */
 	bw_lock(&s->fetcher.lock);
@@ -114,6 +114,33 @@ static bool ahead(struct shelf *s, uint32_t index)
 		bw_cond_wait(&s->fetcher.idle, &s->fetcher.lock);
 	bw_unlock(&s->fetcher.lock);
 	return room;
+}
+
+static bool ahead(struct shelf *s, uint32_t index)
+{
+	return many_ahead(s, index, 1);
+}
+
+/* Two readers whose groups overlap come at the same moment: what the first has entered does not keep the second from the rest. */
+Test(cache, what_is_there_parts_what_is_missing)
+{
+	struct shelf s;
+
+	shelf_init(&s, 4 * BLOCKS);
+	cr_assert(many_ahead(&s, 1, 2));
+	cr_assert(many_ahead(&s, 5, 1));
+	uint64_t gets = world_gets(&s.world);
+
+	cr_assert_eq(gets, 2);
+	cr_assert(many_ahead(&s, 1, 8));
+	cr_assert_eq(world_gets(&s.world) - gets, 2, "3 and 4, 6 to 8");
+	for (uint32_t i = 1; i < 9; i++) {
+		struct bw_block_want b = block(&s, i);
+
+		cr_assert(bw_cache_has(s.cache, &b), "block %u", i);
+	}
+	cr_assert_eq(s.world.stats.bytes_in, 8 * BLOCK);
+	shelf_done(&s);
 }
 
 Test(cache, S6_what_the_kernel_has_goes_first)
