@@ -685,8 +685,11 @@ static struct flight *flights_new(struct bw_cache *c, const struct bw_block_want
 	return first;
 }
 
-/* Enters flights of what is not there, up to a block that has no room: then false.  *flights keeps those, *ret_rest has the rest. */
-static bool enter_locked(struct bw_cache *c, struct flight **flights, struct flight **ret_rest,
+/*
+ * Enters flights of what is not there, up to a block that has no room: then false.  A block that is there ends it too, or, with gaps, is
+ * passed over.  *flights keeps those, *ret_rest has the rest.
+ */
+static bool enter_locked(struct bw_cache *c, bool gaps, struct flight **flights, struct flight **ret_rest,
 			 struct block **dead)
 {
 	struct flight *lead = NULL, **at = flights, **rest = ret_rest;
@@ -694,7 +697,10 @@ static bool enter_locked(struct bw_cache *c, struct flight **flights, struct fli
 
 	for (struct flight *f; (f = *at);) {
 		const struct bw_item *i = &f->block->item;
-		if (bw_table_find(&c->table, i->step, i->number)) {
+		bool is_there = bw_table_find(&c->table, i->step, i->number);
+		if (is_there && !gaps)
+			break;
+		if (is_there) {
 			*at = f->mate;
 			*rest = f;
 			rest = &f->mate;
@@ -726,7 +732,7 @@ static void aim_all(struct flight *lead)
 	fetch->length = 0;
 	for (m = lead; m; m = m->mate) {
 		uint32_t stored = bw_tgb_block(m->tgb, m->number)->stored;
-		even = even && !m->stored && (!m->mate || stored == lead->raw);
+		even = even && !m->stored && (m->mate ? stored == lead->raw : stored <= lead->raw);
 		fetch->length += stored;
 	}
 	fetch->cut = even ? lead->raw : 0;
@@ -749,7 +755,7 @@ static void start_all(struct flight *lead)
 }
 
 /* NULL: none; *ret_room: as bw_cache_prefetch() returns it. */
-static struct flight *enter_all(struct bw_cache *c, const struct bw_block_want *w, uint32_t n, bool *ret_room)
+static struct flight *enter_all(struct bw_cache *c, const struct bw_block_want *w, uint32_t n, bool gaps, bool *ret_room)
 {
 	struct flight *flights = flights_new(c, w, n), *rest;
 	struct block *dead = NULL;
@@ -758,7 +764,7 @@ static struct flight *enter_all(struct bw_cache *c, const struct bw_block_want *
 	if (!flights)
 		return NULL;
 	bw_lock(&c->lock);
-	*ret_room = enter_locked(c, &flights, &rest, &dead);
+	*ret_room = enter_locked(c, gaps, &flights, &rest, &dead);
 	bw_unlock(&c->lock);
 	bury(dead);
 	flights_drop(rest);
@@ -769,7 +775,7 @@ bool bw_cache_prefetch(struct bw_cache *c, const struct bw_block_want *w, uint32
 {
 	bool room;
 
-	start_all(enter_all(c, w, n, &room));
+	start_all(enter_all(c, w, n, true, &room));
 	return room;
 }
 
@@ -777,7 +783,7 @@ struct bw_expected *bw_cache_expect(struct bw_cache *c, const struct bw_block_wa
 {
 	bool room;
 
-	return (struct bw_expected *)enter_all(c, w, n, &room);
+	return (struct bw_expected *)enter_all(c, w, n, false, &room);
 }
 
 void bw_cache_arrive(struct bw_cache *c, struct bw_expected *e, struct bw_blob *bytes, int err)

@@ -64,8 +64,8 @@ bool bw_block_next(struct bw_block_want *want);
 bool bw_cache_prefetch(struct bw_cache *c, const struct bw_block_want *want, uint32_t n);
 
 /*
- * The same for blocks whose bytes have been asked for already, from want's block on; those who come meanwhile wait.
- * NULL: the first one is there, or there is no room.
+ * Blocks whose bytes have been asked for already, from want's block on up to one that is there or has no room; those who come
+ * meanwhile wait.  NULL: those are none.
  */
 struct bw_expected;
 struct bw_expected *bw_cache_expect(struct bw_cache *c, const struct bw_block_want *want, uint32_t n);

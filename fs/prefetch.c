@@ -142,13 +142,9 @@ static bool is_wanted(struct bw_prefetch *p, const struct bw_block_want *w)
 	return is_expected(p, w->rank, w->entry->step) && !is_there(p, w);
 }
 
-/*
- * Slices of one block before *at's, which is one: *at moves to the first of them that can come with it, and how many those are is
- * returned.  Objects are cut at whole multiples of what comes together, so that readers who come in any order leave no gaps.
- */
-static uint32_t neighbours_before(struct bw_prefetch *p, struct bw_block_want *at)
+/* Slices of one block before *at's, down to where one begins below cut: *at moves to the first, and how many they are. */
+static uint32_t neighbours_before(struct bw_prefetch *p, struct bw_block_want *at, uint64_t cut)
 {
-	uint64_t offset = block_of(at)->offset, cut = offset - offset % p->together;
 	struct bw_block_want want = *at;
 	uint32_t n = 0;
 
@@ -164,35 +160,44 @@ static uint32_t neighbours_before(struct bw_prefetch *p, struct bw_block_want *a
 }
 
 /*
- * How many blocks of the ranks behind can come with the n that begin at offset, the last of which is *last and ends its slice: to
- * half a window, for each of them is waited for by another reader, or, small ones, to as many bytes as come together.
+ * How many blocks of the ranks behind *last, which ends its slice, can come with it: those that begin below end, or, when that is 0,
+ * to half a window with the n there are from offset on, for each of them is waited for by another reader, or, small ones, to as many
+ * bytes as come together.
  */
-static uint32_t neighbours_behind(struct bw_prefetch *p, uint64_t offset, uint32_t n, const struct bw_block_want *last)
+static uint32_t neighbours_behind(struct bw_prefetch *p, const struct bw_block_want *last, uint64_t end, uint64_t offset,
+				  uint32_t n)
 {
 	struct bw_block_want want = *last;
-	uint64_t end = block_of(last)->offset + block_of(last)->stored;
+	uint64_t at = block_of(last)->offset + block_of(last)->stored;
 	uint32_t more = 0, half = half_window(p);
 
 	for (; bw_block_next(&want); more++) {
 		const struct bw_block *b = block_of(&want);
-		if (n + more >= half && end + b->stored - offset > p->together)
+		if (end ? b->offset >= end : n + more >= half && at + b->stored - offset > p->together)
 			break;
-		if (b->offset != end || !is_wanted(p, &want))
+		if (b->offset != at || !is_wanted(p, &want))
 			break;
-		end += b->stored;
+		at += b->stored;
 	}
 	return more;
 }
 
-/* *first and the n blocks from there on end a slice; both grow by what can come with them. */
+/*
+ * *first and the n blocks from there on end a slice; both grow by what can come with them.  For slices of one block the object counts
+ * as cut at multiples of what comes together: whichever of their readers comes first, the gets are the same.
+ */
 static void add_neighbours(struct bw_prefetch *p, struct bw_block_want *first, uint32_t *n)
 {
+	const struct bw_block *b = block_of(first);
+	uint64_t half = (uint64_t)half_window(p) * b->stored, cell = p->together > half ? p->together : half;
+	uint64_t cut = b->offset - b->offset % cell;
 	struct bw_block_want last = *first;
+	bool is_small = bw_tgb_slice(first->tgb, first->rank)->blocks_n == 1;
 
 	last.index += *n - 1;
-	if (bw_tgb_slice(first->tgb, first->rank)->blocks_n == 1)
-		*n += neighbours_before(p, first);
-	*n += neighbours_behind(p, block_of(first)->offset, *n, &last);
+	if (is_small)
+		*n += neighbours_before(p, first, cut);
+	*n += neighbours_behind(p, &last, is_small ? cut + cell : 0, b->offset, *n);
 }
 
 /* Sees to the blocks from `from` on, at most `most`: how many those are.  False when there was no room for one. */
@@ -215,7 +220,10 @@ static bool fetch_blocks(struct bw_prefetch *p, const struct bw_block_want *from
 				return true;	/* the window ends here, the slice does not */
 			add_neighbours(p, &first, &all);
 		}
-		if (!bw_cache_prefetch(p->blocks, &first, all))
+		if (bw_cache_prefetch(p->blocks, &first, all))
+			continue;
+		/* Where memory is short the neighbours before must not take what this reader needs. */
+		if (first.rank == at.rank || !bw_cache_prefetch(p->blocks, &at, n))
 			return false;
 	}
 	return true;
@@ -419,8 +427,10 @@ void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at)
 	struct bw_block_want next = *at;
 	uint32_t window = atomic_load(&p->window), n;
 
-	if (!steps_of(p))
+	if (!steps_of(p)) {
+		(void)steps_ahead(p, at);	/* where its reader is, for bw_prefetch_is_near() */
 		return;
+	}
 	next.index++;
 	bool room = fetch_blocks(p, &next, window, &n);
 	uint32_t steps = steps_ahead(p, at);

@@ -13,12 +13,12 @@
  * near each other say little in a short stream.  Who jumps about gets what is asked for and no more; several
  * readers of one rank, who overtake each other by a few steps now and then, are not taken for such.
  *
- * Blocks that lie next to each other in the object come in one get, of `together` bytes at most and half a window, so
+ * Blocks that lie next to each other in the object come in one get, of one slice `together` bytes at most and half a window, so
  * that a reader never waits for a whole window at once.  Until the window holds so many of them, or the last one
  * of the slice, they are left for the next block entered.  Behind the last one of a slice lies the next rank's: when
  * that is read here too, step after step, and its reader has not come to this step, its blocks come along, half a
- * window in all, or more when that is less than `together`.  Slices of one block bring along those before them as well, down to
- * a whole multiple of `together` in the object: whichever reader comes first, the gets are the same.
+ * window in all, or more when that is less than `together`.  Slices of one block bring along those before them as well: the object
+ * counts as cut at multiples of `together`, or of half a window of them, so that the gets do not depend on whose reader comes first.
  *
  * Who has come to the newest steps is followed by the head: it hears of a commit as soon as the store can tell, and
  * what the window has room for of the new steps is fetched at once, for each rank that is read step after step.

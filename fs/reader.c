@@ -118,7 +118,9 @@ bool bw_reader_tgb(struct bw_reader *r, struct bw_tgb_wait *w, struct bw_tgb **r
 
 void bw_reader_learn(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb, const void *bytes)
 {
-	bw_tgbs_learn(r->tgbs, entry, tgb, bytes);
+	/* Else it would take memory for the disk's sake, and is fetched when somebody comes. */
+	if (!bytes || !r->config.disk || bw_prefetch_is_near(&r->prefetch, entry->step))
+		bw_tgbs_learn(r->tgbs, entry, tgb, bytes);
 }
 
 void bw_reader_root(struct bw_reader *r, const struct bw_root *root)

@@ -79,7 +79,8 @@ struct bw_tgb_wait {
 /* Cached: true, *ret_tgb (a reference) set and done not called.  Else false, and done runs, later
  * (before it returns only for -ENOMEM). */
 bool bw_reader_tgb(struct bw_reader *r, struct bw_tgb_wait *w, struct bw_tgb **ret_tgb);
-/* A footer that was committed here: saves the get.  Refs tgb.  bytes: NULL, or all of it, for the disk cache. */
+/* A footer that was committed here: saves the get.  Refs tgb.  bytes: NULL, or all of it, for the disk cache: with one, only footers
+ * near readers are learnt. */
 void bw_reader_learn(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb, const void *bytes);
 /* Those that the root brings along of the steps it has committed, if slices a little below them have been read here. */
 void bw_reader_root(struct bw_reader *r, const struct bw_root *root);

@@ -392,18 +392,19 @@ int bw_tgbs_get(struct bw_tgbs *t, struct bw_tgb_wait *w, enum bw_prio prio,
 {
 	struct bw_tgb_page at, *page = NULL;
 	struct bw_blob *bytes = NULL;
+	uint64_t step = w->entry.step;	/* one that has joined is gone as soon as it has been told */
 
 	if (w->needs && bw_tgb_page(t->fetcher->stream, &w->entry, w->needs - 1, &at))
 		page = &at;
 	bw_lock(&t->lock);
-	bool whole = !page || is_spread_locked(t, w->entry.step, page);
+	bool whole = !page || is_spread_locked(t, step, page);
 	int found = look_locked(t, w, page, prio, ret_tgb, &bytes);
 	bw_unlock(&t->lock);
-	put_bytes(t, w->entry.step, bytes);
+	put_bytes(t, step, bytes);
 	if (found >= 0)
 		return found;
 	bytes = NULL;
-	whole = whole || bw_disk_has(t->fetcher->disk, w->entry.step, disk_number(WHOLE));
+	whole = whole || bw_disk_has(t->fetcher->disk, step, disk_number(WHOLE));
 	struct flight *f = flight_new(t, &w->entry, whole ? NULL : page, prio);
 
 	if (!f)
@@ -415,7 +416,7 @@ int bw_tgbs_get(struct bw_tgbs *t, struct bw_tgb_wait *w, enum bw_prio prio,
 		join_locked(f, w);
 	}
 	bw_unlock(&t->lock);
-	put_bytes(t, f->fetch.entry.step, bytes);
+	put_bytes(t, step, bytes);
 	if (found < 0) {
 		bw_fetch_start(&f->fetch);
 		return 0;

@@ -143,6 +143,26 @@ Test(cache, what_is_there_parts_what_is_missing)
 	shelf_done(&s);
 }
 
+/* Bytes that are on their way go to the blocks in order: none may be left out. */
+Test(cache, what_is_there_ends_what_is_expected)
+{
+	struct bw_expected *e;
+	struct shelf s;
+
+	shelf_init(&s, 4 * BLOCKS);
+	cr_assert(many_ahead(&s, 2, 1));
+	struct bw_block_want first = block(&s, 2), before = block(&s, 0), behind = block(&s, 3);
+
+	cr_assert_null(bw_cache_expect(s.cache, &first, 4));
+	cr_assert(bw_fetcher_try_enter(&s.fetcher));
+	e = bw_cache_expect(s.cache, &before, 4);
+	cr_assert(e && bw_cache_has(s.cache, &before) && !bw_cache_has(s.cache, &behind));
+	bw_cache_arrive(s.cache, e, NULL, -BW_E_UNREACHABLE);
+	bw_fetcher_leave(&s.fetcher);
+	cr_assert_not(bw_cache_has(s.cache, &before));
+	shelf_done(&s);
+}
+
 Test(cache, S6_what_the_kernel_has_goes_first)
 {
 	struct shelf s;

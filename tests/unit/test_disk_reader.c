@@ -356,3 +356,31 @@ Test(disk_reader, V6_footers_that_were_told_are_kept_as_well)
 	cr_assert_eq(world_gets(&c.w), gets);
 	cached_done(&c);
 }
+
+/* What was committed here is learnt where readers are near; elsewhere it would fill memory for the disk's sake. */
+Test(disk_reader, S6_own_footers_are_learnt_near_readers)
+{
+	struct world_options o = {.ranks = 2, .block_size = 16 * KIB, .prefetch = 1};
+	struct cached c;
+	struct bw_tgb *tgb;
+	struct told t;
+
+	cached_init(&c, &o);
+	world_commit_even(&c.w, 1, 100);
+	for (int is_read = 0; is_read < 2; is_read++) {
+		if (is_read)
+			cr_assert_eq(world_read(&c.w, 0, 0, 0, 100, true), 0);
+		world_commit_even(&c.w, 1, 100);
+		uint64_t step = c.w.head.root.head - 1;
+
+		told_init(&t, &c.w, step);
+		bw_reader_learn(c.w.reader, &c.w.head.entries[step], c.w.tgbs[step], t.footer.bytes);
+		told_done(&t);
+		uint64_t gets = world_gets(&c.w);
+
+		cr_assert_eq(world_tgb(&c.w, &c.w.head.entries[step], &tgb), 0);
+		bw_tgb_unref(tgb);
+		cr_assert_eq(world_gets(&c.w) - gets, is_read ? 0 : 1);
+	}
+	cached_done(&c);
+}

@@ -158,7 +158,7 @@ Test(together, neighbours_that_are_all_read_come_in_one_get)
  * Four steps of ranks small slices, whose readers come in this order: each step but the first is one get for its footer and so many for
  * all of it.
  */
-static void small(uint32_t ranks, const uint32_t *order, uint64_t gets)
+static void small(uint32_t ranks, uint64_t size, const uint32_t *order, uint64_t gets)
 {
 	struct world_options o = options(1);
 	uint64_t first = 1 + 2 * ranks;	/* a get for each slice, one for each of the step after, and that one's footer */
@@ -166,7 +166,7 @@ static void small(uint32_t ranks, const uint32_t *order, uint64_t gets)
 
 	o.ranks = ranks;
 	world_init(&w, &o);
-	world_commit_even(&w, 4, BLOCK / 4);
+	world_commit_even(&w, 4, size);
 	for (uint64_t step = 0; step < 4; step++)
 		for (uint32_t i = 0; i < ranks; i++) {
 			cr_assert_eq(world_read(&w, step, order[i], 0, BLOCK, true), 0);
@@ -177,7 +177,7 @@ static void small(uint32_t ranks, const uint32_t *order, uint64_t gets)
 		}
 	world_stop(&w);
 	cr_assert_eq(world_gets(&w), first + (1 + gets) * 2);
-	cr_assert_eq(w.stats.bytes_in, 4 * ranks * BLOCK / 4 + 3 * w.head.entries[0].footer_len);
+	cr_assert_eq(w.stats.bytes_in, 4 * ranks * size + 3 * w.head.entries[0].footer_len);
 	world_done(&w);
 }
 
@@ -186,7 +186,7 @@ Test(together, neighbours_that_are_small_come_all_at_once)
 {
 	static const uint32_t order[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
 
-	small(12, order, 1);
+	small(12, BLOCK / 4, order, 1);
 }
 
 /* Whoever comes first brings along those on both sides, and as if the object had been cut beforehand: here after 16. */
@@ -196,8 +196,30 @@ Test(together, neighbours_that_are_small_come_in_any_order)
 	static const uint32_t mixed[] = {20, 5, 17, 31, 0, 15, 16, 8, 3, 29, 11, 24, 1, 2, 4, 6,
 					 7, 9, 10, 12, 13, 14, 18, 19, 21, 22, 23, 25, 26, 27, 28, 30};
 
-	small(12, backwards, 1);
-	small(32, mixed, 2);
+	small(12, BLOCK / 4, backwards, 1);
+	small(32, BLOCK / 4, mixed, 2);
+	small(12, BLOCK, backwards, 3);
+	small(32, BLOCK / 3, mixed, 3);
+}
+
+/* The last of a group is longer than the others: what came is cut where the blocks end, and no byte of it is taken for damaged. */
+Test(together, V5_a_longer_block_at_the_end)
+{
+	struct world_options o = options(1);
+	uint64_t sizes[3] = {BLOCK / 2, BLOCK / 2, BLOCK};
+	struct world w;
+
+	o.ranks = 3;
+	world_init(&w, &o);
+	for (int step = 0; step < 4; step++)
+		world_commit(&w, sizes);
+	for (uint64_t step = 0; step < 4; step++)
+		for (uint32_t rank = 0; rank < 3; rank++)
+			cr_assert_eq(world_read(&w, step, rank, 0, BLOCK, true), 0);
+	world_stop(&w);
+	cr_assert_eq(w.counters.checksum_failures, 0);
+	cr_assert_eq(w.stats.bytes_in, 4 * 2 * BLOCK + 3 * w.head.entries[0].footer_len);
+	world_done(&w);
 }
 
 /* A rank that nobody reads here does not come along; one that is read no more does so once. */

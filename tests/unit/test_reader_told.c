@@ -27,12 +27,14 @@ static void begin(struct world *w, const struct world_options *o, unsigned more)
 	world_commit_even(w, more, 100);
 }
 
-Test(told, what_comes_with_the_root_is_not_fetched)
+static void comes_with_the_root(uint32_t prefetch)
 {
+	struct world_options o = options;
 	struct world w;
 	struct told t;
 
-	begin(&w, &options, 2);
+	o.prefetch = prefetch;
+	begin(&w, &o, 2);
 	told_init(&t, &w, 1);
 	bw_reader_root(w.reader, &t.root);
 	bw_reader_root(w.reader, &t.root);
@@ -40,6 +42,12 @@ Test(told, what_comes_with_the_root_is_not_fetched)
 	cr_assert_eq(gets_for(&w, 1), 0);
 	cr_assert_eq(gets_for(&w, 2), 1, "the root had none of it");
 	world_done(&w);
+}
+
+Test(told, what_comes_with_the_root_is_not_fetched)
+{
+	comes_with_the_root(1);
+	comes_with_the_root(0);	/* nor where nothing is read ahead */
 }
 
 /* Whose readers are elsewhere, or who has none, does not fill its memory with footers. */
