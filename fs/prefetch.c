@@ -220,10 +220,7 @@ static bool fetch_blocks(struct bw_prefetch *p, const struct bw_block_want *from
 				return true;	/* the window ends here, the slice does not */
 			add_neighbours(p, &first, &all);
 		}
-		if (bw_cache_prefetch(p->blocks, &first, all))
-			continue;
-		/* Where memory is short the neighbours before must not take what this reader needs. */
-		if (first.rank == at.rank || !bw_cache_prefetch(p->blocks, &at, n))
+		if (!bw_cache_prefetch(p->blocks, &first, all))
 			return false;
 	}
 	return true;

@@ -158,13 +158,14 @@ Test(together, neighbours_that_are_all_read_come_in_one_get)
  * Four steps of ranks small slices, whose readers come in this order: each step but the first is one get for its footer and so many for
  * all of it.
  */
-static void small(uint32_t ranks, uint64_t size, const uint32_t *order, uint64_t gets)
+static void small(uint32_t ranks, uint64_t size, uint64_t together, const uint32_t *order, uint64_t gets)
 {
 	struct world_options o = options(1);
 	uint64_t first = 1 + 2 * ranks;	/* a get for each slice, one for each of the step after, and that one's footer */
 	struct world w;
 
 	o.ranks = ranks;
+	o.together = together;
 	world_init(&w, &o);
 	world_commit_even(&w, 4, size);
 	for (uint64_t step = 0; step < 4; step++)
@@ -186,7 +187,7 @@ Test(together, neighbours_that_are_small_come_all_at_once)
 {
 	static const uint32_t order[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
 
-	small(12, BLOCK / 4, order, 1);
+	small(12, BLOCK / 4, 4 * BLOCK, order, 1);
 }
 
 /* Whoever comes first brings along those on both sides, and as if the object had been cut beforehand: here after 16. */
@@ -196,10 +197,11 @@ Test(together, neighbours_that_are_small_come_in_any_order)
 	static const uint32_t mixed[] = {20, 5, 17, 31, 0, 15, 16, 8, 3, 29, 11, 24, 1, 2, 4, 6,
 					 7, 9, 10, 12, 13, 14, 18, 19, 21, 22, 23, 25, 26, 27, 28, 30};
 
-	small(12, BLOCK / 4, backwards, 1);
-	small(32, BLOCK / 4, mixed, 2);
-	small(12, BLOCK, backwards, 3);
-	small(32, BLOCK / 3, mixed, 3);
+	small(12, BLOCK / 4, 4 * BLOCK, backwards, 1);
+	small(32, BLOCK / 4, 4 * BLOCK, mixed, 2);
+	small(12, BLOCK, 4 * BLOCK, backwards, 3);
+	small(12, BLOCK, 2 * BLOCK, backwards, 3);	/* half a window is more */
+	small(32, BLOCK / 3, 4 * BLOCK, mixed, 3);
 }
 
 /* The last of a group is longer than the others: what came is cut where the blocks end, and no byte of it is taken for damaged. */
