@@ -250,3 +250,15 @@ void bw_sample_open(int kind, const struct bw_buf *sealed, struct bw_buf *raw)
 	must(bw_envelope_open((enum bw_envelope_kind)kind, sealed->bytes, sealed->len, raw, NULL) == 0,
 	     "envelope");
 }
+
+void bw_sample_edit(const struct bw_buf *raw, const char *from, const char *to, struct bw_buf *out)
+{
+	const char *text = bw_buf_text(raw), *at = strstr(text, from);
+
+	must(at, from);
+	bw_buf_init(out, BW_ROOT_RAW_MAX);
+	bw_buf_add(out, text, (size_t)(at - text));
+	bw_buf_str(out, to);
+	bw_buf_str(out, at + strlen(from));
+	must(!out->err, "memory");
+}

@@ -41,4 +41,7 @@ void bw_sample_changes(struct bw_sample *s);
 /* The raw payload of an envelope, and an envelope around raw: for tests that edit the text. */
 void bw_sample_open(int kind, const struct bw_buf *sealed, struct bw_buf *raw);
 
+/* raw with the first occurrence of one text, which must be there, replaced by another; out is initialized here. */
+void bw_sample_edit(const struct bw_buf *raw, const char *from, const char *to, struct bw_buf *out);
+
 #endif

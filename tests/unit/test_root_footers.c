@@ -71,13 +71,7 @@ static int decode_edited(const struct bw_sample *s, const char *from, const char
 	bw_auto_buf struct bw_buf raw = {.max = 0}, changed = {.max = 0};
 
 	encode(s->root, &raw);
-	const char *text = bw_buf_text(&raw), *at = strstr(text, from);
-
-	cr_assert_not_null(at, "%s is not in %s", from, text);
-	bw_buf_init(&changed, BW_ROOT_RAW_MAX);
-	bw_buf_add(&changed, text, (size_t)(at - text));
-	bw_buf_str(&changed, to);
-	bw_buf_str(&changed, at + strlen(from));
+	bw_sample_edit(&raw, from, to, &changed);
 	return decode(s, &changed, ret);
 }
 
