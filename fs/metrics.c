@@ -205,9 +205,7 @@ static void print_stream(struct bw_fs *fs, const struct bw_root *r, struct bw_bu
 
 static bool store_answers(struct bw_fs *fs)
 {
-	int64_t since_ms;
-
-	return !bw_head_poisoned(fs->head) && bw_stats_trouble(&fs->stats, &since_ms) == BW_OK;
+	return !bw_head_poisoned(fs->head) && bw_stats_trouble(&fs->stats).outcome == BW_OK;
 }
 
 void bw_metrics_print(struct bw_fs *fs, struct bw_buf *out)

@@ -78,26 +78,34 @@ static void print_jobs_json(const struct bw_fs *fs, const struct bw_root *r, str
 	bw_buf_str(out, "}");
 }
 
+static const char *trouble_word(struct bw_trouble t)
+{
+	switch (t.outcome) {
+	case BW_DENIED:
+		return t.writes_only ? "refuses writes" : "refuses access";
+	case BW_THROTTLED:
+		return t.writes_only ? "asks to slow down writes" : "asks to slow down";
+	case BW_FULL:
+		return "has no room left";
+	default:
+		return t.writes_only ? "answers reads, but no writes" : "unreachable";
+	}
+}
+
 /* What is wrong with the store now, "" when it answers. */
 static void store_trouble(struct bw_fs *fs, char *text, size_t len)
 {
-	int64_t since_ms;
-	char since[32];
-	enum bw_outcome trouble = bw_stats_trouble(&fs->stats, &since_ms);
-
-	bw_wall_text(since_ms, since, sizeof(since));
-	text[0] = 0;
+	struct bw_trouble trouble = bw_stats_trouble(&fs->stats);
 	int poisoned = bw_head_poisoned(fs->head);
+	char since[32];
 
+	bw_wall_text(trouble.since_ms, since, sizeof(since));
+	text[0] = 0;
 	if (poisoned)
 		snprintf(text, len, "%s", poisoned == -BW_E_DESTROYED ? "holds a stream that is being destroyed, or was"
 								      : "contradicts what it said before");
-	else if (trouble == BW_DENIED)
-		snprintf(text, len, "refuses access since %s", since);
-	else if (trouble == BW_THROTTLED)
-		snprintf(text, len, "asks to slow down since %s", since);
-	else if (trouble != BW_OK)
-		snprintf(text, len, "unreachable since %s", since);
+	else if (trouble.outcome != BW_OK)
+		snprintf(text, len, "%s since %s", trouble_word(trouble), since);
 }
 
 static uint64_t send_rate(struct bw_fs *fs)

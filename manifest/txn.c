@@ -2,6 +2,7 @@
 #include "manifest/txn.h"
 
 #include "manifest/apply_draft.h"
+#include "manifest/root_footers.h"
 #include "store/base/hash.h"
 
 #include <stdlib.h>
@@ -347,6 +348,12 @@ static int draft_fill(struct bw_txn *t, struct bw_draft *d)
 	return rc;
 }
 
+/* A root is the one put that must be refused where something is already. */
+static bool is_too_large(const struct bw_txn *t)
+{
+	return t->stream->large_unconditional && t->bytes.len > BW_LARGE_OBJECT;
+}
+
 /* Encodes the attempt and reads it back: bytes that no reader would accept are never sent. */
 static int encode(struct bw_txn *t, struct bw_root *draft)
 {
@@ -354,8 +361,13 @@ static int encode(struct bw_txn *t, struct bw_root *draft)
 	bool tombstone;
 	int err = bw_root_encode(draft, &t->bytes);
 
-	/* The one put that must be refused where something is already. */
-	if (!err && t->stream->large_unconditional && t->bytes.len > BW_LARGE_OBJECT)
+	if (!err && is_too_large(t) && draft->footers_n) {
+		/* No commit fails for what only helps readers. */
+		bw_root_footers_done(draft);
+		bw_buf_reset(&t->bytes);
+		err = bw_root_encode(draft, &t->bytes);
+	}
+	if (!err && is_too_large(t))
 		err = -BW_E_LIMIT;
 	if (!err)
 		err = bw_root_decode(t->stream, draft->version, t->bytes.bytes, t->bytes.len,

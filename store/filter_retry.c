@@ -396,7 +396,7 @@ static void attempt_done(struct child *c)
 		c->in_doubt |= op->outcome == BW_UNKNOWN;
 	if (may_repeat(c)) {
 		if (r->config.stats && c->attempts >= BW_STATS_TROUBLE_TRIES)
-			bw_stats_note(r->config.stats, op->outcome);
+			bw_stats_note(r->config.stats, op->kind, op->outcome, bw_wall_ms());
 		answer_take(&c->last, op);
 		if (sleep_on_it(c))
 			return;

@@ -20,33 +20,68 @@ static void add(atomic_uint_fast64_t *counter, uint64_t n)
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
-void bw_stats_note(struct bw_send_stats *s, enum bw_outcome outcome)
+static bool is_write(enum bw_op_kind kind)
+{
+	return kind != BW_OP_GET && kind != BW_OP_LIST && kind != BW_OP_LIST_UPLOADS;
+}
+
+static void note_failure(struct bw_send_stats *s, bool write, enum bw_outcome outcome, int64_t now_ms)
 {
 	uint_fast64_t none = 0;
 
+	/* The first of a row says since when. */
+	atomic_compare_exchange_strong(write ? &s->writes_trouble : &s->reads_trouble, &none,
+				       (uint64_t)now_ms << 4 | (unsigned)outcome);
+	if (write)
+		atomic_store(&s->write_failed_ms, (uint64_t)now_ms);
+}
+
+static void note_answer(struct bw_send_stats *s, bool write, int64_t now_ms)
+{
+	atomic_store(&s->reads_trouble, 0);
+	if (write)
+		atomic_store(&s->writes_trouble, 0);
+	else
+		atomic_store(&s->read_answered_ms, (uint64_t)now_ms);
+}
+
+void bw_stats_note(struct bw_send_stats *s, enum bw_op_kind kind, enum bw_outcome outcome, int64_t now_ms)
+{
 	switch (outcome) {
 	case BW_UNREACHABLE:
 	case BW_UNKNOWN:
 	case BW_THROTTLED:
 	case BW_DENIED:
-		/* The first of a row says since when. */
-		atomic_compare_exchange_strong(&s->trouble, &none,
-					       (uint64_t)bw_wall_ms() << 4 | (unsigned)outcome);
+	case BW_FULL:
+		note_failure(s, is_write(kind), outcome, now_ms);
 		break;
 	case BW_CANCELLED:
 		break;
 	default:
-		atomic_store(&s->trouble, 0);
+		note_answer(s, is_write(kind), now_ms);
 		break;
 	}
 }
 
-enum bw_outcome bw_stats_trouble(const struct bw_store_stats *s, int64_t *ret_since_ms)
+static struct bw_trouble trouble_of(uint64_t noted, bool writes_only)
 {
-	uint64_t trouble = atomic_load(&s->send.trouble);
+	return (struct bw_trouble){
+		.outcome = noted ? (enum bw_outcome)(noted & 15) : BW_OK,
+		.writes_only = noted && writes_only,
+		.since_ms = (int64_t)(noted >> 4),
+	};
+}
 
-	*ret_since_ms = (int64_t)(trouble >> 4);
-	return trouble ? (enum bw_outcome)(trouble & 15) : BW_OK;
+struct bw_trouble bw_stats_trouble(const struct bw_store_stats *s)
+{
+	uint64_t reads = atomic_load(&s->send.reads_trouble), writes = atomic_load(&s->send.writes_trouble);
+	int64_t failed_ms = (int64_t)atomic_load(&s->send.write_failed_ms);
+
+	if (reads)
+		return trouble_of(reads, false);
+	if (atomic_load(&s->send.read_answered_ms) <= writes >> 4)
+		return trouble_of(writes, false);
+	return trouble_of(bw_wall_ms() - failed_ms <= BW_STATS_WRITES_MS ? writes : 0, true);
 }
 
 static void count(struct bw_store_stats *c, const struct bw_op *op, int64_t ns)
@@ -72,7 +107,7 @@ static void done(struct bw_op *op)
 	struct timed *t = (struct timed *)bw_frame_pop(op);
 
 	count(t->counts, op, bw_now() - t->start_ns);
-	bw_stats_note(&t->counts->send, op->outcome);
+	bw_stats_note(&t->counts->send, op->kind, op->outcome, bw_wall_ms());
 	free(t);
 	op->done(op);
 }

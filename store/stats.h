@@ -20,7 +20,9 @@ struct bw_send_stats {
 	atomic_uint_fast64_t hedges_won;	/* of them, those that were answered first */
 	atomic_uint_fast64_t throttled;	/* answers that asked for fewer requests */
 	atomic_uint_fast64_t rate;	/* requests per second that may be sent now; 0: no limit */
-	atomic_uint_fast64_t trouble;	/* see bw_stats_trouble(); wall ms times 16 plus the outcome */
+	/* See bw_stats_trouble(). */
+	atomic_uint_fast64_t reads_trouble, writes_trouble;	/* wall ms of its first failure times 16 plus the outcome */
+	atomic_uint_fast64_t read_answered_ms, write_failed_ms;	/* the last one's, wall clock */
 };
 
 struct bw_store_stats {
@@ -33,15 +35,22 @@ struct bw_store_stats {
 };
 
 /*
- * How the store is doing, by the last answer to anybody: BW_OK, or BW_UNREACHABLE, BW_UNKNOWN,
- * BW_THROTTLED or BW_DENIED and since when (wall clock) nothing else has come.  That a store has gone is seen when
- * an op gives up or has failed BW_STATS_TROUBLE_TRIES times, whichever is first: a commit is repeated for minutes.
+ * How the store is doing, by the last answer to anybody.  That a store has gone is seen when an op gives up or has failed
+ * BW_STATS_TROUBLE_TRIES times, whichever is first: a commit is repeated for minutes.  A store that is full, or takes no puts
+ * from this mount, may answer gets all the while; that trouble is over when a write is answered, or when none has failed for
+ * BW_STATS_WRITES_MS, for then nobody writes.
  */
 #define BW_STATS_TROUBLE_TRIES 3u
-enum bw_outcome bw_stats_trouble(const struct bw_store_stats *s, int64_t *ret_since_ms);
+#define BW_STATS_WRITES_MS 120000
+struct bw_trouble {
+	enum bw_outcome outcome;	/* BW_OK: none; else BW_UNREACHABLE, BW_UNKNOWN, BW_THROTTLED, BW_DENIED or BW_FULL */
+	bool writes_only;	/* reads have been answered since it began */
+	int64_t since_ms;	/* wall clock: nothing else has come since */
+};
+struct bw_trouble bw_stats_trouble(const struct bw_store_stats *s);
 
-/* What an op, or an attempt of it, has ended with. */
-void bw_stats_note(struct bw_send_stats *s, enum bw_outcome outcome);
+/* What an op, or an attempt of it, has ended with.  now_ms: wall clock. */
+void bw_stats_note(struct bw_send_stats *s, enum bw_op_kind kind, enum bw_outcome outcome, int64_t now_ms);
 
 /* Requests of one kind, whatever their outcome; for tests that count. */
 uint64_t bw_stats_requests(const struct bw_store_stats *s, enum bw_op_kind kind);

@@ -74,7 +74,10 @@ class Status(bw.TestCase):
             bw.wait_until(lambda: "state=committing missing=0/1 uploads_failed=4\n" in self.m.status("waiting"), what="the fourth failure")
             puts = [verb for verb, _ in self.s3.requests].count("PUT") - before
             self.assertLessEqual(puts, 10, "two for each")
-            self.assertIs(self.store()["ok"], True)
+            self.assert_errno("ENOENT", os.stat, self.m.step(99))
+            self.assertRegex(self.store()["last_error"], r"^answers reads, but no writes since \d{4}-")
+            self.assertIs(self.store()["ok"], False)
+            self.assertEqual(self.m.metric("store_ok"), 0)
         finally:
             self.s3.rule = ""
         self.join(child)

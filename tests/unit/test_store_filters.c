@@ -104,7 +104,7 @@ static enum bw_fault as_told(struct bw_fault_plan *plan, const struct bw_op *op,
 	return *(const enum bw_fault *)plan->ctx;
 }
 
-/* The first failure of a row says since when; any answer ends the row. */
+/* The first failure of a row says since when; any answer to its kind of request ends the row. */
 Test(stats, trouble_lasts_until_the_store_answers)
 {
 	static const struct {
@@ -117,29 +117,69 @@ Test(stats, trouble_lasts_until_the_store_answers)
 	enum bw_fault fault = BW_FAULT_NONE;
 	struct bw_fault_plan plan = {.decide = as_told, .ctx = &fault};
 	struct bw_store_stats stats = {0};
-	int64_t since, again, before = bw_wall_ms();
+	struct bw_trouble first, again;
+	int64_t before = bw_wall_ms();
 	struct bw_store *s;
 
 	cr_assert_eq(bw_store_mem_new(&s), 0);
 	cr_assert_eq(bw_filter_fault_new(s, &plan, &s), 0);
 	cr_assert_eq(bw_filter_stats_new(s, &stats, &s), 0);
-	expect(bw_stats_trouble(&stats, &since), BW_OK);
+	expect(bw_stats_trouble(&stats).outcome, BW_OK);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		fault = rows[i].fault;
 		bw_test_put(s, "k", "1", 1, false);
-		expect(bw_stats_trouble(&stats, &since), rows[i].trouble);
-		cr_assert(since >= before && since <= bw_wall_ms());
+		first = bw_stats_trouble(&stats);
+		expect(first.outcome, rows[i].trouble);
+		cr_assert(first.since_ms >= before && first.since_ms <= bw_wall_ms());
 		fault = BW_FAULT_DENIED;
 		bw_test_put(s, "k", "1", 1, false);
-		expect(bw_stats_trouble(&stats, &again), rows[i].trouble);
-		cr_assert_eq(again, since);
+		again = bw_stats_trouble(&stats);
+		expect(again.outcome, rows[i].trouble);
+		cr_assert_eq(again.since_ms, first.since_ms);
+		cr_assert_not(again.writes_only);
 		fault = BW_FAULT_NONE;
-		struct bw_blob *blob;
-
-		expect(bw_test_get(s, "other", &blob), BW_NOT_FOUND);
-		expect(bw_stats_trouble(&stats, &since), BW_OK);
+		bw_test_put(s, "k", "1", 1, false);
+		expect(bw_stats_trouble(&stats).outcome, BW_OK);
 	}
 	bw_store_free(s);
+}
+
+#define AT_MS 1700000000000
+#define expect_trouble(s, o, only, at_ms)                           \
+	do {                                                        \
+		struct bw_trouble is = bw_stats_trouble(s);         \
+		cr_expect_eq(is.outcome, o, "%d", (int)is.outcome); \
+		cr_expect_eq(is.writes_only, only);                 \
+		cr_expect_eq(is.since_ms, at_ms);                   \
+	} while (0)
+
+/* A store that answers reads while writes fail says both, for as long as somebody writes. */
+Test(stats, writes_may_fail_alone)
+{
+	struct bw_store_stats stats = {0};
+	struct bw_send_stats *s = &stats.send;
+	int64_t now = bw_wall_ms();
+
+	bw_stats_note(s, BW_OP_GET, BW_OK, AT_MS);
+	bw_stats_note(s, BW_OP_PUT, BW_FULL, AT_MS + 1);
+	expect_trouble(&stats, BW_FULL, false, AT_MS + 1);
+	bw_stats_note(s, BW_OP_PUT, BW_UNKNOWN, now);
+	bw_stats_note(s, BW_OP_LIST, BW_OK, now);
+	expect_trouble(&stats, BW_FULL, true, AT_MS + 1);
+	bw_stats_note(s, BW_OP_GET, BW_UNREACHABLE, now);
+	expect_trouble(&stats, BW_UNREACHABLE, false, now);
+	bw_stats_note(s, BW_OP_GET, BW_NOT_FOUND, now);
+	expect_trouble(&stats, BW_FULL, true, AT_MS + 1);
+	bw_stats_note(s, BW_OP_DELETE, BW_CANCELLED, now);
+	expect_trouble(&stats, BW_FULL, true, AT_MS + 1);
+	bw_stats_note(s, BW_OP_PUT, BW_EXISTS, now);
+	expect(bw_stats_trouble(&stats).outcome, BW_OK);
+
+	/* Nobody has written for a while. */
+	bw_stats_note(s, BW_OP_PUT, BW_DENIED, now - BW_STATS_WRITES_MS - 1);
+	expect(bw_stats_trouble(&stats).outcome, BW_OK);
+	bw_stats_note(s, BW_OP_DELETE_MANY, BW_DENIED, now);
+	expect_trouble(&stats, BW_DENIED, true, now - BW_STATS_WRITES_MS - 1);
 }
 
 struct attempts {
@@ -151,12 +191,11 @@ struct attempts {
 static enum bw_fault six_times(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
 {
 	struct attempts *a = plan->ctx;
-	int64_t since;
 
 	(void)op;
 	(void)nth;
 	cr_assert_lt(a->n, 8);
-	a->seen[a->n] = bw_stats_trouble(&a->stats, &since);
+	a->seen[a->n] = bw_stats_trouble(&a->stats).outcome;
 	return a->n++ < 6 ? BW_FAULT_BEFORE : BW_FAULT_NONE;
 }
 
@@ -167,7 +206,6 @@ Test(stats, trouble_is_seen_at_the_third_attempt)
 	struct bw_fault_plan plan = {.decide = six_times, .ctx = &a};
 	struct bw_retry_config retry = {
 		.base_ns = BW_MS / 10, .max_ns = BW_MS, .tries = 8, .seed = 1, .stats = &a.stats.send};
-	int64_t since;
 	struct bw_store *s;
 
 	cr_assert_eq(bw_store_mem_new(&s), 0);
@@ -178,7 +216,7 @@ Test(stats, trouble_is_seen_at_the_third_attempt)
 	cr_assert_eq(a.n, 7);
 	for (unsigned i = 0; i < a.n; i++)
 		expect(a.seen[i], i < BW_STATS_TROUBLE_TRIES ? BW_OK : BW_UNREACHABLE);
-	expect(bw_stats_trouble(&a.stats, &since), BW_OK);
+	expect(bw_stats_trouble(&a.stats).outcome, BW_OK);
 	bw_store_free(s);
 }
 

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One commit driven by hand through every path (S3, P4, P5, I6). */
 #include "manifest/envelope.h"
+#include "manifest/tgb.h"
 #include "manifest/txn.h"
 #include "store/base/hash.h"
+#include "store/base/rand.h"
 #include "tests/support/change.h"
 #include "tests/support/sample.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
@@ -647,6 +650,60 @@ Test(txn, a_full_version_is_followed_by_another)
 	answer(BW_OK, BW_TXN_DONE);
 	expect_committed(BW_APPENDS_MAX - 1, BW_APPENDS_MAX, 3);
 	expect_committed(BW_APPENDS_MAX + 9, BW_APPENDS_MAX + 10, 4);
+}
+
+/* ,"zzz":"..." of so many bytes, which pack to three quarters. */
+static char *ballast_new(size_t len)
+{
+	static const char letters[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_";
+	char *text = malloc(len + 16), *at = text + sprintf(text, ",\"zzz\":\"");
+	struct bw_rng rng;
+
+	bw_rng_init(&rng, 7);
+	for (size_t i = 0; i < len; i++)
+		*at++ = letters[bw_rng_next(&rng) >> 58];
+	strcpy(at, "\"");
+	return text;
+}
+
+/* The newest root packs to as many bytes as a root may have, or up to room less. */
+static void fill_the_newest(size_t room)
+{
+	size_t len = BW_LARGE_OBJECT / 4 * 5;
+
+	stream.large_unconditional = true;
+	do {
+		struct bw_root *r = roots[newest];
+
+		free(r->unknown);
+		r->unknown = ballast_new(len);
+		bw_buf_reset(&bytes[newest]);
+		roots[newest] = bw_test_stored(&stream, r, &bytes[newest]);
+		bw_root_unref(r);
+		len = (size_t)((double)len * (BW_LARGE_OBJECT - (double)room / 2) / (double)bytes[newest].len);
+	} while (bytes[newest].len > BW_LARGE_OBJECT - room / 4 || bytes[newest].len < BW_LARGE_OBJECT - room);
+	bw_txn_free(txn);
+	cr_assert_eq(bw_txn_new(&stream, roots[newest], &txn), 0);
+}
+
+/* Where roots above 5 MiB cannot be put if absent, a footer that would make one so large stays out. */
+Test(txn, a_footer_is_no_reason_to_refuse_a_commit)
+{
+	struct bw_change c = mine(1);
+
+	fill_the_newest(6000);
+	c.footer_len = 8000;
+	c.size = c.raw + c.footer_len;
+	c.footer = malloc(c.footer_len);
+	bw_random(c.footer, c.footer_len);
+	c.footer_xxh3 = bw_tgb_sum(c.footer, c.footer_len);
+	add(c);
+	begin(BW_TXN_PUT);
+	cr_assert_leq(request.len, BW_LARGE_OBJECT);
+	apply_put();
+	cr_assert_eq(roots[newest]->footers_n, 0);
+	answer(BW_OK, BW_TXN_DONE);
+	expect_committed(0, 1, 3);
 }
 
 Test(txn, what_is_there_already_commits_nothing)
