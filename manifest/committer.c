@@ -769,15 +769,19 @@ bool bw_committer_in_doubt(struct bw_committer *c)
 	return c->in_doubt;
 }
 
+void bw_committer_stop(struct bw_committer *c, int64_t deadline_ns)
+{
+	BW_LOCK_SCOPE(&c->lock);
+	c->stopping = true;
+	c->stop_ns = deadline_ns;
+	bw_cond_broadcast(&c->cond);
+}
+
 void bw_committer_free(struct bw_committer *c, int64_t deadline_ns)
 {
 	if (!c)
 		return;
-	bw_lock(&c->lock);
-	c->stopping = true;
-	c->stop_ns = deadline_ns;
-	bw_cond_broadcast(&c->cond);
-	bw_unlock(&c->lock);
+	bw_committer_stop(c, deadline_ns);
 	pthread_join(c->thread, NULL);
 	forget_prepared(c);
 	if (c->expects)

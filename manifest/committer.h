@@ -55,21 +55,26 @@ void bw_committer_push(struct bw_committer *c, struct bw_commit_item *item);
 void bw_committer_expect(struct bw_committer *c, const struct bw_change *change);
 /* What is queued now is not put off any longer: somebody waits for all of it (fsync, unmount). */
 void bw_committer_hurry(struct bw_committer *c);
-/* Push and wait; for commands.  Fills *ret. */
-int bw_committer_sync(struct bw_committer *c, const struct bw_change *change,
+/*
+ * Push and wait; for commands.  Fills *ret.  At deadline_ns the committer stops: -BW_E_UNKNOWN when the outcome is in doubt
+ * then, else -BW_E_UNREACHABLE; nothing may be pushed from then on.
+ */
+int bw_committer_sync(struct bw_committer *c, const struct bw_change *change, int64_t deadline_ns,
 		      struct bw_txn_change *ret) bw_must_check;
 
 /*
  * Takes a producer for this committer: nothing when the newest known root says it is held, else a
- * fence.  Fills epoch and next.  Waits.  For commands; the mount pushes its own FENCE item.
+ * fence.  Fills epoch and next.  Waits, as bw_committer_sync().  For commands; the mount pushes its own FENCE item.
  */
-int bw_committer_take(struct bw_committer *c, const char *producer, struct bw_producer_entry *ret)
-	bw_must_check;
+int bw_committer_take(struct bw_committer *c, const char *producer, int64_t deadline_ns,
+		      struct bw_producer_entry *ret) bw_must_check;
 
 /* True while an attempt was sent and its outcome is not known. */
 bool bw_committer_in_doubt(struct bw_committer *c);
 
-/* Commits what is queued until deadline_ns, fails the rest with -BW_E_STOPPING, joins, frees. */
+/* Commits what is queued until deadline_ns, and fails the rest with -BW_E_STOPPING, or -BW_E_UNKNOWN what is in doubt. */
+void bw_committer_stop(struct bw_committer *c, int64_t deadline_ns);
+/* The same, joins, frees. */
 void bw_committer_free(struct bw_committer *c, int64_t deadline_ns);
 
 #endif

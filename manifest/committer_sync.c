@@ -19,21 +19,29 @@ static void wake(struct bw_commit_item *item, const struct bw_txn_change *result
 	bw_latch_open(&w->answered);
 }
 
-int bw_committer_sync(struct bw_committer *c, const struct bw_change *change,
+int bw_committer_sync(struct bw_committer *c, const struct bw_change *change, int64_t deadline_ns,
 		      struct bw_txn_change *ret)
 {
 	struct waiter w = {.item = {.change = *change, .done = wake}};
 
 	bw_latch_init(&w.answered);
 	bw_committer_push(c, &w.item);
-	bw_latch_wait(&w.answered);
+	bool late = !bw_latch_wait_until(&w.answered, deadline_ns);
+
+	if (late) {
+		bw_committer_stop(c, deadline_ns);
+		bw_latch_wait(&w.answered);
+	}
+	if (late && w.result.err == -BW_E_STOPPING)
+		w.result.err = -BW_E_UNREACHABLE;
 	*ret = w.result;
 	ret->change = *change;	/* the caller's own, borrowed: the committer's copy is gone */
 	ret->ctx = NULL;
 	return ret->err;
 }
 
-int bw_committer_take(struct bw_committer *c, const char *producer, struct bw_producer_entry *ret)
+int bw_committer_take(struct bw_committer *c, const char *producer, int64_t deadline_ns,
+		      struct bw_producer_entry *ret)
 {
 	struct bw_head *head = bw_committer_head(c);
 	const uint8_t *owner = bw_committer_owner(c);
@@ -48,7 +56,7 @@ int bw_committer_take(struct bw_committer *c, const char *producer, struct bw_pr
 	const struct bw_producer_entry *p = bw_root_producer(r, producer);
 
 	if (!p || memcmp(p->owner, owner, sizeof(p->owner)) != 0) {
-		int err = bw_committer_sync(c, &fence, &result);
+		int err = bw_committer_sync(c, &fence, deadline_ns, &result);
 
 		bw_root_unref(r);
 		if (err)

@@ -67,8 +67,8 @@ static int say_refused(struct checkpoint *k, int err)
 							       : "there is no room for job %s: a stream has %u",
 			      k->job, k->has_step ? BW_MARKERS_MAX : BW_JOBS_MAX);
 	case BW_E_UNKNOWN:
-		return bw_say(k->c, BW_EXIT_WRONG,
-			      "the outcome is unknown; batchweave status %s tells whether it was done", k->s.url);
+		return bw_say(k->c, BW_EXIT_STORE,
+			      "the store did not say whether it was done; batchweave status %s tells", k->s.url);
 	default:
 		return bw_say_err(k->c, err, "cannot change job %s", k->job);
 	}
@@ -86,7 +86,7 @@ static int commit(struct checkpoint *k)
 		change.kind = k->removes ? BW_CHANGE_UNJOB : BW_CHANGE_JOB;
 	if (k->text && !(change.text = strdup(k->text)))
 		return bw_say_err(k->c, -ENOMEM, "cannot start");
-	int err = bw_committer_sync(k->committer, &change, &result);
+	int err = bw_committer_sync(k->committer, &change, bw_session_commit_deadline(), &result);
 
 	bw_change_done(&change);
 	return err ? say_refused(k, err) : 0;

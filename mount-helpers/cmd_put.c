@@ -189,9 +189,9 @@ static int say_failed(struct put *p, int err)
 			      "somebody else has taken producer %s meanwhile, so nothing was committed;"
 			      " run this again when they are done", p->producer);
 	case BW_E_UNKNOWN:
-		return bw_say(p->c, BW_EXIT_WRONG,
-			      "the outcome is unknown; see with batchweave status %s whether the next"
-			      " seq of %s is above %" PRIu64, p->s.url, p->producer, p->held.next);
+		return bw_say(p->c, BW_EXIT_STORE,
+			      "the store did not say whether it was committed; it was if batchweave status %s says that"
+			      " the next seq of %s is above %" PRIu64, p->s.url, p->producer, p->held.next);
 	default:
 		return bw_say_err(p->c, err, "cannot commit seq %" PRIu64 " of %s", p->held.next,
 				  p->producer);
@@ -229,7 +229,7 @@ static int take(struct put *p)
 	int r = bw_committer_new(p->s.store, &p->s.stream, p->s.head, NULL, &p->committer);
 
 	if (r == 0)
-		r = bw_committer_take(p->committer, p->producer, &p->held);
+		r = bw_committer_take(p->committer, p->producer, bw_session_commit_deadline(), &p->held);
 	if (r < 0)
 		return bw_say_err(p->c, r, "cannot take producer %s", p->producer);
 	struct bw_root *root = bw_head_root(p->s.head);
@@ -239,16 +239,26 @@ static int take(struct put *p)
 	return code;
 }
 
+/*
+ * Takes as long as the bytes move: the store cuts what stalls, and tries it some times more.  What has failed all the same is tried
+ * for as long as any request.
+ */
 static int upload(struct put *p)
 {
-	int64_t deadline_ns = bw_session_deadline(), at_ns;
-	int r = bw_batch_upload_sync(p->batch, p->s.store, deadline_ns);
+	int64_t give_up_ns = BW_NEVER, at_ns;
 
-	for (unsigned times = 0; r == -BW_E_UNKNOWN && (at_ns = bw_batch_again_ns(times, deadline_ns)) != BW_NEVER; times++) {
+	for (unsigned times = 0;; times++) {
+		int r = bw_batch_upload_sync(p->batch, p->s.store, BW_NEVER);
+
+		if (r != -BW_E_UNKNOWN && r != -BW_E_UNREACHABLE && r != -BW_E_THROTTLED)
+			return r;
+		if (!times)
+			give_up_ns = bw_session_deadline();
+		at_ns = bw_batch_again_ns(times, give_up_ns);
+		if (at_ns == BW_NEVER)
+			return r == -BW_E_UNKNOWN ? -BW_E_UNREACHABLE : r;	/* nothing was committed, that is certain */
 		bw_sleep(at_ns - bw_now());
-		r = bw_batch_upload_sync(p->batch, p->s.store, deadline_ns);
 	}
-	return r;
 }
 
 static int build_and_upload(struct put *p)
@@ -282,7 +292,7 @@ static int commit(struct put *p)
 	int r = bw_batch_change(p->batch, bw_committer_owner(p->committer), &change);
 
 	if (r == 0)
-		r = bw_committer_sync(p->committer, &change, &result);
+		r = bw_committer_sync(p->committer, &change, bw_session_commit_deadline(), &result);
 	bw_change_done(&change);
 	if (r == 0)
 		r = result.err;

@@ -20,11 +20,11 @@ static int seal(struct bw_session *s)
 	err = bw_committer_new(s->store, &s->stream, s->head, NULL, &committer);
 	if (err)
 		return bw_say_err(s->command, err, "cannot start");
-	err = bw_committer_sync(committer, &change, &result);
+	err = bw_committer_sync(committer, &change, bw_session_commit_deadline(), &result);
 	bw_committer_free(committer, bw_now());
 	if (err == -BW_E_UNKNOWN)
-		return bw_say(s->command, BW_EXIT_WRONG,
-			      "the outcome is unknown; run this again: to seal twice is harmless");
+		return bw_say(s->command, BW_EXIT_STORE,
+			      "the store did not say whether it was done; run this again: to seal twice is harmless");
 	if (err)
 		return bw_say_err(s->command, err, "cannot seal %s", s->url);
 	struct bw_root *r = bw_head_root(s->head);

@@ -6,6 +6,11 @@
 #include <inttypes.h>
 #include <string.h>
 
+int64_t bw_session_commit_deadline(void)
+{
+	return bw_now() + BW_SESSION_COMMIT_NS;
+}
+
 int64_t bw_session_deadline(void)
 {
 	return bw_now() + BW_SESSION_TIMEOUT_NS;

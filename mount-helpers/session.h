@@ -2,7 +2,8 @@
 /*
  * A stream opened by a command: the store, what is fixed, the newest root, and look-ups in it.
  *
- * Everything is synchronous and bounded by BW_SESSION_TIMEOUT_NS a request.  One thread.
+ * Everything is synchronous and bounded by BW_SESSION_TIMEOUT_NS a request; a body that is uploaded may take as long as it moves.
+ * One thread.
  */
 #ifndef BW_MOUNT_HELPERS_SESSION_H
 #define BW_MOUNT_HELPERS_SESSION_H
@@ -13,6 +14,7 @@
 #include "mount-helpers/command.h"
 
 #define BW_SESSION_TIMEOUT_NS (60 * BW_SEC)
+#define BW_SESSION_COMMIT_NS (300 * BW_SEC)
 
 struct bw_session {
 	const struct bw_command *command;
@@ -36,6 +38,8 @@ int bw_session_open(struct bw_session *s, const struct bw_command *c, const char
 void bw_session_done(struct bw_session *s);
 
 int64_t bw_session_deadline(void);
+/* For the outcome of a commit, which takes as many requests as others leave it to take: as long as a close on a mount waits. */
+int64_t bw_session_commit_deadline(void);
 
 /*
  * The entry of a committed step, and its verified footer.  0, or an exit code with the sentence

@@ -6,6 +6,9 @@
  * Reads that somebody waits for go first, in a line of their own, and a share of the places and bytes
  * is theirs: however many large bodies are on their way, a read goes down at once.  A smaller share
  * of the places is for all the others, so that readers without end cannot starve a commit.
+ *
+ * Of these others, puts of large bodies have a line and a share of their own: one may take minutes, and a commit, a
+ * marker or what is read ahead is not to wait for it.  A body counts with as much as a backend holds of it at a time.
  */
 #include "store/layer.h"
 
@@ -14,9 +17,13 @@
 
 #define READS_SHARE 4	/* one in so many places, and as much of the bytes, is for reads */
 #define OTHERS_SHARE 8	/* one in so many places is for others */
+#define BODIES_SHARE 2	/* one in so many places, and as much of the bytes, bodies may take up */
+#define BODY_MORE 256	/* a put of more than one in so many bytes is one of a body */
+#define BODY_HELD 16	/* and counts with one in so many at most */
 
 /* Those who share a line, and what they may take up. */
 struct class {
+	struct class *of;	/* in whose share theirs is; NULL: none */
 	struct bw_line line;
 	unsigned n, max_n;
 	uint64_t bytes, max_bytes;
@@ -39,7 +46,7 @@ struct limit {
 	struct bw_mutex lock;	/* all of the rest */
 	uint64_t max_bytes, bytes;
 	struct lent *unused;	/* none left: max_ops are lent */
-	struct class reads, others;
+	struct class reads, others, bodies;
 	struct bw_alarm alarm;	/* at the first deadline of those who wait */
 	unsigned places_n;
 	struct lent places[];
@@ -50,21 +57,28 @@ static bool is_read(const struct bw_op *op)
 	return op->prio == BW_PRIO_DEMAND && bw_op_kind_is_read(op->kind);
 }
 
+static bool is_body(const struct limit *l, const struct bw_op *op)
+{
+	return op->kind == BW_OP_PUT && op->body->size > l->max_bytes / BODY_MORE;
+}
+
 static struct class *class_of(struct limit *l, const struct bw_op *op)
 {
-	return is_read(op) ? &l->reads : &l->others;
+	if (is_read(op))
+		return &l->reads;
+	return is_body(l, op) ? &l->bodies : &l->others;
 }
 
 /* An op larger than all that its class may take up goes when nothing else of the class does. */
-static uint64_t bytes_of(const struct class *c, const struct bw_op *op)
+static uint64_t bytes_of(const struct limit *l, const struct class *c, const struct bw_op *op)
 {
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, most = c == &l->bodies ? l->max_bytes / BODY_HELD : c->max_bytes;
 
 	if (op->kind == BW_OP_GET)
 		bytes = op->length == BW_TO_END ? op->max : op->length;
 	else if (op->kind == BW_OP_PUT)
 		bytes = op->body->size;
-	return bytes < c->max_bytes ? bytes : c->max_bytes;
+	return bytes < most ? bytes : most;
 }
 
 static void done(struct bw_op *op);
@@ -76,30 +90,47 @@ static void lend_locked(struct limit *l, struct class *c, struct bw_op *op, uint
 	bw_line_remove(&c->line, op);
 	l->unused = place->next;
 	l->bytes += bytes;
-	c->bytes += bytes;
-	c->n++;
+	for (struct class *in = c; in; in = in->of) {
+		in->bytes += bytes;
+		in->n++;
+	}
 	place->op = op;
 	place->class = c;
 	place->bytes = bytes;
 	bw_frame_push(op, &place->frame, done);
 }
 
+static bool has_room(const struct class *c, uint64_t bytes)
+{
+	return c->n < c->max_n && bytes <= c->max_bytes - c->bytes;
+}
+
+/* Of two that are as urgent the one that is soon over.  A body for which there is no room among bodies is in nobody's way. */
+static struct class *next_of_others(struct limit *l)
+{
+	struct bw_op *body = bw_line_first(&l->bodies.line), *other = bw_line_first(&l->others.line);
+
+	if (!body || !has_room(&l->bodies, bytes_of(l, &l->bodies, body)))
+		return &l->others;
+	return other && other->prio <= body->prio ? &l->others : &l->bodies;
+}
+
 /* The next op that may go down, with its place taken; NULL: none. */
 static struct bw_op *take(struct limit *l)
 {
-	struct class *const classes[] = {&l->reads, &l->others};
-
 	BW_LOCK_SCOPE(&l->lock);
+	struct class *const classes[] = {&l->reads, next_of_others(l)};
+
 	for (int i = 0; i < 2; i++) {
 		struct class *c = classes[i];
 		struct bw_op *op = bw_line_first(&c->line);
 		if (!op)
 			continue;
-		uint64_t bytes = bytes_of(c, op);
+		uint64_t bytes = bytes_of(l, c, op);
 		/* Nobody overtakes it for room; but the share of a class is no business of another. */
 		if (!l->unused || bytes > l->max_bytes - l->bytes)
 			return NULL;
-		if (c->n == c->max_n || bytes > c->max_bytes - c->bytes)
+		if (!has_room(c, bytes) || (c->of && !has_room(c->of, bytes)))
 			continue;
 		lend_locked(l, c, op, bytes);
 		return op;
@@ -122,8 +153,10 @@ static void done(struct bw_op *op)
 
 	bw_lock(&l->lock);
 	l->bytes -= place->bytes;
-	place->class->bytes -= place->bytes;
-	place->class->n--;
+	for (struct class *c = place->class; c; c = c->of) {
+		c->bytes -= place->bytes;
+		c->n--;
+	}
 	place->op = NULL;
 	place->next = l->unused;
 	l->unused = place;
@@ -144,15 +177,18 @@ static void end(struct limit *l, struct bw_op *op)
 
 static struct bw_op *take_late(struct limit *l)
 {
-	int64_t now_ns = bw_now(), reads_ns, others_ns;
+	struct class *const classes[] = {&l->reads, &l->others, &l->bodies};
+	int64_t now_ns = bw_now(), due_ns = BW_NEVER, first_ns;
+	struct bw_op *op = NULL;
 
 	BW_LOCK_SCOPE(&l->lock);
-	struct bw_op *op = bw_line_take_late(&l->reads.line, now_ns, &reads_ns);
-
+	for (int i = 0; i < 3 && !op; i++) {
+		op = bw_line_take_late(&classes[i]->line, now_ns, &first_ns);
+		if (!op && first_ns < due_ns)
+			due_ns = first_ns;
+	}
 	if (!op)
-		op = bw_line_take_late(&l->others.line, now_ns, &others_ns);
-	if (!op)
-		bw_alarm_set(&l->alarm, l->q, reads_ns < others_ns ? reads_ns : others_ns);
+		bw_alarm_set(&l->alarm, l->q, due_ns);
 	return op;
 }
 
@@ -251,10 +287,14 @@ int bw_filter_limit_new(struct bw_store *below, unsigned max_ops, uint64_t max_b
 	bw_alarm_init(&l->alarm, run_alarm);
 	bw_line_init(&l->reads.line);
 	bw_line_init(&l->others.line);
+	bw_line_init(&l->bodies.line);
+	l->bodies.of = &l->others;
 	l->reads.max_n = max_ops - max_ops / OTHERS_SHARE;
 	l->others.max_n = max_ops - max_ops / READS_SHARE;
 	l->reads.max_bytes = max_bytes;
 	l->others.max_bytes = max_ops < READS_SHARE ? max_bytes : max_bytes - max_bytes / READS_SHARE;
+	l->bodies.max_n = max_ops < BODIES_SHARE ? max_ops : max_ops / BODIES_SHARE;
+	l->bodies.max_bytes = max_bytes / BODIES_SHARE;
 	for (unsigned i = 0; i < max_ops; i++) {
 		l->places[i].l = l;
 		l->places[i].next = l->unused;

@@ -126,14 +126,26 @@ void bw_latch_open(struct bw_latch *l)
 	bw_cond_signal(&l->opened);
 }
 
+bool bw_latch_wait_until(struct bw_latch *l, int64_t deadline_ns)
+{
+	bool late = false;
+
+	bw_lock(&l->lock);
+	while (!l->open && !late)
+		late = !bw_cond_wait_until(&l->opened, &l->lock, deadline_ns);
+	bool open = l->open;
+
+	bw_unlock(&l->lock);
+	if (open) {
+		bw_cond_done(&l->opened);
+		bw_mutex_done(&l->lock);
+	}
+	return open;
+}
+
 void bw_latch_wait(struct bw_latch *l)
 {
-	bw_lock(&l->lock);
-	while (!l->open)
-		bw_cond_wait(&l->opened, &l->lock);
-	bw_unlock(&l->lock);
-	bw_cond_done(&l->opened);
-	bw_mutex_done(&l->lock);
+	(void)bw_latch_wait_until(l, BW_NEVER);
 }
 
 /* A fault in a thread that blocks its signal ends the process without a handler: no word in the log. */

@@ -86,6 +86,8 @@ struct bw_latch {
 void bw_latch_init(struct bw_latch *l);
 void bw_latch_open(struct bw_latch *l);
 void bw_latch_wait(struct bw_latch *l);
+/* False: it is not open by then, and must be waited for once more. */
+bool bw_latch_wait_until(struct bw_latch *l, int64_t deadline_ns);
 
 /*
  * Starts a thread with every signal blocked but those of faults, which come to the thread that is at

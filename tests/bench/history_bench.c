@@ -58,7 +58,7 @@ static void take_all(struct bench *b)
 		char name[16];
 
 		snprintf(name, sizeof(name), "producer-%02u", i);
-		must(!bw_committer_take(b->mount.committer, name, &b->producers[i]), "take");
+		must(!bw_committer_take(b->mount.committer, name, BW_NEVER, &b->producers[i]), "take");
 		memcpy(b->producers[i].name, name, strlen(name) + 1);
 	}
 }
@@ -76,7 +76,7 @@ static double commit_one(struct bench *b)
 	c.footer_xxh3 = bw_rng_next(&b->rng);
 	int64_t began_ns = bw_now();
 
-	must(!bw_committer_sync(b->mount.committer, &c, &result), "commit");
+	must(!bw_committer_sync(b->mount.committer, &c, BW_NEVER, &result), "commit");
 	return (double)(bw_now() - began_ns) / 1e6;
 }
 

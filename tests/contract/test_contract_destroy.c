@@ -307,7 +307,7 @@ static int commit(struct bw_test_mount *m, uint64_t seq, uint64_t epoch)
 	struct bw_change append = bw_test_mount_append(m, "p", epoch, seq, seq + 100);
 	struct bw_txn_change result;
 
-	return bw_committer_sync(m->committer, &append, &result);
+	return bw_committer_sync(m->committer, &append, BW_NEVER, &result);
 }
 
 /* One that knows the newest version is stopped by the barrier; one that slept through all of it, by root 1. */
@@ -324,7 +324,7 @@ EACH_STORE(destroy_under_a_mount)
 	build(t, &stream);
 	bw_hex(stream.id, sizeof(stream.id), id);
 	cr_assert_eq(bw_test_mount_open(&asleep, bw_test_way_new(t->s)), 0);
-	cr_assert_eq(bw_committer_take(asleep.committer, "p", &p), 0);
+	cr_assert_eq(bw_committer_take(asleep.committer, "p", BW_NEVER, &p), 0);
 	int64_t slept_ns = bw_now();
 
 	cr_assert_eq(bw_test_mount_open(&awake, bw_test_way_new(t->s)), 0);
@@ -335,7 +335,7 @@ EACH_STORE(destroy_under_a_mount)
 	struct bw_change job = bw_test_change(BW_CHANGE_JOB, "j");
 	struct bw_txn_change result;
 
-	cr_assert_eq(bw_committer_sync(awake.committer, &job, &result), -BW_E_DESTROYED);
+	cr_assert_eq(bw_committer_sync(awake.committer, &job, BW_NEVER, &result), -BW_E_DESTROYED);
 	bw_test_mount_close(&awake);
 	cr_assert_eq(destroy(t->s, &stream, &r), 0);
 	while (bw_now() <= slept_ns + BW_DESTROY_UNSEEN_NS)

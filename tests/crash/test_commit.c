@@ -100,7 +100,7 @@ static void tell(int fd, uint64_t seq, uint64_t step)
 static int produce(struct bw_test_mount *m, int fd, uint64_t nonce)
 {
 	struct bw_producer_entry p;
-	int err = bw_committer_take(m->committer, "p", &p);
+	int err = bw_committer_take(m->committer, "p", BW_NEVER, &p);
 
 	for (uint64_t seq = p.next; !err && seq < STEPS + BATCHES; seq++) {
 		struct bw_change c = bw_test_mount_append(m, "p", p.epoch, seq, nonce + seq);
@@ -109,7 +109,7 @@ static int produce(struct bw_test_mount *m, int fd, uint64_t nonce)
 		/* Every other root is prepared, or is about to be, when its batch comes. */
 		if (seq % 2)
 			bw_committer_expect(m->committer, &c);
-		err = bw_committer_sync(m->committer, &c, &result);
+		err = bw_committer_sync(m->committer, &c, BW_NEVER, &result);
 		if (!err && fd >= 0)
 			tell(fd, seq, result.step);
 	}

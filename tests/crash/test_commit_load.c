@@ -62,7 +62,7 @@ static bool one_batch(struct worker *w, const char *producer)
 	struct bw_producer_entry p;
 	struct bw_txn_change result;
 
-	if (bw_committer_take(w->mount.committer, producer, &p))
+	if (bw_committer_take(w->mount.committer, producer, BW_NEVER, &p))
 		return false;
 	struct said *s = &w->said[w->said_n];
 	uint64_t nonce = (uint64_t)w->number * 1000000 + w->said_n++;
@@ -70,7 +70,7 @@ static bool one_batch(struct worker *w, const char *producer)
 
 	*s = (struct said){.seq = p.next};
 	snprintf(s->producer, sizeof(s->producer), "%s", producer);
-	s->err = bw_committer_sync(w->mount.committer, &c, &result);
+	s->err = bw_committer_sync(w->mount.committer, &c, BW_NEVER, &result);
 	s->step = result.step;
 	return !s->err;
 }

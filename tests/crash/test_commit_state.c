@@ -117,7 +117,7 @@ static int commit_one(struct bw_test_mount *m, uint64_t epoch, uint64_t seq, uin
 	bw_batch_free(batch);
 	if (err)
 		return err;
-	err = bw_committer_sync(m->committer, &c, &result);
+	err = bw_committer_sync(m->committer, &c, BW_NEVER, &result);
 	bw_change_done(&c);
 	*ret_step = result.step;
 	return err;
@@ -127,7 +127,7 @@ static int commit_one(struct bw_test_mount *m, uint64_t epoch, uint64_t seq, uin
 static int produce(struct bw_test_mount *m, uint64_t until, int fd)
 {
 	struct bw_producer_entry p;
-	int err = bw_committer_take(m->committer, "alpha", &p);
+	int err = bw_committer_take(m->committer, "alpha", BW_NEVER, &p);
 
 	for (uint64_t seq = p.next; !err && seq < until; seq++) {
 		uint64_t line[2] = {seq, 0};

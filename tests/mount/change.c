@@ -51,7 +51,7 @@ static int commit(struct bw_store *store, const struct bw_change *c)
 	if (!err) {
 		err = bw_committer_new(store, &stream, head, NULL, &committer);
 		if (!err) {
-			err = bw_committer_sync(committer, c, &result);
+			err = bw_committer_sync(committer, c, BW_NEVER, &result);
 			bw_committer_free(committer, deadline);
 		}
 		bw_head_free(head);

@@ -53,7 +53,7 @@ static void take(struct bw_committer *c, const char *p, uint64_t epoch, uint64_t
 {
 	struct bw_producer_entry e;
 
-	cr_assert_eq(bw_committer_take(c, p, &e), 0);
+	cr_assert_eq(bw_committer_take(c, p, BW_NEVER, &e), 0);
 	cr_assert_eq(e.epoch, epoch);
 	cr_assert_eq(e.next, next);
 }
@@ -66,11 +66,11 @@ Test(committer, take_then_append)
 	take(committer, "p", 1, 0);
 	take(committer, "p", 1, 0);
 	c = append(committer, "p", 1, 0);
-	cr_assert_eq(bw_committer_sync(committer, &c, &result), 0);
+	cr_assert_eq(bw_committer_sync(committer, &c, BW_NEVER, &result), 0);
 	cr_assert_eq(result.step, 0);
 	cr_assert_eq(result.version, 3);
 	c = append(committer, "p", 1, 0);
-	cr_assert_eq(bw_committer_sync(committer, &c, &result), -BW_E_SEQ_TAKEN);
+	cr_assert_eq(bw_committer_sync(committer, &c, BW_NEVER, &result), -BW_E_SEQ_TAKEN);
 	take(committer, "p", 1, 1);
 	cr_assert_eq(atomic_load(&bw_committer_stats(committer)->committed), 2);
 	cr_assert_eq(atomic_load(&bw_committer_stats(committer)->failed), 1);
@@ -96,7 +96,7 @@ Test(committer, a_way_that_finds_nothing_is_no_stream_destroyed, .timeout = 60)
 	struct bw_change c = append(committer, "p", 1, 0);
 
 	atomic_store(&tap->on_submit, find_nothing);
-	cr_assert_eq(bw_committer_sync(committer, &c, &result), 0);
+	cr_assert_eq(bw_committer_sync(committer, &c, BW_NEVER, &result), 0);
 	atomic_store(&tap->on_submit, NULL);
 	bw_key_root(&stream, result.version, key);
 	bw_auto_blob struct bw_blob *blob = NULL;
@@ -250,7 +250,7 @@ static void commit_now(struct bw_committer *c, const char *p, uint64_t seq)
 	struct bw_change change = append(c, p, 1, seq);
 	struct bw_txn_change result;
 
-	cr_assert_eq(bw_committer_sync(c, &change, &result), 0);
+	cr_assert_eq(bw_committer_sync(c, &change, BW_NEVER, &result), 0);
 }
 
 /* One of 250 on a stream that is fast for its store shares its versions; who is in a hurry takes along
@@ -328,7 +328,7 @@ Test(committer, a_root_put_with_faults_is_committed_once)
 
 			atomic_store(&fault_kind, kinds[k]);
 			atomic_store(&faults, n);
-			cr_assert_eq(bw_committer_sync(m.committer, &c, &result), 0);
+			cr_assert_eq(bw_committer_sync(m.committer, &c, BW_NEVER, &result), 0);
 			cr_assert_eq(result.step, seq);
 			seq++;
 			cr_assert_not(bw_committer_in_doubt(m.committer));
@@ -363,7 +363,7 @@ Test(committer, S2_no_root_and_no_node_is_put_as_sole)
 		struct bw_change c = append(m.committer, "q", 1, seq);
 		struct bw_txn_change result;
 
-		cr_assert_eq(bw_committer_sync(m.committer, &c, &result), 0);
+		cr_assert_eq(bw_committer_sync(m.committer, &c, BW_NEVER, &result), 0);
 	}
 	bw_test_mount_close(&m);
 	cr_assert_gt(atomic_load(&node_puts), 0);
@@ -388,11 +388,11 @@ Test(committer, a_definite_failure_is_said_and_leaves_nothing)
 
 		atomic_store(&fault_kind, kinds[k].kind);
 		atomic_store(&faults, 1);
-		cr_assert_eq(bw_committer_sync(m.committer, &c, &result), kinds[k].err);
+		cr_assert_eq(bw_committer_sync(m.committer, &c, BW_NEVER, &result), kinds[k].err);
 	}
 	struct bw_change c = append(m.committer, "q", 1, 0);
 
-	cr_assert_eq(bw_committer_sync(m.committer, &c, &result), 0);
+	cr_assert_eq(bw_committer_sync(m.committer, &c, BW_NEVER, &result), 0);
 	cr_assert_eq(result.step, 0);
 	bw_test_mount_close(&m);
 }
@@ -466,12 +466,12 @@ Test(committer, a_second_mount_fences_the_first)
 	take(committer, "p", 1, 0);
 	struct bw_change c = append(committer, "p", 1, 0);
 
-	cr_assert_eq(bw_committer_sync(committer, &c, &result), 0);
+	cr_assert_eq(bw_committer_sync(committer, &c, BW_NEVER, &result), 0);
 	take(m.committer, "p", 2, 1);
 	c = append(committer, "p", 1, 1);
-	cr_assert_eq(bw_committer_sync(committer, &c, &result), -BW_E_FENCED);
+	cr_assert_eq(bw_committer_sync(committer, &c, BW_NEVER, &result), -BW_E_FENCED);
 	c = append(m.committer, "p", 2, 1);
-	cr_assert_eq(bw_committer_sync(m.committer, &c, &result), 0);
+	cr_assert_eq(bw_committer_sync(m.committer, &c, BW_NEVER, &result), 0);
 	cr_assert_eq(result.step, 1);
 	take(committer, "p", 3, 2);
 	bw_test_mount_close(&m);
@@ -486,7 +486,7 @@ Test(committer, writes_the_hint)
 
 	for (int i = 0; i < 70; i++) {
 		c.kind = i % 2 ? BW_CHANGE_UNJOB : BW_CHANGE_JOB;
-		cr_assert_eq(bw_committer_sync(committer, &c, &result), 0);
+		cr_assert_eq(bw_committer_sync(committer, &c, BW_NEVER, &result), 0);
 	}
 	bw_key_hint(&stream, key);
 	cr_assert_eq(bw_test_get(&tap->store, key, &blob), BW_OK);
@@ -544,4 +544,40 @@ Test(committer, free_without_time_tells_all)
 	atomic_store(&faults, 0);
 	bw_head_free(m.head);
 	bw_store_free(m.store);
+}
+
+static atomic_bool away;
+
+/* The answer to the first put of a root is lost, and then the store is away. */
+static bool is_lost(const struct bw_op *op)
+{
+	bool was_away = atomic_load(&away);
+
+	atomic_store(&fault_kind, was_away ? BW_FAULT_BEFORE : BW_FAULT_LOST_REPLY);
+	if (is_root_put(op))
+		atomic_store(&away, true);
+	return was_away || is_root_put(op);
+}
+
+/* A command does not wait for ever to hear what came of its commit, and says whether it may have been made. */
+Test(committer, sync_has_a_deadline, .timeout = 60)
+{
+	for (int sent = 0; sent < 2; sent++) {
+		struct bw_txn_change result;
+		struct bw_test_mount m;
+
+		mount_open(&m, is_lost);
+		take(m.committer, "q", sent ? 2 : 1, 0);
+		atomic_store(&away, !sent);
+		atomic_store(&faults, 1000000);
+		struct bw_change c = append(m.committer, "q", sent ? 2 : 1, 0);
+
+		cr_expect_eq(bw_committer_sync(m.committer, &c, bw_now() + 300 * BW_MS, &result),
+			     sent ? -BW_E_UNKNOWN : -BW_E_UNREACHABLE, "%d", result.err);
+		cr_expect(atomic_load(&away));
+		bw_committer_free(m.committer, bw_now());
+		atomic_store(&faults, 0);
+		bw_head_free(m.head);
+		bw_store_free(m.store);
+	}
 }

@@ -16,7 +16,7 @@ static void take(struct bw_committer *c, const char *p)
 {
 	struct bw_producer_entry e;
 
-	cr_assert_eq(bw_committer_take(c, p, &e), 0);
+	cr_assert_eq(bw_committer_take(c, p, BW_NEVER, &e), 0);
 	cr_assert_eq(e.epoch, 1);
 }
 
@@ -85,7 +85,7 @@ static void commit(struct world *w, const struct bw_change *c, uint64_t version)
 	struct bw_txn_change result;
 
 	watch_calls();
-	cr_assert_eq(bw_committer_sync(w->m.committer, c, &result), 0);
+	cr_assert_eq(bw_committer_sync(w->m.committer, c, BW_NEVER, &result), 0);
 	calls.on = false;
 	calls.fail = NONE;
 	cr_assert_eq(result.version, version);
@@ -212,7 +212,7 @@ Test(prepared, I2_another_mount_is_faster)
 		struct bw_txn_change result;
 
 		expect_change(&w, &c);
-		cr_assert_eq(bw_committer_sync(other.committer, &q, &result), 0);
+		cr_assert_eq(bw_committer_sync(other.committer, &q, BW_NEVER, &result), 0);
 		cr_assert_eq(result.version, 4 + 2 * seq);
 		if (seq) {
 			cr_assert_eq(bw_head_refresh(w.m.head, BW_NEVER, &newest), 0);

@@ -289,24 +289,97 @@ Test(limit, reads_do_not_wait_for_bodies, .timeout = 60)
 
 Test(limit, reads_have_bytes_of_their_own, .timeout = 60)
 {
-	static const uint8_t bytes[1000];
-	struct bw_bytes_body body;
 	struct ops o;
 
-	bw_bytes_body_init(&body, bytes, sizeof(bytes));
 	setup(&o, 8, 1000);
-	put(&o, "put1", &body);	/* counted as all that puts may take up */
-	put(&o, "put2", &body);
-	get(&o, "ahead", 1, BW_PRIO_PREFETCH, BW_NEVER);
+	get(&o, "ahead1", 1000, BW_PRIO_PREFETCH, BW_NEVER);	/* counted as all that others may take up */
+	get(&o, "ahead2", 1, BW_PRIO_PREFETCH, BW_NEVER);
 	get(&o, "read1", 250, BW_PRIO_DEMAND, BW_NEVER);
 	get(&o, "read2", 1, BW_PRIO_DEMAND, BW_NEVER);
 	bw_holder_wait(o.h, 2);
-	assert_held(&o, 0, "put1");
+	assert_held(&o, 0, "ahead1");
 	assert_held(&o, 1, "read1");
 	bw_holder_let_go(o.h);
 	wait_done(&o, 1);
-	bw_holder_wait(o.h, 2);
+	bw_holder_wait(o.h, 3);
 	assert_held(&o, 1, "read2");
+	assert_held(&o, 2, "ahead2");
+	teardown(&o);
+}
+
+/* A commit, a marker and what is read ahead go on while batches are being uploaded, however many and large. */
+Test(limit, bodies_leave_room_for_all_others, .timeout = 60)
+{
+	static const uint8_t bytes[1000];
+	struct bw_bytes_body small, large;
+	struct ops o;
+
+	bw_bytes_body_init(&small, bytes, 3);
+	bw_bytes_body_init(&large, bytes, sizeof(bytes));
+	setup(&o, 8, 1000);
+	for (int i = 0; i < 10; i++)
+		put(&o, "body", &large);
+	bw_holder_wait(o.h, 4);
+	put(&o, "root", &small);
+	get(&o, "ahead", 100, BW_PRIO_PREFETCH, BW_NEVER);
+	get(&o, "read", 100, BW_PRIO_DEMAND, BW_NEVER);
+	bw_holder_wait(o.h, 7);
+	assert_held(&o, 4, "root");
+	assert_held(&o, 5, "ahead");
+	assert_held(&o, 6, "read");
+	drain(&o);
+	cr_assert_eq(o.h->most, 7);
+	teardown(&o);
+}
+
+Test(limit, a_small_put_goes_before_bodies_that_are_as_urgent, .timeout = 60)
+{
+	static const uint8_t bytes[1000];
+	struct bw_bytes_body small, large;
+	struct ops o;
+
+	bw_bytes_body_init(&small, bytes, 3);
+	bw_bytes_body_init(&large, bytes, sizeof(bytes));
+	setup(&o, 1, 1000);
+	put(&o, "body1", &large);
+	put(&o, "body2", &large);
+	get(&o, "ahead", 1, BW_PRIO_PREFETCH, BW_NEVER);
+	put(&o, "root", &small);
+	bw_store_cancel(o.s, &o.op[1]);
+	put(&o, "body3", &large);
+	bw_holder_wait(o.h, 1);
+	wait_done(&o, 1);
+	cr_assert_eq(o.op[1].outcome, BW_CANCELLED);
+	for (int i = 0; i < 3; i++) {
+		static const char *const order[] = {"root", "body3", "ahead"};
+
+		bw_holder_let_go(o.h);
+		wait_done(&o, (unsigned)i + 2);
+		bw_holder_wait(o.h, 1);
+		assert_held(&o, 0, order[i]);
+	}
+	teardown(&o);
+}
+
+/* What is less urgent does not take the room that a body waits for. */
+Test(limit, a_body_is_not_starved_by_what_is_read_ahead, .timeout = 60)
+{
+	static const uint8_t bytes[1000];
+	struct bw_bytes_body large;
+	struct ops o;
+
+	bw_bytes_body_init(&large, bytes, sizeof(bytes));
+	setup(&o, 8, 1000);
+	get(&o, "ahead1", 350, BW_PRIO_PREFETCH, BW_NEVER);
+	get(&o, "ahead2", 350, BW_PRIO_PREFETCH, BW_NEVER);
+	put(&o, "body", &large);
+	get(&o, "ahead3", 10, BW_PRIO_PREFETCH, BW_NEVER);
+	bw_holder_wait(o.h, 2);
+	bw_holder_let_go(o.h);
+	wait_done(&o, 1);
+	bw_holder_wait(o.h, 3);
+	assert_held(&o, 1, "body");
+	assert_held(&o, 2, "ahead3");
 	teardown(&o);
 }
 
