@@ -51,6 +51,8 @@ enum bw_bench_kind {
 const char *bw_bench_name(enum bw_bench_kind kind);
 const char *bw_bench_time_name(enum bw_bench_kind kind, unsigned i);
 
+#define BW_BENCH_NEWEST UINT64_MAX
+
 struct bw_bench_plan {
 	const char *target;	/* as it was typed; borrowed */
 	bool scratch;		/* target is a URL: a stream of our own; else the mount of somebody's */
@@ -63,7 +65,7 @@ struct bw_bench_plan {
 	uint64_t io;		/* bytes of one read or write at most; 0: the whole slice */
 	uint64_t touch;		/* bytes of memory touched and released before the first row */
 	bool range;		/* from and to were given */
-	uint64_t from, to;	/* steps to read: from <= step < to */
+	uint64_t from, to;	/* steps to read: from <= step < to; from BW_BENCH_NEWEST: the newest of them, as many as batches */
 	bool pending;		/* close may return before the commit */
 };
 

@@ -40,6 +40,7 @@ void bw_bench_plan_default(struct bw_bench_plan *p)
 				    .writers = 1,
 				    .size = UINT64_C(1) << 20,
 				    .compute_ns = 10 * BW_MS,
+				    .from = BW_BENCH_NEWEST,
 				    .to = UINT64_MAX};
 }
 
@@ -80,7 +81,7 @@ static int check(const struct bw_bench_plan *p, char *why, size_t why_len)
 				 p->writers, p->ranks);
 	if ((uint64_t)p->producers * p->writers > BW_BENCH_HANDS_MAX || p->readers > BW_BENCH_HANDS_MAX)
 		return bw_refuse(why, why_len, "at most %u threads can be asked for", BW_BENCH_HANDS_MAX);
-	if (p->from >= p->to)
+	if (p->from != BW_BENCH_NEWEST && p->from >= p->to)
 		return bw_refuse(why, why_len, "--from must be below --to");
 	if (p->range && p->scratch)
 		return bw_refuse(why, why_len, "--from and --to are for the mount of a stream that has steps");

@@ -7,7 +7,10 @@
 #include "store/base/rand.h"
 
 #include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +18,8 @@
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
+
+#define ATTEND_MS 50
 
 /* ---- Signals ------------------------------------------------------------------------------------- */
 
@@ -239,12 +244,12 @@ static int set_range(struct bw_bench *b, struct bw_load *l)
 		return err;
 	l->from = first;
 	l->to = head;
-	if (p->range) {
+	if (p->range && p->to < head)
+		l->to = p->to;
+	if (p->range && p->from != BW_BENCH_NEWEST)
 		l->from = p->from;
-		l->to = p->to < head ? p->to : head;
-	} else if (!p->scratch && head - first > p->batches) {
-		l->from = head - p->batches;
-	}
+	else if (!p->scratch && l->to > first + p->batches)
+		l->from = l->to - p->batches;
 	return 0;
 }
 
@@ -399,6 +404,47 @@ static int make_scratch(struct bw_bench *b)
 	return code;
 }
 
+/* Nothing is to be left of a stream half made: a first signal ends it once the store has answered, which may take a minute. */
+struct attendant {
+	struct bw_bench *b;
+	atomic_bool over;
+};
+
+static void *attend(void *arg)
+{
+	struct attendant *a = arg;
+	struct bw_bench *b = a->b;
+	struct pollfd signals = {.fd = b->signals, .events = POLLIN};
+
+	for (unsigned said = 0; !atomic_load(&a->over);) {
+		poll(&signals, 1, ATTEND_MS);
+		goes_on(b);
+		if (b->signals_n > 1) {
+			rmdir(b->work);
+			_exit(BW_EXIT_INTERRUPTED);
+		}
+		if (said < b->signals_n)
+			bw_say(b->command, 0, "ends when the store has answered, or at once with a second signal");
+		said = b->signals_n;
+	}
+	return NULL;
+}
+
+static int make_scratch_attended(struct bw_bench *b)
+{
+	struct attendant a = {.b = b};
+	pthread_t thread;
+	int err = bw_thread_start(&thread, "bench-signals", attend, &a);
+
+	if (err)
+		return bw_say_err(b->command, err, "cannot start");
+	int code = make_scratch(b);
+
+	atomic_store(&a.over, true);
+	pthread_join(thread, NULL);
+	return goes_on(b) ? code : BW_EXIT_INTERRUPTED;
+}
+
 static int take_away(struct bw_bench *b, int code)
 {
 	int other = 0;
@@ -446,7 +492,7 @@ int bw_bench_run(struct bw_bench *b)
 	b->signals = bw_take_signals();
 	if (b->signals < 0)
 		return bw_say_err(b->command, b->signals, "cannot start");
-	int code = b->plan.scratch ? make_scratch(b) : 0;
+	int code = b->plan.scratch ? make_scratch_attended(b) : 0;
 
 	if (!code && !b->json)
 		bw_report_begin(&b->result);

@@ -269,8 +269,10 @@ static int build_and_upload(struct put *p)
 
 	if (stream->options.compress != BW_COMPRESS_NONE) {
 		r = bw_file_sink_init(&p->sink);
-		if (r < 0)
-			return bw_say_err(p->c, r, "cannot make a temporary file in $TMPDIR");
+		if (r < 0) {
+			bw_say_err(p->c, r, "cannot make a temporary file in $TMPDIR");
+			return BW_EXIT_WRONG;
+		}
 		sink = &p->sink.sink;
 	}
 	r = bw_batch_build(stream, p->producer, p->held.epoch, p->held.next, p->bodies, sink, &p->batch);

@@ -365,7 +365,8 @@ static int first_look(struct top *t)
 	if (err == -ENOTCONN)
 		return bw_say(t->c, BW_EXIT_WRONG, "the mount at %s has lost its daemon; run umount %s and mount it again",
 			      t->where, t->where);
-	return bw_say_err(t->c, err, "cannot look at %s", t->where);
+	code = bw_say_err(t->c, err, "cannot look at %s", t->where);
+	return t->of_url ? code : BW_EXIT_WRONG;	/* a directory is no store */
 }
 
 static int parse_option(struct top *t, int option)

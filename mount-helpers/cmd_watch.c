@@ -135,11 +135,16 @@ static int set_dir(struct watch *w)
 
 	if (*dir != '/' && !getcwd(here, sizeof(here)))
 		return bw_say_err(w->c, -errno, "cannot tell where %s is", dir);
-	while (!strncmp(dir, "./", 2))
-		dir += 2;
-	int n = snprintf(w->dir, sizeof(w->dir), "%s%s%s", here, *here ? "/" : "", dir);
+	bool given = *dir;
 
-	if (!*dir || n < 0 || (size_t)n >= sizeof(w->dir))
+	while (!strncmp(dir, "./", 2))
+		for (dir += 2; *here && *dir == '/'; dir++)
+			;
+	if (*here && strcmp(dir, ".") == 0)
+		dir++;
+	int n = snprintf(w->dir, sizeof(w->dir), "%s%s%s", here, *here && *dir ? "/" : "", dir);
+
+	if (!given || n < 0 || (size_t)n >= sizeof(w->dir))
 		return bw_say(w->c, BW_EXIT_USAGE, "--dir must be a directory");
 	while (n > 1 && w->dir[n - 1] == '/')
 		w->dir[--n] = 0;

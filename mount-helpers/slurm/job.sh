@@ -14,20 +14,22 @@ url=${STREAM_URL:-s3://bucket/stream}
 dir=${TMPDIR:-/tmp}/batchweave-${SLURM_JOB_ID:?this is run by sbatch}
 export url dir
 
-each_node() {
-	srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --overlap bash -c "$1"
-}
+each_node=(srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --overlap --kill-on-bad-exit=1)
 
 unmount() {
-	each_node 'fusermount3 -u "$dir" || fusermount3 -uz "$dir"; rmdir "$dir"' || true
+	kill "$looks" 2>/dev/null || true
+	"${each_node[@]}" bash -c 'fusermount3 -u "$dir" || fusermount3 -uz "$dir"; rmdir "$dir"' || true
 }
 
 # Each step of a job has a container of its own that is emptied at its end, the daemon with it: the step that mounts
 # lasts as long as the job.
-srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --overlap bash -c '
+"${each_node[@]}" bash -c '
 	mkdir -p "$dir"
 	exec mount.batchweave "$url" "$dir" -o foreground,wait=5m' &
+"${each_node[@]}" bash -c 'until [ -r "$dir/status/head" ]; do sleep 0.2; done' &
+looks=$!
 trap unmount EXIT
-each_node 'until [ -r "$dir/status/head" ]; do sleep 0.2; done'
+# Whichever ends first: a mount that could not be made ends with an error, and so does this.
+wait -n
 
 srun --overlap python3 train.py --data "$dir"

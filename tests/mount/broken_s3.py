@@ -10,6 +10,7 @@ import email.utils
 import hashlib
 import http.server
 import re
+import socket
 import sys
 import threading
 import time
@@ -36,7 +37,11 @@ RULES = {
     "stalls": "each name is read in vain the first time: no answer, ever",
     "slow-down": "each name is read in vain the first time: 503 SlowDown",
     "errors": "everything is answered 500",
+    "slow-data": "the body of a batch is taken in slowly, for SLOW_S seconds",
 }
+
+
+SLOW_S = 66  # more than any single request has
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -66,9 +71,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     # ---- requests ----
 
+    def read_slowly(self, length):
+        pieces = []
+        for at in range(SLOW_S * 10):
+            pieces.append(self.rfile.read(length * (at + 1) // (SLOW_S * 10) - length * at // (SLOW_S * 10)))
+            time.sleep(0.1)
+        return b"".join(pieces)
+
     def begin(self):
         """Reads the request whole; what every request breaks ends here.  True: go on."""
-        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        if self.server.s3.rule == "slow-data" and self.command == "PUT" and "/data/" in self.path:
+            self.body = self.read_slowly(length)
+        else:
+            self.body = self.rfile.read(length)
         url = urllib.parse.urlsplit(self.path)
         self.query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
         parts = urllib.parse.unquote(url.path).lstrip("/").split("/", 1)
@@ -226,6 +242,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
+
+    def server_bind(self):
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)  # who takes a body in slowly is sent it slowly
+        super().server_bind()
 
     def handle_error(self, request, client_address):
         if not isinstance(sys.exc_info()[1], ConnectionError):  # who asked has gone

@@ -9,6 +9,7 @@ import subprocess
 
 import bw
 import objects
+from broken_s3 import BrokenS3
 
 SIZE = 65536
 RANKS = 4
@@ -272,6 +273,20 @@ class Ends(Bench):
         self.assertEqual(done.returncode, 3, done.stderr)
         self.assertEqual(os.listdir(self.tmp), [])
 
+    @bw.file_only("a store of our own")
+    def test_signals_while_the_store_does_not_answer(self):
+        """A first one waits for the answer, so that nothing is left there; a second one does not."""
+        with BrokenS3("silent") as s3:
+            env = {**self.env, "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}
+            with subprocess.Popen([bw.BATCHWEAVE, "bench", "s3://bucket", "--endpoint", s3.endpoint], env=env, stderr=subprocess.PIPE,
+                                  text=True) as bench:
+                bw.wait_until(lambda: s3.requests, what="the first request")
+                bench.send_signal(signal.SIGINT)
+                self.assertIn("or at once with a second signal", bench.stderr.readline())
+                bench.send_signal(signal.SIGINT)
+                self.assertEqual(bench.wait(bw.PATIENCE), 130)
+        self.assertEqual(os.listdir(self.tmp), [])
+
     @bw.file_only("no store is asked")
     def test_usage(self):
         url = "file://" + self.tmp
@@ -304,6 +319,8 @@ class Dir(Bench):
             self.assertEqual(list(row["mounts"]), ["mount"])
             self.assertGreater(row["mounts"]["mount"]["cpu_s"], 0)
         self.assertEqual((mount.head(), os.listdir(mount.path("produce"))), (5, ["p"]))
+        said = self.bench(mount.dir, "--to", 4, "--batches", 2, "--rows", "catchup")
+        self.assertEqual(said["rows"][0]["steps"], 2, "the newest of those below 4")
 
     def test_writes_when_told(self):
         mount = self.mounted("wait=1", ranks=2)

@@ -113,6 +113,26 @@ class Slurm(Recipe):
         self.assertEqual(self.slurm("epilog", 2), "")
         self.assertTrue(self.is_gone("tokens"))
 
+    def job(self, url):
+        """job.sh, with an srun that runs what it is given here."""
+        tools = self.folder("tools")
+        bw.write(f"{tools}/srun", "#!/bin/bash\nwhile [[ $1 == --* ]]; do shift; done\nexec \"$@\"\n")
+        os.chmod(f"{tools}/srun", 0o755)
+        bw.write(f"{self.root}/train.py", "import os, sys\nprint(os.listdir(sys.argv[2] + '/step'))\n")
+        env = {**os.environ, "PATH": f"{tools}:{os.path.abspath(PATH)}", "SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1", "STREAM_URL": url,
+               "TMPDIR": self.root}
+        return subprocess.run([os.path.join(HELPERS, "slurm", "job.sh")], env=env, capture_output=True, text=True, cwd=self.root,
+                              timeout=bw.PATIENCE, stdin=subprocess.DEVNULL, check=False)
+
+    def test_s4_a_job_without_the_administrator(self):
+        """S4: mounts, trains, takes the mount away; a mount that cannot be made ends the job rather than holding its nodes."""
+        done = self.job(self.streams["tokens"].url)
+        self.assertEqual((done.returncode, done.stdout), (0, "[]\n"), done.stderr)
+        self.assertFalse(os.path.exists(f"{self.root}/batchweave-7"))
+        done = self.job("file:///nowhere")
+        self.assertEqual((done.returncode, done.stdout), (32, ""), done.stderr)
+        self.assertIn("there is no directory /nowhere", done.stderr)
+
     def test_s4_jobs_that_ask_for_nothing_or_nonsense(self):
         """S4: neither a mount nor a failure, and the reason is said."""
         for comment in ("", "hello", "nobatchweave=tokens", "batchweave=../../etc/passwd"):

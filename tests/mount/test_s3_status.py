@@ -8,7 +8,7 @@ import subprocess
 import unittest
 
 import bw
-from broken_s3 import BrokenS3
+from broken_s3 import SLOW_S, BrokenS3
 
 SECRET = "hush-hush-hush-hush"
 
@@ -82,6 +82,15 @@ class Status(bw.TestCase):
             self.s3.rule = ""
         self.join(child)
         self.assertEqual(self.m.status("waiting"), "")
+
+    def test_a_command_uploads_for_as_long_as_bytes_move(self):
+        path = self.folder("slice") + "/0"
+        bw.write(path, os.urandom(10_000_000))
+        self.s3.rule = "slow-data"
+        done = bw.batchweave("put", Stream.url, "hand", path, "--endpoint", self.s3.endpoint, timeout=SLOW_S + bw.PATIENCE,
+                             env={**os.environ, **self.env})
+        self.assertEqual(done.stdout, "0\n")
+        self.assertEqual(len([p for verb, p in self.s3.requests if verb == "PUT" and "/data/hand/" in p]), 1)
 
     def test_a_command_puts_again_as_well(self):
         path = self.folder("slice") + "/0"

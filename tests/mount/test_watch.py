@@ -166,6 +166,14 @@ class Watch(bw.TestCase):
         self.assertEqual(len(text), 255)
         self.assertTrue((deep + "/step-3").endswith(text))
 
+    def test_c6_the_directory_one_is_in(self):
+        watch = os.path.abspath(bw.BATCHWEAVE)
+        for step, here in enumerate((".", "./", ".//"), 3):
+            self.save(step)
+            done = subprocess.run([watch, "watch", self.url, "--job", "j", "--dir", here, "--format", "dcp", "--once", "--settle", "0"],
+                                  capture_output=True, text=True, cwd=self.dir, timeout=bw.PATIENCE, check=False)
+            self.assertIn(f'path="{os.path.realpath(self.dir)}/step-{step}"', done.stderr)
+
     def test_c6_markers_set_by_hand_stay_unless_adopted(self):
         self.change("job", "j")
         self.change("mark", "j", 1)

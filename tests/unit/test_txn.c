@@ -656,13 +656,13 @@ Test(txn, a_full_version_is_followed_by_another)
 static char *ballast_new(size_t len)
 {
 	static const char letters[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_";
-	char *text = malloc(len + 16), *at = text + sprintf(text, ",\"zzz\":\"");
+	char *text = malloc(len + 16), *at = text + snprintf(text, 16, ",\"zzz\":\"");
 	struct bw_rng rng;
 
 	bw_rng_init(&rng, 7);
 	for (size_t i = 0; i < len; i++)
 		*at++ = letters[bw_rng_next(&rng) >> 58];
-	strcpy(at, "\"");
+	memcpy(at, "\"", 2);
 	return text;
 }
 
