@@ -17,7 +17,7 @@
 
 #define READS_SHARE 4	/* one in so many places, and as much of the bytes, is for reads */
 #define OTHERS_SHARE 8	/* one in so many places is for others */
-#define BODIES_SHARE 2	/* one in so many places, and as much of the bytes, bodies may take up */
+#define SMALL_SHARE 8	/* one in so many of their places, and as much of the bytes, no body may take up */
 #define BODY_MORE 256	/* a put of more than one in so many bytes is one of a body */
 #define BODY_HELD 16	/* and counts with one in so many at most */
 
@@ -293,8 +293,10 @@ int bw_filter_limit_new(struct bw_store *below, unsigned max_ops, uint64_t max_b
 	l->others.max_n = max_ops - max_ops / READS_SHARE;
 	l->reads.max_bytes = max_bytes;
 	l->others.max_bytes = max_ops < READS_SHARE ? max_bytes : max_bytes - max_bytes / READS_SHARE;
-	l->bodies.max_n = max_ops < BODIES_SHARE ? max_ops : max_ops / BODIES_SHARE;
-	l->bodies.max_bytes = max_bytes / BODIES_SHARE;
+	unsigned small_n = max_ops < SMALL_SHARE ? 1 : max_ops / SMALL_SHARE;
+
+	l->bodies.max_n = l->others.max_n > small_n ? l->others.max_n - small_n : l->others.max_n;
+	l->bodies.max_bytes = l->others.max_bytes - max_bytes / SMALL_SHARE;
 	for (unsigned i = 0; i < max_ops; i++) {
 		l->places[i].l = l;
 		l->places[i].next = l->unused;

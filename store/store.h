@@ -286,8 +286,8 @@ int bw_filter_stats_new(struct bw_store *below, struct bw_store_stats *stats, st
 /*
  * At most max_ops lent to what is below and max_bytes of bodies and answers in them; the rest waits
  * by priority.  A quarter of both is kept for gets and lists of DEMAND priority, an eighth of max_ops for all
- * the others, so neither waits for many of the other; and puts of large bodies take up half of both at most, so
- * that no small put waits for them.
+ * the others, so neither waits for many of the other; and an eighth of both is not
+ * for puts of large bodies, so that no small put waits for them.
  */
 int bw_filter_limit_new(struct bw_store *below, unsigned max_ops, uint64_t max_bytes,
 			struct bw_store **ret) bw_must_check;

@@ -316,19 +316,19 @@ Test(limit, bodies_leave_room_for_all_others, .timeout = 60)
 
 	bw_bytes_body_init(&small, bytes, 3);
 	bw_bytes_body_init(&large, bytes, sizeof(bytes));
-	setup(&o, 8, 1000);
-	for (int i = 0; i < 10; i++)
+	setup(&o, 16, 1000);
+	for (int i = 0; i < 20; i++)
 		put(&o, "body", &large);
-	bw_holder_wait(o.h, 4);
+	bw_holder_wait(o.h, 10);
 	put(&o, "root", &small);
 	get(&o, "ahead", 100, BW_PRIO_PREFETCH, BW_NEVER);
 	get(&o, "read", 100, BW_PRIO_DEMAND, BW_NEVER);
-	bw_holder_wait(o.h, 7);
-	assert_held(&o, 4, "root");
-	assert_held(&o, 5, "ahead");
-	assert_held(&o, 6, "read");
+	bw_holder_wait(o.h, 13);
+	assert_held(&o, 10, "root");
+	assert_held(&o, 11, "ahead");
+	assert_held(&o, 12, "read");
 	drain(&o);
-	cr_assert_eq(o.h->most, 7);
+	cr_assert_eq(o.h->most, 13);
 	teardown(&o);
 }
 
