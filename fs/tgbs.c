@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define SHARE 8		/* footers keep at most 1/8 of the budget */
-#define SEARCH 64	/* oldest footers looked at for one that nobody holds */
+#define SEARCH 64	/* oldest footers looked at, at a time, for one that nobody holds */
 #define WHOLE 0u	/* the number of a footer that is not a page */
 #define SPREAD 64u	/* steps */
 
@@ -102,15 +102,18 @@ static void evict_locked(struct bw_tgbs *t, struct footer *f)
 	free(f);
 }
 
-/* The oldest footer that nobody else holds; only the lock's holder can make it two. */
+/*
+ * The oldest footer that nobody else holds; only the lock's holder can make it two.  One that is held counts as used just now:
+ * files that stay open must not hide what lies behind their footers.
+ */
 static struct footer *victim_locked(struct bw_tgbs *t)
 {
-	struct bw_item *i = t->lru.next;
-
-	for (int n = 0; n < SEARCH && i != &t->lru; n++, i = i->next) {
-		struct footer *f = (struct footer *)i;
+	for (int n = 0; n < SEARCH && t->lru.next != &t->lru; n++) {
+		struct footer *f = (struct footer *)t->lru.next;
 		if (atomic_load(&f->tgb->refs) == 1)
 			return f;
+		bw_list_remove(&f->item);
+		bw_list_add(&t->lru, &f->item);
 	}
 	return NULL;
 }

@@ -197,6 +197,37 @@ Test(reader, S6_footers_keep_to_their_share)
 	world_done(&w);
 }
 
+/* A validation set that stays mapped while training goes on. */
+Test(reader, S6_footers_of_open_files_do_not_keep_those_of_others)
+{
+	enum { OPEN = 70 };
+	struct bw_tgb *open[OPEN], *tgb;
+	struct world w;
+
+	world_init(&w, &(struct world_options){.ranks = 64, .block_size = 16 * KIB});
+	world_commit_even(&w, WORLD_STEPS, 10);
+	for (int i = 0; i < OPEN; i++)
+		cr_assert_eq(world_tgb(&w, &w.head.entries[i], &open[i]), 0);
+	uint64_t each = w.counters.cache_bytes / OPEN;
+
+	w.budget.limit = (OPEN + 30) * each;
+	for (int i = OPEN; i < WORLD_STEPS; i++) {
+		cr_assert_eq(world_tgb(&w, &w.head.entries[i], &tgb), 0);
+		bw_tgb_unref(tgb);
+		cr_assert_lt(bw_budget_used(&w.budget), w.budget.limit, "step %d", i);
+	}
+	cr_assert_eq(world_gets(&w), WORLD_STEPS);
+	for (int i = 0; i < OPEN; i++) {
+		cr_assert_eq(world_tgb(&w, &w.head.entries[i], &tgb), 0);
+		cr_assert_eq(tgb, open[i], "held, so it is there");
+		bw_tgb_unref(tgb);
+		bw_tgb_unref(open[i]);
+	}
+	cr_assert_eq(world_gets(&w), WORLD_STEPS);
+	bw_reader_shrink(w.reader, UINT64_MAX);
+	world_done(&w);
+}
+
 Test(reader, S6_shrinking_gives_back_blocks_and_footers)
 {
 	struct world w;
