@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fs/cache.h"
 
+#include "fs/failed.h"
 #include "fs/table.h"
 #include "store/base/hash.h"
 
@@ -53,6 +54,7 @@ struct bw_cache {
 	struct bw_item lists[LISTS];	/* by place; FLYING stays empty */
 	uint64_t ahead_bytes;
 	uint64_t spent_bytes;		/* in lists[SPENT] */
+	struct bw_failed failed;
 };
 
 int bw_cache_new(const struct bw_cache_config *config, struct bw_cache **ret)
@@ -284,6 +286,8 @@ static void land_locked(struct bw_cache *c, struct flight *f, int err)
 
 	b->flight = NULL;
 	if (err) {
+		if (f->waiters)
+			bw_failed_note(&c->failed, &f->fetch, err, c->config.now());
 		bw_table_remove(&c->table, &b->item);
 		give_locked(c, b, b->charge);
 		return;
@@ -629,6 +633,7 @@ int bw_cache_get(struct bw_cache *c, const struct bw_block_want *w, struct bw_pi
 	if (found < 0) {
 		(void)take_locked(c, flight_charge(f), true, &dead);
 		take_off_locked(c, f, false);
+		bw_failed_hurry(&c->failed, &f->fetch, c->config.now());
 		join_locked(c, f->block, p);
 	}
 	bw_unlock(&c->lock);

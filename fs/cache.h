@@ -18,6 +18,8 @@
  * or more.  In all else each is for itself: verified, kept, given up.  What such a get does not bring, as it failed
  * or the block in it was damaged, is fetched alone if a reader waits for it, and otherwise forgotten.
  *
+ * A block that could not be had is forgotten, but for a moment who asks for it again does not wait as long (failed.h).
+ *
  * Thread-safe, one lock.
  */
 #ifndef BW_FS_CACHE_H

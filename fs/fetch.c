@@ -97,9 +97,16 @@ static void arrived(struct bw_op *op)
 		judge_later(f, judge);
 }
 
+static int64_t patience(const struct bw_fetch *f)
+{
+	int64_t most = f->by->io_timeout_ns;
+
+	return f->patience_ns && f->patience_ns < most ? f->patience_ns : most;
+}
+
 static void set_deadline(struct bw_fetch *f)
 {
-	int64_t timeout = f->by->io_timeout_ns;
+	int64_t timeout = patience(f);
 
 	if (f->prio == BW_PRIO_PREFETCH && timeout > PREFETCH_TIMEOUT_NS)
 		timeout = PREFETCH_TIMEOUT_NS;
@@ -218,7 +225,7 @@ static void ask(struct bw_fetch *f)
 	f->ask = (struct bw_ask){
 		.done = asked,
 		.until_step = BW_STEPS_MAX,
-		.deadline_ns = bw_now() + f->by->io_timeout_ns,
+		.deadline_ns = bw_now() + patience(f),
 	};
 	bw_head_ask(f->by->head, &f->ask);
 }

@@ -59,6 +59,7 @@ struct bw_fetch {
 	uint32_t number;		/* of the block, or BW_DISK_FOOTER: what the disk cache knows it by */
 	uint32_t cut;			/* as in store.h */
 	enum bw_prio prio;
+	int64_t patience_ns;		/* less than io_timeout, or 0: that */
 	/* What it does not bring is fetched otherwise: it is sent once, and what went wrong is no news. */
 	bool once;
 	/* Set by anybody at any time: a reader waits.  A fetch that was sent as prefetch and did not
@@ -78,7 +79,7 @@ struct bw_fetch {
 	struct bw_ask ask;
 	int ask_err;
 	int64_t deadline_ns;
-	unsigned again;	/* times it was sent again because of its bytes */
+	unsigned again;	/* times it was sent again because of its bytes; not 0 at the start: as if it had been */
 	struct bw_fetch *prev, *next;	/* under by->lock, with what follows */
 	bool held, has_arrived;	/* a cancel is on its way to the store; it has answered meanwhile */
 	unsigned cancels;

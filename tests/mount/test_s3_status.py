@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import subprocess
+import time
 import unittest
 
 import bw
@@ -116,6 +117,18 @@ class Status(bw.TestCase):
         self.assertNotEqual(lines, [])
         for line in lines:
             self.assertRegex(line, r"^\d{4}-\S+Z step=0 errno=5 reason=\"[^\"]+\"$")
+
+    def test_v6_a_read_waits_for_io_timeout_once(self):
+        """V6: the kernel asks twice for what it could not read ahead; whoever reads does not wait twice."""
+        self.m.put("p", 0, [os.urandom(100000)])
+        m = self.mount(Stream, f"io_timeout=10,prefetch=0,endpoint={self.s3.endpoint}", env=self.env)
+        with open(m.step(0, 0), "rb", buffering=0) as f:
+            self.s3.rule = "silent"
+            since = time.monotonic()
+            self.assert_errno("EIO", os.pread, f.fileno(), 1, 0)
+            self.assertLess(time.monotonic() - since, 18)
+            self.s3.rule = ""
+            self.assertEqual(len(os.pread(f.fileno(), 200000, 0)), 100000)
 
     def test_V3_a_stalled_request_is_not_a_stalled_look_up(self):
         """V3: of each name the first GET is never answered; look-ups and reads end well all the same."""

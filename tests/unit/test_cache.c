@@ -163,6 +163,95 @@ Test(cache, what_is_there_ends_what_is_expected)
 	shelf_done(&s);
 }
 
+/* ---- What could not be had -------------------------------------------------------------------- */
+
+/* Spoils all gets, and says how long the last of them might take. */
+struct trouble {
+	struct bw_fault_plan plan;
+	enum bw_fault fault;
+	int64_t patience_ns;
+};
+
+static enum bw_fault give_trouble(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
+{
+	struct trouble *t = (struct trouble *)plan;
+
+	(void)nth;
+	t->patience_ns = op->deadline_ns - bw_now();
+	return t->fault;
+}
+
+/* Waits for a block that will not come: the error. */
+static int fails(struct shelf *s, uint32_t index)
+{
+	struct bw_block_want b = block(s, index);
+	struct want w = {.piece = {.length = 1}};
+
+	bw_latch_init(&w.answered);
+	cr_assert_eq(bw_cache_get(s->cache, &b, &w.piece), 0);
+	bw_latch_wait(&w.answered);
+	return w.err;
+}
+
+static void trouble_init(struct shelf *s, struct trouble *t, enum bw_fault fault)
+{
+	struct bw_store *faulty;
+
+	shelf_init(s, 4 * BLOCKS);
+	*t = (struct trouble){.plan = {.decide = give_trouble}, .fault = fault};
+	cr_assert_eq(bw_filter_fault_new(s->world.store, &t->plan, &faulty), 0);
+	s->world.store = s->fetcher.store = faulty;
+}
+
+static bool is_short(const struct trouble *t)
+{
+	cr_assert(t->patience_ns < 10 * BW_SEC || t->patience_ns > 30 * BW_SEC, "%" PRId64, t->patience_ns);
+	return t->patience_ns < 10 * BW_SEC;
+}
+
+/* The kernel reads ahead, in vain, and asks again for the first page of that before it tells anybody. */
+Test(cache, V6_who_asks_again_at_once_does_not_wait_as_long_again)
+{
+	struct trouble t;
+	struct shelf s;
+
+	trouble_init(&s, &t, BW_FAULT_BEFORE);
+	cr_assert(fails(&s, 3) == -BW_E_UNREACHABLE && !is_short(&t));
+	cr_assert(fails(&s, 4) == -BW_E_UNREACHABLE && !is_short(&t), "another one");
+	clock_ns += 1900 * BW_MS;
+	cr_assert(fails(&s, 3) == -BW_E_UNREACHABLE && is_short(&t));
+	/* A program that tries again is as patient as it was. */
+	clock_ns += 200 * BW_MS;
+	cr_assert(fails(&s, 3) == -BW_E_UNREACHABLE && !is_short(&t));
+	cr_assert(fails(&s, 3) == -BW_E_UNREACHABLE && is_short(&t));
+	clock_ns += 2 * BW_SEC;
+	cr_assert(fails(&s, 3) == -BW_E_UNREACHABLE && !is_short(&t));
+	/* It is asked for all the same: a store that is back serves at once. */
+	t.fault = BW_FAULT_NONE;
+	cr_assert_not(get(&s, 3, 1));
+	cr_assert(is_short(&t));
+	cr_assert(get(&s, 3, 1));
+	shelf_done(&s);
+}
+
+Test(cache, V5_damage_is_not_fetched_as_often_for_who_asks_again_at_once)
+{
+	struct trouble t;
+	struct shelf s;
+
+	trouble_init(&s, &t, BW_FAULT_FLIP);
+	cr_assert_eq(fails(&s, 3), -BW_E_CORRUPT);
+	cr_assert_eq(world_gets(&s.world), 1 + BW_FETCH_AGAIN);
+	cr_assert_eq(fails(&s, 3), -BW_E_CORRUPT);
+	cr_assert_eq(world_gets(&s.world), 1 + BW_FETCH_AGAIN + 2);
+	clock_ns += 2 * BW_SEC;
+	cr_assert_eq(fails(&s, 3), -BW_E_CORRUPT);
+	cr_assert_eq(world_gets(&s.world), 2 * (1 + BW_FETCH_AGAIN) + 2);
+	shelf_done(&s);
+}
+
+/* ---- What goes -------------------------------------------------------------------------------- */
+
 Test(cache, S6_what_the_kernel_has_goes_first)
 {
 	struct shelf s;
