@@ -327,12 +327,18 @@ static void landed(struct bw_fetch *fetch, int err)
 	struct block *dead = NULL;
 
 	bw_lock(&c->lock);
-	land_locked(c, f, err);
+	bool again = bw_fetch_joined(fetch, err);
+
+	if (!again)
+		land_locked(c, f, err);
 	drop_spent_locked(c, &dead);
 	trim_locked(c, &dead);
 	bw_unlock(&c->lock);
 	bury(dead);
-	flight_end(f, err);
+	if (again)
+		bw_fetch_start(fetch);
+	else
+		flight_end(f, err);
 }
 
 static int check_block(struct flight *f, struct bw_blob *bytes, char *why, size_t why_len)

@@ -257,6 +257,14 @@ static int verdict(struct bw_fetch *f, char *why, size_t why_len)
 	}
 }
 
+bool bw_fetch_joined(struct bw_fetch *f, int err)
+{
+	if (err != -BW_E_UNREACHABLE || f->prio != BW_PRIO_PREFETCH || !atomic_load(&f->demanded))
+		return false;
+	f->prio = BW_PRIO_DEMAND;
+	return true;
+}
+
 /* Whether what went wrong may go better: then f is under way again. */
 static bool try_again(struct bw_fetch *f, int err)
 {
@@ -264,9 +272,7 @@ static bool try_again(struct bw_fetch *f, int err)
 		return false;
 	if (err == -BW_E_CORRUPT && f->again < BW_FETCH_AGAIN) {
 		f->again++;
-	} else if (err == -BW_E_UNREACHABLE && f->prio == BW_PRIO_PREFETCH &&
-		   atomic_load(&f->demanded)) {
-		f->prio = BW_PRIO_DEMAND;
+	} else if (bw_fetch_joined(f, err)) {
 		set_deadline(f);
 	} else {
 		return false;

@@ -85,7 +85,12 @@ struct bw_fetch {
 	unsigned cancels;
 };
 
-/* done never runs inside the call. */
+/* done never runs inside the call.  One that is done may be started again. */
 void bw_fetch_start(struct bw_fetch *f);
+/*
+ * For done(), under the lock that is held by who sets demanded: true when that was after err of a prefetch had been
+ * found to be final.  Then it is a demand's from here on, and to be started again.
+ */
+bool bw_fetch_joined(struct bw_fetch *f, int err);
 
 #endif

@@ -203,11 +203,20 @@ static void tell(struct bw_tgb_wait *waiters, int err, struct bw_tgb *tgb)
 
 static void failed(struct flight *f, int err)
 {
-	bw_lock(&f->tgbs->lock);
-	bw_table_remove(&f->tgbs->table, &f->footer->item);
-	bw_unlock(&f->tgbs->lock);
+	struct bw_tgbs *t = f->tgbs;
+
+	bw_lock(&t->lock);
+	if (bw_fetch_joined(&f->fetch, err)) {
+		bw_unlock(&t->lock);
+		bw_fetch_start(&f->fetch);
+		return;
+	}
+	bw_table_remove(&t->table, &f->footer->item);
+	bw_unlock(&t->lock);
+	give(t, f->footer->charge);
 	tell(f->waiters, err, NULL);
 	free(f->footer);
+	free(f);
 }
 
 /* Nobody has it before those who asked earlier have heard of it: a guess then knows what is on its way. */
@@ -264,13 +273,15 @@ static void landed(struct bw_fetch *fetch, int err)
 	struct flight *f = (struct flight *)fetch;
 	struct footer *o = f->footer;
 
+	if (err) {
+		failed(f, err);
+		return;
+	}
 	give(f->tgbs, o->charge);
 	o->charge = f->tgb ? bw_tgb_bytes(f->tgb) + sizeof(*o) : 0;
 	if (f->tgb)
 		(void)take(f->tgbs, o->charge, true);
-	if (err)
-		failed(f, err);
-	else if (f->tgb)
+	if (f->tgb)
 		publish(f);
 	else
 		ask_whole(f);
