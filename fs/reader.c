@@ -106,6 +106,10 @@ void bw_reader_free(struct bw_reader *r)
 
 bool bw_reader_tgb(struct bw_reader *r, struct bw_tgb_wait *w, struct bw_tgb **ret_tgb)
 {
+	if (!bw_fetcher_try_enter(&r->fetcher)) {
+		w->done(w, -BW_E_STOPPING, NULL);
+		return false;
+	}
 	if (w->reads)
 		bw_guess(&r->guesses, &w->entry, w->needs - 1,
 			 bw_prefetch_knows(&r->prefetch, w->needs - 1) ? BW_GUESS_READER : BW_GUESS_STRANGER);
@@ -113,6 +117,7 @@ bool bw_reader_tgb(struct bw_reader *r, struct bw_tgb_wait *w, struct bw_tgb **r
 
 	if (found < 0)
 		w->done(w, found, NULL);
+	bw_fetcher_leave(&r->fetcher);
 	return found > 0;
 }
 
@@ -221,8 +226,11 @@ void bw_reader_passed(struct bw_reader *r, const struct bw_entry *entry, struct 
 	struct bw_block_want last = {
 		.entry = entry, .tgb = tgb, .rank = rank, .index = (uint32_t)((bytes - 1) / tgb->block_size)};
 
+	if (!bw_fetcher_try_enter(&r->fetcher))
+		return;
 	bw_guess_learn(&r->guesses, entry, tgb, rank);
 	bw_prefetch_entered(&r->prefetch, &last);
+	bw_fetcher_leave(&r->fetcher);
 }
 
 /* ---- A read ----------------------------------------------------------------------------------- */

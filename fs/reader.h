@@ -56,7 +56,8 @@ int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret)
 /*
  * Every read and footer wait has been answered before it returns, which takes at most as long as the
  * requests under way: io_timeout when the store is silent.  Before the head, the pool and the store
- * are freed; nothing but bw_reader_news() and bw_reader_free() may follow.  NULL is fine.
+ * are freed.  What comes later than that, of the head, starts nothing: bw_reader_tgb() answers -BW_E_STOPPING, and
+ * bw_reader_root(), bw_reader_news() and bw_reader_passed() may be called; else only bw_reader_free().  NULL is fine.
  */
 void bw_reader_stop(struct bw_reader *r);
 void bw_reader_free(struct bw_reader *r);	/* stops it, if need be.  NULL is fine */
@@ -69,7 +70,7 @@ void bw_reader_news(struct bw_reader *r, uint64_t old, uint64_t now);
 struct bw_tgb_wait {
 	/* On a pool thread.  err 0: tgb holds a reference that the callee takes over.  -BW_E_CORRUPT,
 	 * -BW_E_RECLAIMED (the object is gone and the newest root says so), -BW_E_UNREACHABLE,
-	 * -BW_E_DENIED, -ENOMEM. */
+	 * -BW_E_DENIED, -BW_E_STOPPING, -ENOMEM. */
 	void (*done)(struct bw_tgb_wait *w, int err, struct bw_tgb *tgb);
 	struct bw_entry entry;
 	uint32_t needs;			/* 1 + the rank whose slice tgb has to know; 0: of all */
@@ -77,7 +78,7 @@ struct bw_tgb_wait {
 	struct bw_tgb_wait *next;	/* private */
 };
 /* Cached: true, *ret_tgb (a reference) set and done not called.  Else false, and done runs, later
- * (before it returns only for -ENOMEM). */
+ * (before it returns only for -ENOMEM and -BW_E_STOPPING). */
 bool bw_reader_tgb(struct bw_reader *r, struct bw_tgb_wait *w, struct bw_tgb **ret_tgb);
 /* A footer that was committed here: saves the get.  Refs tgb.  bytes: NULL, or all of it, for the disk cache: with one, only footers
  * near readers are learnt. */

@@ -551,6 +551,27 @@ Test(reader, V6_what_is_missing_while_the_newest_root_cannot_be_read)
 
 /* ---- The end ---------------------------------------------------------------------------------- */
 
+/* A look-up that the head answers when the reader has been stopped, as a mount ends. */
+Test(reader, S5_what_is_asked_for_after_the_end_starts_nothing)
+{
+	struct world_wait wait;
+	struct world w;
+
+	world_init(&w, &(struct world_options){.ranks = 2, .block_size = 16 * KIB, .prefetch = 2, .together = 32 * KIB});
+	world_commit_even(&w, 4, 40 * KIB);
+	bw_reader_stop(w.reader);
+	for (uint32_t reads = 0; reads < 2; reads++) {
+		cr_assert_not(world_tgb_start(&w, &wait, &w.head.entries[0], reads));
+		bw_latch_wait(&wait.answered);
+		cr_assert_eq(wait.err, -BW_E_STOPPING);
+	}
+	bw_reader_passed(w.reader, &w.head.entries[0], w.tgbs[0], 0, 16 * KIB);
+	bw_reader_news(w.reader, 1, 4);
+	world_stop(&w);
+	cr_assert_eq(world_gets(&w), 0);
+	world_done(&w);
+}
+
 /* A store that takes gets and answers none of its own accord, nor the first cancel() of one. */
 struct hole {
 	struct bw_store store;
