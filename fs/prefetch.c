@@ -401,15 +401,17 @@ static uint32_t steps_ahead(struct bw_prefetch *p, const struct bw_block_want *a
 	return row_steps(p, row);
 }
 
-bool bw_prefetch_is_near(struct bw_prefetch *p, uint64_t step)
+uint64_t bw_prefetch_far(struct bw_prefetch *p, uint64_t step)
 {
+	uint64_t far = 0;
+
 	for (unsigned i = 0; i < BW_PREFETCH_RANKS; i++) {
 		uint64_t last = atomic_load(&p->last[i].step_rank), at = last ? (last - 1) / BW_RANKS_MAX : step;
 
-		if (at < step && step - at <= NEAR)
-			return true;
+		if (at < step && at + NEAR + 1 > far)
+			far = at + NEAR + 1;
 	}
-	return false;
+	return far;
 }
 
 bool bw_prefetch_knows(struct bw_prefetch *p, uint32_t rank)
@@ -425,7 +427,7 @@ void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at)
 	uint32_t window = atomic_load(&p->window), n;
 
 	if (!steps_of(p)) {
-		(void)steps_ahead(p, at);	/* where its reader is, for bw_prefetch_is_near() */
+		(void)steps_ahead(p, at);	/* where its reader is, for bw_prefetch_far() */
 		return;
 	}
 	next.index++;

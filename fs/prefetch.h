@@ -78,8 +78,8 @@ void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct 
 
 /* The start of a slice was asked for and is not there yet. */
 void bw_prefetch_late(struct bw_prefetch *p, uint32_t rank, uint64_t step);
-/* Whether a rank is read here whose reader was a little below step last. */
-bool bw_prefetch_is_near(struct bw_prefetch *p, uint64_t step);
+/* The first step that is far from all readers who were below step last; 0: there are none.  Looks at all ranks: once for many steps. */
+uint64_t bw_prefetch_far(struct bw_prefetch *p, uint64_t step);
 /* Whether that rank is one of those that are read here. */
 bool bw_prefetch_knows(struct bw_prefetch *p, uint32_t rank);
 /* at has been entered; its own flight, if any, is under way.  Nothing of at is kept. */

@@ -124,13 +124,13 @@ bool bw_reader_tgb(struct bw_reader *r, struct bw_tgb_wait *w, struct bw_tgb **r
 void bw_reader_learn(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb, const void *bytes)
 {
 	/* Else it would take memory for the disk's sake, and is fetched when somebody comes. */
-	if (!bytes || !r->config.disk || bw_prefetch_is_near(&r->prefetch, entry->step))
+	if (!bytes || !r->config.disk || bw_prefetch_far(&r->prefetch, entry->step) > entry->step)
 		bw_tgbs_learn(r->tgbs, entry, tgb, bytes);
 }
 
 void bw_reader_root(struct bw_reader *r, const struct bw_root *root)
 {
-	uint64_t tail0 = root->head - root->tail_n;
+	uint64_t tail0 = root->head - root->tail_n, far = root->footers_n ? bw_prefetch_far(&r->prefetch, root->head) : 0;
 
 	for (uint32_t i = 0; i < root->footers_n; i++) {
 		const struct bw_root_footer *f = &root->footers[i];
@@ -138,7 +138,7 @@ void bw_reader_root(struct bw_reader *r, const struct bw_root *root)
 		struct bw_tgb *tgb;
 
 		/* Those of older versions have been there before. */
-		if (!e || e->version != root->version || !bw_prefetch_is_near(&r->prefetch, f->step) ||
+		if (!e || e->version != root->version || f->step >= far ||
 		    bw_tgb_verify(f->bytes, f->len, r->config.stream, e, &tgb))
 			continue;
 		bw_tgbs_learn(r->tgbs, e, tgb, f->bytes);
