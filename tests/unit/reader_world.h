@@ -415,6 +415,7 @@ struct world_read {
 	struct bw_read read;
 	uint8_t *bytes;		/* the caller's, length of them; NULL: not looked at */
 	size_t got;
+	struct bw_piece pieces[BW_READ_PIECES];	/* as they came; their blobs have gone */
 	unsigned pieces_n;
 	struct bw_latch answered;
 	int err;
@@ -426,6 +427,7 @@ static inline void world_read_done(struct bw_read *read, int err)
 
 	r->err = err;
 	r->pieces_n = read->pieces_n;
+	memcpy(r->pieces, read->pieces, sizeof(r->pieces));
 	for (unsigned i = 0; i < read->pieces_n; i++) {
 		const struct bw_piece *p = &read->pieces[i];
 		cr_assert_leq(p->offset + p->length, p->blob->len);
@@ -433,6 +435,7 @@ static inline void world_read_done(struct bw_read *read, int err)
 			memcpy(r->bytes + r->got, p->blob->bytes + p->offset, p->length);
 		r->got += p->length;
 	}
+	memset(read, 0xee, sizeof(*read));	/* may be gone from here on: it is not looked at any more */
 	bw_latch_open(&r->answered);
 }
 
@@ -499,6 +502,7 @@ static inline void world_tgb_came(struct bw_tgb_wait *wait, int err, struct bw_t
 
 	w->err = err;
 	w->tgb = tgb;
+	memset(wait, 0xee, sizeof(*wait));	/* as of a read */
 	bw_latch_open(&w->answered);
 }
 

@@ -19,6 +19,7 @@ static int64_t now(void)
 /* A piece that waits for its block and lets go of it at once, or keeps it. */
 struct want {
 	struct bw_piece piece;	/* first */
+	struct bw_blob *blob;
 	struct bw_latch answered;
 	int err;
 };
@@ -28,6 +29,8 @@ static void answer(struct bw_piece *piece, int err)
 	struct want *w = (struct want *)piece;
 
 	w->err = err;
+	w->blob = piece->blob;
+	memset(piece, 0xee, sizeof(*piece));	/* who has been told may be gone: it is not looked at any more */
 	bw_latch_open(&w->answered);
 }
 
@@ -92,7 +95,7 @@ static bool hold(struct shelf *s, uint32_t index, size_t length, struct bw_blob 
 		bw_latch_open(&w.answered);
 	bw_latch_wait(&w.answered);
 	cr_assert_eq(w.err, 0);
-	*ret = w.piece.blob;
+	*ret = hit ? w.piece.blob : w.blob;
 	return hit;
 }
 

@@ -75,10 +75,10 @@ Test(reader, an_uncompressed_block_is_not_copied)
 	world_start(&w, &a, 0, 0, 16 * KIB - 10, 32 * KIB, false);
 	cr_assert_eq(world_wait(&a), 0);
 	cr_assert_eq(a.pieces_n, 3);
-	cr_assert_eq(a.read.pieces[0].length, 10);
-	cr_assert_eq(a.read.pieces[1].length, 16 * KIB);
-	cr_assert_eq(a.read.pieces[2].length, 16 * KIB - 10);
-	cr_assert_eq(a.read.pieces[2].offset, 0);
+	cr_assert_eq(a.pieces[0].length, 10);
+	cr_assert_eq(a.pieces[1].length, 16 * KIB);
+	cr_assert_eq(a.pieces[2].length, 16 * KIB - 10);
+	cr_assert_eq(a.pieces[2].offset, 0);
 	world_done(&w);
 }
 
