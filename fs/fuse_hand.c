@@ -213,6 +213,8 @@ static int hand_over(struct slice *s)
 		err = open_slice(s);
 		if (!err)
 			err = -posix_fadvise(s->hand->file, (off_t)offset, (off_t)length, POSIX_FADV_WILLNEED);
+		if (err)
+			bw_reader_hand_back(reader, &s->entry, s->tgb, s->rank, offset, length);
 	}
 	return err;
 }

@@ -115,6 +115,20 @@ bool bw_handed_add(struct bw_handed *h, uint64_t step, uint32_t rank, uint32_t i
 	return true;
 }
 
+void bw_handed_drop(struct bw_handed *h, uint64_t step, uint32_t rank, uint32_t index, uint64_t bytes)
+{
+	BW_LOCK_SCOPE(&h->lock);
+	struct slice *s = find_locked(h, step, rank);
+
+	if (!s || s->blocks != index + 1)
+		return;
+	s->blocks--;
+	s->bytes -= bytes;
+	h->bytes -= bytes;
+	if (!s->blocks)
+		forget_locked(h, s);
+}
+
 uint64_t bw_handed_take(struct bw_handed *h, uint64_t step, uint32_t rank)
 {
 	BW_LOCK_SCOPE(&h->lock);

@@ -40,6 +40,8 @@ uint32_t bw_handed_blocks(struct bw_handed *h, uint64_t step, uint32_t rank);
  * that was opened meanwhile, or so many bytes more may not wait there.  Forgets what has waited for long.
  */
 bool bw_handed_add(struct bw_handed *h, uint64_t step, uint32_t rank, uint32_t index, uint64_t bytes);
+/* That block was not handed over after all; nothing, when the slice was opened meanwhile. */
+void bw_handed_drop(struct bw_handed *h, uint64_t step, uint32_t rank, uint32_t index, uint64_t bytes);
 /* Forgets the slice; returns its bytes. */
 uint64_t bw_handed_take(struct bw_handed *h, uint64_t step, uint32_t rank);
 

@@ -178,6 +178,12 @@ bool bw_reader_hand(struct bw_reader *r, const struct bw_entry *entry, struct bw
 	return bw_handed_add(handed, entry->step, rank, want.index, *ret_length);
 }
 
+void bw_reader_hand_back(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank,
+			 uint64_t offset, uint64_t length)
+{
+	bw_handed_drop(&r->prefetch.handed, entry->step, rank, (uint32_t)(offset / tgb->block_size), length);
+}
+
 void bw_reader_begin(struct bw_reader *r, pid_t thread)
 {
 	bw_rhythm_begin(&r->rhythm, thread);

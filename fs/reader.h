@@ -136,6 +136,9 @@ void bw_reader_read(struct bw_reader *r, struct bw_read *read);
  */
 bool bw_reader_hand(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank,
 		    uint64_t *ret_offset, uint64_t *ret_length);
+/* The kernel was not told of that block after all: whoever opens the slice will read it. */
+void bw_reader_hand_back(struct bw_reader *r, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank,
+			 uint64_t offset, uint64_t length);
 /* A program's thread asks something about a step; and has its answer.  Once for each other. */
 void bw_reader_begin(struct bw_reader *r, pid_t thread);
 void bw_reader_end(struct bw_reader *r, pid_t thread);

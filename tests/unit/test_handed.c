@@ -38,6 +38,27 @@ Test(handed, blocks_count_in_order_and_are_taken_once)
 	bw_handed_done(h);
 }
 
+Test(handed, what_was_not_handed_over_does_not_count)
+{
+	struct bw_handed *h = handed_new(20);
+
+	bw_handed_drop(h, 1, 0, 0, 10);
+	cr_assert(bw_handed_add(h, 1, 0, 0, 12));
+	cr_assert(bw_handed_add(h, 1, 0, 1, 8));
+	bw_handed_drop(h, 1, 0, 0, 12);
+	cr_assert_eq(bw_handed_blocks(h, 1, 0), 2, "not the last one");
+	bw_handed_drop(h, 1, 0, 1, 8);
+	cr_assert_eq(bw_handed_blocks(h, 1, 0), 1);
+	cr_assert(bw_handed_add(h, 1, 0, 1, 8), "there is room again");
+	bw_handed_drop(h, 1, 0, 1, 8);
+	bw_handed_drop(h, 1, 0, 0, 12);
+	cr_assert_eq(h->n, 0);
+	cr_assert_eq(h->bytes, 0);
+	cr_assert(bw_handed_add(h, 1, 0, 0, 20));
+	cr_assert_eq(bw_handed_take(h, 1, 0), 20);
+	bw_handed_done(h);
+}
+
 Test(handed, no_more_wait_than_may)
 {
 	struct bw_handed *h = handed_new(20);

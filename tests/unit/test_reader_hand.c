@@ -258,6 +258,27 @@ Test(hand, nothing_for_who_reads_for_longer_than_it_pauses)
 	world_done(&w);
 }
 
+/* Who could not open the slice gives back what it was to hand over: it is read, and counted once. */
+Test(hand, what_could_not_be_handed_over_is_read)
+{
+	uint64_t offset, length;
+	struct offered o;
+	struct world w;
+
+	begin(&w, &o, 3, 2 * BLOCK);
+	cr_assert_eq(world_read(&w, 0, 0, 0, 4096, false), 0);
+	offered_until(&o, 1, 2);
+	cr_assert(bw_reader_hand(w.reader, &w.head.entries[1], w.tgbs[1], 0, &offset, &length));
+	cr_assert(bw_reader_hand(w.reader, &w.head.entries[1], w.tgbs[1], 0, &offset, &length));
+	cr_assert(offset == BLOCK && length == BLOCK);
+	bw_reader_hand_back(w.reader, &w.head.entries[1], w.tgbs[1], 0, offset, length);
+	cr_assert_eq(open_slice(&w, 1), BLOCK);
+	cr_assert_eq(world_read(&w, 1, 0, BLOCK, BLOCK, true), 0);
+	world_stop(&w);
+	cr_assert_eq(w.counters.useful, 4096 + 2 * BLOCK);
+	world_done(&w);
+}
+
 /* What the kernel has given up it asks for again. */
 Test(hand, a_read_of_what_was_handed_over_gets_it)
 {
