@@ -4,7 +4,7 @@
  *
  * Every question goes the same way: step -> entry (steps.h), entry -> footer (reader.h) where sizes are
  * needed, then the reply.  open("/step/7/rank/3") is bw_step_open() -> resolved() -> got_tgb() ->
- * reply_open().
+ * reply_slice_open().
  */
 #include "fs/fuse_ops.h"
 
