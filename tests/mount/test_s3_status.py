@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: once waits
+# ctest: once waits 100-s
 """What a mount of an S3 store says when the store is down, and what it never says."""
 import glob
 import json
