@@ -105,14 +105,19 @@ static bool has_room(const struct class *c, uint64_t bytes)
 	return c->n < c->max_n && bytes <= c->max_bytes - c->bytes;
 }
 
-/* Of two that are as urgent the one that is soon over.  A body for which there is no room among bodies is in nobody's way. */
+/*
+ * Of two that are as urgent the one that is soon over, unless no body is lent, for small ones may come without end.  A body for
+ * which there is no room among bodies is in nobody's way.
+ */
 static struct class *next_of_others(struct limit *l)
 {
 	struct bw_op *body = bw_line_first(&l->bodies.line), *other = bw_line_first(&l->others.line);
 
 	if (!body || !has_room(&l->bodies, bytes_of(l, &l->bodies, body)))
 		return &l->others;
-	return other && other->prio <= body->prio ? &l->others : &l->bodies;
+	if (!other || body->prio < other->prio || (body->prio == other->prio && !l->bodies.n))
+		return &l->bodies;
+	return &l->others;
 }
 
 /* The next op that may go down, with its place taken; NULL: none. */
