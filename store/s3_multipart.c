@@ -204,10 +204,18 @@ static void finish(struct bw_s3_upload *u)
 		bw_gate_leave(&s->gate);
 }
 
+/* Not sent in the time that it was begun with, before there was an op, which has more. */
+static bool has_more_time(const struct bw_s3_upload *u, const struct bw_s3_exchange *x)
+{
+	return x->outcome == BW_CANCELLED && x->deadline_ns < u->deadline_ns && bw_now() < u->deadline_ns;
+}
+
 /* What a failure before the completion means for the put. */
-static enum bw_outcome nothing_applied(const struct bw_s3_exchange *x)
+static enum bw_outcome nothing_applied(const struct bw_s3_upload *u, const struct bw_s3_exchange *x)
 {
 	if (!strcmp(x->error.code, "NoSuchUpload"))	/* somebody aborted it: another may work */
+		return BW_UNREACHABLE;
+	if (has_more_time(u, x))
 		return BW_UNREACHABLE;
 	switch (x->outcome) {
 	case BW_THROTTLED:
@@ -272,7 +280,7 @@ static void fail_by_locked(struct bw_s3_upload *u, const struct bw_s3_exchange *
 		return;
 	if (u->op) {
 		bw_s3_exchange_to_op(x, u->op);
-		u->op->outcome = nothing_applied(x);
+		u->op->outcome = nothing_applied(u, x);
 	}
 	stop_locked(u);
 }
@@ -400,6 +408,8 @@ static int64_t settle_part_locked(struct slot *slot)
 			due_ns = again_at(u, x, slot->tries);
 		break;
 	default:
+		if (!u->failed && has_more_time(u, x))
+			due_ns = again_at(u, x, slot->tries);
 		break;
 	}
 	if (due_ns == BW_NEVER)
@@ -753,6 +763,8 @@ static bool adopt(struct bw_s3_upload *u, struct bw_op *op)
 		u->deadline_ns = op->deadline_ns;
 		set_size(u, size);
 		u->busy++;	/* whatever comes to an end now waits for what follows */
+		if (u->waits)
+			wake_locked(s->workers, &u->task);	/* to wait until the new deadline */
 	}
 	bw_unlock(&s->lock);
 	if (!usable)

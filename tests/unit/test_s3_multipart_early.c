@@ -105,6 +105,104 @@ Test(s3_multipart, after_an_early_failure_the_put_sends_everything)
 	}
 }
 
+/* What an exchange ends as that was begun before its put and was not sent in the time it had then. */
+static struct answer first_try_ends_by_its_old_deadline(struct world *w, enum step step, unsigned nth, unsigned part)
+{
+	struct answer old = {.outcome = BW_CANCELLED, .held = true};
+
+	if (nth == 1 && (w->number ? step == PART && part == w->number : step == BEGIN))
+		return old;
+	return (struct answer){.outcome = BW_OK};
+}
+
+static struct bw_early *early_up_to(struct world *w, uint64_t upto, atomic_uint *released)
+{
+	w->is_deadline_of_op = false;
+	struct bw_early *e = fake_early(&w->s3.store, "data/key", &w->body, count, released);
+
+	e->grow(e, upto);
+	return e;
+}
+
+/* The put has more time than that. */
+Test(s3_multipart, P3m_time_that_an_early_part_had_is_not_the_time_of_the_put)
+{
+	atomic_uint released = 0;
+	struct world w;
+
+	world_init(&w, 20 * MIB, true);
+	w.op.deadline_ns = bw_now() + 3600 * BW_SEC;
+	w.script = first_try_ends_by_its_old_deadline;
+	w.number = 1;
+	struct bw_early *e = early_up_to(&w, 18 * MIB, &released);
+
+	wait_asked(&w, PART, 2);
+	cr_assert(put_early(&w, e));
+	bw_lock(&w.lock);
+	w.is_deadline_of_op = true;
+	w.let_go = true;
+	bw_unlock(&w.lock);
+	cr_assert_eq(end(&w), BW_OK, "%s", bw_outcome_name(w.op.outcome));
+	cr_assert(w.is_deadline_of_op);
+	cr_assert_eq(w.tries[1], 2);
+	cr_assert_eq(w.asked[PART], 4);
+	cr_assert_eq(w.sent, 20 * MIB);
+	cr_assert_eq(w.asked[ABORT], 0);
+	cr_assert_eq(released, 1);
+	world_done(&w);
+}
+
+/* Without an upload there is nothing to go on with: nothing was applied, and another put makes its own. */
+Test(s3_multipart, P3m_time_that_an_early_beginning_had_is_not_the_time_of_the_put)
+{
+	atomic_uint released = 0;
+	struct world w;
+
+	world_init(&w, 20 * MIB, true);
+	w.op.deadline_ns = bw_now() + 3600 * BW_SEC;
+	w.script = first_try_ends_by_its_old_deadline;
+	struct bw_early *e = early_up_to(&w, 18 * MIB, &released);
+
+	wait_asked(&w, BEGIN, 1);
+	cr_assert(put_early(&w, e));
+	bw_lock(&w.lock);
+	w.let_go = true;
+	bw_unlock(&w.lock);
+	cr_assert_eq(end(&w), BW_UNREACHABLE, "%s", bw_outcome_name(w.op.outcome));
+	cr_assert_eq(released, 1);
+	w.done = false;
+	cr_assert_eq(put(&w), BW_OK);
+	cr_assert_eq(w.asked[BEGIN], 2);
+	cr_assert_eq(w.sent, 20 * MIB);
+	world_done(&w);
+}
+
+/* Nor is the time that it had to wait for memory: a put may have less. */
+Test(s3_multipart, P3m_a_put_ends_by_its_deadline_though_its_early_parts_had_more, .timeout = 120)
+{
+	atomic_uint released = 0;
+	struct world w;
+
+	world_init(&w, 20 * MIB, true);
+	w.s3.parts_memory = 8 * MIB;
+	w.script = first_try_ends_by_its_old_deadline;
+	w.number = 1;
+	struct bw_early *e = early_up_to(&w, 18 * MIB, &released);
+
+	wait_asked(&w, PART, 1);
+	for (bool waits = false; !waits;) {
+		BW_LOCK_SCOPE(&w.s3.lock);
+		waits = ((struct bw_s3_upload *)e)->waits;
+	}
+	w.op.deadline_ns = bw_now() + 50 * BW_MS;
+	cr_assert(put_early(&w, e));
+	cr_assert_eq(end(&w), BW_CANCELLED, "%s", bw_outcome_name(w.op.outcome));
+	cr_assert_lt(bw_now() - w.op.deadline_ns, EARLY_NS / 2);
+	cr_assert_eq(w.asked[PART], 1);
+	cr_assert_eq(released, 1);
+	world_done(&w);
+}
+
 /* Whoever comes first: the answers, more bytes, the put or a drop. */
 Test(s3_multipart, early_ones_end_whenever_they_are_ended)
 {
