@@ -35,7 +35,7 @@ struct child {
 	/* Under r->lock: */
 	bool asleep, waits, cancelled;
 	bool held;		/* a cancel is on its way down to the attempt, and needs the child for it */
-	bool ended;		/* the attempt has: no cancel may take hold of the child any more */
+	bool ended;		/* the attempt has, and no other begins: no cancel may take hold of the child */
 	struct child *prev, *next;
 	struct bw_delete_item items[];	/* DELETE_MANY: those of this attempt */
 };
@@ -293,7 +293,8 @@ static struct child *take(struct retry *r, bool *ret_late)
 	}
 	struct child *c = op->ctx;
 
-	c->waits = c->ended = false;
+	c->waits = false;
+	c->ended = *ret_late;	/* else there is about to be an attempt that a cancel may follow */
 	return c;
 }
 

@@ -531,3 +531,76 @@ Test(retry, those_in_line_end_by_deadline_cancel_and_free, .timeout = 120)
 	cr_assert_eq(c.done, CROWD);
 	cr_assert_leq(c.stats.repeats, BUDGET + CROWD / BW_RETRY_EARN + 1);
 }
+
+#define TOKENS 2	/* by the budget, by the floor */
+
+/* retry over a holder; all of them but the few that tokens were for wait in line, until the same deadline. */
+struct lined_up {
+	struct bw_store *s;
+	struct bw_holder *h;
+	atomic_uint ended;
+	atomic_uint last;	/* index + 1 of the one that ended last */
+	struct bw_op op[CROWD];
+};
+
+static void note_last(struct bw_op *op)
+{
+	struct lined_up *l = op->ctx;
+
+	atomic_store(&l->last, (unsigned)(op - l->op) + 1);
+	atomic_fetch_add(&l->ended, 1);
+}
+
+static void line_up(struct lined_up *l, int64_t time_ns)
+{
+	struct bw_retry_config config = {.base_ns = 1, .max_ns = 1, .tries = TRIES, .budget = 1,
+					 .floor_ns = 3600 * BW_SEC, .seed = 1};
+
+	memset(l, 0, sizeof(*l));
+	l->h = bw_holder_new();
+	cr_assert_eq(bw_filter_retry_new(&l->h->store, &config, &l->s), 0);
+	int64_t deadline_ns = bw_now() + time_ns;
+
+	for (unsigned i = 0; i < CROWD; i++) {
+		bw_op_get_all(&l->op[i], "k", 5);
+		l->op[i].deadline_ns = deadline_ns;
+		l->op[i].done = note_last;
+		l->op[i].ctx = l;
+		bw_store_submit(l->s, &l->op[i]);
+	}
+	for (unsigned i = 0; i < CROWD; i++)
+		bw_holder_answer(l->h, 0, BW_UNREACHABLE, 0);
+	bw_holder_wait_sent(l->h, CROWD + TOKENS);
+	for (unsigned i = 0; i < TOKENS; i++)
+		bw_holder_answer(l->h, 0, BW_DENIED, 0);
+}
+
+static void *cancel_the_next(void *arg)
+{
+	struct lined_up *l = arg;
+	unsigned seen = 0, last, ended;
+
+	while ((ended = atomic_load(&l->ended)) < CROWD) {
+		last = atomic_load(&l->last);
+		if (ended > TOKENS && last != seen && last < CROWD)
+			bw_store_cancel(l->s, &l->op[last]);
+		seen = last;
+	}
+	return NULL;
+}
+
+/* The child of one that has just left the line is about to be freed: a cancel must not go down with it. */
+Test(retry, cancelling_those_in_line_while_their_deadline_passes_reaches_nothing_below, .timeout = 120)
+{
+	static struct lined_up l;
+	pthread_t canceller;
+
+	for (unsigned round = 0; round < 2; round++) {
+		line_up(&l, 2 * BW_SEC);
+		cr_assert_eq(bw_thread_start(&canceller, "canceller", cancel_the_next, &l), 0);
+		pthread_join(canceller, NULL);
+		cr_assert_eq(l.h->cancels, 0, "%u of what is not there", l.h->cancels);
+		cr_assert_eq(bw_holder_sent(l.h), CROWD + TOKENS);
+		bw_store_free(l.s);
+	}
+}
