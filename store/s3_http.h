@@ -21,7 +21,7 @@ enum bw_http_end {
 	 * which asking again does not mend.  Later on it is NOT_SENT: a certificate is being renewed, say. */
 	BW_HTTP_NOT_BELIEVED,
 	BW_HTTP_LOST,		/* sent, at least in part, and no whole answer */
-	BW_HTTP_SLOW,		/* cut: below BW_HTTP_SLOW_BYTES in BW_HTTP_SLOW_NS, before or during the answer */
+	BW_HTTP_SLOW,		/* cut: too slow, before or during the answer, as below */
 	BW_HTTP_LATE,		/* the deadline passed after it was sent */
 	BW_HTTP_CANCELLED,	/* cancelled or past its deadline before it was sent */
 	BW_HTTP_TOO_LONG,	/* the answer is longer than max */
@@ -32,7 +32,8 @@ enum bw_http_end {
  * A transfer that makes less than 64 KiB in 5 s (a put: its own bytes count too) is cut and may be asked for
  * again.  A store that has the whole request may think before the first byte of its answer: 5 s over a GET, and
  * twice as long over each repeat of it, for a store that is slow with everybody must not be asked for ever anew;
- * 30 s over what changes something.
+ * 30 s over what changes something.  There it may also pause for so long within its answer, again and again until the
+ * deadline: stores send the status at once, and blanks while they put an object together.
  */
 #define BW_HTTP_SLOW_BYTES (64u << 10)
 #define BW_HTTP_SLOW_NS (5 * BW_SEC)
@@ -53,7 +54,7 @@ struct bw_http_request {
 	size_t cut;		/* a good answer of a told length comes in a chain of blobs of so many bytes; 0: in one */
 	enum bw_prio prio;
 	int64_t deadline_ns;	/* bw_now() time, BW_NEVER */
-	int64_t think_ns;	/* how long the store may think */
+	int64_t think_ns;	/* how long the store may think, as above */
 	void (*done)(struct bw_http_request *r);	/* on a loop's thread; may submit; must not block */
 	void *ctx;
 

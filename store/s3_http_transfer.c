@@ -360,12 +360,15 @@ bool bw_transfer_begin(struct bw_transfer *t, struct bw_http_request *r, int64_t
 
 /* ---- Progress and end ------------------------------------------------------------------------- */
 
+/* A store that puts an object together may answer first, and then send blanks until it has: each is a sign of life. */
 bool bw_transfer_is_slow(struct bw_transfer *t, int64_t now)
 {
-	bool thinks = t->connected && !t->answering && t->sent == t->r->body_len;
-	int64_t limit = thinks ? t->r->think_ns : BW_HTTP_SLOW_NS;
+	bool has_all = t->connected && t->sent == t->r->body_len;
+	bool works = has_all && t->answering && !is_read(t->r);
+	bool thinks = has_all && !t->answering;
+	int64_t limit = thinks || works ? t->r->think_ns : BW_HTTP_SLOW_NS;
 
-	if (t->moved - t->mark >= BW_HTTP_SLOW_BYTES) {
+	if (t->moved - t->mark >= (works ? 1 : BW_HTTP_SLOW_BYTES)) {
 		t->mark = t->moved;
 		t->since_ns = now;
 	}

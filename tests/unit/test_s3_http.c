@@ -417,6 +417,86 @@ Test(s3_http, V3_a_repeat_is_more_patient, .timeout = 60)
 	server_close(&server);
 }
 
+/* Its status line comes at once, then a blank a second until it is done, for longer than a stalled answer is given. */
+static void *serve_blanks(void *arg)
+{
+	static const char header[] = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+	static const char blank[] = "1\r\n \r\n", rest[] = "7\r\n<Done/>\r\n0\r\n\r\n";
+	struct stale *s = arg;
+	char request[65536];
+	int c;
+
+	while ((c = accept(s->fd, NULL, NULL)) >= 0) {
+		bool goes = recv(c, request, sizeof(request), 0) > 0 &&
+			    send(c, header, strlen(header), MSG_NOSIGNAL) > 0;
+		s->requests += goes;
+		for (int64_t ns = 0; goes && ns < BW_HTTP_SLOW_NS + 2 * BW_SEC; ns += BW_SEC) {
+			bw_sleep(BW_SEC);
+			goes = send(c, blank, strlen(blank), MSG_NOSIGNAL) > 0;
+		}
+		if (goes)
+			(void)send(c, rest, strlen(rest), MSG_NOSIGNAL);
+		shutdown(c, SHUT_WR);
+		while (goes && recv(c, request, sizeof(request), 0) > 0)
+			;
+		close(c);
+	}
+	return NULL;
+}
+
+/* Stores that put an object together say so at once, and keep the connection alive with blanks until it is. */
+Test(s3_http, P3m_a_store_that_works_and_sends_blanks_is_heard_out, .timeout = 60)
+{
+	struct stale server = {0};
+
+	server.fd = listening(&server.port);
+	cr_assert_eq(bw_thread_start(&server.thread, "blanks", serve_blanks, &server), 0);
+	struct bw_store *s = store_at(server.port);
+	enum bw_outcome outcome = put(s);
+
+	cr_assert_eq(outcome, BW_OK, "%s", bw_outcome_name(outcome));
+	cr_assert_eq(server.requests, 1);
+	bw_store_free(s);
+	shutdown(server.fd, SHUT_RDWR);
+	pthread_join(server.thread, NULL);
+	close(server.fd);
+}
+
+/* One that says nothing more is not; nor does a trickle keep a read alive. */
+Test(s3_http, V3_how_long_an_answer_may_stall)
+{
+	static const struct {
+		const char *method;
+		size_t sent;			/* of 10 */
+		bool answering;
+		uint64_t more;			/* bytes that have just come */
+		int64_t limit_ns;
+		bool renews;			/* it counts from them on */
+	} cases[] = {
+		{"PUT", 10, false, 0, BW_HTTP_THINK_NS, false},
+		{"PUT", 10, true, 0, BW_HTTP_THINK_NS, false},
+		{"PUT", 10, true, 1, BW_HTTP_THINK_NS, true},
+		{"POST", 10, true, 1, BW_HTTP_THINK_NS, true},
+		{"DELETE", 10, true, 1, BW_HTTP_THINK_NS, true},
+		{"PUT", 9, false, 1, BW_HTTP_SLOW_NS, false},
+		{"PUT", 9, true, 1, BW_HTTP_SLOW_NS, false},
+		{"GET", 10, false, 0, BW_HTTP_THINK_NS, false},
+		{"GET", 10, true, 1, BW_HTTP_SLOW_NS, false},
+		{"GET", 10, true, BW_HTTP_SLOW_BYTES, BW_HTTP_SLOW_NS, true},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct bw_http_request r = {.method = cases[i].method, .body_len = 10,
+					    .think_ns = BW_HTTP_THINK_NS};
+		struct bw_transfer t = {.r = &r, .connected = true, .sent = cases[i].sent,
+					.answering = cases[i].answering, .moved = 100 + cases[i].more,
+					.mark = 100};
+		cr_assert_not(bw_transfer_is_slow(&t, cases[i].limit_ns - 1), "case %zu", i);
+		cr_assert_eq(bw_transfer_is_slow(&t, cases[i].limit_ns), !cases[i].renews, "case %zu", i);
+		cr_assert(bw_transfer_is_slow(&t, 2 * cases[i].limit_ns), "case %zu", i);
+	}
+}
+
 /* Stands before the C library's: a name server that does not answer until it is told to. */
 static atomic_bool names_hang;
 static atomic_uint names_asked;
