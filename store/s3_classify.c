@@ -127,10 +127,13 @@ static bool is_moved(const struct bw_http_request *r, const struct bw_s3_error *
 	return false;
 }
 
+/* The year 9999: from the next one on no date can be signed. */
+#define NO_DATE_S INT64_C(253370764800)
+
 static bool is_skewed(const struct bw_http_request *r, const struct bw_s3_error *error, int64_t wall_s,
 		      struct bw_s3_address *a)
 {
-	if (strcmp(error->code, "RequestTimeTooSkewed") != 0 || r->date_s < 0)
+	if (strcmp(error->code, "RequestTimeTooSkewed") != 0 || r->date_s < 0 || r->date_s >= NO_DATE_S)
 		return false;
 	int64_t skew_s = r->date_s - wall_s;
 

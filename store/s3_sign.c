@@ -61,8 +61,8 @@ void bw_sign_date(int64_t time_s, char ret[17])
 	time_t t = (time_t)time_s;
 	struct tm tm;
 
-	gmtime_r(&t, &tm);
-	strftime(ret, 17, "%Y%m%dT%H%M%SZ", &tm);
+	if (!gmtime_r(&t, &tm) || !strftime(ret, 17, "%Y%m%dT%H%M%SZ", &tm))
+		memset(ret, 0, 17);
 }
 
 static void add_signed_names(const struct bw_sign_request *request, struct bw_buf *out)

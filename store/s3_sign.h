@@ -62,7 +62,7 @@ struct bw_sign_key {
 	struct bw_sign_cache *cache;	/* borrowed; NULL: none */
 };
 
-/* "20130524T000000Z" for x-amz-date. */
+/* "20130524T000000Z" for x-amz-date; zeros for a time behind the year 9999. */
 void bw_sign_date(int64_t time_s, char ret[17]);
 
 /* Appends the value of the Authorization header to out. */

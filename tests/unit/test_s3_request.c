@@ -389,6 +389,15 @@ Test(s3_remedy, another_clock)
 	answer(&r, 403, "RequestTimeTooSkewed", "");
 	r.date_s = 9001;
 	cr_assert_eq(remedy_for(&r, &a), BW_S3_NONE);
+	/* Ours may have stopped long ago; but nobody's runs where years have more than four digits. */
+	answer(&r, 403, "RequestTimeTooSkewed", "");
+	r.date_s = 1796000000;
+	cr_assert_eq(remedy_for(&r, &a), BW_S3_SKEWED);
+	cr_assert_eq(a.skew_s, 1796000000 - 1000);
+	answer(&r, 403, "RequestTimeTooSkewed", "");
+	r.date_s = 253402300799;	/* 9999-12-31 23:59:59 */
+	cr_assert_eq(remedy_for(&r, &a), BW_S3_NONE);
+	cr_assert_eq(a.skew_s, 1796000000 - 1000);
 }
 
 /* A permission that lacks, or a key that a Ceph RGW has just forgotten. */

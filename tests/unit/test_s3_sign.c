@@ -92,6 +92,22 @@ Test(s3_sign, the_key_of_a_day_is_kept)
 	bw_sign_cache_done(&cache);
 }
 
+Test(s3_sign, dates_and_none)
+{
+	static const char nothing[17];
+	char date[17];
+
+	bw_sign_date(1369353600, date);
+	cr_assert_str_eq(date, "20130524T000000Z");
+	bw_sign_date(253402300799, date);
+	cr_assert_str_eq(date, "99991231T235959Z");
+	for (int i = 0; i < 2; i++) {
+		memset(date, 'x', sizeof(date));
+		bw_sign_date(i ? INT64_MAX : 253402300800, date);
+		cr_assert_arr_eq(date, nothing, sizeof(date));
+	}
+}
+
 Test(s3_sign, queries)
 {
 	const struct bw_sign_header headers[] = {HOST, {"x-amz-content-sha256", EMPTY}, DATE};
