@@ -78,6 +78,7 @@ static bool move_host(struct bw_s3_address *a, const char *host, size_t len)
 	const char *bucket = a->bucket_path + 1;
 	size_t bucket_len = a->bucket_path[0] ? strlen(bucket) : 0;
 
+	len = bw_s3_host_len(a->scheme, host, len);
 	if (!len || len >= sizeof(a->host) ||
 	    strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]") < len)
 		return false;

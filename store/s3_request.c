@@ -48,17 +48,21 @@ static int take_bucket(const char *path, char bucket[64], struct bw_s3_address *
 	return 0;
 }
 
-/* Of a valid endpoint: scheme and host, in lower case; a port that goes without saying is dropped. */
+size_t bw_s3_host_len(const char *scheme, const char *host, size_t len)
+{
+	const char *port = strncmp(scheme, "https", 5) == 0 ? ":443" : ":80";
+	size_t port_len = strlen(port);
+
+	return len >= port_len && memcmp(host + len - port_len, port, port_len) == 0 ? len - port_len : len;
+}
+
+/* Of a valid endpoint: scheme and host, in lower case. */
 static bool take_host(const char *url, char scheme[8], char *host, size_t host_len)
 {
 	size_t scheme_len = strcspn(url, ":");
 	const char *at = url + scheme_len + 3;
-	size_t len = strcspn(at, "/");
-	const char *port = scheme_len == 5 ? ":443" : ":80";
-	size_t port_len = strlen(port);
+	size_t len = bw_s3_host_len(url, at, strcspn(at, "/"));
 
-	if (len > port_len && memcmp(at + len - port_len, port, port_len) == 0)
-		len -= port_len;
 	if (len >= host_len)
 		return false;
 	snprintf(scheme, 8, "%.*s", (int)scheme_len, url);

@@ -27,6 +27,9 @@ struct bw_s3_address {
 int bw_s3_address_make(const struct bw_url *url, const struct bw_s3_config *config,
 		       struct bw_s3_address *ret, char *why, size_t why_len) bw_must_check;
 
+/* Of the len bytes of host, without a port that the scheme ("http...", "https...") implies: curl sends none either. */
+size_t bw_s3_host_len(const char *scheme, const char *host, size_t len);
+
 /* One request, apart from its signature. */
 struct bw_s3_call {
 	const char *method;

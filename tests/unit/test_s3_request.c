@@ -360,6 +360,31 @@ Test(s3_remedy, another_host)
 	cr_assert_str_eq(a.bucket_path, "");
 }
 
+/* curl leaves a port that goes without saying out of the header, and the header is signed. */
+Test(s3_remedy, another_host_with_a_port_that_goes_without_saying)
+{
+	struct bw_http_request r;
+	struct bw_s3_address a = own;
+
+	answer(&r, 307, "TemporaryRedirect", "");
+	snprintf(r.location, sizeof(r.location), "http://10.0.0.2:80/buck/key");
+	cr_assert_eq(remedy_for(&r, &a), BW_S3_MOVED);
+	cr_assert_str_eq(a.host, "10.0.0.2");
+	answer(&r, 307, "TemporaryRedirect", "");
+	snprintf(r.location, sizeof(r.location), "http://10.0.0.2:80/buck/key");
+	cr_assert_eq(remedy_for(&r, &a), BW_S3_NONE, "the same again is no news");
+	answer(&r, 307, "TemporaryRedirect", "");
+	snprintf(r.location, sizeof(r.location), "http://10.0.0.2:443/buck/key");
+	cr_assert_eq(remedy_for(&r, &a), BW_S3_MOVED);
+	cr_assert_str_eq(a.host, "10.0.0.2:443");
+	a = aws;
+	answer(&r, 301, "PermanentRedirect", "<Endpoint>[fe80::443]:443</Endpoint>");
+	cr_assert_eq(remedy_for(&r, &a), BW_S3_MOVED);
+	cr_assert_str_eq(a.host, "[fe80::443]");
+	answer(&r, 301, "PermanentRedirect", "<Endpoint>:443</Endpoint>");
+	cr_assert_eq(remedy_for(&r, &a), BW_S3_NONE);
+}
+
 /* S7: what began encrypted does not go on in the clear because somebody says so. */
 Test(s3_remedy, never_to_another_scheme)
 {
