@@ -162,13 +162,17 @@ static bool remedied(struct bw_s3_exchange *x, enum bw_s3_remedy remedy, const s
 	return true;
 }
 
-/* Some buckets have a policy against it. */
+/*
+ * Some buckets have a policy against it, and some stores do not know it; few say so in their own words.  What is not
+ * denied failed for a reason that is known, which is another one, but for sums that were found wrong though there was none.
+ */
 static bool is_unsigned_refused(const struct bw_s3_exchange *x, enum bw_s3_remedy remedy)
 {
 	int status = x->http.status;
+	bool is_sum = !strcmp(x->error.code, "InvalidDigest") || !strcmp(x->error.code, "XAmzContentSHA256Mismatch");
 
 	return strcmp(x->sha256, BW_UNSIGNED_PAYLOAD) == 0 && (status == 400 || status == 403 || status == 501) &&
-	       (remedy == BW_S3_NONE || remedy == BW_S3_DOUBTED);
+	       (x->outcome == BW_DENIED || is_sum) && (remedy == BW_S3_NONE || remedy == BW_S3_DOUBTED);
 }
 
 static void run_sign_after_all(struct bw_task *task)

@@ -300,13 +300,25 @@ Test(s3_exchange, who_vouches_for_large_bodies, .init = with_keys, .fini = end)
 
 Test(s3_exchange, what_is_refused_unsigned_is_signed_from_then_on, .init = with_keys, .fini = end, .timeout = 60)
 {
-	static const int refusals[] = {400, 403, 501};
+	static const struct {
+		int status;
+		const char *body;
+	} refusals[] = {
+		{400, "<Error><Code>AccessDenied</Code></Error>"},
+		{403, "<Error><Code>AccessDenied</Code></Error>"},
+		{501, "<Error><Code>AccessDenied</Code></Error>"},
+		{400, "<Error><Code>InvalidDigest</Code></Error>"},
+		{400, "<Error><Code>XAmzContentSHA256Mismatch</Code></Error>"},
+		{400, "<Error><Code>InvalidArgument</Code></Error>"},
+		{501, "<Error><Code>NotImplemented</Code></Error>"},
+		{403, ""},
+	};
 
 	for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
 		char sum[100];
 		const struct bw_script_rule rules[] = {
-			{.method = "PUT", .target = OBJECT, .demands = {UNSIGNED}, .status = refusals[i], .times = 1,
-			 .body = "<Error><Code>AccessDenied</Code></Error>"},
+			{.method = "PUT", .target = OBJECT, .demands = {UNSIGNED}, .status = refusals[i].status, .times = 1,
+			 .body = refusals[i].body},
 			{.method = "PUT", .target = OBJECT, .demands = {signed_as(BODY, sum)}, .status = 200},
 		};
 		struct bw_script *script = bw_script_new(rules, 2);
@@ -316,6 +328,40 @@ Test(s3_exchange, what_is_refused_unsigned_is_signed_from_then_on, .init = with_
 		cr_assert_eq(put(s, BODY), BW_OK);
 		cr_assert_eq(bw_script_hits(script, 0), 1);
 		cr_assert_eq(bw_script_hits(script, 1), 2);
+		cr_assert_eq(bw_script_misses(script), 0);
+		bw_store_free(s);
+		bw_script_free(script);
+	}
+}
+
+/* What went wrong with one says nothing about the next, and is not sent a second time for it. */
+Test(s3_exchange, what_fails_for_another_reason_stays_unsigned, .init = with_keys, .fini = end, .timeout = 60)
+{
+	static const struct {
+		int status;
+		const char *body;
+		enum bw_outcome outcome;
+	} failures[] = {
+		{400, "<Error><Code>RequestTimeout</Code></Error>", BW_UNREACHABLE},
+		{400, "<Error><Code>IncompleteBody</Code></Error>", BW_UNREACHABLE},
+		{400, "<Error><Code>EntityTooLarge</Code></Error>", BW_FULL},
+		{403, "<Error><Code>QuotaExceeded</Code></Error>", BW_FULL},
+		{403, "<Error><Code>TooManyRequests</Code></Error>", BW_THROTTLED},
+	};
+
+	for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
+		const struct bw_script_rule rules[] = {
+			{.method = "PUT", .target = OBJECT, .demands = {UNSIGNED}, .status = failures[i].status,
+			 .times = 1, .body = failures[i].body},
+			{.method = "PUT", .target = OBJECT, .demands = {UNSIGNED}, .status = 200},
+		};
+		struct bw_script *script = bw_script_new(rules, 2);
+		struct bw_store *s = unsigned_at(script);
+		enum bw_outcome outcome = put(s, BODY);
+
+		cr_assert_eq(outcome, failures[i].outcome, "%zu: %s", i, bw_outcome_name(outcome));
+		cr_assert_eq(put(s, BODY), BW_OK);
+		cr_assert_eq(bw_script_hits(script, 1), 1);
 		cr_assert_eq(bw_script_misses(script), 0);
 		bw_store_free(s);
 		bw_script_free(script);
