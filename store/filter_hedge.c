@@ -324,8 +324,8 @@ static void done(struct bw_op *op)
 		if (cancel)
 			cancel_child(&p->child[c == &p->child[0]]);
 		parent->done(parent);
-	} else {
-		/* Nobody will ask for these bytes; of a bad answer there are none. */
+	} else if (is_good(op)) {
+		/* Nobody will ask for these bytes.  Of a bad answer there are none, and the other's thread may be about to give it. */
 		bw_op_done(op);
 	}
 	let_go(p);

@@ -274,6 +274,48 @@ Test(hedge, of_two_bad_answers_the_one_that_says_more, .timeout = 60)
 
 /* ---- Cancel, deadline, free ----------------------------------------------------------------- */
 
+/* One of two that end at the same time, and whether they may. */
+struct ending {
+	struct bw_op *op;
+	enum bw_outcome outcome;
+	atomic_bool *go;
+};
+
+static void *end_now(void *arg)
+{
+	struct ending *e = arg;
+
+	e->op->outcome = e->outcome;
+	while (!atomic_load(e->go))
+		;
+	e->op->done(e->op);
+	return NULL;
+}
+
+/* The one that says more is told by whoever comes last, while the other's own thread lets go of it. */
+Test(hedge, of_two_bad_answers_at_once_the_one_that_says_more, .timeout = 60)
+{
+	for (unsigned round = 0; round < 40; round++) {
+		struct fixture f;
+		setup(&f, BW_MS / 10);
+		for (unsigned i = 1; i <= BW_HEDGE_BURST / 2; i++) {
+			atomic_bool go = false;
+			struct bw_op *op = get_twice(&f);
+			struct ending ends[2] = {{f.h->held[0], BW_UNREACHABLE, &go}, {f.h->held[1], BW_CANCELLED, &go}};
+			pthread_t threads[2];
+			f.h->n = 0;
+			for (unsigned k = 0; k < 2; k++)
+				cr_assert_eq(bw_thread_start(&threads[k], "ending", end_now, &ends[k]), 0);
+			atomic_store(&go, true);
+			pthread_join(threads[0], NULL);
+			pthread_join(threads[1], NULL);
+			wait_done(&f, i);
+			expect(op->outcome, BW_UNREACHABLE);
+		}
+		teardown(&f);
+	}
+}
+
 Test(hedge, cancel_goes_to_both_and_none_is_sent_afterwards, .timeout = 60)
 {
 	struct fixture f;
