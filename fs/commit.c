@@ -170,7 +170,7 @@ static void note_error_locked(struct bw_stage_batch *b, int err, const char *det
 	       bw_err_errno(err), why, detail);
 }
 
-static void lose_producer_locked(struct bw_stage_producer *sp)
+void bw_producer_lose_locked(struct bw_stage_producer *sp)
 {
 	sp->lost = true;
 	for (struct bw_stage_batch *b = sp->batches; b; b = b->next)
@@ -197,7 +197,7 @@ static void failed_locked(struct bw_stage_batch *b, int err, const char *detail,
 	b->state = BW_BATCH_STAGING;
 	b->err = err;
 	if (err == -BW_E_FENCED)
-		lose_producer_locked(sp);
+		bw_producer_lose_locked(sp);
 	note_error_locked(b, err, detail);
 	atomic_fetch_add(&p->c.counters->commits_failed, 1);
 	if (b->early && p->c.options->pending && !sp->deferred_err)
@@ -450,7 +450,7 @@ void bw_stage_batch_settled_locked(struct bw_stage_batch *b, struct bw_answer *a
 	if (err) {
 		b->err = *ret_err = err;
 		if (err == -BW_E_FENCED)
-			lose_producer_locked(sp);
+			bw_producer_lose_locked(sp);
 		if (err != -ESHUTDOWN) {
 			note_error_locked(b, err, "");
 			atomic_fetch_add(&p->c.counters->commits_failed, 1);

@@ -200,6 +200,8 @@ void bw_stage_batch_abandon(struct bw_stage_batch *b);
 uint64_t bw_producer_next(struct bw_produce *p, const char *name, bool *ret_held);
 /* Its epoch, by the newest known root; 0: nobody has it. */
 uint64_t bw_producer_epoch(struct bw_produce *p, const char *name);
+/* It was fenced (P5): what is staged of it can only be removed. */
+void bw_producer_lose_locked(struct bw_stage_producer *sp);
 void bw_produce_tick_locked(struct bw_produce *p);	/* arms the timer */
 
 /* Answers a list linked by next, each with its err; without the lock. */

@@ -53,9 +53,12 @@ static int make_batch_locked(struct bw_stage_producer *sp, struct bw_answer *a)
 	return err;
 }
 
-static bool has_leftovers(const struct bw_stage_producer *sp)
+/* P5: only who holds a producer makes batches, so who has some and does not hold it was fenced meanwhile. */
+static bool is_fenced_locked(struct bw_stage_producer *sp, bool held)
 {
-	return sp->batches != NULL;
+	if (!held && sp->batches && !sp->lost)
+		bw_producer_lose_locked(sp);
+	return sp->lost && sp->batches;
 }
 
 static void join_take_locked(struct bw_stage_producer *sp, struct bw_answer *a);
@@ -84,15 +87,17 @@ static void answer_takers(struct bw_stage_producer *sp, int err)
 	struct bw_produce *p = sp->produce;
 	struct bw_answer *replies = NULL;
 	bool held;
-	uint64_t next = bw_producer_next(p, sp->name, &held);
 
 	bw_lock(&p->lock);
 	struct bw_answer *all = sorted_takers_locked(sp);
+	uint64_t next = bw_producer_next(p, sp->name, &held);
 
 	sp->taking = false;
 	p->asking_n--;
 	if (!err && held)
 		sp->lost = false;
+	if (!err && is_fenced_locked(sp, held))
+		err = -BW_E_FENCED;
 	while (all) {
 		struct bw_answer *a = all;
 		all = a->next;
@@ -148,11 +153,11 @@ static void news_arrived(struct bw_ask *ask, int err)
 		answer_takers(sp, err);
 		return;
 	}
+	bw_lock(&p->lock);
 	uint64_t next = bw_producer_next(p, sp->name, &held);
 	struct bw_root *root = bw_head_root(p->c.head);
 
-	bw_lock(&p->lock);
-	go = any_taker_may_go(sp, next);
+	go = any_taker_may_go(sp, next) && !is_fenced_locked(sp, held);
 	closed = p->closed;
 	bw_unlock(&p->lock);
 	err = go && root->sealed ? -BW_E_SEALED : 0;
@@ -221,13 +226,14 @@ static bool known_sealed(struct bw_produce *p)
 void bw_take_seq(struct bw_produce *p, struct bw_stage_producer *sp, struct bw_answer *a)
 {
 	bool held, sealed = known_sealed(p);
-	uint64_t next = bw_producer_next(p, sp->name, &held);
 	int err = 0;
 
 	bw_lock(&p->lock);
+	uint64_t next = bw_producer_next(p, sp->name, &held);
+
 	if (p->stopping)
 		err = -ESHUTDOWN;
-	else if (sp->lost && has_leftovers(sp))
+	else if (is_fenced_locked(sp, held))
 		err = -BW_E_FENCED;
 	else if (!held || sp->taking || is_gap_locked(sp, next, a->seq)) {
 		struct bw_stage_batch *b = bw_stage_batch_find(sp, a->seq);

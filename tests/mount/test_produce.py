@@ -271,6 +271,26 @@ class Fencing(bw.TestCase):
         for step in range(3):
             self.assert_step(b, step, "p", step)
 
+    def test_p5_who_hears_of_a_fence_is_told_so(self):
+        """P5: so is who has heard of it from the store, before any commit of his failed; and nobody is fenced for him."""
+        stream = self.stream(2)
+        a, b = self.mount(stream), self.mount(stream)
+        a.begin("p", 0)
+        bw.write(a.slot("p", 0, 0), b"old")
+        b.begin("p", 0)
+        self.assertFalse(os.path.exists(a.step(99)))  # the news
+        self.assert_errno("ESTALE", a.begin, "p", 1)
+        for rank in range(2):
+            bw.write(b.slot("p", 0, rank), bw.payload("p", 0, rank))
+        self.assertFalse(os.path.exists(a.step(99)))
+        self.assert_errno("ESTALE", a.begin, "p", 1)
+        self.assert_errno("ESTALE", bw.write, a.slot("p", 0, 1), b"old")
+        b.put("p", 1)
+        shutil.rmtree(a.slot("p", 0))
+        a.put("p", 2)
+        for step in range(3):
+            self.assert_step(b, step, "p", step)
+
     def test_p5_looking_fences_nobody(self):
         """P5: reading, listing and mkdir of the producer leave it where it is."""
         stream = self.stream(2)
