@@ -16,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define AFTER_SIGNAL_NS BW_SEC	/* most takes are done by then, and no signal is lost on the rest */
+
 struct bw_ahead {
 	struct bw_ask ask;
 	struct bw_answer *answer;
@@ -156,6 +158,7 @@ void bw_ahead_mkdir(struct bw_produce *p, struct bw_stage_producer *sp, struct b
 
 void bw_produce_interrupt(struct bw_produce *p, uint64_t id)
 {
+	int64_t deadline_ns = bw_now() + AFTER_SIGNAL_NS;
 	struct bw_ahead *mine = NULL;
 
 	bw_lock(&p->lock);
@@ -163,8 +166,11 @@ void bw_produce_interrupt(struct bw_produce *p, uint64_t id)
 
 	while (a && a->id != id)
 		a = a->begun_next;
-	if (a)
+	if (a) {
 		a->interrupted = true;
+		if (!a->deadline_ns || a->deadline_ns > deadline_ns)
+			a->deadline_ns = deadline_ns;
+	}
 	struct bw_ahead *w = a ? a->ahead : NULL;
 
 	if (w && w->waits) {

@@ -61,7 +61,8 @@ void bw_answer_park(struct bw_produce *p, struct bw_answer *a, enum bw_wait_reas
 	else if (b)
 		snprintf(a->waiter.what, sizeof(a->waiter.what), "producer=%s seq=%" PRIu64,
 			 b->producer->name, b->seq);
-	a->deadline_ns = bw_now() + p->c.options->commit_timeout_ns;
+	if (!a->deadline_ns)
+		a->deadline_ns = bw_now() + p->c.options->commit_timeout_ns;
 	bw_waiting_add(p->c.waiting, &a->waiter);
 }
 
@@ -481,6 +482,13 @@ void bw_stage_batch_settled_locked(struct bw_stage_batch *b, struct bw_answer *a
 
 /* ---- Time ------------------------------------------------------------------------------------- */
 
+void bw_answer_late_locked(struct bw_produce *p, struct bw_answer *a, struct bw_answer **late)
+{
+	bw_waiting_remove(p->c.waiting, &a->waiter);
+	a->err = a->interrupted ? -EINTR : -ETIMEDOUT;
+	push_answer(late, a);
+}
+
 /* P3m: the deadline ends the wait, not the attempt; a batch stays frozen until its outcome is known. */
 static bool expire_locked(struct bw_produce *p, struct bw_answer **list, int64_t now,
 			  struct bw_answer **late)
@@ -494,9 +502,7 @@ static bool expire_locked(struct bw_produce *p, struct bw_answer **list, int64_t
 			continue;
 		}
 		*at = a->next;
-		bw_waiting_remove(p->c.waiting, &a->waiter);
-		a->err = -ETIMEDOUT;
-		push_answer(late, a);
+		bw_answer_late_locked(p, a, late);
 		any = true;
 	}
 	return any;
@@ -507,11 +513,14 @@ static void run_tick(struct bw_task *task)
 	struct bw_produce *p = (struct bw_produce *)((char *)task - offsetof(struct bw_produce, tick));
 	struct bw_answer *late = NULL;
 	int64_t now = bw_now();
-	bool more = false;
 
 	bw_lock(&p->lock);
+	bool more = bw_register_late_locked(p, now, &late);
+
 	p->ticking = false;
 	for (struct bw_stage_producer *sp = p->producers; sp; sp = sp->next) {
+		expire_locked(p, &sp->takers, now, &late);
+		more |= sp->takers != NULL;
 		expire_locked(p, &sp->slot_waiters, now, &late);
 		expire_locked(p, &sp->drainers, now, &late);
 		for (struct bw_stage_batch *b = sp->batches; b; b = b->next) {

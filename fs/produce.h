@@ -77,7 +77,7 @@ struct bw_answer {
 	struct bw_attr attr;		/* mkdir: the new directory, with one look-up counted */
 	struct bw_waiter waiter;	/* pid set by the caller */
 	uint64_t seq;			/* private */
-	int64_t deadline_ns;		/* private */
+	int64_t deadline_ns;		/* private; 0: none yet */
 	int err;			/* private */
 	struct bw_answer *next;		/* private */
 	/* Private, of those that have begun (bw_produce_begin). */
@@ -99,8 +99,8 @@ int bw_produce_truncate(struct bw_produce *p, uint64_t ino, struct bw_stage_hand
 	bw_must_check;
 
 /* Directories: producers and seqs are answered later, others at once; always through a->done.  A seq may wait
- * for a job (P7), and a signal ends that: the caller gives the request a number that bw_produce_interrupt()
- * knows it by, and takes it back in done. */
+ * for a job (P7), and a signal ends that, as it ends, a second later, the wait for a commit: the caller gives the
+ * request a number that bw_produce_interrupt() knows it by, and takes it back in done. */
 uint64_t bw_produce_begin(struct bw_produce *p, struct bw_answer *a);
 void bw_produce_end(struct bw_produce *p, struct bw_answer *a);
 void bw_produce_interrupt(struct bw_produce *p, uint64_t id);

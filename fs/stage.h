@@ -141,6 +141,7 @@ struct bw_produce {
 	uint32_t asking_n;		/* takes, registrations and questions of ahead.c under way */
 	struct bw_answer *begun;
 	struct bw_ahead *ahead;		/* mkdirs that wait for a job */
+	struct bw_registration *registrations;	/* commits of new producers under way */
 	uint64_t next_id;
 	bool stopping, closed;
 	struct bw_workq *timer;		/* owned */
@@ -206,8 +207,11 @@ void bw_produce_tick_locked(struct bw_produce *p);	/* arms the timer */
 
 /* Answers a list linked by next, each with its err; without the lock. */
 void bw_answers_run(struct bw_answer *list);
+/* It waits from now on; until commit_timeout is over, which counts from the first time. */
 void bw_answer_park(struct bw_produce *p, struct bw_answer *a, enum bw_wait_reason reason,
 		    const struct bw_stage_batch *b, const struct bw_stage_node *n);
+/* Its time is over: moves what is in no list any more to late, to be run without the lock. */
+void bw_answer_late_locked(struct bw_produce *p, struct bw_answer *a, struct bw_answer **late);
 
 /* ---- Taking and registering (take.c) ---------------------------------------------------------- */
 
@@ -215,6 +219,8 @@ void bw_take_mkdir(struct bw_produce *p, struct bw_stage_node *dir, const char *
 /* a->seq is set, and nothing is in its way but what is checked here. */
 void bw_take_seq(struct bw_produce *p, struct bw_stage_producer *sp, struct bw_answer *a);
 void bw_register_mkdir(struct bw_produce *p, const char *name, struct bw_answer *a);
+/* Moves those whose time is over to late.  Does anybody still wait? */
+bool bw_register_late_locked(struct bw_produce *p, int64_t now, struct bw_answer **late);
 
 /* ---- Waiting for the slowest job (ahead.c) ------------------------------------------------------ */
 

@@ -186,6 +186,7 @@ static void join_take_locked(struct bw_stage_producer *sp, struct bw_answer *a)
 	bw_answer_park(p, a, BW_WAIT_TAKE, NULL, NULL);
 	a->next = sp->takers;
 	sp->takers = a;
+	bw_produce_tick_locked(p);
 	if (sp->taking)
 		return;
 	sp->taking = true;
@@ -256,30 +257,69 @@ void bw_take_seq(struct bw_produce *p, struct bw_stage_producer *sp, struct bw_a
 
 /* ---- Registration ----------------------------------------------------------------------------- */
 
-struct registration {
+struct bw_registration {
 	struct bw_commit_item item;
 	struct bw_produce *p;
-	struct bw_answer *a;
+	struct bw_answer *a;		/* NULL when nobody waits any more */
+	struct bw_registration *next, **prev;	/* in bw_produce.registrations */
 };
+
+bool bw_register_late_locked(struct bw_produce *p, int64_t now, struct bw_answer **late)
+{
+	bool waits = false;
+
+	for (struct bw_registration *reg = p->registrations; reg; reg = reg->next) {
+		struct bw_answer *a = reg->a;
+		if (a && a->deadline_ns <= now) {
+			reg->a = NULL;
+			bw_answer_late_locked(p, a, late);
+		}
+		waits |= reg->a != NULL;
+	}
+	return waits;
+}
+
+static void list_registration_locked(struct bw_registration *reg)
+{
+	struct bw_produce *p = reg->p;
+
+	reg->next = p->registrations;
+	reg->prev = &p->registrations;
+	if (reg->next)
+		reg->next->prev = &reg->next;
+	p->registrations = reg;
+}
+
+static void unlist_registration_locked(struct bw_registration *reg)
+{
+	*reg->prev = reg->next;
+	if (reg->next)
+		reg->next->prev = reg->prev;
+}
 
 static void registered(struct bw_commit_item *item, const struct bw_txn_change *result)
 {
-	struct registration *reg = (struct registration *)item;
+	struct bw_registration *reg = (struct bw_registration *)item;
 	struct bw_produce *p = reg->p;
 	int err = result->err;
 
 	bw_lock(&p->lock);
-	bw_waiting_remove(p->c.waiting, &reg->a->waiter);
+	struct bw_answer *a = reg->a;
+
+	unlist_registration_locked(reg);
+	if (a)
+		bw_waiting_remove(p->c.waiting, &a->waiter);
 	struct bw_stage_producer *sp = err ? NULL : bw_producer_make(p, item->change.name);
 
 	if (!err && !sp)
 		err = -ENOMEM;
-	if (!err)
-		finish_one(p, reg->a, sp->dir);
+	if (!err && a)
+		finish_one(p, a, sp->dir);
 	p->asking_n--;
 	bw_cond_broadcast(&p->idle);
 	bw_unlock(&p->lock);
-	reg->a->done(reg->a, err);
+	if (a)
+		a->done(a, err);
 	bw_change_done(&item->change);
 	free(reg);
 }
@@ -288,7 +328,7 @@ void bw_register_mkdir(struct bw_produce *p, const char *name, struct bw_answer 
 {
 	struct bw_root *root = bw_head_root(p->c.head);
 	int err = !bw_name_valid(name) ? -EINVAL : bw_root_producer(root, name) ? -EEXIST : 0;
-	struct registration *reg = err ? NULL : calloc(1, sizeof(*reg));
+	struct bw_registration *reg = err ? NULL : calloc(1, sizeof(*reg));
 
 	bw_root_unref(root);
 	if (!err && !reg)
@@ -298,8 +338,12 @@ void bw_register_mkdir(struct bw_produce *p, const char *name, struct bw_answer 
 		err = p->stopping ? -ESHUTDOWN : 0;
 		if (!err) {
 			p->asking_n++;
+			reg->p = p;
+			reg->a = a;
+			list_registration_locked(reg);
 			snprintf(a->waiter.what, sizeof(a->waiter.what), "producer=%s", name);
 			bw_answer_park(p, a, BW_WAIT_TAKE, NULL, NULL);
+			bw_produce_tick_locked(p);
 		}
 	}
 	if (err) {
@@ -307,8 +351,6 @@ void bw_register_mkdir(struct bw_produce *p, const char *name, struct bw_answer 
 		a->done(a, err);
 		return;
 	}
-	reg->p = p;
-	reg->a = a;
 	reg->item.change.kind = BW_CHANGE_REGISTER;
 	memcpy(reg->item.change.name, name, strlen(name) + 1);
 	reg->item.done = registered;

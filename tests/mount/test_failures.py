@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import bw
@@ -173,6 +174,8 @@ class Gone(bw.TestCase):
 class Deadline(bw.TestCase):
     """The link that commits a root hangs."""
 
+    MKDIR = "import os, sys; os.mkdir(sys.argv[1])"
+
     def setUp(self):
         super().setUp()
         self.g = self.gate()
@@ -225,6 +228,41 @@ class Deadline(bw.TestCase):
         self.g.open()
         self.join(writer)
         self.assertEqual(m.get(1), [b"x", b"y"])
+
+    def test_p3m_mkdirs_that_commit_have_a_deadline(self):
+        """P3m, P5: registering and taking a producer say ETIMEDOUT after commit_timeout; the attempt goes on."""
+        self.mount(self.s).put("p", 0)
+        m = self.mount(self.s, "commit_timeout=5", gate=self.g)
+        self.g.hold()
+        self.assert_errno("ETIMEDOUT", os.mkdir, m.path("produce/q"))
+        self.assert_errno("ETIMEDOUT", os.mkdir, m.slot("p", 1))
+        self.assertNotIn("reason=take", m.status("waiting"))
+        self.assertFalse(os.path.exists(m.slot("p", 1)))
+        self.g.open()
+        bw.wait_until(lambda: os.path.isdir(m.path("produce/q")), what="the producer")
+        m.put("p", 1)
+        self.assert_step(m, 1, "p", 1)
+        m.put("q", 0)
+        self.assert_step(m, 2, "q", 0)
+
+    def test_p3m_a_signal_ends_mkdirs_that_commit(self):
+        """P3m, P5: no unkillable process; the attempt goes on."""
+        self.mount(self.s).put("p", 0)
+        m = self.mount(self.s, gate=self.g)
+        self.g.hold()
+        for path in (m.path("produce/q"), m.slot("p", 1)):
+            for number in (signal.SIGINT, signal.SIGKILL):
+                child = subprocess.Popen([sys.executable, "-c", self.MKDIR, path], stderr=subprocess.DEVNULL)
+                self.addCleanup(child.wait)
+                self.addCleanup(child.kill)
+                bw.wait_until(lambda: f"pid={child.pid} " in m.status("waiting"), what="the waiting mkdir")
+                child.send_signal(number)
+                self.assertIn(child.wait(bw.PATIENCE), (-number, 1))
+                self.assertNotIn(f"pid={child.pid} ", m.status("waiting"))
+        self.g.open()
+        m.put("p", 1)
+        m.put("q", 0)
+        self.assertEqual(m.head(), 3)
 
     def test_p3m_an_interrupted_close_never_cancels(self):
         """P3m: SIGALRM and SIGKILL during the close that commits: the batch commits, once."""
