@@ -101,6 +101,7 @@ static void go_on(struct bw_produce *p, struct bw_ahead *w, int err)
 	struct bw_stage_producer *sp = w->producer;
 	struct bw_answer *a = w->answer;
 
+	atomic_fetch_sub(&p->ahead_n, 1);
 	free(w);
 	if (err)
 		a->done(a, err);
@@ -146,6 +147,7 @@ void bw_ahead_mkdir(struct bw_produce *p, struct bw_stage_producer *sp, struct b
 		w->ask = (struct bw_ask){.done = asked, .until_step = BW_STEPS_MAX, .urgent = true,
 					 .deadline_ns = bw_now() + p->c.options->io_timeout_ns};
 		a->ahead = w;
+		atomic_fetch_add(&p->ahead_n, 1);
 		p->asking_n++;
 		bw_head_ask(p->c.head, &w->ask);
 	}
@@ -206,6 +208,9 @@ void bw_ahead_news(void *ctx, struct bw_root *old, struct bw_root *now)
 	struct bw_produce *p = ctx;
 	(void)old;
 
+	/* Who is not counted yet will see this root: it asks for the newest one once it is. */
+	if (!atomic_load(&p->ahead_n))
+		return;
 	for (struct bw_ahead *w; (w = pop_free(p, now));)
 		go_on(p, w, 0);
 }

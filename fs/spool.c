@@ -26,11 +26,13 @@ struct chunk {
 struct bw_spool {
 	atomic_uint refs;
 	struct bw_spool_space *space;	/* borrowed */
-	struct bw_mutex lock;
-	uint64_t size;
-	uint64_t filled;	/* written one after the other, from 0 */
-	uint64_t promised;	/* bytes below it were promised to stay */
-	bool broken;		/* and did not */
+	struct bw_mutex lock;	/* held while a disk is waited for */
+	/* Changed under lock but for promised, and read without it: who asks for them does not wait for a disk. */
+	_Atomic uint64_t size;
+	_Atomic uint64_t filled;	/* written one after the other, from 0 */
+	_Atomic uint64_t promised;	/* bytes below it were promised to stay */
+	atomic_bool broken;		/* and did not */
+	_Atomic uint64_t stored;	/* bytes it really holds */
 	int fd;			/* -1 while in memory */
 	uint64_t on_disk;	/* counted in space->disk */
 	size_t chunks_n;
@@ -62,6 +64,7 @@ static void drop_chunk(struct bw_spool *s, struct chunk *c)
 	if (!c->blob)
 		return;
 	give_memory(s->space, c->cap);
+	s->stored -= c->cap;
 	bw_blob_unref(c->blob);
 	*c = (struct chunk){0};
 }
@@ -164,6 +167,7 @@ static bool grow_chunk(struct bw_spool *s, size_t i, uint32_t need)
 		give_memory(s->space, more);
 		return false;
 	}
+	s->stored += more;
 	return true;
 }
 
@@ -182,8 +186,12 @@ static int open_temporary(const char *dir)
 	return fd;
 }
 
+/* Its file holds `now` bytes, some of which may be holes; 0: and is gone. */
 static void count_disk_locked(struct bw_spool *s, uint64_t now)
 {
+	struct stat st;
+
+	s->stored = s->fd >= 0 && fstat(s->fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
 	atomic_fetch_add(&s->space->disk, now);
 	atomic_fetch_sub(&s->space->disk, s->on_disk);
 	s->on_disk = now;
@@ -275,7 +283,8 @@ static int write_file_locked(struct bw_spool *s, uint64_t off, const uint8_t *by
 /* Bytes from off on are about to change, or the size is. */
 static void change_locked(struct bw_spool *s, uint64_t off)
 {
-	s->broken |= off < s->promised;
+	if (off < s->promised)
+		s->broken = true;
 }
 
 int bw_spool_write(struct bw_spool *s, uint64_t off, const void *bytes, size_t len)
@@ -398,8 +407,11 @@ int bw_spool_punch(struct bw_spool *s, uint64_t off, uint64_t len)
 		return 0;
 	if (len > s->size - off)
 		len = s->size - off;
-	if (s->fd >= 0)
-		return punch_file_locked(s, off, len);
+	if (s->fd >= 0) {
+		int err = punch_file_locked(s, off, len);
+		count_disk_locked(s, s->size);
+		return err;
+	}
 	while (len) {
 		size_t i = off / CHUNK;
 		uint32_t in = off % CHUNK;
@@ -420,40 +432,31 @@ int bw_spool_punch(struct bw_spool *s, uint64_t off, uint64_t len)
 
 uint64_t bw_spool_size(struct bw_spool *s)
 {
-	BW_LOCK_SCOPE(&s->lock);
 	return s->size;
 }
 
 uint64_t bw_spool_filled(struct bw_spool *s)
 {
-	BW_LOCK_SCOPE(&s->lock);
 	return s->filled;
 }
 
 void bw_spool_promise(struct bw_spool *s, uint64_t upto)
 {
-	BW_LOCK_SCOPE(&s->lock);
-	if (upto > s->promised)
-		s->promised = upto;
+	uint64_t was = s->promised;
+
+	/* What is read of it from now on is read under the lock: before a change, which finds the promise then, or after it. */
+	while (was < upto && !atomic_compare_exchange_weak(&s->promised, &was, upto))
+		;
 }
 
 bool bw_spool_broken(struct bw_spool *s)
 {
-	BW_LOCK_SCOPE(&s->lock);
 	return s->broken;
 }
 
 uint64_t bw_spool_stored(struct bw_spool *s)
 {
-	BW_LOCK_SCOPE(&s->lock);
-	struct stat st;
-	uint64_t sum = 0;
-
-	if (s->fd >= 0 && fstat(s->fd, &st) == 0)
-		sum = (uint64_t)st.st_blocks * 512;
-	for (size_t i = 0; i < s->chunks_n; i++)
-		sum += s->chunks[i].cap;
-	return sum;
+	return s->stored;
 }
 
 static int body_read(struct bw_body *body, uint64_t off, void *buf, size_t len)

@@ -3,7 +3,9 @@
  * The bytes of one staged file: sparse, growable, in memory while the byte budget has room and in an
  * unlinked temporary file from then on.
  *
- * Thread-safe.  Writes may go to a disk, so they block for as long as a local write does and no longer.
+ * Thread-safe.  Writes may go to a disk, so they block for as long as a local write does and no longer, and so do all
+ * others that touch the bytes meanwhile; those that only ask how many there are (size, stored, filled, promise, broken)
+ * never block, and are told of a write when it has returned.
  */
 #ifndef BW_FS_SPOOL_H
 #define BW_FS_SPOOL_H

@@ -141,6 +141,7 @@ struct bw_produce {
 	uint32_t asking_n;		/* takes, registrations and questions of ahead.c under way */
 	struct bw_answer *begun;
 	struct bw_ahead *ahead;		/* mkdirs that wait for a job */
+	atomic_uint ahead_n;		/* those and the ones that still ask */
 	struct bw_registration *registrations;	/* commits of new producers under way */
 	uint64_t next_id;
 	bool stopping, closed;

@@ -389,6 +389,37 @@ class Limits(bw.TestCase):
         self.assertTrue(m.get(0) == slices)
         bw.wait_until(lambda: m.metric("staging_bytes") == 0, what="no staged bytes")
 
+    @bw.file_only("the gate that holds a write to disk holds the way to the engine there")
+    def test_p7_a_disk_that_hangs_holds_nobody_else(self):
+        """P7, V3: a write of staged bytes that waits for its disk is waited for by its writer, and by nobody else."""
+        gate, stream, staging = self.gate(), self.stream(2), self.folder("staging")
+        other = self.mount(stream)
+        m = self.mount(stream, f"memory=16M,staging={staging}", gate=gate)
+        m.begin("p", 0)
+        bw.write(m.slot("p", 0, 1), b"last")
+        m.begin("p", 1)
+        slices = [os.urandom(1 << 20) * 20, b"last"]
+        gate.say("staging")
+        writer = self.spawn(bw.write, m.slot("p", 0, 0), slices[0])
+        bw.wait_until(lambda: os.path.exists(gate.path + ".held"), what="a write that waits for the disk")
+
+        def works():
+            self.assertGreater(os.stat(m.slot("p", 0, 0)).st_size, 0)
+            self.assertEqual(len(os.listdir(m.slot("p", 0) + "/rank")), 2)
+            self.assertIn("ranks=0(open)", m.status("waiting"))
+            bw.write(m.slot("p", 1, 0), b"x")
+            other.put("q", 0)
+            self.assert_step(m, 0, "q", 0)
+
+        busy = self.spawn(works)
+        try:
+            bw.wait_until(lambda: busy.poll() is not None, what="the end of what others do")
+            self.assertEqual(writer.poll(), None)
+        finally:
+            gate.open()
+        self.join(busy, writer)
+        self.assertTrue(m.get(1) == slices)
+
     def test_p7_a_state_too_large(self):
         """P7: a state beyond the limit is refused in words, not cut."""
         m = self.mounted(ranks=1)

@@ -470,3 +470,59 @@ Test(spool, a_promise_is_broken_by_what_changes_bytes_below_it)
 	}
 	world_done(&w);
 }
+
+/* ---- A disk that hangs -------------------------------------------------------------------------- */
+
+struct stuck {
+	struct world w;
+	struct bw_spool *s;
+	struct bw_latch begun, go_on;
+};
+
+/* Called in the middle of a write: to the spool it is as slow as a disk. */
+static void hang(void *ctx, uint64_t bytes)
+{
+	struct stuck *k = ctx;
+	(void)bytes;
+
+	bw_latch_open(&k->begun);
+	bw_latch_wait(&k->go_on);
+}
+
+static void *write_more(void *arg)
+{
+	struct stuck *k = arg;
+	static uint8_t more[2 * MIB];
+
+	cr_assert_eq(bw_spool_write(k->s, 1000, more, sizeof(more)), 0);
+	return NULL;
+}
+
+Test(spool, P7_who_asks_for_numbers_does_not_wait_for_a_disk, .timeout = 60)
+{
+	struct stuck k;
+	pthread_t writer;
+
+	world_init(&k.w, MIB, 4 * MIB);
+	bw_latch_init(&k.begun);
+	bw_latch_init(&k.go_on);
+	k.s = spool_new(&k.w);
+	cr_assert_eq(bw_spool_write(k.s, 0, "0123456789", 10), 0);
+	k.w.space.reclaim = hang;
+	k.w.space.ctx = &k;
+	cr_assert_eq(pthread_create(&writer, NULL, write_more, &k), 0);
+	bw_latch_wait(&k.begun);
+	cr_assert_eq(bw_spool_size(k.s), 10);
+	cr_assert_eq(bw_spool_filled(k.s), 10);
+	cr_assert_geq(bw_spool_stored(k.s), 10);
+	bw_spool_promise(k.s, 10);
+	cr_assert_not(bw_spool_broken(k.s));
+	bw_latch_open(&k.go_on);
+	pthread_join(writer, NULL);
+	cr_assert_eq(bw_spool_size(k.s), 1000 + 2 * MIB);
+	cr_assert_eq(bw_spool_filled(k.s), 10);
+	cr_assert_geq(bw_spool_stored(k.s), 2 * MIB);
+	cr_assert_not(bw_spool_broken(k.s));
+	bw_spool_free(k.s);
+	world_done(&k.w);
+}
