@@ -73,7 +73,7 @@ uint64_t bw_producer_next(struct bw_produce *p, const char *name, bool *ret_held
 	uint64_t next = e ? e->next : 0;
 
 	*ret_held = e && e->epoch &&
-		    memcmp(e->owner, bw_committer_owner(p->c.committer), sizeof(e->owner)) == 0;
+		    memcmp(e->owner, p->owner, sizeof(e->owner)) == 0;
 	bw_root_unref(root);
 	return next;
 }
@@ -287,8 +287,7 @@ static int push_ready_locked(struct bw_stage_producer *sp)
 			break;
 		if (p->closed)
 			return -BW_E_STOPPING;
-		int err = bw_batch_change(b->build->batch, bw_committer_owner(p->c.committer),
-					  &b->item.change);
+		int err = bw_batch_change(b->build->batch, p->owner, &b->item.change);
 		if (err)
 			return err;
 		b->item.done = item_done;
@@ -336,7 +335,9 @@ static void uploaded(void *ctx, int err, const char *detail)
 	}
 	if (err && !b->pushed)
 		failed_locked(b, err == -ECANCELED ? -ETIMEDOUT : err, detail, &replies);
-	release_stranded_locked(sp, &replies);
+	/* The last uploads end with the store, when there are no news any more. */
+	if (!p->closed)
+		release_stranded_locked(sp, &replies);
 	bw_unlock(&p->lock);
 	bw_answers_run(replies);
 }
@@ -384,7 +385,7 @@ static void announce(struct bw_stage_batch *b)
 	struct bw_change change;
 
 	if (!bw_store_prepares(p->c.store) ||
-	    bw_batch_change(b->build->batch, bw_committer_owner(p->c.committer), &change) != 0)
+	    bw_batch_change(b->build->batch, p->owner, &change) != 0)
 		return;
 	bw_lock(&p->lock);
 	if (p->busy_n == 1 && b->seq == b->producer->push_next && !p->closed)

@@ -19,6 +19,7 @@ int bw_produce_new(const struct bw_produce_config *config, struct bw_produce **r
 	if (!p)
 		return -ENOMEM;
 	p->c = *config;
+	memcpy(p->owner, bw_committer_owner(config->committer), sizeof(p->owner));
 	bw_mutex_init(&p->lock, BW_RANK_PRODUCE);
 	bw_cond_init(&p->idle);
 	/* Staged nodes count up from here; /step has the numbers with bit 63, fixed files the small ones. */

@@ -131,6 +131,7 @@ struct bw_stage_producer {
 
 struct bw_produce {
 	struct bw_produce_config c;
+	uint8_t owner[16];		/* the committer's: what ends with the store is later than the committer */
 	struct bw_mutex lock;
 	struct bw_cond idle;		/* busy_n or asking_n fell */
 	struct bw_stage_node *root;

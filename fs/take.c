@@ -172,7 +172,7 @@ static void news_arrived(struct bw_ask *ask, int err)
 	memset(&sp->item, 0, sizeof(sp->item));
 	sp->item.change.kind = BW_CHANGE_FENCE;
 	memcpy(sp->item.change.name, sp->name, sizeof(sp->name));
-	memcpy(sp->item.change.owner, bw_committer_owner(p->c.committer), 16);
+	memcpy(sp->item.change.owner, p->owner, sizeof(p->owner));
 	sp->item.done = fence_done;
 	sp->item.ctx = sp;
 	bw_committer_push(p->c.committer, &sp->item);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: once waits 100-s
+# ctest: once waits 160-s
 """What a mount of an S3 store says when the store is down, and what it never says."""
 import glob
 import json
@@ -64,6 +64,23 @@ class Status(bw.TestCase):
         self.assertEqual(self.m.get(0), [b"first"])
         self.assertIs(self.store()["ok"], True)
         self.assertRegex(self.m.status("status"), r"(?m)^store      answers$")
+
+    def test_s5_what_outlives_the_drain_ends_with_the_store(self):
+        """S5: an upload, and a mkdir that asks for news, to neither of which the store says a word."""
+        # The drain waits 30 s for the upload, and the daemon 10 s more until the upload's time is over.
+        m = self.mount(Stream, f"io_timeout=1000,commit_timeout=35,endpoint={self.s3.endpoint}", env=self.env)
+        m.put("p", 0, [b"first"])
+        m.begin("p", 1)
+        self.m.put("q", 0, [b"second"])
+        self.assertEqual(m.get(1), [b"second"])
+        self.s3.held = ("PUT", "GET")
+        children = (self.spawn(bw.error_of, bw.write, m.slot("p", 1, 0), b"third"),
+                    self.spawn(bw.error_of, os.mkdir, m.slot("q", 1)))
+        bw.wait_until(lambda: all(f"reason={why}" in m.status("waiting") for why in ("commit", "take")), what="both")
+        self.assertEqual(m.stop(), 0)
+        self.s3.held = ()
+        self.join(*children)
+        self.assertEqual(self.m.head(), 2)
 
     def test_writes_that_fail_while_reads_are_answered(self):
         """A full store: what waits for it is to be seen, and it is asked less and less often."""
