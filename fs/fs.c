@@ -46,6 +46,25 @@ static int fail(char *why, size_t why_len, int code, const char *what, int err)
 	return code;
 }
 
+/* Files are made there when memory is short, hours later, and the daemon is in another directory then. */
+static int find_staging(struct bw_fs *fs, char *why, size_t why_len)
+{
+	const char *dir = staging_dir(&fs->o);
+	char text[128];
+
+	if (fs->o.ro)
+		return 0;
+	fs->staging = realpath(dir, NULL);
+	int err = fs->staging ? bw_spool_try(fs->staging) : -errno;
+
+	/* A full disk may have room again by then. */
+	if (!err || err == -ENOSPC || err == -EDQUOT)
+		return 0;
+	snprintf(why, why_len, "no file can be made in %s (%s): name another directory for staged bytes with -o staging=, or "
+		 "mount with -o ro", dir, bw_err_text(err, text, sizeof(text)));
+	return err == -ENOMEM ? BW_FS_SYSTEM : BW_FS_USAGE;
+}
+
 static int open_stream(struct bw_fs *fs, struct bw_root **ret_root, char *why, size_t why_len)
 {
 	struct bw_store_config config = {.stats = &fs->stats, .s3 = &fs->o.s3};
@@ -169,7 +188,7 @@ static int start_writers(struct bw_fs *fs)
 		return err;
 	fs->space = (struct bw_spool_space){
 		.budget = &fs->budget, .memory_max = fs->o.memory / 2,
-		.dir = staging_dir(&fs->o), .reclaim = reclaim_memory, .ctx = fs,
+		.dir = fs->staging, .reclaim = reclaim_memory, .ctx = fs,
 	};
 	struct bw_produce_config produce = {
 		.store = fs->store, .stream = &fs->stream, .head = fs->head,
@@ -259,9 +278,9 @@ static void warn_of_memory(const struct bw_fs *fs)
 	if (limited && fs->o.memory + BW_MEMORY_BESIDE > limit)
 		bw_log(fs->log, BW_LOG_WARN, "memory_above_limit", "memory=%" PRIu64 " limit=%" PRIu64 " note=\"the control "
 		       "group allows less than memory= and the 64 MiB that the daemon itself may take\"", fs->o.memory, limit);
-	if (!fs->o.ro && bw_memory_is_dir(staging_dir(&fs->o)))
+	if (fs->staging && bw_memory_is_dir(fs->staging))
 		bw_log(fs->log, limited ? BW_LOG_WARN : BW_LOG_INFO, "staging_in_memory", "dir=\"%s\" note=\"staged bytes that do "
-		       "not fit into memory= go to a file system that is memory too: set staging=\"", staging_dir(&fs->o));
+		       "not fit into memory= go to a file system that is memory too: set staging=\"", fs->staging);
 }
 
 static int make(const char *url, const char *dir, const struct bw_mount_options *options,
@@ -277,7 +296,6 @@ static int make(const char *url, const char *dir, const struct bw_mount_options 
 	fs->started_ms = bw_wall_ms();
 	if (!fs->o.memory)
 		fs->o.memory = bw_memory_default();
-	warn_of_memory(fs);
 	bw_budget_init(&fs->budget, fs->o.memory - set_transfers(&fs->o, url));
 	bw_errors_init(&fs->errors);
 	bw_waiting_init(&fs->waiting, &fs->counters);
@@ -313,6 +331,10 @@ int bw_fs_start(const char *url, const char *dir, const struct bw_mount_options 
 		code = fail(why, why_len, err == -ENOENT ? BW_FS_USAGE : BW_FS_SYSTEM, dir, err);
 		goto failed;
 	}
+	code = find_staging(fs, why, why_len);
+	if (code)
+		goto failed;
+	warn_of_memory(fs);
 	code = open_stream(fs, &root, why, why_len);
 	if (code)
 		goto failed;
@@ -442,6 +464,7 @@ void bw_fs_free(struct bw_fs *fs)
 		close(fs->wake[0]);
 		close(fs->wake[1]);
 	}
+	free(fs->staging);
 	free(fs->dir);
 	free(fs->url_text);
 	free(fs);

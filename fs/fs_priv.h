@@ -33,6 +33,7 @@ struct fuse_session;
 struct bw_fs {
 	char *url_text;			/* owned */
 	char *dir;			/* owned, absolute */
+	char *staging;			/* the same; NULL: ro */
 	struct bw_url url;
 	struct bw_mount_options o;
 	struct bw_log *log;		/* borrowed */

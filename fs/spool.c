@@ -186,6 +186,16 @@ static int open_temporary(const char *dir)
 	return fd;
 }
 
+int bw_spool_try(const char *dir)
+{
+	int fd = open_temporary(dir);
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
 /* Its file holds `now` bytes, some of which may be holes; 0: and is gone. */
 static void count_disk_locked(struct bw_spool *s, uint64_t now)
 {

@@ -28,6 +28,9 @@ struct bw_spool_space {
 	void *ctx;
 };
 
+/* Can spools make a file in dir?  0, or why not. */
+int bw_spool_try(const char *dir) bw_must_check;
+
 struct bw_spool;
 
 int bw_spool_new(struct bw_spool_space *space, struct bw_spool **ret) bw_must_check;

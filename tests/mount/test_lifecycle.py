@@ -82,6 +82,27 @@ class Command(bw.TestCase):
         self.assertFalse(os.path.ismount(mnt))
         self.assertEqual(self.daemons(mnt), [])
 
+    def test_s4_where_staged_bytes_go(self):
+        """S4, P7: a relative staging= is below where mount was called, as TMPDIR is; a mount with ro needs none."""
+        stream, mnt = self.stream(1), self.folder("mnt")
+        self.folder("stage")
+        slices = [os.urandom(1 << 20) * 20]
+        for step, (options, env) in enumerate((("staging=stage", {}), ("memory=16M", {"TMPDIR": "stage"}))):
+            done = self.run_mount(stream.url, mnt, "-o", "memory=16M," + options, cwd=self.root, env={**os.environ, **env})
+            self.assertEqual(done.returncode, 0, done.stderr)
+            try:
+                os.makedirs(f"{mnt}/produce/p/{step}/rank")
+                bw.write(f"{mnt}/produce/p/{step}/rank/0", slices[0])
+                self.assertTrue(bw.read(f"{mnt}/step/{step}/rank/0", "rb") == slices[0])
+            finally:
+                self.umount(mnt)
+        done = self.run_mount(stream.url, mnt, env={**os.environ, "TMPDIR": "/nowhere"})
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("/nowhere", done.stderr)
+        done = self.run_mount(stream.url, mnt, "-o", "ro,staging=/nowhere")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.umount(mnt)
+
     def test_s4_batchweave_mount_is_the_same_code(self):
         stream, mnt = self.stream(), self.folder("mnt")
         done = bw.batchweave("mount", stream.url, mnt, "-o", "wait=2", stdin=subprocess.DEVNULL)
@@ -105,6 +126,8 @@ class Command(bw.TestCase):
                 ("wait", [stream.url, mnt, "-o", "wait=soon"]),
                 ("memory", [stream.url, mnt, "-o", "memory=12X"]),
                 ("commit", [stream.url, mnt, "-o", "commit=never"]),
+                ("/nowhere.*staging", [stream.url, mnt, "-o", "staging=/nowhere"]),
+                ("bin/false.*staging", [stream.url, mnt, "-o", "staging=/bin/false"]),
                 ("view", [stream.url, mnt, "-o", "view=x/{step}"]),
                 ("ftp", ["ftp://host/dir", mnt]),
                 ("(?i)url|file://", ["nonsense", mnt]),
