@@ -176,9 +176,12 @@ static void settled(struct bw_commit_item *item, const struct bw_txn_change *res
 {
 	struct bw_mark_change *change = (struct bw_mark_change *)item;
 	struct bw_checkpoint *c = change->c;
-	int err = result->err;
+	/* A text of what was withdrawn meanwhile: nobody is told of it, and nobody asks. */
+	bool moot = item->change.only_there && result->err == -ENOENT;
+	int err = moot ? 0 : result->err;
 
-	note(c, &item->change, result);
+	if (!moot)
+		note(c, &item->change, result);
 	bw_lock(&c->lock);
 	struct bw_mark *m = change->mark;
 
@@ -220,7 +223,7 @@ static int park(struct bw_checkpoint *c, struct bw_mark *m, struct bw_mark_chang
 	return 0;
 }
 
-/* job is copied, as is text, which may be NULL. */
+/* job is copied, as is text, which may be NULL; a text is that of a marker which is there. */
 static void start(struct bw_checkpoint *c, struct bw_mark *m, enum bw_change_kind kind, const char *job,
 		  uint64_t step, const char *text)
 {
@@ -232,6 +235,7 @@ static void start(struct bw_checkpoint *c, struct bw_mark *m, enum bw_change_kin
 		change->item.done = settled;
 		change->item.change.kind = kind;
 		change->item.change.step = step;
+		change->item.change.only_there = text;
 		snprintf(change->item.change.name, sizeof(change->item.change.name), "%s", job);
 		change->item.change.text = text ? strdup(text) : NULL;
 		if (text && !change->item.change.text)

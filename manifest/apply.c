@@ -111,6 +111,8 @@ static int check_mark(const struct bw_root *r, const struct bw_change *c)
 	for (uint32_t i = 0; i < j->markers_n; i++)
 		if (j->markers[i].step == c->step)
 			return 0;
+	if (c->only_there)
+		return -ENOENT;
 	return j->markers_n < BW_MARKERS_MAX ? 0 : -BW_E_LIMIT;
 }
 

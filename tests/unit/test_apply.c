@@ -195,7 +195,11 @@ Test(apply, jobs_and_markers)
 	cr_assert_str_eq(bw_root_job(root, "j")->markers[0].text, "");
 	cr_assert_eq(check1(bw_test_change(BW_CHANGE_UNJOB, "j")), -ENOTEMPTY);
 	cr_assert_eq(check1(bw_test_step(BW_CHANGE_UNMARK, "j", 3)), -ENOENT);
+	mark = bw_test_step(BW_CHANGE_MARK, "j", 0);
+	mark.only_there = true;
+	cr_assert_eq(check1(mark), 0);
 	commit1(bw_test_step(BW_CHANGE_UNMARK, "j", 0));
+	cr_assert_eq(check1(mark), -ENOENT, "it would make it anew");
 	commit1(bw_test_change(BW_CHANGE_UNJOB, "j"));
 	cr_assert_eq(root->jobs_n, 0);
 	cr_assert_eq(check1(bw_test_change(BW_CHANGE_UNJOB, "j")), -ENOENT);
