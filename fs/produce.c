@@ -301,7 +301,7 @@ static int check_rank_name(struct bw_produce *p, const struct bw_stage_node *to,
 	return 0;
 }
 
-static int check_rename(struct bw_produce *p, const struct bw_stage_node *n, const struct bw_stage_node *to,
+static int check_rename(const struct bw_stage_node *n, const struct bw_stage_node *to, const char *to_name,
 			const struct bw_stage_node *replaced, bool noreplace)
 {
 	if (n->kind == BW_NODE_TEXT || n->kind == BW_NODE_PRODUCER)
@@ -312,6 +312,9 @@ static int check_rename(struct bw_produce *p, const struct bw_stage_node *n, con
 		return -EXDEV;
 	/* P2: a rename that may wait stays inside one directory. */
 	if (to->kind == BW_NODE_RANKS && n->parent != to)
+		return -EXDEV;
+	/* Nobody has judged its files as ranks: mv copies them, one by one. */
+	if (to->kind == BW_NODE_BATCH && bw_stage_node_is_dir(n) && strcmp(to_name, "rank") == 0)
 		return -EXDEV;
 	int err = bw_stage_batch_editable(n->batch);
 	if (err)
@@ -325,7 +328,6 @@ static int check_rename(struct bw_produce *p, const struct bw_stage_node *n, con
 		return -EEXIST;
 	if (bw_stage_node_is_dir(replaced) != bw_stage_node_is_dir(n))
 		return bw_stage_node_is_dir(replaced) ? -EISDIR : -ENOTDIR;
-	(void)p;
 	return replaced->children ? -ENOTEMPTY : 0;
 }
 
@@ -339,7 +341,7 @@ static int rename_locked(struct bw_produce *p, struct bw_stage_node *dir, const 
 	if (!n || !to)
 		return -ENOENT;
 	struct bw_stage_node *replaced = bw_stage_node_child(p, to, to_name);
-	int err = check_rename(p, n, to, replaced, noreplace);
+	int err = check_rename(n, to, to_name, replaced, noreplace);
 
 	if (!err)
 		err = check_rank_name(p, to, to_name, n, replaced, &rank);

@@ -239,6 +239,21 @@ class Names(bw.TestCase):
         self.assert_errno("EXDEV", os.rename, self.m.slot("p", 1, 0), self.at("0"))
         self.assertEqual(os.listdir(self.rank), [])
 
+    def test_p2_no_directory_becomes_rank(self):
+        """P2: EXDEV, whether rank/ is there or not, so that mv copies what is in it, and the copies commit."""
+        made = self.m.slot("p", 0) + "/made"
+        for rank_is_there in (True, False):
+            if not rank_is_there:
+                os.rmdir(self.rank)
+            os.mkdir(made)
+            self.assert_errno("EXDEV", os.rename, made, self.rank)
+            os.rmdir(made)
+        os.mkdir(made)
+        for rank in range(self.m.stream.ranks):
+            bw.write(f"{made}/{rank}", bw.payload("p", 0, rank))
+        self.shell("mv $MADE $RANK", MADE=made, RANK=self.rank)
+        self.assert_step(self.m, 0, "p", 0)
+
     def test_p2_directories_of_a_producer_do_not_move(self):
         """P2, P4: a batch cannot be renamed to another seq, nor out of the mount."""
         self.assertNotEqual(bw.error_of(os.rename, self.m.slot("p", 0), self.m.slot("p", 1)), "")
