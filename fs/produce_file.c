@@ -33,7 +33,6 @@ static struct bw_stage_handle *handle_new(struct bw_stage_node *n, int flags, pi
 		return NULL;
 	h->node = n;
 	h->writable = is_writable(flags);
-	h->append = flags & O_APPEND;
 	h->opener = opener;
 	n->opens++;
 	if (h->writable) {
@@ -241,8 +240,6 @@ int bw_produce_write(struct bw_produce *p, struct bw_stage_handle *h, uint64_t o
 
 	if (err)
 		return err;
-	if (h->append)
-		off = bw_spool_size(h->node->spool);
 	err = bw_spool_write(h->node->spool, off, buf, len);
 	end_write(p, h, err);
 	return err;

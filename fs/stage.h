@@ -56,7 +56,7 @@ struct bw_stage_handle {
 	struct bw_stage_node *node;
 	struct bw_stage_handle *next;	/* in node->writers */
 	pid_t opener;			/* thread group */
-	bool writable, append;
+	bool writable;
 	bool dirty;			/* wrote something since it was opened */
 	bool closed;			/* a counting flush has ended it */
 	bool killed_own;		/* its opener died of a signal */

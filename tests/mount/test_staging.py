@@ -1,15 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
 # ctest: 40-s
 """P2, P3d: the directory of a batch is an ordinary one, until it is committed and a while after."""
+import ctypes
 import fcntl
 import mmap
 import os
+import platform
 import shutil
 import stat
+import unittest
 
 import bw
 
 RW = os.O_RDWR | os.O_CREAT
+# Numbers of io_setup, io_submit and io_getevents; Python has no calls for them.
+AIO = {"x86_64": (206, 209, 208), "aarch64": (0, 2, 4)}.get(platform.machine())
+
+
+class Iocb(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_uint64), ("key", ctypes.c_uint32), ("rw_flags", ctypes.c_uint32),
+                ("opcode", ctypes.c_uint16), ("prio", ctypes.c_int16), ("fd", ctypes.c_uint32),
+                ("buf", ctypes.c_uint64), ("len", ctypes.c_uint64), ("offset", ctypes.c_int64),
+                ("reserved", ctypes.c_uint64), ("flags", ctypes.c_uint32), ("eventfd", ctypes.c_uint32)]
+
+
+def write_asynchronously(fd, data):
+    """One request as libaio makes it.  What it was answered."""
+    setup, submit, getevents = AIO
+    with mmap.mmap(-1, len(data)) as buffer:
+        buffer[:] = data
+        at = ctypes.c_char.from_buffer(buffer)
+        one = Iocb(opcode=1, fd=fd, buf=ctypes.addressof(at), len=len(data))
+        context, list_of_one, event = ctypes.c_ulong(0), ctypes.pointer(one), (ctypes.c_int64 * 4)()
+        for call in ((setup, 1, ctypes.byref(context)), (submit, context, ctypes.c_long(1), ctypes.byref(list_of_one)),
+                     (getevents, context, ctypes.c_long(1), ctypes.c_long(1), event, None)):
+            if bw.LIBC.syscall(*call) < 0:
+                raise OSError(ctypes.get_errno(), "asynchronous I/O")
+        del at
+        return event[2]
 
 
 class Bytes(bw.TestCase):
@@ -58,6 +86,52 @@ class Bytes(bw.TestCase):
         os.write(fd, b"!")
         os.close(fd)
         self.commits_as(b"one two three!")
+
+    @unittest.skipUnless(AIO, "numbers of its calls are not known for this processor")
+    def test_p2_append_asynchronously(self):
+        """P2: the pieces of a large request are on their way at once, and each has its place."""
+        data = [os.urandom(8 << 20) for _ in range(2)]
+        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_DIRECT)
+        for part in data:
+            self.assertEqual(write_asynchronously(fd, part), len(part))
+        os.close(fd)
+        self.commits_as(b"".join(data))
+
+    def test_p2_append_by_several(self):
+        """P2: whatever the order, each write comes behind all that were there, and none is lost."""
+        size = 3 << 20
+
+        def append(word):
+            fd = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+            for _ in range(10):
+                self.assertEqual(os.write(fd, word * size), size)
+                os.stat(self.path)
+            os.close(fd)
+
+        keeps_open = os.open(self.path, RW)
+        self.join(*[self.spawn(append, word) for word in (b"a", b"b", b"c")])
+        got = bw.read(self.path, "rb")
+        self.assertEqual(len(got), 30 * size)
+        parts = [got[at:at + size] for at in range(0, len(got), size)]
+        self.assertEqual(sorted(part[:1] for part in parts), [b"a"] * 10 + [b"b"] * 10 + [b"c"] * 10)
+        self.assertTrue(all(part == part[:1] * size for part in parts))
+        os.close(keeps_open)
+        self.commits_as(got)
+
+    def test_p2_append_after_a_cut(self):
+        """P2: behind what a truncate of somebody else has left."""
+        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.write(fd, b"0123456789")
+        os.truncate(self.path, 4)
+        os.write(fd, b"x")
+        other = os.open(self.path, os.O_WRONLY | os.O_TRUNC)
+        os.write(fd, b"y")
+        os.pwrite(other, b"zz", 3)
+        os.posix_fallocate(other, 0, 6)
+        os.write(fd, b"end")
+        os.close(other)
+        os.close(fd)
+        self.commits_as(b"y\0\0zz\0end")
 
     def test_p2_holes_read_as_zeros(self):
         with open(self.path, "wb+") as f:
