@@ -82,6 +82,8 @@ struct bw_fs {
 	pthread_t threads[BW_FUSE_THREADS_MAX];
 	atomic_bool exiting;
 	atomic_bool init_replied;
+	atomic_uint replying;		/* threads that write to the kernel's descriptor */
+	atomic_bool unmounting;		/* no more of them: it is about to be another's */
 	/* The kernel offers them; set before INIT is replied to. */
 	bool parallel_dirops;
 	bool direct_mmap;		/* of files opened with FOPEN_DIRECT_IO; false: or not wanted */

@@ -155,7 +155,14 @@ static ssize_t pass_writev(int fd, struct iovec *iov, int count, void *userdata)
 	SEND_ORDER(fs->session);
 	/* Not writev(): sanitizers look at the bytes once more after the call, and by then the caller may
 	 * have read them and closed its file, which frees them. */
-	ssize_t n = syscall(SYS_writev, fd, iov, count);
+	ssize_t n = -1;
+
+	atomic_fetch_add(&fs->replying, 1);
+	if (atomic_load(&fs->unmounting))
+		errno = ENODEV;
+	else
+		n = syscall(SYS_writev, fd, iov, count);
+	atomic_fetch_sub(&fs->replying, 1);
 
 	if (is_init && n > 0)
 		say_ready(fs);
@@ -376,10 +383,20 @@ static void join_threads(struct bw_fs *fs)
 	fs->threads_n = 0;
 }
 
+/* libfuse closes its descriptor first, and may be asked to write to that number until it has unmounted. */
+static void end_replies(struct bw_fs *fs)
+{
+	atomic_store(&fs->unmounting, true);
+	BW_LOCK_SCOPE(&fs->lock);
+	while (atomic_load(&fs->replying))
+		bw_cond_wait_until(&fs->changed, &fs->lock, bw_now() + BW_MS);
+}
+
 void bw_fuse_unmount(struct bw_fs *fs)
 {
 	bw_hand_stop(fs->hand);
 	join_threads(fs);
+	end_replies(fs);
 	if (fs->mounted)
 		fuse_session_unmount(fs->session);
 	fs->mounted = false;

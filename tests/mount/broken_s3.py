@@ -91,6 +91,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.key = parts[1] if len(parts) > 1 else ""
         s3, rule = self.server.s3, self.server.s3.rule
         time.sleep(s3.delay)
+        with s3.lock:
+            s3.holding += self.command in s3.held
         while self.command in s3.held and not s3.over.is_set():
             time.sleep(0.01)
         with s3.lock:
@@ -265,6 +267,7 @@ class BrokenS3:
         self.sent_away = 0
         self.delay = 0  # seconds before each answer
         self.held = ()  # methods that get none until this is empty again
+        self.holding = 0  # requests that ever got none because of that
         self.over = threading.Event()
         self.server = Server((host, port), Handler)
         self.server.s3 = self

@@ -9,6 +9,8 @@
  *	after ERRNO	link, then fail all the same: the reply is lost
  * and writes at an offset into a folder called "staging":
  *	staging		wait until the file is gone, then go on; $BW_GATE.held is made meanwhile
+ * and the close of the descriptor of /dev/fuse:
+ *	unmount		another file, $BW_GATE.held, gets its number at once; wait until the file is gone, then go on
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -105,15 +107,44 @@ static int is_staged(int fd)
 	return strstr(path, "/staging/") != NULL;
 }
 
-static void say_held(void)
+/* The new file's descriptor, or -1. */
+static int say_held(void)
 {
 	char path[PATH_MAX];
 
 	snprintf(path, sizeof(path), "%s.held", getenv("BW_GATE"));
-	int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	return open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+}
 
-	if (fd >= 0)
-		close(fd);
+typedef int close_fn(int fd);
+
+static close_fn *real_close(void)
+{
+	close_fn *fn = NULL;
+	void *symbol = dlsym(RTLD_NEXT, "close");
+
+	memcpy(&fn, &symbol, sizeof(fn));
+	return fn;
+}
+
+int close(int fd)
+{
+	char proc[64], path[16] = "", word[16] = "";
+	int number = 0;
+
+	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
+	if (readlink(proc, path, sizeof(path) - 1) < 0 || strcmp(path, "/dev/fuse") != 0 || !ask(word, &number) ||
+	    strcmp(word, "unmount") != 0)
+		return real_close()(fd);
+	int other = say_held();
+
+	if (other >= 0) {
+		dup2(other, fd);
+		real_close()(other);
+	}
+	while (ask(word, &number))
+		usleep(2000);
+	return 0;
 }
 
 /* With 64 bits for an offset its name is that of the real one. */
@@ -123,7 +154,9 @@ ssize_t pwrite(int fd, const void *bytes, size_t len, off_t off)
 	int number = 0;
 
 	while (is_staged(fd) && ask(word, &number) && strcmp(word, "staging") == 0) {
-		say_held();
+		int held = say_held();
+		if (held >= 0)
+			close(held);
 		usleep(2000);
 	}
 	return real_pwrite()(fd, bytes, len, off);

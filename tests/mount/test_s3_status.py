@@ -4,6 +4,7 @@
 import glob
 import json
 import os
+import signal
 import subprocess
 import time
 import unittest
@@ -81,6 +82,28 @@ class Status(bw.TestCase):
         self.s3.held = ()
         self.join(*children)
         self.assertEqual(self.m.head(), 2)
+
+    def test_s5_late_replies_go_nowhere(self):
+        """S5: least of all to a file that has got the number of the kernel's descriptor while the mount ends."""
+        gate = bw.Gate(os.path.join(self.root, "gate"))
+        self.addCleanup(gate.open)
+        self.m.put("p", 0, [os.urandom(4 << 20)])
+        m = self.mount(Stream, f"io_timeout=60,endpoint={self.s3.endpoint}", env=self.env, gate=gate)
+        self.assertTrue(os.path.exists(m.step(0)))
+        self.s3.held = ("GET",)
+        reader = self.spawn(bw.error_of, bw.read, m.step(0, 0), "rb")
+        bw.wait_until(lambda: self.s3.holding, what="a read that waits for the store")
+        gate.say("unmount")
+        m.proc.send_signal(signal.SIGTERM)
+        bw.wait_until(lambda: os.path.exists(gate.path + ".held"), what="the end of the mount")
+        before = len(self.s3.requests)
+        self.s3.held = ()
+        bw.wait_until(lambda: len(self.s3.requests) > before, what="the store's answer")
+        time.sleep(1)  # for the reply, if there is one
+        gate.open()
+        self.assertEqual(m.reap(), 0)
+        self.join(reader)
+        self.assertEqual(bw.read(gate.path + ".held", "rb"), b"")
 
     def test_writes_that_fail_while_reads_are_answered(self):
         """A full store: what waits for it is to be seen, and it is asked less and less often."""
