@@ -9,6 +9,7 @@
 
 #include "store/base/clock.h"
 #include "store/base/parse.h"
+#include "store/base/proc.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -302,9 +303,12 @@ static void raise_readahead(struct bw_fs *fs)
 		return;
 	bool found = false;
 
-	while (!found && fgets(line, sizeof(line), f))
-		found = sscanf(line, "%*d %*d %u:%u %*s %4199s", &maj, &min, where) == 3 &&
-			strcmp(where, fs->dir) == 0 && strstr(line, " fuse.batchweave ");
+	while (!found && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%*d %*d %u:%u %*s %4199s", &maj, &min, where) != 3)
+			continue;
+		bw_proc_unescape(where);
+		found = strcmp(where, fs->dir) == 0 && strstr(line, " fuse.batchweave ");
+	}
 	fclose(f);
 	if (!found)
 		return;

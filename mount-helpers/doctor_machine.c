@@ -3,6 +3,7 @@
 
 #include "fs/memory.h"
 #include "store/base/clock.h"
+#include "store/base/proc.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -401,23 +402,6 @@ static void check_mount(struct bw_doctor *d, const char *dir)
 	}
 }
 
-/* \040 and kin, as /proc writes blanks; in place. */
-static void unescape(char *text)
-{
-	char *to = text;
-
-	for (char *p = text; *p; p++) {
-		if (p[0] == '\\' && p[1] >= '0' && p[1] <= '3' && p[2] >= '0' && p[2] <= '7' && p[3] >= '0' &&
-		    p[3] <= '7') {
-			*to++ = (char)((p[1] - '0') * 64 + (p[2] - '0') * 8 + (p[3] - '0'));
-			p += 3;
-		} else {
-			*to++ = *p;
-		}
-	}
-	*to = 0;
-}
-
 void bw_doctor_mounts(struct bw_doctor *d, const struct bw_machine *m, const char *url)
 {
 	char line[8800], dir[4200], of[4200], path[PATH_MAX];
@@ -431,8 +415,8 @@ void bw_doctor_mounts(struct bw_doctor *d, const struct bw_machine *m, const cha
 		if (!kind || sscanf(line, "%*d %*d %*s %*s %4199s", dir) != 1 ||
 		    sscanf(kind, " - fuse.batchweave %4199s", of) != 1)
 			continue;
-		unescape(dir);
-		unescape(of);
+		bw_proc_unescape(dir);
+		bw_proc_unescape(of);
 		if (!url || strcmp(of, url) == 0)
 			check_mount(d, dir);
 	}

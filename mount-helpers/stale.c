@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mount-helpers/stale.h"
 
+#include "store/base/proc.h"
+
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -42,22 +44,6 @@ static int resolve(const char *dir, char ret[PATH_MAX])
 	return n < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
-/* mountinfo writes blanks, tabs, newlines and backslashes of a path as \ and three octal digits. */
-static void unescape(char *text)
-{
-	char *to = text;
-
-	for (const char *p = text; *p; p++) {
-		if (p[0] == '\\' && p[1] >= '0' && p[1] <= '3' && p[2] && p[3]) {
-			*to++ = (char)((p[1] - '0') * 64 + (p[2] - '0') * 8 + p[3] - '0');
-			p += 3;
-		} else {
-			*to++ = *p;
-		}
-	}
-	*to = 0;
-}
-
 /* Whether what is mounted on top at path is ours. */
 static bool is_ours(const char *path)
 {
@@ -76,7 +62,7 @@ static bool is_ours(const char *path)
 		type = rest ? strstr(rest, " - ") : NULL;
 		if (!where || !type)
 			continue;
-		unescape(where);
+		bw_proc_unescape(where);
 		/* The last one of a path hides the others. */
 		if (strcmp(where, path) == 0)
 			ours = strncmp(type + 3, FSTYPE " ", sizeof(FSTYPE)) == 0;

@@ -103,6 +103,14 @@ class Handed(bw.TestCase):
             self.assertEqual(self.mnt.umount(), 0)
             self.mnt.restart()
 
+    def test_the_kernel_reads_ahead_whatever_the_path_is(self):
+        """The list of mounts writes blanks of a path as \\040."""
+        self.assertEqual(self.mnt.umount(), 0)
+        self.mnt.there = self.mnt.dir = self.folder("a b\\c")
+        self.mnt.restart()
+        at = os.stat(self.mnt.path()).st_dev
+        bw.wait_until(lambda: bw.read(f"/sys/class/bdi/{os.major(at)}:{os.minor(at)}/read_ahead_kb") == "1024\n", what="the mount's word")
+
     def test_hidden_below_another_file_system(self):
         """Paths that are somebody else's: nothing is handed over, and all of it is read."""
         held = os.open(self.mnt.path("step"), os.O_RDONLY | os.O_DIRECTORY)

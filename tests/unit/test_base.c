@@ -2,6 +2,7 @@
 #include "store/base/buf.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
+#include "store/base/proc.h"
 #include "store/base/rand.h"
 #include "store/base/sync.h"
 #include "store/base/workq.h"
@@ -191,4 +192,14 @@ Test(key, segments_are_plain)
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		cr_assert_not(bw_key_valid(bad[i]), "%s", bad[i]);
+}
+
+Test(proc, what_proc_escapes)
+{
+	char text[] = "/mnt/a\\040b\\134\\011c\\8\\04", plain[] = "/mnt";
+
+	bw_proc_unescape(text);
+	cr_assert_str_eq(text, "/mnt/a b\\\tc\\8\\04", "and what is no escape stays");
+	bw_proc_unescape(plain);
+	cr_assert_str_eq(plain, "/mnt");
 }
