@@ -138,7 +138,7 @@ static void start_successor_locked(const struct bw_stage_batch *b, struct bw_sta
 	start_locked(after);
 }
 
-static void committed_locked(struct bw_stage_batch *b, uint64_t step, struct bw_answer **replies)
+static void committed_locked(struct bw_stage_batch *b, struct bw_answer **replies)
 {
 	struct bw_produce *p = b->produce;
 	struct bw_stage_batch *after = b->next;
@@ -146,7 +146,6 @@ static void committed_locked(struct bw_stage_batch *b, uint64_t step, struct bw_
 	b->state = BW_BATCH_COMMITTED;
 	bw_stage_batch_done(b);
 	b->err = 0;
-	b->step = step;
 	b->gone_ns = bw_now() + DIRECTORY_STAYS_NS;
 	answer_all(p, &b->answers, 0, replies);
 	bw_counters_committed(p->c.counters, bw_now() - b->started_ns);
@@ -266,7 +265,7 @@ static void item_done(struct bw_commit_item *item, const struct bw_txn_change *r
 	if (result->err)
 		failed_locked(b, result->err, "", &replies);
 	else
-		committed_locked(b, result->step, &replies);
+		committed_locked(b, &replies);
 	release_stranded_locked(b->producer, &replies);
 	if (!result->err)
 		list_fixed_locked(b, fixed);
@@ -419,6 +418,7 @@ static void start_locked(struct bw_stage_batch *b)
 
 	b->state = BW_BATCH_BUSY;
 	b->err = 0;
+	b->uploads_failed = 0;
 	b->epoch = bw_producer_epoch(p, sp->name);
 	b->started_ns = bw_now();
 	b->deadline_ns = b->started_ns + p->c.options->commit_timeout_ns;

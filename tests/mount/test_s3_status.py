@@ -105,6 +105,22 @@ class Status(bw.TestCase):
         self.join(reader)
         self.assertEqual(bw.read(gate.path + ".held", "rb"), b"")
 
+    def test_failed_uploads_of_an_attempt_are_not_those_of_the_next(self):
+        """P3e: a batch that is tried again begins anew, in /status/waiting too."""
+        m = self.mount(Stream, f"commit_timeout=5,endpoint={self.s3.endpoint}", env=self.env)
+        m.begin("p", 0)
+        self.s3.rule = "no-data"
+        self.assertIn(bw.error_of(bw.write, m.slot("p", 0, 0), b"first"), ("ETIMEDOUT", "EIO"))
+        bw.wait_until(lambda: "state=staging" in m.status("waiting"), what="the end of the attempt")
+        self.assertIn("uploads_failed=", m.status("waiting"))
+        self.s3.rule, self.s3.held = "", ("PUT",)
+        os.unlink(m.slot("p", 0, 0))
+        child = self.spawn(bw.write, m.slot("p", 0, 0), b"second")
+        bw.wait_until(lambda: "state=committing missing=0/1\n" in m.status("waiting"), what="the next attempt")
+        self.s3.held = ()
+        self.join(child)
+        self.assertEqual(m.get(0), [b"second"])
+
     def test_writes_that_fail_while_reads_are_answered(self):
         """A full store: what waits for it is to be seen, and it is asked less and less often."""
         self.m.put("p", 0, [b"first"])
