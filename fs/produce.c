@@ -351,16 +351,17 @@ static int rename_locked(struct bw_produce *p, struct bw_stage_node *dir, const 
 	if (err || replaced == n)
 		return err;
 	struct bw_stage_batch *b = n->batch;
+	char *copy = strdup(to_name);
 
+	if (!copy)
+		return -ENOMEM;
 	if (replaced)
 		bw_stage_node_detach(p, replaced);
 	if (n->rank >= 0 && b->by_rank[n->rank] == n)
 		b->by_rank[n->rank] = NULL;
 	if (b->state_file == n)
 		b->state_file = NULL;
-	err = bw_stage_node_move(p, n, to, to_name);
-	if (err)
-		return err;
+	bw_stage_node_move(p, n, to, copy);
 	n->rank = rank;
 	if (rank >= 0)
 		b->by_rank[rank] = n;
@@ -407,6 +408,13 @@ bool bw_produce_is_text(struct bw_produce *p, uint64_t ino, enum bw_produce_text
 	return true;
 }
 
+/* As a value of a line: nothing in it ends the value, or the line. */
+static void print_name(const char *name, struct bw_buf *out)
+{
+	for (const char *p = name; *p; p++)
+		bw_buf_u8(out, (unsigned char)*p <= ' ' || *p == 0x7f ? '?' : (uint8_t)*p);
+}
+
 static void print_names(const struct bw_stage_node *dir, struct bw_buf *out, unsigned *n)
 {
 	for (const struct bw_stage_node *c = dir ? dir->children : NULL; c; c = c->next) {
@@ -414,8 +422,8 @@ static void print_names(const struct bw_stage_node *dir, struct bw_buf *out, uns
 			     (c->kind == BW_NODE_FILE && c->rank < 0 && c->batch->state_file != c);
 		if (!stray || (*n)++ >= 8)
 			continue;
-		bw_buf_fmt(out, "%s%s%s", *n == 1 ? " stray=" : ",",
-			   dir->kind == BW_NODE_RANKS ? "rank/" : "", c->name);
+		bw_buf_fmt(out, "%s%s", *n == 1 ? " stray=" : ",", dir->kind == BW_NODE_RANKS ? "rank/" : "");
+		print_name(c->name, out);
 	}
 }
 

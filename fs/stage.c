@@ -190,17 +190,12 @@ void bw_stage_node_detach(struct bw_produce *p, struct bw_stage_node *n)
 	}
 }
 
-int bw_stage_node_move(struct bw_produce *p, struct bw_stage_node *n, struct bw_stage_node *to, const char *name)
+void bw_stage_node_move(struct bw_produce *p, struct bw_stage_node *n, struct bw_stage_node *to, char *name)
 {
-	char *copy = strdup(name);
-
-	if (!copy)
-		return -ENOMEM;
 	unlink_child(p, n);
 	free(n->name);
-	n->name = copy;
+	n->name = name;
 	link_child(p, to, n);
-	return 0;
 }
 
 void bw_stage_node_attr(const struct bw_produce *p, const struct bw_stage_node *n, struct bw_attr *ret)

@@ -100,7 +100,6 @@ struct bw_stage_batch {
 	struct bw_commit_item item;
 
 	/* COMMITTED */
-	uint64_t step;
 	int64_t gone_ns;		/* when the directory goes */
 };
 
@@ -159,8 +158,8 @@ struct bw_stage_node *bw_stage_node_find(struct bw_produce *p, uint64_t ino);
 struct bw_stage_node *bw_stage_node_child(struct bw_produce *p, const struct bw_stage_node *parent, const char *name);
 /* Takes the node (and what is below it) out of the tree; frees what nobody refers to. */
 void bw_stage_node_detach(struct bw_produce *p, struct bw_stage_node *n);
-int bw_stage_node_move(struct bw_produce *p, struct bw_stage_node *n, struct bw_stage_node *to, const char *name)
-	bw_must_check;
+/* Owns name from now on. */
+void bw_stage_node_move(struct bw_produce *p, struct bw_stage_node *n, struct bw_stage_node *to, char *name);
 /* Frees a detached node that nobody refers to any more. */
 void bw_stage_node_settle(struct bw_produce *p, struct bw_stage_node *n);
 void bw_stage_node_attr(const struct bw_produce *p, const struct bw_stage_node *n, struct bw_attr *ret);

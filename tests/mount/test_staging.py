@@ -255,6 +255,13 @@ class Names(bw.TestCase):
         self.assertEqual(sorted(os.listdir(self.m.step(0) + "/rank")), list("0123"))
         self.assertNotIn("README", self.m.status("waiting"))
 
+    def test_p2_stray_names_forge_no_lines(self):
+        """P2: what a name looks like in /status/waiting."""
+        bw.write(self.at("x\nproducer=q seq=9 state=whole\x7f"), b"stray")
+        lines = self.m.status("waiting").splitlines()
+        self.assertEqual(len(lines), 1, lines)
+        self.assertTrue(lines[0].endswith(" stray=rank/x?producer=q?seq=9?state=whole?"), lines)
+
     def test_p2_waiting_names_the_ranks_that_are_missing(self):
         bw.write(self.at("1"), b"x")
         line = [x for x in self.m.status("waiting").split("\n") if "producer=p" in x][0]
