@@ -499,21 +499,38 @@ static int fold_leaf(struct bw_root *r, struct bw_new_nodes *nodes)
 	return 0;
 }
 
+/*
+ * A node is whole, but a sweep may have dropped the oldest of its pointers: it drops all of a group whose steps are swept,
+ * and the newest leaf of that may still have been in the tail; the level above then begins with a group that lacks a
+ * node.  Levels above are empty where that is so (check_levels() of root_check.c: they would have to end in the middle of
+ * a node), so nothing below the oldest pointer is live.  In the place of what is missing comes a pointer to nothing,
+ * which nobody follows: a search begins at or above swept, and what is swept may be gone in any case.
+ */
+static void whole_group(unsigned level, const struct bw_pointer *oldest, uint32_t missing,
+			struct bw_pointer ret[BW_FANOUT])
+{
+	uint64_t span = bw_level_span(level), first = oldest->first - missing * span;
+
+	for (uint32_t i = 0; i < missing; i++, first += span)
+		ret[i] = (struct bw_pointer){.first = first, .last = first + span - 1};
+	memcpy(&ret[missing], oldest, (BW_FANOUT - missing) * sizeof(*ret));
+}
+
+_Static_assert(BW_LEVEL_FOLD >= BW_FANOUT, "a level that folds has the newest pointers of its oldest group");
+
 static int fold_level(struct bw_root *r, unsigned level, struct bw_new_nodes *nodes)
 {
-	struct bw_pointer *p = r->levels[level].pointers;
-	uint64_t span = bw_level_span(level + 1);
-	uint32_t n = 1;
-
-	while (n < r->levels[level].n && p[n].first / span == p[0].first / span)
-		n++;
+	struct bw_pointer *p = r->levels[level].pointers, whole[BW_FANOUT];
+	uint32_t missing = (uint32_t)(p[0].first / bw_level_span(level) % BW_FANOUT);
+	uint32_t n = BW_FANOUT - missing;
 	struct bw_new_node *node = node_add(nodes, level + 1);
 
 	if (!node)
 		return -ENOMEM;
 	if (r->levels[level + 1].n >= BW_TOP_POINTERS_MAX)
 		return -BW_E_LIMIT;
-	int err = bw_node_encode(level + 1, p, n, &node->bytes, &node->pointer);
+	whole_group(level, p, missing, whole);
+	int err = bw_node_encode(level + 1, whole, BW_FANOUT, &node->bytes, &node->pointer);
 
 	if (!err)
 		err = pointer_push(r, level + 1, &node->pointer);

@@ -35,7 +35,7 @@
 #define BW_FANOUT 64u			 /* pointers in an index node */
 #define BW_LEVELS_MAX 4			 /* index levels; 128*64^3 steps need four */
 #define BW_LEVEL_FOLD 64u		 /* a level with this many pointers folds its oldest node */
-#define BW_TOP_POINTERS_MAX 1024u	 /* pointers at the level that folds no further (level 2) */
+#define BW_TOP_POINTERS_MAX 1024u	 /* pointers of one level; level 2 folds at so many, level 3 never */
 #define BW_PRODUCERS_MAX 1024u
 #define BW_JOBS_MAX 64u
 #define BW_MARKERS_MAX 256u		 /* of one job */

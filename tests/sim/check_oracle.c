@@ -158,6 +158,23 @@ void judge_root(struct bw_sim *sim, struct bw_root *r)
 
 /* ---- The oracle: every result, when it is given -------------------------------------------------- */
 
+/* What an append may be told when it is not committed; anything else says that a root could not be built. */
+static bool may_fail_with(int err)
+{
+	switch (err) {
+	case -BW_E_FENCED:
+	case -BW_E_SEQ_TAKEN:
+	case -BW_E_SEQ_GAP:
+	case -BW_E_SEALED:
+	case -BW_E_UNREACHABLE:
+	case -BW_E_DENIED:
+	case -ENOSPC:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static void judge_append(struct world *w, const struct bw_txn_change *c)
 {
 	const struct bw_root *newest = w->sim.roots[w->sim.newest];
@@ -174,6 +191,7 @@ static void judge_append(struct world *w, const struct bw_txn_change *c)
 		CHECK(w, newest->first > 0, "unknown, with nothing trimmed");
 		return;
 	}
+	CHECK(w, may_fail_with(c->err), "I13: an append failed with %d", c->err);
 	CHECK(w, step == UNCOMMITTED, "I6: error %d, but committed at %lu", c->err,
 	      (unsigned long)step);
 	w->batches[c->change.nonce].dead = true;

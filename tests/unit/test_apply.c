@@ -299,6 +299,91 @@ Test(apply, tail_and_levels_stay_bounded)
 	cr_assert_eq(root->levels[1].pointers[0].last, 128 * 64 - 1);
 }
 
+static void sweep_to(uint64_t step)
+{
+	stream.options.keep = 1;
+	commit1(bw_test_change(BW_CHANGE_JOB, "j"));
+	commit1(bw_test_step(BW_CHANGE_MARK, "j", step));
+	commit1(bw_test_change(BW_CHANGE_TRIM, ""));
+	commit1(bw_test_step(BW_CHANGE_SWEEP, "", step));
+	cr_assert_eq(root->swept, step);
+}
+
+/* C4: at the end of a node's steps all but its last leaf, which is in the tail, may be swept: commits go on. */
+Test(apply, a_node_whose_oldest_leaves_are_swept_is_folded)
+{
+	append_steps(128 * 64);
+	cr_assert_eq(root->levels[0].n, 63);
+	sweep_to(128 * 64);
+	cr_assert_eq(root->levels[0].n, 0);
+	cr_assert_eq(root->tail_n, 128);
+	append_steps(128 * 64 * 2);
+	cr_assert_eq(root->levels_n, 2);
+	cr_assert_eq(root->levels[1].pointers[0].first, 0);
+	cr_assert_eq(root->levels[1].pointers[1].last, 128 * 64 * 2 - 1);
+}
+
+/* The same root so many steps later, as if all that lies between had been committed as well. */
+static void be_later(uint64_t steps)
+{
+	root->head += steps;
+	root->digest = root->tail_digest;
+	for (uint32_t i = 0; i < root->tail_n; i++) {
+		root->tail[i].step += steps;
+		root->digest = bw_digest_next(root->digest, &root->tail[i]);
+	}
+	root->producers[0].last_step += steps;
+}
+
+static void set_level(unsigned level, uint64_t first, uint32_t n)
+{
+	uint64_t span = bw_level_span(level);
+
+	root->levels[level].pointers = calloc(n, sizeof(struct bw_pointer));
+	root->levels[level].n = n;
+	root->levels_n = level + 1 > root->levels_n ? level + 1 : root->levels_n;
+	for (uint32_t i = 0; i < n; i++)
+		root->levels[level].pointers[i] = (struct bw_pointer){
+			.first = first + i * span, .last = first + (i + 1) * span - 1, .hash = i + 1};
+}
+
+/* I9, C4: a level that begins with the second node of a group, all else of which is live: none of it is lost. */
+Test(apply, a_group_without_its_swept_nodes_keeps_the_others)
+{
+	const uint64_t node = 128 * 64, at = 64 * node;
+	struct bw_change c[BW_APPENDS_MAX];
+	struct bw_commit by = {.time_ms = 7};
+	struct bw_new_nodes nodes;
+	struct bw_root *made;
+	struct bw_node *top;
+
+	append_steps(node);
+	sweep_to(node);
+	be_later(at);
+	set_level(1, node, 63);
+	set_level(0, at, 63);
+	for (uint32_t i = 0; i < 128; i++)
+		c[i] = bw_test_append("p", 1, 1, node + i, i);
+	cr_assert_eq(bw_apply(&stream, root, c, 128, &by, &made, &nodes), 0);
+	cr_assert_eq(nodes.n, 3);
+	cr_assert_eq(made->levels_n, 3);
+	cr_assert_eq(made->levels[1].n, 1);
+	cr_assert_eq(made->levels[2].n, 1);
+	const struct bw_pointer *p = &made->levels[2].pointers[0];
+
+	cr_assert(p->first == 0 && p->last == at - 1);
+	cr_assert_eq(bw_node_decode(2, p, nodes.nodes[2].bytes.bytes, nodes.nodes[2].bytes.len, &top), 0);
+	cr_assert_eq(top->pointers[0].hash, 0, "all that it had is swept");
+	for (uint32_t i = 1; i < BW_FANOUT; i++)
+		cr_assert_eq(top->pointers[i].hash, i);
+	struct bw_root *stored = bw_test_stored(&stream, made, NULL);
+
+	bw_root_unref(stored);
+	bw_node_unref(top);
+	bw_new_nodes_done(&nodes);
+	bw_root_unref(made);
+}
+
 /* Racing writers fold alike: same bytes, same names. */
 Test(apply, folding_is_deterministic)
 {
