@@ -79,6 +79,7 @@ static int open_stream(struct bw_fs *fs, struct bw_root **ret_root, char *why, s
 	/* A file system does not lose what link(2) promises; a bucket can be set up anew. */
 	bool asks = !fs->o.ro && fs->url.scheme == BW_URL_S3;
 
+	fs->opened_ns = bw_boottime();
 	err = (asks ? bw_stream_open_to_write : bw_stream_open)(fs->store, deadline, &fs->stream,
 								ret_root, why, why_len);
 	if (err)
@@ -246,7 +247,7 @@ static int start_parts(struct bw_fs *fs, struct bw_root *root)
 		bw_live_init(&fs->live, fs->head);
 	}
 	if (!err && !fs->o.ro)
-		err = bw_committer_new(fs->store, &fs->stream, fs->head, fs->log, &fs->committer);
+		err = bw_committer_new(fs->store, &fs->stream, fs->head, fs->opened_ns, fs->log, &fs->committer);
 	if (!err)
 		err = start_readers(fs);
 	if (!err && !fs->o.ro)

@@ -53,6 +53,7 @@ struct bw_fs {
 	/* In the order they start; freed the other way round. */
 	struct bw_store *store;
 	struct bw_stream stream;
+	int64_t opened_ns;	/* the bw_boottime() before the root was looked for with which the head began */
 	struct bw_workq *pool;		/* verifies blocks */
 	struct bw_workq *builders;	/* builds batches */
 	struct bw_workq *side;		/* df: may wait for a local file system; looks of fuse_hand.c */

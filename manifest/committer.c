@@ -43,7 +43,7 @@ struct bw_committer {
 	struct bw_txn *txn;
 	struct bw_prepared *prepared;	/* owned; NULL: none */
 	int64_t prepared_ns;		/* what its build took */
-	int64_t seen_ns;		/* when the newest version was seen, or made, last */
+	int64_t seen_ns;		/* bw_boottime() when the newest version of a whole stream was seen, or made, last */
 	unsigned attempts, conflicts;	/* of txn, counted so far */
 	bool throttled;			/* a send of the root under way was */
 	int64_t build_ns;		/* what the build of the attempt under way took */
@@ -96,43 +96,116 @@ static enum bw_outcome ask_for(struct bw_committer *c, const char *key)
 }
 
 /*
- * A slot that was free may be one of a stream that was destroyed while this mount did not look.  Root 1 goes before
- * any other name is free (destroy.h), so asking for it now tells.  "Not there" is believed of a store only that shows
- * what was put just now: a proxy that has lost its way says it of everything.
+ * Whether a slot that was taken is one of the stream, or of one that was destroyed while this mount did not look.  Root
+ * 1 goes before any other name is free (destroy.h), so asking for it after the slot was taken tells.
  */
-static bool is_destroyed(struct bw_committer *c, const char *made)
+enum standing {
+	STANDS,
+	GONE,
+	HIDDEN,		/* the way to the store shows nothing that is there, so what it says of root 1 is nothing */
+	UNSAID,		/* no answer */
+};
+
+/* Every name may have been free for a moment: what was seen since proves nothing of the stream. */
+static bool is_unseen(const struct bw_committer *c)
+{
+	return bw_boottime() - c->seen_ns > BW_DESTROY_UNSEEN_NS;
+}
+
+/* The newest version was seen: that keeps proving something as long as there was no gap. */
+static void saw(struct bw_committer *c, int64_t at_ns)
+{
+	if (!is_unseen(c))
+		c->seen_ns = at_ns;
+}
+
+static enum bw_outcome put_again(struct bw_committer *c, const struct bw_txn_request *r)
+{
+	struct bw_bytes_body body;
+
+	bw_bytes_body_init(&body, r->bytes, r->len);
+	bw_op_put(&c->op, r->key, &body.body, true);
+	enum bw_outcome outcome = run_op(c);
+
+	bw_op_done(&c->op);
+	return outcome;
+}
+
+/*
+ * "Not there" is believed of a store only that shows what is in the slot: a proxy that has lost its way says it of
+ * everything.  Or who destroys the stream has deleted that meanwhile; then the name is free for it to be put again.
+ * Who may read the slot and not root 1, which may lie in an archive, is told of what is not there that it is not.
+ */
+static enum standing ask_standing(struct bw_committer *c, const struct bw_txn_request *r)
 {
 	char first[BW_KEY_MAX + 1];
 
 	bw_key_root(&c->stream, 1, first);
-	return bw_now() - c->seen_ns > BW_DESTROY_UNSEEN_NS && ask_for(c, first) == BW_NOT_FOUND &&
-	       ask_for(c, made) == BW_OK;
+	enum bw_outcome there = ask_for(c, first);
+
+	if (there != BW_NOT_FOUND && there != BW_DENIED)
+		return there == BW_OK ? STANDS : UNSAID;
+	enum bw_outcome made = ask_for(c, r->key);
+
+	if (made == BW_OK)
+		return there == BW_NOT_FOUND ? GONE : STANDS;
+	if (made != BW_NOT_FOUND || there != BW_NOT_FOUND)
+		return UNSAID;
+	return put_again(c, r) == BW_EXISTS ? HIDDEN : UNSAID;
 }
 
-/* Nobody will ever read it; who cannot delete it leaves it to whoever cleans the place. */
-static void remove_ghost(struct bw_committer *c, const char *key)
+static bool is_mine(struct bw_committer *c, const struct bw_txn_request *r)
 {
-	bw_op_delete(&c->op, key);
+	bw_op_get_all(&c->op, r->key, r->len);
+	bool mine = run_op(c) == BW_OK && c->op.blob->len == r->len && !memcmp(c->op.blob->bytes, r->bytes, r->len);
+
+	bw_op_done(&c->op);
+	return mine;
+}
+
+/* Nobody will ever read it; who cannot delete it leaves it to whoever cleans the place.  A barrier may be in its place. */
+static void remove_ghost(struct bw_committer *c, const struct bw_txn_request *r)
+{
+	if (!is_mine(c, r))
+		return;
+	bw_op_delete(&c->op, r->key);
 	run_op(c);
 	bw_op_done(&c->op);
 }
 
-static void slot_taken(struct bw_committer *c, const char *key, int64_t sent_ns, struct bw_txn_answer *a)
+/* The put of a root was OK, or found something there, which may be what an earlier send of it has left. */
+static void slot_taken(struct bw_committer *c, const struct bw_txn_request *r, int64_t sent_ns, struct bw_txn_answer *a)
 {
-	if (!is_destroyed(c, key)) {
+	enum standing standing = is_unseen(c) ? ask_standing(c, r) : STANDS;
+
+	if (standing == STANDS && a->outcome == BW_OK) {
 		c->seen_ns = sent_ns;
-		return;
+	} else if (standing == UNSAID) {
+		a->outcome = BW_UNKNOWN;	/* neither acknowledged nor failed: the same put asks again */
+	} else if (standing == GONE) {
+		bw_head_destroyed(c->head);
+		remove_ghost(c, r);
+		a->outcome = BW_NOT_FOUND;
 	}
-	bw_head_destroyed(c->head);
-	remove_ghost(c, key);
-	a->outcome = BW_NOT_FOUND;
+}
+
+static void root_put(struct bw_committer *c, const struct bw_txn_request *r, int64_t sent_ns, int64_t took_ns,
+		     struct bw_txn_answer *a)
+{
+	bool taken = a->outcome == BW_OK || a->outcome == BW_EXISTS;
+
+	if (!taken)
+		return;
+	bw_dac_put(&c->dac, took_ns, c->throttled);
+	c->throttled = false;
+	slot_taken(c, r, sent_ns, a);
 }
 
 static void request_put(struct bw_committer *c, const struct bw_txn_request *r, bool prepared,
 			struct bw_txn_answer *a)
 {
 	struct bw_bytes_body body;
-	int64_t sent_ns = bw_now();
+	int64_t began_ns = bw_now(), sent_ns = bw_boottime();
 
 	bw_bytes_body_init(&body, r->bytes, r->len);
 	bw_op_put(&c->op, r->key, &body.body, true);
@@ -143,21 +216,17 @@ static void request_put(struct bw_committer *c, const struct bw_txn_request *r, 
 	if (c->op.early)
 		c->op.early->drop(c->op.early);	/* the put ended before it came to the backend */
 	c->op.early = NULL;
-	int64_t took_ns = c->build_ns + bw_now() - sent_ns;
+	int64_t took_ns = c->build_ns + bw_now() - began_ns;
 
 	/* What was said to exist does not: nothing is known. */
 	if (a->outcome == BW_EXISTS && r->look && ask_for(c, r->key) == BW_NOT_FOUND)
 		a->outcome = BW_UNKNOWN;
 	c->throttled |= a->outcome == BW_THROTTLED;
-	if (bw_txn_in_doubt(c->txn) && (a->outcome == BW_OK || a->outcome == BW_EXISTS)) {
-		bw_dac_put(&c->dac, took_ns, c->throttled);
-		c->throttled = false;
-	}
 	if (a->outcome != BW_OK && a->outcome != BW_EXISTS)
 		bw_log(c->log, BW_LOG_DEBUG, "commit_put", "key=%s outcome=%s detail=\"%s\"",
 		       r->key, bw_outcome_name(a->outcome), c->op.detail);
-	if (bw_txn_in_doubt(c->txn) && a->outcome == BW_OK)
-		slot_taken(c, r->key, sent_ns, a);
+	if (bw_txn_in_doubt(c->txn))
+		root_put(c, r, sent_ns, took_ns, a);
 }
 
 static void request_get(struct bw_committer *c, const struct bw_txn_request *r,
@@ -231,12 +300,12 @@ static void refresh_once(struct bw_committer *c, struct bw_txn_answer *a)
 static void request_refresh(struct bw_committer *c, struct bw_txn_answer *a)
 {
 	for (int i = 0; i < LOOKS; i++) {
-		int64_t began_ns = bw_now();
+		int64_t began_ns = bw_now(), asked_ns = bw_boottime();
 
 		refresh_once(c, a);
 		if (!a->root)
 			return;
-		c->seen_ns = began_ns;
+		saw(c, asked_ns);
 		bw_dac_saw(&c->dac, began_ns, a->root);
 		if (i + 1 == LOOKS || !bw_dac_look_again(&c->dac, bw_now()))
 			return;
@@ -678,7 +747,7 @@ static void *run(void *arg)
 
 /* ---- For callers ------------------------------------------------------------------------------ */
 
-int bw_committer_new(struct bw_store *store, const struct bw_stream *stream, struct bw_head *head,
+int bw_committer_new(struct bw_store *store, const struct bw_stream *stream, struct bw_head *head, int64_t opened_ns,
 		     struct bw_log *log, struct bw_committer **ret)
 {
 	struct bw_committer *c = calloc(1, sizeof(*c));
@@ -692,7 +761,7 @@ int bw_committer_new(struct bw_store *store, const struct bw_stream *stream, str
 	c->log = log;
 	c->tail = &c->queue;
 	c->stop_ns = c->latest_ns = BW_NEVER;
-	c->seen_ns = bw_now();
+	c->seen_ns = opened_ns;
 	bw_random(c->owner, sizeof(c->owner));
 	bw_random(&seed, sizeof(seed));
 	bw_dac_init(&c->dac, seed);

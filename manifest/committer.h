@@ -35,7 +35,8 @@ struct bw_commit_stats {
 	atomic_uint_fast64_t window_ns;		/* tau: how long batches are put off now (dac.h) */
 };
 
-int bw_committer_new(struct bw_store *store, const struct bw_stream *stream, struct bw_head *head,
+/* opened_ns: the bw_boottime() before the root was looked for that head began with (destroy.h). */
+int bw_committer_new(struct bw_store *store, const struct bw_stream *stream, struct bw_head *head, int64_t opened_ns,
 		     struct bw_log *log, struct bw_committer **ret) bw_must_check;
 
 const uint8_t *bw_committer_owner(const struct bw_committer *c);	/* [16] */

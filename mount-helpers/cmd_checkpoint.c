@@ -111,7 +111,7 @@ static int run(struct checkpoint *k, const char *url)
 
 	if (err)
 		return bw_say_err(k->c, err, "cannot write to %s", url);
-	err = bw_committer_new(k->s.store, &k->s.stream, k->s.head, NULL, &k->committer);
+	err = bw_committer_new(k->s.store, &k->s.stream, k->s.head, k->s.opened_ns, NULL, &k->committer);
 	if (err)
 		return bw_say_err(k->c, err, "cannot start");
 	code = commit(k);

@@ -159,7 +159,7 @@ static int start(struct gc *gc, const char *url)
 	err = gc->dry ? 0 : bw_root_may_write(gc->s.root);
 
 	if (!err && !gc->dry)
-		err = bw_committer_new(gc->s.store, &gc->s.stream, gc->s.head, NULL, &gc->committer);
+		err = bw_committer_new(gc->s.store, &gc->s.stream, gc->s.head, gc->s.opened_ns, NULL, &gc->committer);
 	struct bw_collector_config config = {
 		.store = gc->s.store, .stream = &gc->s.stream, .head = gc->s.head,
 		.committer = gc->committer, .rate = (uint32_t)gc->rate, .progress = progress,

@@ -226,7 +226,7 @@ static int wait_for_jobs(struct put *p)
 
 static int take(struct put *p)
 {
-	int r = bw_committer_new(p->s.store, &p->s.stream, p->s.head, NULL, &p->committer);
+	int r = bw_committer_new(p->s.store, &p->s.stream, p->s.head, p->s.opened_ns, NULL, &p->committer);
 
 	if (r == 0)
 		r = bw_committer_take(p->committer, p->producer, bw_session_commit_deadline(), &p->held);

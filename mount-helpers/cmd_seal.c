@@ -17,7 +17,7 @@ static int seal(struct bw_session *s)
 
 	if (err)
 		return bw_say_err(s->command, err, "cannot write to %s", s->url);
-	err = bw_committer_new(s->store, &s->stream, s->head, NULL, &committer);
+	err = bw_committer_new(s->store, &s->stream, s->head, s->opened_ns, NULL, &committer);
 	if (err)
 		return bw_say_err(s->command, err, "cannot start");
 	err = bw_committer_sync(committer, &change, bw_session_commit_deadline(), &result);

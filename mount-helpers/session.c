@@ -55,7 +55,7 @@ int bw_session_open(struct bw_session *s, const struct bw_command *c, const char
 	bool asks = to_write && strncmp(url, "s3://", 5) == 0;
 	char why[512] = "";
 
-	*s = (struct bw_session){.command = c, .url = url};
+	*s = (struct bw_session){.command = c, .url = url, .opened_ns = bw_boottime()};
 	int r = bw_session_store(c, url, o, false, &s->store);
 
 	if (r)

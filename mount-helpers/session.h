@@ -23,6 +23,7 @@ struct bw_session {
 	struct bw_stream stream;
 	struct bw_root *root;	/* the newest when the session was opened */
 	struct bw_head *head;
+	int64_t opened_ns;	/* the bw_boottime() before that root was looked for */
 };
 
 /* The store behind url.  0, or an exit code with the sentence said.  create: makes the directory. */

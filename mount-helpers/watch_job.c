@@ -28,7 +28,7 @@ int bw_watch_job_open(struct bw_watch_job *j, const struct bw_command *c, const 
 		return bw_say_err(c, r, "cannot write to %s", url);
 	j->signals = bw_take_signals();
 	r = j->signals < 0 ? j->signals
-			   : bw_committer_new(j->s.store, &j->s.stream, j->s.head, NULL, &j->committer);
+			   : bw_committer_new(j->s.store, &j->s.stream, j->s.head, j->s.opened_ns, NULL, &j->committer);
 	return r < 0 ? bw_say_err(c, r, "cannot start") : 0;
 }
 

@@ -12,6 +12,14 @@ int64_t bw_now(void)
 	return ts.tv_sec * BW_SEC + ts.tv_nsec;
 }
 
+int64_t bw_boottime(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return ts.tv_sec * BW_SEC + ts.tv_nsec;
+}
+
 int64_t bw_wall_ms(void)
 {
 	struct timespec ts;

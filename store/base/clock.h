@@ -10,6 +10,7 @@
 #define BW_NEVER INT64_MAX
 
 int64_t bw_now(void);		/* CLOCK_MONOTONIC, ns */
+int64_t bw_boottime(void);	/* CLOCK_BOOTTIME, ns: goes on while the host is suspended; for no deadline */
 int64_t bw_wall_ms(void);	/* CLOCK_REALTIME, ms since 1970 */
 void bw_sleep(int64_t ns);	/* whole, signals or not; commands and tests only */
 

@@ -302,20 +302,66 @@ static bool stop_now(void *ctx, uint64_t deleted, uint64_t total)
 	return deleted == 0;
 }
 
-static int commit(struct bw_test_mount *m, uint64_t seq, uint64_t epoch)
+/* A mount with a producer, whose store may be troubled. */
+struct sleeper {
+	struct bw_test_mount m;
+	struct bw_producer_entry p;
+	char name[8], first[BW_KEY_MAX + 1];
+	struct bw_fault_plan plan;
+	enum bw_fault of_root, of_first;	/* of the next put of a root; of the next get of root 1 */
+};
+
+static enum bw_fault trouble(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
 {
-	struct bw_change append = bw_test_mount_append(m, "p", epoch, seq, seq + 100);
+	struct sleeper *s = (struct sleeper *)((char *)plan - offsetof(struct sleeper, plan));
+	enum bw_fault fault = BW_FAULT_NONE;
+
+	(void)nth;
+	if (op->kind == BW_OP_PUT && strstr(op->key, "/manifest/")) {
+		fault = s->of_root;
+		s->of_root = BW_FAULT_NONE;
+	} else if (op->kind == BW_OP_GET && !strcmp(op->key, s->first)) {
+		fault = s->of_first;
+		s->of_first = BW_FAULT_NONE;
+	}
+	return fault;
+}
+
+static void sleeper_open(struct sleeper *s, struct bw_store *way, const char *name)
+{
+	struct bw_store *troubled;
+
+	*s = (struct sleeper){.plan = {.decide = trouble}};
+	snprintf(s->name, sizeof(s->name), "%s", name);
+	cr_assert_eq(bw_filter_fault_new(way, &s->plan, &troubled), 0);
+	cr_assert_eq(bw_test_mount_open(&s->m, troubled), 0);
+	cr_assert_eq(bw_committer_take(s->m.committer, name, BW_NEVER, &s->p), 0);
+	bw_key_root(&s->m.stream, 1, s->first);
+}
+
+static int commit(struct sleeper *s, uint64_t ahead)
+{
+	uint64_t seq = s->p.next + ahead;
+	struct bw_change append = bw_test_mount_append(&s->m, s->name, s->p.epoch, seq, seq + 100);
 	struct bw_txn_change result;
 
-	return bw_committer_sync(m->committer, &append, BW_NEVER, &result);
+	return bw_committer_sync(s->m.committer, &append, BW_NEVER, &result);
+}
+
+/* A mount that slept through all of it finds the name of its next version free, and nothing else is there. */
+static void commit_asleep(struct sleeper *s)
+{
+	cr_assert_eq(commit(s, 0), -BW_E_DESTROYED, "%s: a commit on nothing", s->name);
+	cr_assert_eq(bw_head_poisoned(s->m.head), -BW_E_DESTROYED);
+	bw_test_mount_close(&s->m);
 }
 
 /* One that knows the newest version is stopped by the barrier; one that slept through all of it, by root 1. */
 EACH_STORE(destroy_under_a_mount)
 {
-	struct bw_producer_entry p = {.epoch = 0};
+	struct sleeper asleep, looks, lost, unsaid;
 	struct bw_destroy_report r;
-	struct bw_test_mount awake, asleep;
+	struct bw_test_mount awake;
 	struct bw_stream stream;
 	char id[33], why[512];
 
@@ -323,8 +369,10 @@ EACH_STORE(destroy_under_a_mount)
 		return;
 	build(t, &stream);
 	bw_hex(stream.id, sizeof(stream.id), id);
-	cr_assert_eq(bw_test_mount_open(&asleep, bw_test_way_new(t->s)), 0);
-	cr_assert_eq(bw_committer_take(asleep.committer, "p", BW_NEVER, &p), 0);
+	sleeper_open(&asleep, bw_test_way_new(t->s), "p");
+	sleeper_open(&looks, bw_test_way_new(t->s), "looks");
+	sleeper_open(&lost, bw_test_way_new(t->s), "lost");
+	sleeper_open(&unsaid, bw_test_way_new(t->s), "unsaid");
 	int64_t slept_ns = bw_now();
 
 	cr_assert_eq(bw_test_mount_open(&awake, bw_test_way_new(t->s)), 0);
@@ -340,7 +388,15 @@ EACH_STORE(destroy_under_a_mount)
 	cr_assert_eq(destroy(t->s, &stream, &r), 0);
 	while (bw_now() <= slept_ns + BW_DESTROY_UNSEEN_NS)
 		bw_sleep(100 * BW_MS);
-	cr_assert_eq(commit(&asleep, STEPS, p.epoch), -BW_E_DESTROYED, "%s: a commit on nothing", t->name);
-	bw_test_mount_close(&asleep);
+	commit_asleep(&asleep);
+	/* Nothing newer is there: that is no news of the stream. */
+	cr_assert_eq(commit(&looks, 1), -BW_E_SEQ_GAP);
+	commit_asleep(&looks);
+	/* Put, and not told of it: then there is something in the slot. */
+	lost.of_root = BW_FAULT_LOST_REPLY;
+	commit_asleep(&lost);
+	/* No answer to the question for root 1 is none. */
+	unsaid.of_first = BW_FAULT_BEFORE;
+	commit_asleep(&unsaid);
 	expect_only_others(t);
 }

@@ -49,7 +49,7 @@ static int commit(struct bw_store *store, const struct bw_change *c)
 	int err = bw_head_new(store, &stream, root, NULL, &head);
 
 	if (!err) {
-		err = bw_committer_new(store, &stream, head, NULL, &committer);
+		err = bw_committer_new(store, &stream, head, bw_boottime(), NULL, &committer);
 		if (!err) {
 			err = bw_committer_sync(committer, c, BW_NEVER, &result);
 			bw_committer_free(committer, deadline);

@@ -20,13 +20,15 @@ int bw_test_mount_open(struct bw_test_mount *m, struct bw_store *store)
 	struct bw_root *root = NULL;
 	char why[200];
 
+	int64_t opened_ns = bw_boottime();
+
 	*m = (struct bw_test_mount){.store = store};
 	int err = bw_stream_open(store, BW_NEVER, &m->stream, &root, why, sizeof(why));
 
 	if (!err)
 		err = bw_head_new(store, &m->stream, root, NULL, &m->head);
 	if (!err)
-		err = bw_committer_new(store, &m->stream, m->head, NULL, &m->committer);
+		err = bw_committer_new(store, &m->stream, m->head, opened_ns, NULL, &m->committer);
 	bw_root_unref(root);
 	if (err)
 		bw_test_mount_close(m);

@@ -27,7 +27,7 @@ static void start(void)
 	tap = bw_test_tap_new(mem);
 	bw_test_create(&tap->store, &stream, &root);
 	cr_assert_eq(bw_head_new(&tap->store, &stream, root, NULL, &head), 0);
-	cr_assert_eq(bw_committer_new(&tap->store, &stream, head, NULL, &committer), 0);
+	cr_assert_eq(bw_committer_new(&tap->store, &stream, head, bw_boottime(), NULL, &committer), 0);
 	bw_root_unref(root);
 }
 
@@ -103,6 +103,40 @@ Test(committer, a_way_that_finds_nothing_is_no_stream_destroyed, .timeout = 60)
 
 	cr_assert_eq(bw_test_get(&tap->store, key, &blob), BW_OK, "the commit was deleted");
 	cr_assert_eq(bw_head_poisoned(head), 0);
+}
+
+static atomic_uint first_asked;
+
+static bool count_first(struct bw_test_tap *t, struct bw_op *op)
+{
+	char first[BW_KEY_MAX + 1];
+
+	(void)t;
+	bw_key_root(&stream, 1, first);
+	atomic_fetch_add(&first_asked, op->kind == BW_OP_GET && !strcmp(op->key, first));
+	return false;
+}
+
+/* S2: what was found before a long start tells nothing of the stream any more; what was found just now does. */
+Test(committer, whoever_found_the_root_long_ago_asks_for_root_1)
+{
+	struct bw_change job = bw_test_change(BW_CHANGE_JOB, "j");
+	struct bw_txn_change result;
+
+	atomic_store(&tap->on_submit, count_first);
+	cr_assert_eq(bw_committer_sync(committer, &job, BW_NEVER, &result), 0);
+	cr_assert_eq(atomic_load(&first_asked), 0);
+	bw_committer_free(committer, bw_now() + 60 * BW_SEC);
+	int64_t long_ago = bw_boottime() - BW_DESTROY_UNSEEN_NS - BW_SEC;
+
+	cr_assert_eq(bw_committer_new(&tap->store, &stream, head, long_ago, NULL, &committer), 0);
+	job.name[0] = 'k';
+	cr_assert_eq(bw_committer_sync(committer, &job, BW_NEVER, &result), 0);
+	cr_assert_eq(atomic_load(&first_asked), 1);
+	job.name[0] = 'l';
+	cr_assert_eq(bw_committer_sync(committer, &job, BW_NEVER, &result), 0);
+	cr_assert_eq(atomic_load(&first_asked), 1, "it was there a moment ago");
+	atomic_store(&tap->on_submit, NULL);
 }
 
 /* A queue of items, and what they got, in the order it was said. */
