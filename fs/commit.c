@@ -244,6 +244,43 @@ static void tell_changed(struct bw_produce *p, const uint64_t inos[2])
 			p->c.changed(p->c.changed_ctx, inos[i]);
 }
 
+static int push_ready_locked(struct bw_stage_producer *sp);
+static void run_upload(struct bw_task *task);
+
+static void take_back_locked(struct bw_stage_batch *b)
+{
+	struct bw_stage_producer *sp = b->producer;
+
+	bw_change_done(&b->item.change);
+	memset(&b->item, 0, sizeof(b->item));
+	b->pushed = false;
+	sp->push_next = sp->push_next < b->seq ? sp->push_next : b->seq;
+}
+
+/*
+ * The root had no room for the state of b, or of the batch before it, which is then on its way again and takes b with it: b is
+ * not committed, nor will be as it was pushed, and is pushed once more.  False: that is not what failed.
+ */
+static bool push_again_locked(struct bw_stage_batch *b, int err)
+{
+	struct bw_stage_producer *sp = b->producer;
+	struct bw_stage_batch *before = b->seq ? bw_stage_batch_find(sp, b->seq - 1) : NULL;
+
+	if (sp->lost || sp->produce->closed || (err != -BW_E_LIMIT && err != -BW_E_SEQ_GAP))
+		return false;
+	if (before && before->state == BW_BATCH_BUSY) {
+		take_back_locked(b);
+		return push_ready_locked(sp) == 0 || b->pushed;
+	}
+	if (err != -BW_E_LIMIT || !bw_batch_state_apart(b->build->batch))
+		return false;
+	take_back_locked(b);
+	b->uploaded = false;
+	b->task.run = run_upload;
+	bw_workq_push(b->produce->c.pool, &b->task);
+	return true;
+}
+
 static void item_done(struct bw_commit_item *item, const struct bw_txn_change *result)
 {
 	struct bw_stage_batch *b = item->ctx;
@@ -262,10 +299,10 @@ static void item_done(struct bw_commit_item *item, const struct bw_txn_change *r
 		       b->producer->name, b->seq, result->step, result->version);
 	}
 	bw_lock(&p->lock);
-	if (result->err)
-		failed_locked(b, result->err, "", &replies);
-	else
+	if (!result->err)
 		committed_locked(b, &replies);
+	else if (!push_again_locked(b, result->err))
+		failed_locked(b, result->err, "", &replies);
 	release_stranded_locked(b->producer, &replies);
 	if (!result->err)
 		list_fixed_locked(b, fixed);
@@ -299,8 +336,6 @@ static int push_ready_locked(struct bw_stage_producer *sp)
 	}
 	return 0;
 }
-
-static void run_upload(struct bw_task *task);
 
 /* The name is this batch's alone, so an upload of unknown outcome may be sent again until it is known. */
 static bool upload_again_locked(struct bw_stage_batch *b)

@@ -46,6 +46,7 @@ struct bw_batch {
 	struct bw_buf footer;
 	uint64_t raw;
 	bool has_state, state_inline;
+	bool data_is_there;		/* durable: what is to be uploaded is the state */
 	uint8_t *state;
 	uint32_t state_len;
 	struct bw_bytes_body state_body;
@@ -311,6 +312,15 @@ int bw_batch_set_state(struct bw_batch *b, const void *state, size_t len, bool i
 	return 0;
 }
 
+bool bw_batch_state_apart(struct bw_batch *b)
+{
+	bool was_inline = b->state_inline;
+
+	b->state_inline = false;
+	b->data_is_there |= was_inline;
+	return was_inline;
+}
+
 void bw_batch_free(struct bw_batch *b)
 {
 	if (!b)
@@ -456,10 +466,13 @@ void bw_batch_upload(struct bw_batch *b, struct bw_store *store, int64_t deadlin
 	prepare(&b->state_part, b, &b->state_body.body);
 	memcpy(b->data_part.key, b->key, sizeof(b->key));
 	bw_key_state(&b->stream, t->producer, t->epoch, t->seq, b->nonce, b->state_part.key);
-	atomic_store(&b->pending, state_object ? 2 : 1);
+	bool data = !b->data_is_there;	/* either may end the batch once all is submitted */
+
+	atomic_store(&b->pending, (unsigned)state_object + data);
 	if (state_object)
 		submit(&b->state_part);
-	submit(&b->data_part);
+	if (data)
+		submit(&b->data_part);
 }
 
 int64_t bw_batch_again_ns(unsigned times, int64_t deadline_ns)

@@ -47,9 +47,15 @@ bool bw_batch_early(struct bw_batch *b, struct bw_store *store, void (*released)
 void bw_batch_early_grow(struct bw_batch *b);
 void bw_batch_early_drop(struct bw_batch *b);
 /* Adds the state to commit with it; copied.  At most BW_STATE_MAX bytes: -EFBIG.  It rides in the root
- * when it is short and inline_ok (the root has room: bw_root_state_room()), else in an object. */
+ * when it is short and inline_ok (the root seems to have room: bw_root_state_room()), else in an object. */
 int bw_batch_set_state(struct bw_batch *b, const void *state, size_t len, bool inline_ok)
 	bw_must_check;
+/*
+ * The batch is uploaded, and the append that was to commit it was refused with -BW_E_LIMIT: others have taken the room in the root
+ * meanwhile.  True: its state rides there no longer.  Upload the batch once more, which puts the state alone, and commit the change
+ * that it has then.  False: that was not the reason.
+ */
+bool bw_batch_state_apart(struct bw_batch *b) bw_must_check;
 void bw_batch_free(struct bw_batch *b);	/* NULL is fine; not while it is being uploaded */
 
 /*

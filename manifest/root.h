@@ -172,7 +172,10 @@ const struct bw_job *bw_root_job(const struct bw_root *r, const char *name);
 /* The entry when it is in the tail, else NULL. */
 const struct bw_entry *bw_root_tail_entry(const struct bw_root *r, uint64_t step);
 
-/* Room for another inline state is beyond doubt: the sum is below 3/4 of BW_STATES_INLINE_MAX. */
+/*
+ * The sum of the inline states is below 3/4 of BW_STATES_INLINE_MAX, so there will be room for another, unless many come at once:
+ * where an append is refused for that, bw_batch_state_apart().
+ */
 bool bw_root_state_room(const struct bw_root *r);
 
 /* The running digest: d' = xxh3(d, canonical bytes of the entry's identity); 0 before step 0. */

@@ -287,17 +287,27 @@ static int build_and_upload(struct put *p)
 	return r < 0 ? say_failed(p, r) : 0;
 }
 
-static int commit(struct put *p)
+static int append(struct put *p, struct bw_txn_change *ret)
 {
 	struct bw_change change = {0};
-	struct bw_txn_change result = {0};
 	int r = bw_batch_change(p->batch, bw_committer_owner(p->committer), &change);
 
 	if (r == 0)
-		r = bw_committer_sync(p->committer, &change, bw_session_commit_deadline(), &result);
+		r = bw_committer_sync(p->committer, &change, bw_session_commit_deadline(), ret);
 	bw_change_done(&change);
-	if (r == 0)
-		r = result.err;
+	return r;
+}
+
+static int commit(struct put *p)
+{
+	struct bw_txn_change result = {0};
+	int r = append(p, &result);
+
+	if (r == -BW_E_LIMIT && bw_batch_state_apart(p->batch)) {
+		r = upload(p);
+		if (r == 0)
+			r = append(p, &result);
+	}
 	if (r < 0)
 		return say_failed(p, r);
 	printf("%" PRIu64 "\n", result.step);

@@ -48,6 +48,29 @@ class States(bw.TestCase):
         for name, state in states.items():
             self.assertEqual(other.state(name), state)
 
+    def test_p4_many_states_at_once_stay_within_the_root(self):
+        """P4, P7, I12: more than have room there, of batches that nobody knew of each other when they were uploaded."""
+        stream, gate = self.stream(1), self.gate()
+        mount = self.mount(stream, "pending=2", gate=gate)
+        names = [f"p{i}" for i in range((32 << 10) // STATE_INLINE + 16)]
+        states = {(name, seq): os.urandom(STATE_INLINE) for name in names for seq in range(2)}
+        for name, seq in states:
+            mount.begin(name, seq)
+        gate.hold()
+        for (name, seq), state in states.items():
+            bw.write(mount.path("produce", name, seq, "state"), state)
+            bw.write(mount.slot(name, seq, 0), bw.payload(name, seq, 0))
+        bw.wait_until(lambda: len(stream.objects("data/")) == len(states), what="all uploads")
+        gate.open()
+        for name in names:
+            drain(mount, name)
+        self.assertEqual(mount.status("errors"), "")
+        self.assertEqual(mount.head(), len(states))
+        self.assertGreaterEqual(len(self.state_objects(stream)), 16)
+        other = self.mount(stream)
+        for name in names[::5] + names[-1:]:  # each asks the store for news
+            self.assertEqual(other.state(name), states[name, 1])
+
 
 class ElsewhereAgain(bw.TestCase):
     def replay(self, mount, name, until):

@@ -314,6 +314,44 @@ Test(batch, what_was_not_applied_fails_with_its_error)
 	teardown(s);
 }
 
+/* P4: for which the root has no room after all: the same batch, of which only the state is still to be uploaded. */
+Test(batch, a_state_that_the_root_has_no_room_for_becomes_an_object)
+{
+	struct setup *s = setup(false);
+	struct script script = {.plan = {.decide = decide}};
+	struct bw_change before, after;
+	bw_auto_blob struct bw_blob *blob = NULL;
+	char key[BW_KEY_MAX + 1];
+	struct bw_op op;
+
+	script.plan.ctx = &script;
+	script.folder = "/";
+	build(s);
+	cr_assert_eq(bw_filter_fault_new(s->store, &script.plan, &s->store), 0);
+	cr_assert_not(bw_batch_state_apart(s->batch), "there is none");
+	cr_assert_eq(bw_batch_set_state(s->batch, "cursor", 6, true), 0);
+	cr_assert_eq(bw_batch_upload_sync(s->batch, s->store, BW_NEVER), 0);
+	cr_assert_eq(bw_batch_change(s->batch, owner, &before), 0);
+	cr_assert(before.state);
+	script.puts = 0;
+	cr_assert(bw_batch_state_apart(s->batch));
+	cr_assert_eq(bw_batch_upload_sync(s->batch, s->store, BW_NEVER), 0);
+	cr_assert_eq(script.puts, 1);
+	cr_assert_eq(bw_batch_change(s->batch, owner, &after), 0);
+	cr_assert(after.has_state && !after.state && after.state_len == 6);
+	cr_assert(after.state_xxh3 == before.state_xxh3 && after.nonce == before.nonce && after.seq == before.seq);
+	bw_key_state(&s->sample.stream, after.name, after.epoch, after.seq, after.nonce, key);
+	bw_op_get_all(&op, key, 100);
+	cr_assert_eq(bw_store_sync(s->store, &op), BW_OK);
+	blob = op.blob;
+	cr_assert(blob->len == 6 && !memcmp(blob->bytes, "cursor", 6));
+	check_stored(s);
+	cr_assert_not(bw_batch_state_apart(s->batch), "once");
+	bw_change_done(&before);
+	bw_change_done(&after);
+	teardown(s);
+}
+
 /* It is not durable before both objects are, whichever ends first. */
 Test(batch, the_upload_waits_for_the_state_and_for_the_data)
 {
