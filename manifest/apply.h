@@ -51,9 +51,9 @@ int bw_apply(const struct bw_stream *s, const struct bw_root *base, const struct
 	     struct bw_new_nodes *ret_nodes) bw_must_check;
 
 /*
- * Does next follow from base?  Adjacent versions are applied again and compared; across a gap the
- * monotone fields are checked, and the digest where next's tail reaches back to base's head.
- * 0, or -BW_E_CONTRADICTION (I2, I3, I14).
+ * Does next follow from base?  Adjacent versions are applied again and compared; across a gap, or where a newer release has
+ * features that writers must know, the monotone fields are checked, and the digest where next's tail reaches back to base's
+ * head.  0, -BW_E_CONTRADICTION (I2, I3, I14), -ENOMEM.
  */
 int bw_apply_check(const struct bw_stream *s, const struct bw_root *base, const struct bw_root *next)
 	bw_must_check;

@@ -127,14 +127,24 @@ static bool digest_follows(const struct bw_root *base, const struct bw_root *nex
 	       bw_digest_over(next->tail_digest, next->tail, base->head - start) == base->digest;
 }
 
+/* Made by a release that knows of rules for writers that this one does not: what it does cannot be repeated here. */
+static bool is_newer(const struct bw_root *base, const struct bw_root *next)
+{
+	return bw_root_may_write(base) || bw_root_may_write(next);
+}
+
 int bw_apply_check(const struct bw_stream *s, const struct bw_root *base, const struct bw_root *next)
 {
 	if (memcmp(base->stream_id, next->stream_id, sizeof(base->stream_id)) != 0)
 		return -BW_E_CONTRADICTION;
 	if (next->version == base->version)
 		return next->stored_xxh3 == base->stored_xxh3 ? 0 : -BW_E_CONTRADICTION;
-	if (next->version == base->version + 1)
-		return check_adjacent(s, base, next);
+	if (next->version == base->version + 1) {
+		if (!is_newer(base, next))
+			return check_adjacent(s, base, next);
+		if (next->previous_xxh3 != base->stored_xxh3)
+			return -BW_E_CONTRADICTION;
+	}
 	if (next->version < base->version || next->head < base->head || next->first < base->first ||
 	    next->swept < base->swept || next->bytes < base->bytes ||
 	    next->time_ms < base->time_ms || (base->sealed && !next->sealed) ||

@@ -443,6 +443,47 @@ Test(apply, check_finds_contradictions)
 	bw_root_unref(v1);
 }
 
+/* S8: a release that knows more about writing may do what this one does not; but not to what was there before. */
+Test(apply, what_a_newer_release_makes_is_checked_as_across_a_gap)
+{
+	const uint64_t swept = BW_LEAF_ENTRIES;
+
+	append_steps(300);
+	stream.options.keep = 1;
+	commit1(bw_test_change(BW_CHANGE_JOB, "j"));
+	commit1(bw_test_step(BW_CHANGE_MARK, "j", swept));
+	commit1(bw_test_change(BW_CHANGE_TRIM, ""));
+	struct bw_change sweep = bw_test_step(BW_CHANGE_SWEEP, "", swept);
+	struct bw_root *next = bw_test_apply(&stream, root, &sweep, 1, 7);
+
+	cr_assert_eq(next->levels[0].n, 1);
+	next->levels[0].n = 0;		/* it drops the pointer where this release waits for the whole group */
+	next->levels_n = 0;
+	cr_assert_eq(bw_apply_check(&stream, root, next), -BW_E_CONTRADICTION);
+	next->features_write = strdup("\"later\"");
+	struct bw_root *newer = bw_test_stored(&stream, next, NULL);
+
+	cr_assert_eq(bw_apply_check(&stream, root, newer), 0);
+	newer->previous_xxh3++;
+	cr_assert_eq(bw_apply_check(&stream, root, newer), -BW_E_CONTRADICTION, "another past");
+	newer->previous_xxh3--;
+	newer->tail_digest++;
+	cr_assert_eq(bw_apply_check(&stream, root, newer), -BW_E_CONTRADICTION, "other entries");
+	newer->tail_digest--;
+	newer->first--;
+	cr_assert_eq(bw_apply_check(&stream, root, newer), -BW_E_CONTRADICTION, "first falls");
+	newer->first++;
+	/* It may take its name back as well: what it makes then is not what this release would. */
+	cr_assert_eq(bw_apply_check(&stream, newer, newer), 0);
+	next->version++;
+	next->previous_xxh3 = newer->stored_xxh3;
+	free(next->features_write);
+	next->features_write = NULL;
+	cr_assert_eq(bw_apply_check(&stream, newer, next), 0);
+	bw_root_unref(next);
+	bw_root_unref(newer);
+}
+
 /* ---- Random histories against a model that remembers everything -------------------------------- */
 
 #define PRODUCERS 5

@@ -415,6 +415,25 @@ Test(head, a_long_gap_without_a_fork_is_fine)
 	cr_assert_eq(known_version(), root->version);
 }
 
+/* S8: a feature of writers is none of a reader's, who reads on whatever comes of it. */
+Test(head, a_version_with_a_feature_of_writers_is_read)
+{
+	grow(2);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	struct bw_change c = bw_test_append("p", 1, 1, next_seq, 1);
+	struct bw_root *made = bw_test_apply(&stream, root, &c, 1, 1);
+
+	made->features_write = strdup("\"later\"");
+	made->time_ms += 5;	/* no change says so */
+	struct bw_root *newer = bw_test_stored(&stream, made, NULL);
+
+	cr_assert_eq(bw_head_publish(head, newer), 0);
+	cr_assert_eq(bw_head_poisoned(head), 0);
+	cr_assert_eq(known_version(), newer->version);
+	bw_root_unref(newer);
+	bw_root_unref(made);
+}
+
 Test(head, the_same_version_with_other_bytes_poisons)
 {
 	struct bw_root *other = bw_test_stored(&stream, root, NULL);
