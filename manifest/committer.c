@@ -46,6 +46,7 @@ struct bw_committer {
 	int64_t seen_ns;		/* bw_boottime() when the newest version of a whole stream was seen, or made, last */
 	unsigned attempts, conflicts;	/* of txn, counted so far */
 	bool throttled;			/* a send of the root under way was */
+	bool sent;			/* one of it may have been applied */
 	int64_t build_ns;		/* what the build of the attempt under way took */
 };
 
@@ -194,6 +195,7 @@ static void root_put(struct bw_committer *c, const struct bw_txn_request *r, int
 {
 	bool taken = a->outcome == BW_OK || a->outcome == BW_EXISTS;
 
+	c->sent |= a->outcome != BW_THROTTLED;
 	if (!taken)
 		return;
 	bw_dac_put(&c->dac, took_ns, c->throttled);
@@ -348,6 +350,7 @@ static void count(struct bw_committer *c, const struct bw_txn_request *r, int64_
 		atomic_fetch_add(&c->stats.attempts, attempts - c->attempts);
 		c->attempts = attempts;
 		c->build_ns = step_ns;
+		c->sent = false;
 	}
 	BW_LOCK_SCOPE(&c->lock);
 	c->in_doubt = bw_txn_in_doubt(c->txn);
@@ -542,6 +545,21 @@ static void end_items(struct bw_committer *c, struct taken *t)
 	t->first = NULL;
 }
 
+/* Of a txn that was not ended: what has no result is in doubt, or was not sent. */
+static void give_up_items(struct bw_committer *c, struct taken *t)
+{
+	int err = c->sent && bw_txn_in_doubt(c->txn) ? -BW_E_UNKNOWN : -BW_E_STOPPING;
+
+	for (size_t i = 0; i < bw_txn_n(c->txn); i++) {
+		struct bw_txn_change *result = bw_txn_at(c->txn, i);
+
+		if (!result->settled)
+			result->err = err;
+		item_end(c, result->ctx, result);
+	}
+	t->first = NULL;
+}
+
 static void fail_items(struct bw_committer *c, struct taken *t, int err)
 {
 	while (t->first) {
@@ -619,14 +637,16 @@ static void commit(struct bw_committer *c, struct taken *t)
 	bool prepared;
 	int err = txn_make(c, t, &r, &prepared);
 
-	if (!err && run_txn(c, r, prepared)) {
+	if (!err) {
+		bool ended = run_txn(c, r, prepared);
 		int published = publish(c);
 
 		if (published)
 			bw_log(c->log, BW_LOG_ERROR, "publish", "err=%d", published);
-		end_items(c, t);
-	} else if (!err) {
-		err = bw_txn_in_doubt(c->txn) ? -BW_E_UNKNOWN : -BW_E_STOPPING;
+		if (ended)
+			end_items(c, t);
+		else
+			give_up_items(c, t);
 	}
 	bw_txn_free(c->txn);
 	c->txn = NULL;

@@ -580,6 +580,58 @@ Test(committer, free_without_time_tells_all)
 	bw_store_free(m.store);
 }
 
+static atomic_bool slept;
+
+/* An index node comes before the root that names it. */
+static bool sleep_at_nodes(struct bw_test_tap *t, struct bw_op *op)
+{
+	(void)t;
+	if (op->kind != BW_OP_PUT || !strstr(op->key, "/index/"))
+		return false;
+	atomic_store(&slept, true);
+	bw_sleep(300 * BW_MS);
+	return false;
+}
+
+static bool is_none(const struct bw_op *op)
+{
+	(void)op;
+	return false;
+}
+
+/* S5: what was not sent when the time was over is not in doubt. */
+Test(committer, free_without_time_doubts_nothing_that_was_not_sent)
+{
+	enum { N = BW_TAIL_FOLD };
+	struct noted *items = calloc(N, sizeof(*items));
+	struct notes notes;
+	struct bw_test_mount m;
+	struct bw_root *r;
+
+	mount_open(&m, is_none);
+	notes_init(&notes, m.head);
+	take(m.committer, "q", 1, 0);
+	atomic_store(&tap->on_submit, sleep_at_nodes);
+	for (unsigned i = 0; i < N; i++) {
+		items[i] = (struct noted){.item = {.change = append(m.committer, "q", 1, i), .done = note},
+					  .notes = &notes};
+		bw_committer_push(m.committer, &items[i].item);
+	}
+	while (!atomic_load(&slept))
+		bw_sleep(BW_MS);
+	bw_committer_free(m.committer, bw_now());
+	atomic_store(&tap->on_submit, NULL);
+	cr_assert_eq(notes.n, N);
+	cr_assert_eq(bw_head_refresh(m.head, BW_NEVER, &r), 0);
+	for (unsigned i = 0; i < N; i++)
+		cr_assert_eq(items[i].err, i < r->head ? 0 : -BW_E_STOPPING, "%u: %d", i, items[i].err);
+	cr_assert_lt(r->head, N);
+	bw_root_unref(r);
+	bw_head_free(m.head);
+	bw_store_free(m.store);
+	free(items);
+}
+
 static atomic_bool away;
 
 /* The answer to the first put of a root is lost, and then the store is away. */
