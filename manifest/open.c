@@ -8,6 +8,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 /* A damaged answer is fetched again: it may have been damaged on the way. */
 #define READS 5
@@ -85,6 +86,43 @@ int bw_io_stream(struct bw_io *io, struct bw_stream *ret, struct bw_blob **ret_j
 	return err;
 }
 
+/* Who may not delete leaves it to whoever cleans the place. */
+static void remove_ghost(struct bw_io *io, const char *key)
+{
+	struct bw_op op;
+
+	bw_op_delete(&op, key);
+	if (bw_io_run(io, &op))
+		io->detail[0] = 0;
+	bw_op_done(&op);
+}
+
+static void remove_root_1(struct bw_io *io, const struct bw_stream *s)
+{
+	char key[BW_KEY_MAX + 1];
+
+	bw_key_root(s, 1, key);
+	remove_ghost(io, key);
+}
+
+/*
+ * Was nothing else there because the stream was destroyed since stream.json was read?  That is the last to go but for the
+ * barrier (destroy.h): then it is gone as well, or is another stream's.
+ */
+static int check_there(struct bw_io *io, const struct bw_stream *s)
+{
+	bw_auto_blob struct bw_blob *json = NULL;
+	struct bw_stream there;
+	int err = bw_io_get(io, BW_STREAM_KEY, BW_STREAM_JSON_MAX, &json);
+
+	if (!err && bw_stream_decode(json->bytes, json->len, &there) == 0 && memcmp(there.id, s->id, sizeof(s->id)) != 0)
+		err = -ENOENT;
+	if (err != -ENOENT)
+		return err == -BW_E_CORRUPT ? 0 : err;
+	remove_root_1(io, s);
+	return -BW_E_DESTROYED;
+}
+
 /* A creator died between the two objects: root 1 is the same whoever makes it. */
 static int finish_creation(struct bw_io *io, const struct bw_stream *s, struct bw_root **ret)
 {
@@ -105,11 +143,12 @@ static int finish_creation(struct bw_io *io, const struct bw_stream *s, struct b
 	err = bw_io_make(io, key, bytes.bytes, bytes.len, &other);
 	if (err && err != -EEXIST)
 		return err;
-	return newest(io, s, ret);
+	err = check_there(io, s);
+	return err ? err : newest(io, s, ret);
 }
 
 /* stream.json without a root 1: its creator died, or somebody destroys the stream, who leaves stream.json to the last. */
-static int take_unfinished(struct bw_io *io, const struct bw_stream *s, struct bw_root **ret)
+static int take_unfinished(struct bw_io *io, const struct bw_stream *s, struct bw_root **ret, bool *ret_finished)
 {
 	char prefix[BW_KEY_MAX + 1];
 	struct bw_op op;
@@ -122,6 +161,7 @@ static int take_unfinished(struct bw_io *io, const struct bw_stream *s, struct b
 	bw_op_done(&op);
 	if (err)
 		return err;
+	*ret_finished = is_alone;
 	if (is_alone)
 		return finish_creation(io, s, ret);
 	/* Another may have finished it meanwhile. */
@@ -129,13 +169,15 @@ static int take_unfinished(struct bw_io *io, const struct bw_stream *s, struct b
 	return err == -BW_E_NO_STREAM ? -BW_E_DESTROYED : err;
 }
 
-static int get_root(struct bw_io *io, const struct bw_stream *s, struct bw_root **ret, char *why,
+/* *ret_finished: it was there without any root, and root 1 was made. */
+static int get_root(struct bw_io *io, const struct bw_stream *s, struct bw_root **ret, bool *ret_finished, char *why,
 		    size_t why_len)
 {
 	int err = newest(io, s, ret);
 
+	*ret_finished = false;
 	if (err == -BW_E_NO_STREAM)
-		err = take_unfinished(io, s, ret);
+		err = take_unfinished(io, s, ret, ret_finished);
 	if (err == -BW_E_DESTROYED)
 		snprintf(why, why_len, "the stream here is being destroyed; batchweave destroy brings that to its end");
 	else if (err)
@@ -149,13 +191,36 @@ int bw_stream_open(struct bw_store *store, int64_t deadline_ns, struct bw_stream
 	struct bw_io io = {.store = store, .deadline_ns = deadline_ns};
 	bw_auto_blob struct bw_blob *json = NULL;
 	struct bw_stream s;
+	bool finished;
 	int err = bw_io_stream(&io, &s, &json, why, why_len);
 
 	if (!err)
-		err = get_root(&io, &s, ret_root, why, why_len);
+		err = get_root(&io, &s, ret_root, &finished, why, why_len);
 	if (!err)
 		*ret = s;
 	return err;
+}
+
+/*
+ * The store has taken stream.json a second time: it does not keep put-if-absent, or the stream was destroyed to its end
+ * since stream.json was read, and nothing is left but what this open has made.
+ */
+static int taken_twice(struct bw_io *io, const struct bw_stream *s, bool finished, char *why, size_t why_len)
+{
+	struct bw_root *root = NULL;
+	int err = finished ? -BW_E_NO_STREAM : newest(io, s, &root);
+
+	bw_root_unref(root);
+	if (err == -BW_E_NO_STREAM || err == -BW_E_DESTROYED) {
+		if (finished)
+			remove_root_1(io, s);
+		remove_ghost(io, BW_STREAM_KEY);
+		snprintf(why, why_len, "the stream here was destroyed just now");
+		return -BW_E_DESTROYED;
+	}
+	snprintf(why, why_len, "this store cannot hold a stream any more: a second put-if-absent of one "
+			       "name succeeds (is versioning enabled in the bucket?)");
+	return -EOPNOTSUPP;
 }
 
 int bw_stream_open_to_write(struct bw_store *store, int64_t deadline_ns, struct bw_stream *ret,
@@ -166,17 +231,15 @@ int bw_stream_open_to_write(struct bw_store *store, int64_t deadline_ns, struct 
 	struct bw_root *root = NULL;
 	struct bw_keeps keeps;
 	struct bw_stream s;
+	bool finished;
 	int err = bw_io_stream(&io, &s, &json, why, why_len);
 
 	if (err)
 		return err;
 	bw_keeps_ask(&keeps, store, json, deadline_ns);
-	err = get_root(&io, &s, &root, why, why_len);
-	if (!bw_keeps_wait(&keeps) && !err) {
-		snprintf(why, why_len, "this store cannot hold a stream any more: a second put-if-absent of one "
-				       "name succeeds (is versioning enabled in the bucket?)");
-		err = -EOPNOTSUPP;
-	}
+	err = get_root(&io, &s, &root, &finished, why, why_len);
+	if (!bw_keeps_wait(&keeps) && (!err || err == -BW_E_DESTROYED))
+		err = taken_twice(&io, &s, finished, why, why_len);
 	if (err) {
 		bw_root_unref(root);
 		return err;

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Creating, probing and opening streams; what a cold open costs (I12, I14). */
+#include "manifest/destroy.h"
 #include "manifest/open.h"
 #include "manifest/open_search.h"
+#include "store/base/rand.h"
 #include "tests/support/history.h"
 #include "tests/support/stores.h"
 #include "tests/unit/liars.h"
 
 #include <criterion/criterion.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -486,4 +489,108 @@ Test(open, to_write_of_what_is_no_stream_or_damaged_says_that)
 	cr_assert_lt(open_to_write(&o, &opened), 0);
 	cr_assert_eq(atomic_load(&tap->puts), 0, "what cannot be read is not put again");
 	bw_root_unref(r);
+}
+
+/* ---- Destroyed at that very moment ---------------------------------------------------------------- */
+
+static struct bw_stream goes;	/* the stream that is destroyed when the tap says so */
+static const char *goes_at;	/* before a request for this key */
+static bool comes;		/* and another takes its place */
+
+static void destroy_now(void)
+{
+	struct bw_destroy_report report;
+	char id[33], text[200];
+	bool existed;
+
+	bw_hex(goes.id, sizeof(goes.id), id);
+	const struct bw_destroy d = {.store = tap->store.next, .id = id, .op_ns = 30 * BW_SEC};
+
+	cr_assert_eq(bw_stream_destroy(&d, &report, text, sizeof(text)), 0, "%s", text);
+	if (comes)
+		cr_assert_eq(bw_stream_create(tap->store.next, &options, BW_NEVER, &goes, &existed, text, sizeof(text)), 0);
+}
+
+static bool destroy_at(struct bw_test_tap *t, struct bw_op *op)
+{
+	bool is_put = op->kind == BW_OP_PUT;
+
+	if (!goes_at || strcmp(op->key, goes_at) != 0 || is_put != !strcmp(goes_at, BW_STREAM_KEY))
+		return false;
+	goes_at = NULL;
+	t->on_submit = NULL;
+	destroy_now();
+	return false;
+}
+
+/* Nothing that an open makes brings back a stream, empty and with its old id. */
+Test(open, what_is_destroyed_meanwhile_stays_so)
+{
+	char hint[BW_KEY_MAX + 1];
+	struct bw_root *r, *opened;
+	struct bw_stream o;
+
+	for (int i = 0; i < 4; i++) {
+		bool writes = i & 1;
+
+		comes = i & 2;
+		grow(&goes, &r, 3);
+		bw_root_unref(r);
+		bw_key_hint(&goes, hint);
+		goes_at = writes && !comes ? BW_STREAM_KEY : hint;
+		tap->on_submit = destroy_at;
+		cr_assert_eq(writes ? open_to_write(&o, &opened) : open_(&o, &opened), -BW_E_DESTROYED, "%d: %s", i, why);
+		cr_assert_null(goes_at);
+		cr_assert_eq(count_keys(), comes ? 2 : 0, "%d", i);
+		if (!comes)
+			continue;
+		cr_assert_eq(open_(&o, &opened), 0);
+		cr_assert_arr_eq(o.id, goes.id, sizeof(o.id));
+		bw_root_unref(opened);
+		comes = false;
+		destroy_now();
+	}
+}
+
+static struct bw_op *question;
+static atomic_bool found;
+
+/* The question whether the store keeps put-if-absent travels slowly, and all else is found. */
+static bool hold_question(struct bw_test_tap *t, struct bw_op *op)
+{
+	char beyond[BW_KEY_MAX + 1];
+
+	(void)t;
+	bw_key_root(&goes, 4, beyond);
+	if (!strcmp(op->key, beyond))
+		atomic_store(&found, true);
+	if (op->kind != BW_OP_PUT || strcmp(op->key, BW_STREAM_KEY) != 0)
+		return false;
+	question = op;
+	return true;
+}
+
+static void *destroy_when_found(void *arg)
+{
+	while (!atomic_load(&found))
+		bw_sleep(BW_MS);
+	destroy_now();
+	bw_store_submit(tap->store.next, question);
+	return arg;
+}
+
+Test(open, what_was_found_and_is_destroyed_before_it_is_opened_stays_so)
+{
+	struct bw_root *r, *opened;
+	struct bw_stream o;
+	pthread_t thread;
+
+	grow(&goes, &r, 3);
+	bw_root_unref(r);
+	tap->on_submit = hold_question;
+	cr_assert_eq(pthread_create(&thread, NULL, destroy_when_found, NULL), 0);
+	cr_assert_eq(open_to_write(&o, &opened), -BW_E_DESTROYED, "%s", why);
+	pthread_join(thread, NULL);
+	tap->on_submit = NULL;
+	cr_assert_eq(count_keys(), 0);
 }
