@@ -9,6 +9,9 @@
 
 #include <string.h>
 
+#define REPEATS 5	/* of a put whose answer was lost */
+#define REPEAT_NS (100 * BW_MS)
+
 /* Bytes that are made when they are asked for, and name their place. */
 struct pattern {
 	struct bw_body body;
@@ -40,6 +43,20 @@ static int put(struct bw_probe *p, struct pattern *t, bool if_absent)
 	int err = bw_io_run(&p->io, &op);
 
 	bw_op_done(&op);
+	return err;
+}
+
+/* No answer is none: what the store says of the condition is kept for the life of the stream. */
+static int put_if_absent(struct bw_probe *p, struct pattern *t, bool *ret_applied)
+{
+	int err = put(p, t, true);
+
+	*ret_applied = false;
+	for (int i = 0; err == -BW_E_UNKNOWN && i < REPEATS; i++) {
+		bw_sleep(REPEAT_NS);
+		err = put(p, t, true);
+		*ret_applied = err == -EEXIST;
+	}
 	return err;
 }
 
@@ -85,15 +102,16 @@ int bw_probe_large(struct bw_probe *p, struct bw_probe_result *ret)
 
 	if (!p->config->large)
 		return 0;
-	int err = put(p, &one, true);
+	bool applied;
+	int err = put_if_absent(p, &one, &applied);
 
 	/* The condition is refused, or something else is wrong: that shows without it. */
-	if (err)
+	if (err && !applied)
 		return put_without(p, &two, ret);
 	err = expect(p, &one, "a large object does not hold what was written");
 	if (err)
 		return err;
-	err = put(p, &two, true);
+	err = put_if_absent(p, &two, &applied);
 	if (err == -EEXIST)
 		return expect(p, &one, "a put-if-absent of a large object replaces what is there");
 	return put_without(p, &two, ret);

@@ -357,6 +357,27 @@ Test(probe, a_condition_of_large_objects_that_is_refused_is_noted)
 	cr_assert_eq(count_keys(), 0);
 }
 
+static enum bw_fault lose_a_large(struct bw_fault_plan *p, const struct bw_op *op, uint64_t nth)
+{
+	unsigned *left = p->ctx;
+
+	(void)nth;
+	return is(op, BW_OP_PUT, "/large") && !(*left)-- ? BW_FAULT_LOST_REPLY : BW_FAULT_NONE;
+}
+
+/* S3: what is kept for the life of a stream does not hang on one reply. */
+Test(probe, a_lost_reply_says_nothing_of_the_condition)
+{
+	for (unsigned lost = 0; lost < 2; lost++) {
+		unsigned left = lost;
+
+		plan.decide = lose_a_large;
+		plan.ctx = &left;
+		cr_assert_eq(probe(), 0, "%s", why);
+		cr_assert_not(result.large_unconditional, "put %u", lost);
+	}
+}
+
 Test(probe, large_objects_must_be_possible_and_whole)
 {
 	plan.decide = refuse_large;
