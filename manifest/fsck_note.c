@@ -143,6 +143,8 @@ void fsck_phase(struct fsck *f, const char *what, const char *unit, uint64_t tot
 
 int fsck_bad_add(struct fsck *f, uint64_t step)
 {
+	if (f->bad_n == BW_FSCK_BAD_MAX)
+		return 0;
 	if (f->bad_n == f->bad_cap) {
 		size_t cap = f->bad_cap ? 2 * f->bad_cap : 64;
 		uint64_t *grown = realloc(f->bad, cap * sizeof(*grown));

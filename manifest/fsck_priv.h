@@ -60,6 +60,8 @@ int fsck_note(struct fsck *f, enum bw_fsck_check check, uint64_t first, uint64_t
 	      const char *key, const char *fmt, ...) bw_printf_like(6, 7) bw_must_check;
 void fsck_did(struct fsck *f, uint64_t n);
 void fsck_phase(struct fsck *f, const char *what, const char *unit, uint64_t total);
+#define BW_FSCK_BAD_MAX (1u << 20)
+/* As many as BW_FSCK_BAD_MAX; the others get a second look. */
 int fsck_bad_add(struct fsck *f, uint64_t step) bw_must_check;
 void fsck_bad_sort(struct fsck *f);	/* between the last add and the first has */
 bool fsck_bad_has(const struct fsck *f, uint64_t step);

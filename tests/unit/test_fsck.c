@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What fsck says of a damaged stream: each kind of damage is found, and nothing else. */
+#include "manifest/fsck_priv.h"
 #include "tests/unit/fsck_world.h"
 
 Test(fsck, a_whole_stream_is_clean)
@@ -394,4 +395,18 @@ Test(fsck, swapped_roots_and_nodes_are_found)
 	assert_only(&r, BW_FSCK_INDEX_DAMAGED, 0, 127, a, "steps 0-127: the index node @ is damaged");
 	bw_fsck_report_done(&r);
 	end(&w);
+}
+
+/* Its memory is bounded, however many objects are gone. */
+Test(fsck, steps_that_need_no_second_look_are_so_many)
+{
+	struct fsck f = {.bad = NULL};
+
+	for (uint64_t step = 0; step < BW_FSCK_BAD_MAX + UINT64_C(10); step++)
+		cr_assert_eq(fsck_bad_add(&f, step), 0);
+	fsck_bad_sort(&f);
+	cr_assert_eq(f.bad_cap, BW_FSCK_BAD_MAX);
+	cr_assert(fsck_bad_has(&f, 0) && fsck_bad_has(&f, BW_FSCK_BAD_MAX - 1));
+	cr_assert_not(fsck_bad_has(&f, BW_FSCK_BAD_MAX));
+	free(f.bad);
 }
