@@ -552,6 +552,12 @@ static enum state decide_by_state(struct bw_txn *t, struct bw_root *r)
 
 static enum state state_answer(struct bw_txn *t, const struct bw_txn_answer *a)
 {
+	/* No root will come any more: not even this outcome is told. */
+	if (a->outcome != BW_OK && a->err == -BW_E_DESTROYED)
+		return settle_rest(t, a->err);
+	if (a->outcome != BW_OK &&
+	    (a->err == -BW_E_CONTRADICTION || (a->err == -BW_E_FORMAT_NEWER && t->tries >= NEWER_READS)))
+		return settle_rest(t, -BW_E_UNKNOWN);
 	if (a->outcome != BW_OK || a->root->version < t->made->version)
 		return again(t);
 	return decide_by_state(t, a->root);

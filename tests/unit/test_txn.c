@@ -547,6 +547,38 @@ Test(txn, tombstone_an_older_root_proves_nothing)
 	expect_committed(0, 1, 3);
 }
 
+/* S3: a head that is poisoned, or cannot read what is newest, never brings a root: the wait has an end. */
+static void expect_end_without_root(int err, unsigned looks, int told)
+{
+	struct bw_txn_answer none = {.outcome = BW_UNREACHABLE, .err = err};
+
+	add(mine(1));
+	begin(BW_TXN_PUT);
+	apply_put();
+	to_tombstone();
+	while (--looks) {
+		cr_assert_eq(step(&none), BW_TXN_SLEEP);
+		slept(BW_TXN_REFRESH);
+	}
+	cr_assert_eq(step(&none), BW_TXN_DONE);
+	expect_result(0, told);
+}
+
+Test(txn, tombstone_of_a_stream_that_is_destroyed)
+{
+	expect_end_without_root(-BW_E_DESTROYED, 1, -BW_E_DESTROYED);
+}
+
+Test(txn, tombstone_below_a_contradiction)
+{
+	expect_end_without_root(-BW_E_CONTRADICTION, 1, -BW_E_UNKNOWN);
+}
+
+Test(txn, tombstone_below_a_newer_format)
+{
+	expect_end_without_root(-BW_E_FORMAT_NEWER, 4, -BW_E_UNKNOWN);
+}
+
 /* Without a batch there is nothing to count twice: what is there is taken as done, the rest is redone. */
 Test(txn, tombstone_without_a_batch)
 {
