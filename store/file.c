@@ -257,13 +257,41 @@ static void delete(struct file_store *f, struct file_root *r, struct bw_op *op)
 struct deletion {
 	struct file_store *f;
 	struct file_root *r;
+	struct bw_op *op;
+	/* Under f->lock: */
+	bool cancelled;		/* what is left of it ends so */
+	struct deletion *next;
 };
+
+static bool is_cancelled(struct deletion *d)
+{
+	BW_LOCK_SCOPE(&d->f->lock);
+	return d->cancelled;
+}
 
 static void delete_one(void *ctx, struct bw_op *op)
 {
 	struct deletion *d = ctx;
 
-	delete(d->f, d->r, op);
+	if (is_cancelled(d))
+		bw_op_fail(op, BW_CANCELLED, 0);
+	else
+		delete(d->f, d->r, op);
+}
+
+static void delete_many(struct file_store *f, struct file_root *r, struct bw_op *op)
+{
+	struct deletion d = {.f = f, .r = r, .op = op}, **at = &f->deletions;
+
+	bw_lock(&f->lock);
+	d.next = f->deletions;
+	f->deletions = &d;
+	bw_unlock(&f->lock);
+	bw_op_delete_each(op, delete_one, &d);
+	BW_LOCK_SCOPE(&f->lock);
+	while (*at != &d)
+		at = &(*at)->next;
+	*at = d.next;
 }
 
 /* ---- The store ------------------------------------------------------------------------------ */
@@ -301,7 +329,7 @@ void file_perform(struct file_store *f, struct bw_op *op)
 		delete(f, r, op);
 		break;
 	case BW_OP_DELETE_MANY:
-		bw_op_delete_each(op, delete_one, &(struct deletion){f, r});
+		delete_many(f, r, op);
 		break;
 	case BW_OP_LIST:
 		file_list(r, op);
@@ -337,7 +365,13 @@ static void submit(struct bw_store *s, struct bw_op *op)
 
 static void cancel(struct bw_store *s, struct bw_op *op)
 {
-	bw_op_cancel_on(op, ((struct file_store *)s)->q);
+	struct file_store *f = (struct file_store *)s;
+
+	bw_lock(&f->lock);
+	for (struct deletion *d = f->deletions; d; d = d->next)
+		d->cancelled |= d->op == op;
+	bw_unlock(&f->lock);
+	bw_op_cancel_on(op, f->q);
 }
 
 static void file_free(struct bw_store *s)

@@ -43,12 +43,15 @@ struct file_root {
 	atomic_uint_fast64_t synced[FILE_SYNCED_N];
 };
 
+struct deletion;
+
 struct file_store {
 	struct bw_store store;
 	struct bw_workq *q;
 	char *dir;		/* owned */
-	struct bw_mutex lock;	/* root */
+	struct bw_mutex lock;	/* root, deletions */
 	struct file_root *root;
+	struct deletion *deletions;	/* of many, under way: for cancel() */
 	struct bw_gate earlies;
 };
 

@@ -35,6 +35,7 @@ static struct {
 	unsigned times;		/* that do, then; 0: all */
 	char root[BW_TMPDIR_MAX];
 	void (*at_listing)(void);	/* called before a directory is read */
+	void (*at_unlink)(void);	/* called before a name is removed */
 	bool forge_identity;	/* statx() says what follows */
 	uint64_t ino;
 	int64_t btime;		/* negative: the file system knows none */
@@ -172,6 +173,8 @@ int renameat(int from, const char *name, int to, const char *new_name)
 int unlinkat(int dir, const char *name, int flags)
 {
 	note("unlink", dir, name);
+	if (calls.on && calls.at_unlink)
+		calls.at_unlink();
 	if (calls.on && calls.also_unlink && !strchr(name, '-')) {
 		errno = calls.err;
 		return -1;

@@ -113,6 +113,48 @@ Test(file_calls, a_delete_is_on_disk)
 	teardown(&f);
 }
 
+static struct {
+	struct bw_store *s;
+	struct bw_op *op;
+	unsigned left;
+} to_cancel;
+
+static void cancel_by_and_by(void)
+{
+	if (--to_cancel.left == 0)
+		bw_store_cancel(to_cancel.s, to_cancel.op);
+}
+
+/* Each costs an fsync: a collector that is to stop does not wait for a thousand. */
+Test(file_calls, deleting_many_ends_between_two_when_it_is_cancelled)
+{
+	static const char *const keys[] = {"a", "b", "c", "d"};
+	struct bw_delete_item items[4];
+	struct fixture f;
+	struct bw_op op;
+
+	setup(&f);
+	for (int i = 0; i < 4; i++) {
+		expect(put(&f, keys[i], true), BW_OK, 0);
+		items[i] = (struct bw_delete_item){.key = keys[i]};
+	}
+	bw_op_delete_many(&op, items, 4);
+	to_cancel.s = f.s;
+	to_cancel.op = &op;
+	to_cancel.left = 2;
+	calls.at_unlink = cancel_by_and_by;
+	expect(end_of(f.s, &op), BW_CANCELLED, 0);
+	calls.at_unlink = NULL;
+	for (int i = 0; i < 4; i++) {
+		cr_assert_eq(items[i].outcome, i < 2 ? BW_OK : BW_CANCELLED, "%s", keys[i]);
+		cr_assert_eq(is_there(&f, keys[i]), i >= 2, "%s", keys[i]);
+	}
+	/* The next one is not cancelled by that. */
+	bw_op_delete_many(&op, items + 2, 2);
+	expect(end_of(f.s, &op), BW_OK, 0);
+	teardown(&f);
+}
+
 static struct ending get(struct fixture *f, const char *key)
 {
 	struct bw_op op;
