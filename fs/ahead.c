@@ -54,6 +54,9 @@ static bool must_wait_locked(const struct bw_stage_producer *sp, const struct bw
 	/* Those are refused, or it is not known yet whether they are. */
 	if (root->sealed || seq < next || bw_stage_batch_find(sp, seq))
 		return false;
+	/* P5: so is who was fenced with a batch in hand. */
+	if (sp->batches && !bw_producer_held(sp->produce, e))
+		return false;
 	if (seq > next && !bw_stage_batch_find(sp, seq - 1))
 		return false;
 	/* The seqs before it come first (P4). */

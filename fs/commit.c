@@ -66,14 +66,18 @@ void bw_answer_park(struct bw_produce *p, struct bw_answer *a, enum bw_wait_reas
 	bw_waiting_add(p->c.waiting, &a->waiter);
 }
 
+bool bw_producer_held(const struct bw_produce *p, const struct bw_producer_entry *e)
+{
+	return e && e->epoch && memcmp(e->owner, p->owner, sizeof(e->owner)) == 0;
+}
+
 uint64_t bw_producer_next(struct bw_produce *p, const char *name, bool *ret_held)
 {
 	struct bw_root *root = bw_head_root(p->c.head);
 	const struct bw_producer_entry *e = bw_root_producer(root, name);
 	uint64_t next = e ? e->next : 0;
 
-	*ret_held = e && e->epoch &&
-		    memcmp(e->owner, p->owner, sizeof(e->owner)) == 0;
+	*ret_held = bw_producer_held(p, e);
 	bw_root_unref(root);
 	return next;
 }

@@ -198,6 +198,8 @@ void bw_stage_batch_settled_locked(struct bw_stage_batch *b, struct bw_answer *a
 			     int *ret_err);
 /* Gives up a batch in whatever state; only when the mount ends. */
 void bw_stage_batch_abandon(struct bw_stage_batch *b);
+/* Is the producer with this entry (or NULL) this mount's? */
+bool bw_producer_held(const struct bw_produce *p, const struct bw_producer_entry *e);
 /* Next seq the producer may commit, by the newest known root. */
 uint64_t bw_producer_next(struct bw_produce *p, const char *name, bool *ret_held);
 /* Its epoch, by the newest known root; 0: nobody has it. */

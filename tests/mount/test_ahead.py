@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """P7: max_ahead holds producers back in mkdir, until the slowest job has come near enough."""
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -128,6 +130,21 @@ class Ahead(bw.TestCase):
         self.assert_errno("EEXIST", os.mkdir, self.a.slot("p", AHEAD - 1))
         self.assert_errno("EINVAL", os.mkdir, self.a.slot("p", AHEAD + 5))
         self.assert_errno("EINVAL", os.mkdir, self.a.slot("p", "007"))
+
+    def test_p7_p5_who_is_fenced_does_not_wait(self):
+        """P7, P5: with a batch in hand it is told so, before its mkdir waits and while it does."""
+        b = self.mount(self.made)
+        self.job(self.a, "train", 0)
+        for seq in range(AHEAD):
+            self.a.begin("p", seq)
+        code = "import errno, os, sys\ntry: os.mkdir(sys.argv[1])\nexcept OSError as e: sys.exit(e.errno)"
+        child = self.blocked(self.a, AHEAD, code=code)
+        b.begin("p", 0)
+        self.assertEqual(child.wait(bw.PATIENCE), errno.ESTALE)
+        self.assert_errno("ESTALE", os.mkdir, self.a.slot("p", AHEAD))
+        b.put("q", 0)
+        shutil.rmtree(self.a.slot("p", 0))
+        self.assert_errno("ESTALE", os.mkdir, self.a.slot("p", AHEAD))
 
     def test_p7_waiting_holds_nobody_else(self):
         """P7: other producers' directories, steps, markers and listings go on while one waits."""
