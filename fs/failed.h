@@ -3,7 +3,7 @@
  * Blocks that could not be had a moment ago.  Private to the cache.
  *
  * What the kernel could not read ahead it asks for once more before it tells whoever reads, who waits for both answers: V6 promises
- * io_timeout, not twice that.  So who asks again within two seconds waits no longer than those, and a damaged block is
+ * io_timeout, not twice that.  So who asks again within a fifth of a second waits two seconds at most, and a damaged block is
  * fetched twice.  It is asked for all the same: a store that is back serves it.
  *
  * No locks here: the owner has one.

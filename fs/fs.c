@@ -29,13 +29,15 @@ static void reclaim_memory(void *ctx, uint64_t bytes)
 	bw_reader_shrink(fs->reader, bytes);
 }
 
-static const char *staging_dir(const struct bw_mount_options *o)
+/* *ret_named: somebody said so. */
+static const char *staging_dir(const struct bw_mount_options *o, bool *ret_named)
 {
 	const char *tmp = getenv("TMPDIR");
 
+	*ret_named = o->staging[0] || (tmp && *tmp);
 	if (o->staging[0])
 		return o->staging;
-	return tmp && *tmp ? tmp : "/tmp";
+	return *ret_named ? tmp : "/tmp";
 }
 
 static int fail(char *why, size_t why_len, int code, const char *what, int err)
@@ -49,7 +51,8 @@ static int fail(char *why, size_t why_len, int code, const char *what, int err)
 /* Files are made there when memory is short, hours later, and the daemon is in another directory then. */
 static int find_staging(struct bw_fs *fs, char *why, size_t why_len)
 {
-	const char *dir = staging_dir(&fs->o);
+	bool named;
+	const char *dir = staging_dir(&fs->o, &named);
 	char text[128];
 
 	if (fs->o.ro)
@@ -60,9 +63,17 @@ static int find_staging(struct bw_fs *fs, char *why, size_t why_len)
 	/* A full disk may have room again by then. */
 	if (!err || err == -ENOSPC || err == -EDQUOT)
 		return 0;
+	bw_err_text(err, text, sizeof(text));
+	if (!named) {	/* where there is no /tmp for us, reads and batches that fit into memory go well */
+		bw_log(fs->log, BW_LOG_WARN, "staging_refused", "dir=\"%s\" reason=\"%s\" note=\"batches that do not fit into memory= "
+		       "fail: set staging=\"", dir, text);
+		if (!fs->staging)
+			fs->staging = strdup(dir);
+		return fs->staging ? 0 : BW_FS_SYSTEM;
+	}
 	snprintf(why, why_len, "no file can be made in %s (%s): name another directory for staged bytes with -o staging=, or "
-		 "mount with -o ro", dir, bw_err_text(err, text, sizeof(text)));
-	return err == -ENOMEM ? BW_FS_SYSTEM : BW_FS_USAGE;
+		 "mount with -o ro", dir, text);
+	return err == -ENOENT || err == -ENOTDIR || err == -EACCES || err == -EPERM ? BW_FS_USAGE : BW_FS_SYSTEM;
 }
 
 static int open_stream(struct bw_fs *fs, struct bw_root **ret_root, char *why, size_t why_len)

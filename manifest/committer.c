@@ -5,6 +5,7 @@
 #include "manifest/destroy.h"
 #include "manifest/open_search.h"
 #include "manifest/prepared.h"
+#include "manifest/standing.h"
 #include "store/base/rand.h"
 #include "store/base/sync.h"
 
@@ -61,51 +62,41 @@ static void op_done(struct bw_op *op)
 	bw_cond_broadcast(&c->cond);
 }
 
-/* Sends c->op and waits.  Past the deadline of a stop it is cancelled, so the wait ends. */
-static enum bw_outcome run_op(struct bw_committer *c)
+/* Sends op and waits.  Past the deadline of a stop it is cancelled, so the wait ends. */
+static enum bw_outcome run_op(void *ctx, struct bw_op *op)
 {
+	struct bw_committer *c = ctx;
 	bool cancelled = false;
 
-	c->op.prio = BW_PRIO_COMMIT;
-	c->op.deadline_ns = bw_now() + REQUEST_NS;
-	c->op.done = op_done;
-	c->op.ctx = c;
+	op->prio = BW_PRIO_COMMIT;
+	op->deadline_ns = bw_now() + REQUEST_NS;
+	op->done = op_done;
+	op->ctx = c;
 	bw_lock(&c->lock);
 	c->op_done = false;
 	bw_unlock(&c->lock);
-	bw_store_submit(c->store, &c->op);
+	bw_store_submit(c->store, op);
 	bw_lock(&c->lock);
 	while (!c->op_done) {
 		bool over = c->stop_ns != BW_NEVER && bw_now() >= c->stop_ns;
 
 		if (over && !cancelled)
-			bw_store_cancel(c->store, &c->op);
+			bw_store_cancel(c->store, op);
 		cancelled |= over;
 		bw_cond_wait_until(&c->cond, &c->lock, cancelled ? BW_NEVER : c->stop_ns);
 	}
 	bw_unlock(&c->lock);
-	return c->op.outcome;
+	return op->outcome;
 }
 
 static enum bw_outcome ask_for(struct bw_committer *c, const char *key)
 {
 	bw_op_get(&c->op, key, 0, 1);
-	enum bw_outcome outcome = run_op(c);
+	enum bw_outcome outcome = run_op(c, &c->op);
 
 	bw_op_done(&c->op);
 	return outcome;
 }
-
-/*
- * Whether a slot that was taken is one of the stream, or of one that was destroyed while this mount did not look.  Root
- * 1 goes before any other name is free (destroy.h), so asking for it after the slot was taken tells.
- */
-enum standing {
-	STANDS,
-	GONE,
-	HIDDEN,		/* the way to the store shows nothing that is there, so what it says of root 1 is nothing */
-	UNSAID,		/* no answer */
-};
 
 /* Every name may have been free for a moment: what was seen since proves nothing of the stream. */
 static bool is_unseen(const struct bw_committer *c)
@@ -120,72 +111,23 @@ static void saw(struct bw_committer *c, int64_t at_ns)
 		c->seen_ns = at_ns;
 }
 
-static enum bw_outcome put_again(struct bw_committer *c, const struct bw_txn_request *r)
-{
-	struct bw_bytes_body body;
-
-	bw_bytes_body_init(&body, r->bytes, r->len);
-	bw_op_put(&c->op, r->key, &body.body, true);
-	enum bw_outcome outcome = run_op(c);
-
-	bw_op_done(&c->op);
-	return outcome;
-}
-
-/*
- * "Not there" is believed of a store only that shows what is in the slot: a proxy that has lost its way says it of
- * everything.  Or who destroys the stream has deleted that meanwhile; then the name is free for it to be put again.
- * Who may read the slot and not root 1, which may lie in an archive, is told of what is not there that it is not.
- */
-static enum standing ask_standing(struct bw_committer *c, const struct bw_txn_request *r)
-{
-	char first[BW_KEY_MAX + 1];
-
-	bw_key_root(&c->stream, 1, first);
-	enum bw_outcome there = ask_for(c, first);
-
-	if (there != BW_NOT_FOUND && there != BW_DENIED)
-		return there == BW_OK ? STANDS : UNSAID;
-	enum bw_outcome made = ask_for(c, r->key);
-
-	if (made == BW_OK)
-		return there == BW_NOT_FOUND ? GONE : STANDS;
-	if (made != BW_NOT_FOUND || there != BW_NOT_FOUND)
-		return UNSAID;
-	return put_again(c, r) == BW_EXISTS ? HIDDEN : UNSAID;
-}
-
-static bool is_mine(struct bw_committer *c, const struct bw_txn_request *r)
-{
-	bw_op_get_all(&c->op, r->key, r->len);
-	bool mine = run_op(c) == BW_OK && c->op.blob->len == r->len && !memcmp(c->op.blob->bytes, r->bytes, r->len);
-
-	bw_op_done(&c->op);
-	return mine;
-}
-
-/* Nobody will ever read it; who cannot delete it leaves it to whoever cleans the place.  A barrier may be in its place. */
-static void remove_ghost(struct bw_committer *c, const struct bw_txn_request *r)
-{
-	if (!is_mine(c, r))
-		return;
-	bw_op_delete(&c->op, r->key);
-	run_op(c);
-	bw_op_done(&c->op);
-}
-
 /* The put of a root was OK, or found something there, which may be what an earlier send of it has left. */
-static void slot_taken(struct bw_committer *c, const struct bw_txn_request *r, int64_t sent_ns, struct bw_txn_answer *a)
+static void slot_taken(struct bw_committer *c, const struct bw_txn_request *r, int64_t sent_ns, bool resent,
+		       struct bw_txn_answer *a)
 {
-	enum standing standing = is_unseen(c) ? ask_standing(c, r) : STANDS;
+	const struct bw_slot slot = {
+		.stream = &c->stream, .key = r->key, .bytes = r->bytes, .len = r->len, .run = run_op, .ctx = c};
+	/* What was found may be acknowledged only if it is what an earlier send has left. */
+	bool asks = is_unseen(c) && (a->outcome == BW_OK || resent);
+	enum bw_standing standing = asks ? bw_slot_standing(&slot) : BW_STANDS;
 
-	if (standing == STANDS && a->outcome == BW_OK) {
+	if (standing == BW_STANDS && a->outcome == BW_OK) {
 		c->seen_ns = sent_ns;
-	} else if (standing == UNSAID) {
+	} else if (standing == BW_UNSAID) {
 		a->outcome = BW_UNKNOWN;	/* neither acknowledged nor failed: the same put asks again */
-	} else if (standing == GONE) {
+	} else if (standing == BW_GONE) {
 		bw_head_destroyed(c->head);
-		remove_ghost(c, r);
+		bw_slot_remove(&slot);
 		a->outcome = BW_NOT_FOUND;
 	}
 }
@@ -193,14 +135,14 @@ static void slot_taken(struct bw_committer *c, const struct bw_txn_request *r, i
 static void root_put(struct bw_committer *c, const struct bw_txn_request *r, int64_t sent_ns, int64_t took_ns,
 		     struct bw_txn_answer *a)
 {
-	bool taken = a->outcome == BW_OK || a->outcome == BW_EXISTS;
+	bool taken = a->outcome == BW_OK || a->outcome == BW_EXISTS, resent = c->sent;
 
 	c->sent |= a->outcome != BW_THROTTLED;
 	if (!taken)
 		return;
 	bw_dac_put(&c->dac, took_ns, c->throttled);
 	c->throttled = false;
-	slot_taken(c, r, sent_ns, a);
+	slot_taken(c, r, sent_ns, resent, a);
 }
 
 static void request_put(struct bw_committer *c, const struct bw_txn_request *r, bool prepared,
@@ -213,7 +155,7 @@ static void request_put(struct bw_committer *c, const struct bw_txn_request *r, 
 	bw_op_put(&c->op, r->key, &body.body, true);
 	if (prepared)
 		bw_prepared_arm(c->prepared, &c->op);
-	a->outcome = run_op(c);
+	a->outcome = run_op(c, &c->op);
 	atomic_fetch_add(&c->stats.prepared, prepared && a->outcome == BW_OK);
 	if (c->op.early)
 		c->op.early->drop(c->op.early);	/* the put ended before it came to the backend */
@@ -235,7 +177,7 @@ static void request_get(struct bw_committer *c, const struct bw_txn_request *r,
 			struct bw_txn_answer *a)
 {
 	bw_op_get_all(&c->op, r->key, r->max);
-	a->outcome = run_op(c);
+	a->outcome = run_op(c, &c->op);
 	a->blob = c->op.blob;
 	c->op.blob = NULL;
 }
@@ -545,6 +487,14 @@ static void end_items(struct bw_committer *c, struct taken *t)
 	t->first = NULL;
 }
 
+static bool is_any_settled(struct bw_committer *c)
+{
+	for (size_t i = 0; i < bw_txn_n(c->txn); i++)
+		if (bw_txn_at(c->txn, i)->settled)
+			return true;
+	return false;
+}
+
 /* Of a txn that was not ended: what has no result is in doubt, or was not sent. */
 static void give_up_items(struct bw_committer *c, struct taken *t)
 {
@@ -639,7 +589,7 @@ static void commit(struct bw_committer *c, struct taken *t)
 
 	if (!err) {
 		bool ended = run_txn(c, r, prepared);
-		int published = publish(c);
+		int published = ended || is_any_settled(c) ? publish(c) : 0;
 
 		if (published)
 			bw_log(c->log, BW_LOG_ERROR, "publish", "err=%d", published);
@@ -781,7 +731,11 @@ int bw_committer_new(struct bw_store *store, const struct bw_stream *stream, str
 	c->log = log;
 	c->tail = &c->queue;
 	c->stop_ns = c->latest_ns = BW_NEVER;
-	c->seen_ns = opened_ns;
+	/* Root 1 alone may be what another open has made of a stream that was destroyed, and is about to take back. */
+	struct bw_root *root = bw_head_root(head);
+
+	c->seen_ns = root->version > 1 ? opened_ns : opened_ns - BW_DESTROY_UNSEEN_NS - 1;
+	bw_root_unref(root);
 	bw_random(c->owner, sizeof(c->owner));
 	bw_random(&seed, sizeof(seed));
 	bw_dac_init(&c->dac, seed);
@@ -850,6 +804,12 @@ void bw_committer_hurry(struct bw_committer *c)
 	BW_LOCK_SCOPE(&c->lock);
 	c->hurry |= c->queue != NULL;
 	bw_cond_broadcast(&c->cond);
+}
+
+bool bw_committer_is_over(struct bw_committer *c)
+{
+	BW_LOCK_SCOPE(&c->lock);
+	return c->stopping && bw_now() >= c->stop_ns;
 }
 
 bool bw_committer_in_doubt(struct bw_committer *c)

@@ -58,7 +58,7 @@ void bw_committer_expect(struct bw_committer *c, const struct bw_change *change)
 void bw_committer_hurry(struct bw_committer *c);
 /*
  * Push and wait; for commands.  Fills *ret.  At deadline_ns the committer stops: -BW_E_UNKNOWN when the outcome is in doubt
- * then, else -BW_E_UNREACHABLE; nothing may be pushed from then on.
+ * then, else -BW_E_UNREACHABLE, as from then on.
  */
 int bw_committer_sync(struct bw_committer *c, const struct bw_change *change, int64_t deadline_ns,
 		      struct bw_txn_change *ret) bw_must_check;
@@ -69,6 +69,9 @@ int bw_committer_sync(struct bw_committer *c, const struct bw_change *change, in
  */
 int bw_committer_take(struct bw_committer *c, const char *producer, int64_t deadline_ns,
 		      struct bw_producer_entry *ret) bw_must_check;
+
+/* It was stopped, and the time for that is over: what is pushed now is never answered. */
+bool bw_committer_is_over(struct bw_committer *c);
 
 /* True while an attempt was sent and its outcome is not known. */
 bool bw_committer_in_doubt(struct bw_committer *c);

@@ -24,6 +24,8 @@ int bw_committer_sync(struct bw_committer *c, const struct bw_change *change, in
 {
 	struct waiter w = {.item = {.change = *change, .done = wake}};
 
+	if (bw_committer_is_over(c))
+		return -BW_E_UNREACHABLE;
 	bw_latch_init(&w.answered);
 	bw_committer_push(c, &w.item);
 	bool late = !bw_latch_wait_until(&w.answered, deadline_ns);

@@ -97,6 +97,17 @@ static void remove_ghost(struct bw_io *io, const char *key)
 	bw_op_done(&op);
 }
 
+static bool is_gone(struct bw_io *io, const char *key)
+{
+	struct bw_op op;
+
+	bw_op_get(&op, key, 0, 1);
+	bool gone = bw_io_run(io, &op) == -ENOENT;
+
+	bw_op_done(&op);
+	return gone;
+}
+
 static void remove_root_1(struct bw_io *io, const struct bw_stream *s)
 {
 	char key[BW_KEY_MAX + 1];
@@ -123,8 +134,8 @@ static int check_there(struct bw_io *io, const struct bw_stream *s)
 	return -BW_E_DESTROYED;
 }
 
-/* A creator died between the two objects: root 1 is the same whoever makes it. */
-static int finish_creation(struct bw_io *io, const struct bw_stream *s, struct bw_root **ret)
+/* It is the same whoever makes it. */
+static int make_root_1(struct bw_io *io, const struct bw_stream *s)
 {
 	bw_auto_blob struct bw_blob *other = NULL;
 	bw_auto_buf struct bw_buf bytes = {.max = 0};
@@ -141,9 +152,16 @@ static int finish_creation(struct bw_io *io, const struct bw_stream *s, struct b
 		return err;
 	bw_key_root(s, 1, key);
 	err = bw_io_make(io, key, bytes.bytes, bytes.len, &other);
-	if (err && err != -EEXIST)
-		return err;
-	err = check_there(io, s);
+	return err == -EEXIST ? 0 : err;
+}
+
+/* A creator died between the two objects. */
+static int finish_creation(struct bw_io *io, const struct bw_stream *s, struct bw_root **ret)
+{
+	int err = make_root_1(io, s);
+
+	if (!err)
+		err = check_there(io, s);
 	return err ? err : newest(io, s, ret);
 }
 
@@ -202,22 +220,47 @@ int bw_stream_open(struct bw_store *store, int64_t deadline_ns, struct bw_stream
 }
 
 /*
- * The store has taken stream.json a second time: it does not keep put-if-absent, or the stream was destroyed to its end
- * since stream.json was read, and nothing is left but what this open has made.
+ * Takes back what this open has made of a stream that was destroyed, unless others have built on it meanwhile: who commits
+ * on root 1 asks for that afterwards (committer.c), and who makes root 1 for stream.json (above).  One of two sees the other.
  */
-static int taken_twice(struct bw_io *io, const struct bw_stream *s, bool finished, char *why, size_t why_len)
+static void take_back(struct bw_io *io, const struct bw_stream *s, const struct bw_blob *json, bool finished)
+{
+	bw_auto_blob struct bw_blob *other = NULL;
+	char key[BW_KEY_MAX + 1];
+
+	bw_key_root(s, 2, key);
+	if (finished)
+		remove_root_1(io, s);
+	if (finished && !is_gone(io, key)) {
+		(void)!make_root_1(io, s);
+		return;
+	}
+	remove_ghost(io, BW_STREAM_KEY);
+	bw_key_root(s, 1, key);
+	if (!is_gone(io, key))
+		(void)!bw_io_make(io, BW_STREAM_KEY, json->bytes, json->len, &other);
+}
+
+/*
+ * The store has taken stream.json a second time: it does not keep put-if-absent, or the stream was destroyed to its end
+ * since stream.json was read, and nothing is left but what this open has made.  err: what came of the open otherwise, with why.
+ */
+static int taken_twice(struct bw_io *io, const struct bw_stream *s, const struct bw_blob *json, bool finished, int err,
+		       char *why, size_t why_len)
 {
 	struct bw_root *root = NULL;
-	int err = finished ? -BW_E_NO_STREAM : newest(io, s, &root);
+	int is = finished ? -BW_E_NO_STREAM : newest(io, s, &root);
 
 	bw_root_unref(root);
-	if (err == -BW_E_NO_STREAM || err == -BW_E_DESTROYED) {
-		if (finished)
-			remove_root_1(io, s);
-		remove_ghost(io, BW_STREAM_KEY);
+	if (is == -BW_E_NO_STREAM || is == -BW_E_DESTROYED) {
+		take_back(io, s, json, finished);
 		snprintf(why, why_len, "the stream here was destroyed just now");
 		return -BW_E_DESTROYED;
 	}
+	if (is && !err)
+		bw_io_why(io, is, "cannot read the newest manifest root", why, why_len);
+	if (is || err)
+		return err ? err : is;
 	snprintf(why, why_len, "this store cannot hold a stream any more: a second put-if-absent of one "
 			       "name succeeds (is versioning enabled in the bucket?)");
 	return -EOPNOTSUPP;
@@ -238,8 +281,8 @@ int bw_stream_open_to_write(struct bw_store *store, int64_t deadline_ns, struct 
 		return err;
 	bw_keeps_ask(&keeps, store, json, deadline_ns);
 	err = get_root(&io, &s, &root, &finished, why, why_len);
-	if (!bw_keeps_wait(&keeps) && (!err || err == -BW_E_DESTROYED))
-		err = taken_twice(&io, &s, finished, why, why_len);
+	if (!bw_keeps_wait(&keeps))
+		err = taken_twice(&io, &s, json, finished, err, why, why_len);
 	if (err) {
 		bw_root_unref(root);
 		return err;

@@ -86,12 +86,12 @@ bool bw_prepared_fits(const struct bw_prepared *p, const struct bw_root *newest,
 {
 	if (!p || !p->txn || newest->version != p->base || change->kind != BW_CHANGE_APPEND)
 		return false;
-	/* The nonce is one object's alone, and with it the same go all that the change says. */
+	/* The nonce is one object's alone, and with it the same go all that the change says, but where its state is. */
 	const struct bw_change *c = &bw_txn_at(p->txn, 0)->change;
 
 	return c->nonce == change->nonce && c->seq == change->seq && c->epoch == change->epoch &&
 	       c->size == change->size && c->footer_xxh3 == change->footer_xxh3 &&
-	       c->has_state == change->has_state && c->state_xxh3 == change->state_xxh3 &&
+	       c->has_state == change->has_state && c->state_xxh3 == change->state_xxh3 && !c->state == !change->state &&
 	       !memcmp(c->owner, change->owner, sizeof(c->owner)) && !strcmp(c->name, change->name);
 }
 

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define REPEATS 5	/* of a put whose answer was lost */
-#define REPEAT_NS (100 * BW_MS)
+#define REPEAT_NS (100 * BW_MS)	/* doubling */
 
 /* Bytes that are made when they are asked for, and name their place. */
 struct pattern {
@@ -53,7 +53,7 @@ static int put_if_absent(struct bw_probe *p, struct pattern *t, bool *ret_applie
 
 	*ret_applied = false;
 	for (int i = 0; err == -BW_E_UNKNOWN && i < REPEATS; i++) {
-		bw_sleep(REPEAT_NS);
+		bw_sleep(REPEAT_NS << i);
 		err = put(p, t, true);
 		*ret_applied = err == -EEXIST;
 	}

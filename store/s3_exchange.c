@@ -169,7 +169,12 @@ static bool remedied(struct bw_s3_exchange *x, enum bw_s3_remedy remedy, const s
 static bool is_unsigned_refused(const struct bw_s3_exchange *x, enum bw_s3_remedy remedy)
 {
 	int status = x->http.status;
-	bool is_sum = !strcmp(x->error.code, "InvalidDigest") || !strcmp(x->error.code, "XAmzContentSHA256Mismatch");
+	static const char *const sums[] = {
+		"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"};
+	bool is_sum = false;
+
+	for (size_t i = 0; i < sizeof(sums) / sizeof(sums[0]); i++)
+		is_sum |= !strcmp(x->error.code, sums[i]);
 
 	return strcmp(x->sha256, BW_UNSIGNED_PAYLOAD) == 0 && (status == 400 || status == 403 || status == 501) &&
 	       (x->outcome == BW_DENIED || is_sum) && (remedy == BW_S3_NONE || remedy == BW_S3_DOUBTED);

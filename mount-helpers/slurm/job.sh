@@ -18,7 +18,7 @@ each_node=(srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --overlap --
 
 unmount() {
 	kill "$looks" 2>/dev/null || true
-	"${each_node[@]}" bash -c 'fusermount3 -u "$dir" || fusermount3 -uz "$dir"; rmdir "$dir"' || true
+	"${each_node[@]}" bash -c 'fusermount3 -u "$dir" || fusermount3 -uz "$dir"; rmdir "$dir" || true' || true
 }
 
 # Each step of a job has a container of its own that is emptied at its end, the daemon with it: the step that mounts

@@ -103,6 +103,23 @@ class Command(bw.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.umount(mnt)
 
+    def test_s4_without_a_tmp(self):
+        """S4: where nobody named a place for staged bytes and /tmp is none, what fits into memory is written all the same."""
+        self.needs_root()
+        stream, mnt, log = self.stream(1), self.folder("mnt"), self.root + "/log"
+        env = {name: value for name, value in os.environ.items() if name != "TMPDIR"}
+        done = subprocess.run(["unshare", "-m", "sh", "-ec", f"""
+            mount --make-rprivate /
+            mount --bind /tmp /tmp
+            mount -o remount,bind,ro /tmp
+            {os.path.abspath(bw.MOUNT)} {stream.url} {mnt} -o log={log}
+            mkdir -p {mnt}/produce/p/0/rank
+            echo small > {mnt}/produce/p/0/rank/0
+            cat {mnt}/step/0/rank/0
+            umount {mnt}"""], env=env, capture_output=True, text=True, timeout=bw.PATIENCE, check=False)
+        self.assertEqual((done.returncode, done.stdout), (0, "small\n"), done.stderr)
+        self.assertIn(' warn staging_refused dir="/tmp" ', bw.read(log))
+
     def test_s4_batchweave_mount_is_the_same_code(self):
         stream, mnt = self.stream(), self.folder("mnt")
         done = bw.batchweave("mount", stream.url, mnt, "-o", "wait=2", stdin=subprocess.DEVNULL)
