@@ -594,3 +594,50 @@ Test(open, what_was_found_and_is_destroyed_before_it_is_opened_stays_so)
 	tap->on_submit = NULL;
 	cr_assert_eq(count_keys(), 0);
 }
+
+static const char *built_at, *built;	/* before this is deleted that is put */
+
+static bool build_on_it(struct bw_test_tap *t, struct bw_op *op)
+{
+	if (op->kind == BW_OP_DELETE && built_at && !strcmp(op->key, built_at)) {
+		built_at = NULL;
+		cr_assert_eq(bw_test_put(t->store.next, built, "{}", 2, true), BW_OK);
+	}
+	if (goes_at && op->kind == BW_OP_PUT && !strcmp(op->key, goes_at)) {
+		goes_at = NULL;
+		destroy_now();
+	}
+	return false;
+}
+
+/* Another one has opened what this open made, and committed on it: then it is a stream, and stays. */
+Test(open, what_others_have_built_on_is_not_taken_back)
+{
+	char root_1[BW_KEY_MAX + 1], root_2[BW_KEY_MAX + 1];
+	struct bw_root *r, *opened;
+	struct bw_blob *blob = NULL;
+	struct bw_stream o;
+
+	for (int i = 0; i < 2; i++) {
+		grow(&goes, &r, 3);
+		bw_root_unref(r);
+		bw_key_root(&goes, 1, root_1);
+		bw_key_root(&goes, 2, root_2);
+		goes_at = BW_STREAM_KEY;
+		built_at = i ? BW_STREAM_KEY : root_1;
+		built = i ? root_1 : root_2;
+		tap->on_submit = build_on_it;
+		cr_assert_eq(open_to_write(&o, &opened), -BW_E_DESTROYED, "%d: %s", i, why);
+		tap->on_submit = NULL;
+		cr_assert_null(built_at);
+		cr_assert_eq(count_keys(), i ? 2 : 3);
+		cr_assert_eq(bw_test_get(store, BW_STREAM_KEY, &blob), BW_OK);
+		bw_blob_unref(blob);
+		cr_assert_eq(bw_test_get(store, root_1, &blob), BW_OK);
+		bw_blob_unref(blob);
+		cr_assert_eq(bw_test_delete(store, BW_STREAM_KEY), BW_OK);
+		cr_assert_eq(bw_test_delete(store, root_1), BW_OK);
+		if (!i)
+			cr_assert_eq(bw_test_delete(store, root_2), BW_OK);
+	}
+}
