@@ -369,8 +369,11 @@ static int look(const char *dir)
 
 	if (child < 0)
 		return errno;
-	if (child == 0)
+	if (child == 0) {
+		/* A request that the daemon has read cannot be given up, and whoever reads our output would wait with the child. */
+		close_range(0, ~0U, 0);
 		_exit(statvfs(dir, &st) < 0 ? errno & 0xff : 0);
+	}
 	int64_t deadline = bw_now() + MOUNT_ANSWERS_NS;
 
 	while (waitpid(child, &status, WNOHANG) == 0) {
