@@ -248,7 +248,7 @@ static int set_range(struct bw_bench *b, struct bw_load *l)
 		l->to = p->to;
 	if (p->range && p->from != BW_BENCH_NEWEST)
 		l->from = p->from;
-	else if (!p->scratch && l->to > first + p->batches)
+	else if (!p->scratch && l->to > first && l->to - first > p->batches)
 		l->from = l->to - p->batches;
 	return 0;
 }
@@ -404,12 +404,12 @@ static int make_scratch(struct bw_bench *b)
 	return code;
 }
 
-/* Nothing is to be left of a stream half made: a first signal ends it once the store has answered, which may take a minute. */
 struct attendant {
 	struct bw_bench *b;
 	atomic_bool over;
 };
 
+/* Nothing is to be left of a stream half made: a first signal ends it once the store has answered, which may take a minute. */
 static void *attend(void *arg)
 {
 	struct attendant *a = arg;

@@ -285,6 +285,7 @@ class Ends(Bench):
                 self.assertIn("or at once with a second signal", bench.stderr.readline())
                 bench.send_signal(signal.SIGINT)
                 self.assertEqual(bench.wait(bw.PATIENCE), 130)
+                self.assertEqual(bench.stderr.read(), "", "it heard the signal, rather than that the store did not answer")
         self.assertEqual(os.listdir(self.tmp), [])
 
     @bw.file_only("no store is asked")

@@ -8,6 +8,8 @@
 #include <string.h>
 
 #define OPS_MAX 64
+#define LARGE 1000u	/* of a put: a body where so many bytes are allowed, */
+#define SMALL 3u	/* and none */
 
 /* ---- Ops that tell when they are done ------------------------------------------------------- */
 
@@ -15,6 +17,7 @@ struct ops {
 	struct bw_store *s;
 	struct bw_holder *h;
 	struct bw_op op[OPS_MAX];
+	struct bw_bytes_body body[OPS_MAX];
 	unsigned n;
 	atomic_uint done;
 };
@@ -52,10 +55,13 @@ static struct bw_op *get(struct ops *o, const char *key, uint64_t bytes, enum bw
 	return submit(o, op, prio, deadline_ns);
 }
 
-static void put(struct ops *o, const char *key, struct bw_bytes_body *body)
+static void put(struct ops *o, const char *key, size_t bytes)
 {
+	static const uint8_t zeroes[LARGE];
+	struct bw_bytes_body *body = &o->body[o->n];
 	struct bw_op *op = &o->op[o->n++];
 
+	bw_bytes_body_init(body, zeroes, bytes);
 	bw_op_put(op, key, &body->body, false);
 	submit(o, op, BW_PRIO_COMMIT, BW_NEVER);
 }
@@ -266,15 +272,11 @@ Test(limit, cancel_reaches_an_op_wherever_it_is, .timeout = 60)
 
 Test(limit, reads_do_not_wait_for_bodies, .timeout = 60)
 {
-	static const uint8_t bytes[1000];
-	struct bw_bytes_body small, large;
 	struct ops o;
 
-	bw_bytes_body_init(&small, bytes, 1);
-	bw_bytes_body_init(&large, bytes, sizeof(bytes));
 	setup(&o, 8, 1000);
 	for (int i = 0; i < 20; i++)
-		put(&o, "put", &small);
+		put(&o, "put", SMALL);
 	bw_holder_wait(o.h, 6);
 	get(&o, "read1", 1, BW_PRIO_DEMAND, BW_NEVER);
 	get(&o, "ahead", 1, BW_PRIO_PREFETCH, BW_NEVER);
@@ -310,17 +312,13 @@ Test(limit, reads_have_bytes_of_their_own, .timeout = 60)
 /* A commit, a marker and what is read ahead go on while batches are being uploaded, however many and large. */
 Test(limit, bodies_leave_room_for_all_others, .timeout = 60)
 {
-	static const uint8_t bytes[1000];
-	struct bw_bytes_body small, large;
 	struct ops o;
 
-	bw_bytes_body_init(&small, bytes, 3);
-	bw_bytes_body_init(&large, bytes, sizeof(bytes));
 	setup(&o, 16, 1000);
 	for (int i = 0; i < 20; i++)
-		put(&o, "body", &large);
+		put(&o, "body", LARGE);
 	bw_holder_wait(o.h, 10);
-	put(&o, "root", &small);
+	put(&o, "root", SMALL);
 	get(&o, "ahead", 100, BW_PRIO_PREFETCH, BW_NEVER);
 	get(&o, "read", 100, BW_PRIO_DEMAND, BW_NEVER);
 	bw_holder_wait(o.h, 13);
@@ -336,22 +334,18 @@ Test(limit, bodies_leave_room_for_all_others, .timeout = 60)
 Test(limit, small_puts_go_before_bodies, .timeout = 60)
 {
 	static const char *const order[] = {"body2", "root1", "body3", "root2", "ahead"};
-	static const uint8_t bytes[1000];
-	struct bw_bytes_body small, large;
 	struct ops o;
 
-	bw_bytes_body_init(&small, bytes, 3);
-	bw_bytes_body_init(&large, bytes, sizeof(bytes));
 	setup(&o, 2, 1000);
-	put(&o, "body1", &large);
+	put(&o, "body1", LARGE);
 	get(&o, "first", 1, BW_PRIO_PREFETCH, BW_NEVER);
 	bw_holder_wait(o.h, 2);
 	get(&o, "ahead", 1, BW_PRIO_PREFETCH, BW_NEVER);
-	put(&o, "gone", &large);
-	put(&o, "root1", &small);
-	put(&o, "body2", &large);
-	put(&o, "root2", &small);
-	put(&o, "body3", &large);
+	put(&o, "gone", LARGE);
+	put(&o, "root1", SMALL);
+	put(&o, "body2", LARGE);
+	put(&o, "root2", SMALL);
+	put(&o, "body3", LARGE);
 	bw_store_cancel(o.s, &o.op[3]);
 	wait_done(&o, 1);
 	cr_assert_eq(o.op[3].outcome, BW_CANCELLED);
@@ -367,15 +361,12 @@ Test(limit, small_puts_go_before_bodies, .timeout = 60)
 /* What is less urgent does not take the room that a body waits for. */
 Test(limit, a_body_is_not_starved_by_what_is_read_ahead, .timeout = 60)
 {
-	static const uint8_t bytes[1000];
-	struct bw_bytes_body large;
 	struct ops o;
 
-	bw_bytes_body_init(&large, bytes, sizeof(bytes));
 	setup(&o, 8, 1000);
 	get(&o, "ahead1", 350, BW_PRIO_PREFETCH, BW_NEVER);
 	get(&o, "ahead2", 350, BW_PRIO_PREFETCH, BW_NEVER);
-	put(&o, "body", &large);
+	put(&o, "body", LARGE);
 	get(&o, "ahead3", 10, BW_PRIO_PREFETCH, BW_NEVER);
 	bw_holder_wait(o.h, 2);
 	bw_holder_let_go(o.h);
@@ -388,16 +379,13 @@ Test(limit, a_body_is_not_starved_by_what_is_read_ahead, .timeout = 60)
 
 Test(limit, a_commit_does_not_wait_for_readers_without_end, .timeout = 60)
 {
-	static const uint8_t bytes[1];
-	struct bw_bytes_body body;
 	struct ops o;
 
-	bw_bytes_body_init(&body, bytes, sizeof(bytes));
 	setup(&o, 8, 1000);
 	for (int i = 0; i < 20; i++)
 		get(&o, "read", 1, BW_PRIO_DEMAND, BW_NEVER);
 	bw_holder_wait(o.h, 7);
-	put(&o, "put", &body);
+	put(&o, "put", SMALL);
 	bw_holder_wait(o.h, 8);
 	assert_held(&o, 7, "put");
 	teardown(&o);
