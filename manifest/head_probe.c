@@ -150,11 +150,16 @@ static int64_t later(int64_t a, int64_t b)
 	return a > b ? a : b;
 }
 
+/* At most twice as much at once: one slow answer must not make the next request that stalls cost a look-up all its time. */
 static void adapt_patience(struct bw_prober *p, int err, int64_t took_ns)
 {
-	int64_t ns = err && err != -ENOENT ? 2 * p->patience_ns : PATIENCE * took_ns;
+	bool is_answer = !err || err == -ENOENT;
+	int64_t ns = is_answer ? PATIENCE * took_ns : 2 * p->patience_ns;
 
-	p->patience_ns = sooner(later(ns, PATIENCE_MIN_NS), PATIENCE_MAX_NS);
+	/* A connection that is lost says nothing of how long answers take. */
+	if (!is_answer && took_ns < p->patience_ns)
+		return;
+	p->patience_ns = sooner(later(sooner(ns, 2 * p->patience_ns), PATIENCE_MIN_NS), PATIENCE_MAX_NS);
 }
 
 static int ask_store(struct bw_head *h, const char *key, uint64_t max, bool once, struct bw_blob **ret)

@@ -89,10 +89,14 @@ static int64_t patience_locked(const struct hedge *h, enum size size)
 	return ns > h->min_ns ? ns : h->min_ns;
 }
 
+/* One that was late itself counts as one that came just in time: a few in stalled connections, for which there was no
+ * second request, must not be what the next are compared with.  A store that has become slow is learnt of in some answers. */
 static void learn_locked(struct hedge *h, const struct child *c)
 {
-	double *average_ns = &h->average_ns[size_of(&c->op)];
-	double ns = (double)(bw_now() - c->sent_ns);
+	enum size size = size_of(&c->op);
+	double *average_ns = &h->average_ns[size];
+	int64_t took_ns = bw_now() - c->sent_ns, most_ns = patience_locked(h, size);
+	double ns = (double)(took_ns < most_ns ? took_ns : most_ns);
 
 	*average_ns += (ns - *average_ns) * (*average_ns > 0 ? WEIGHT : 1);
 }

@@ -67,7 +67,12 @@ class Producer:
         self.case, self.name, self.mount, self.other = case, name, mount, other
         self.pending = pending
         self.acked = os.path.join(case.root, name + ".acked")
-        bw.write(self.acked, "0")
+        self.acknowledge(0)
+
+    def acknowledge(self, n):
+        """Whole, whenever it is read."""
+        bw.write(self.acked + ".new", str(n))
+        os.rename(self.acked + ".new", self.acked)
 
     def acknowledged(self):
         return int(bw.read(self.acked))
@@ -81,11 +86,11 @@ class Producer:
                 continue
             if self.pending:
                 self.drain()
-            bw.write(self.acked, str(seq))
+            self.acknowledge(seq)
             self.look_from_the_other()
         if self.pending:
             self.drain()
-        bw.write(self.acked, str(seq))
+        self.acknowledge(seq)
 
     def drain(self):
         fd = os.open(self.mount.path("produce", self.name), os.O_RDONLY | os.O_DIRECTORY)
@@ -168,7 +173,8 @@ class FaultCase(bw.TestCase):
         children += [self.spawn(read_at_random, self, m, stop, self.seed + i)
                      for i, m in enumerate(mounts * 2)]
         try:
-            while self.proxy.requests - before < requests:
+            while (self.proxy.requests - before < requests
+                   or min(p.acknowledged() for p in producers) < 3):
                 self.assertEqual([c.poll() for c in children], [None] * len(children))
                 time.sleep(0.05)
         finally:
@@ -202,7 +208,6 @@ class FaultCase(bw.TestCase):
         for producer in producers:
             self.assertEqual(seen.get(producer.name), producer.acknowledged())
             self.assertEqual(int(mount.resume(producer.name)["next"]), producer.acknowledged())
-            self.assertGreater(producer.acknowledged(), 2, "the load committed next to nothing")
         print(f"{head} steps: {seen}", file=sys.stderr)
 
 

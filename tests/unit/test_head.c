@@ -154,6 +154,38 @@ Test(head, a_probe_that_stalls_does_not_use_up_the_time_of_a_look_up)
 	cr_assert_eq(ask_wait(&a), 0);
 }
 
+static int64_t patience_of(const struct bw_op *op)
+{
+	return op->deadline_ns - bw_now();
+}
+
+static void end_held(struct bw_op *op, enum bw_outcome outcome)
+{
+	bw_op_fail(op, outcome, 0);
+	op->done(op);
+}
+
+/* V3: neither connections that were lost nor one slow answer are a slow store. */
+Test(head, V3_what_takes_no_time_or_takes_it_once_does_not_make_a_stall_cost_more)
+{
+	struct asked a;
+
+	hold_start();
+	ask_now(&a, BW_STEPS_MAX, soon());
+	for (int n = 1; n <= 3; n++) {
+		cr_assert_leq(patience_of(hold_wait(n)), 2 * BW_SEC);
+		end_held(held[n - 1], BW_UNREACHABLE);
+	}
+	hold_wait(4);
+	bw_sleep(1800 * BW_MS);
+	end_held(held[3], BW_NOT_FOUND);
+	cr_assert_eq(ask_wait(&a), 0);
+	ask_now(&a, BW_STEPS_MAX, soon());
+	cr_assert_leq(patience_of(hold_wait(5)), 4 * BW_SEC);
+	end_held(held[4], BW_NOT_FOUND);
+	cr_assert_eq(ask_wait(&a), 0);
+}
+
 static bool fail_three(struct bw_test_tap *t, struct bw_op *op)
 {
 	return atomic_load(&failed_n) < 3 && fail_gets(t, op);

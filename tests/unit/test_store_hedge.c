@@ -206,6 +206,31 @@ Test(hedge, gets_are_compared_with_gets_of_their_size, .timeout = 60)
 	}
 }
 
+/* Unclipped, its 2 s would still be 630 ms after the others; where nothing is known yet 500 ms are waited. */
+Test(hedge, one_in_a_stalled_connection_is_not_what_others_are_compared_with, .timeout = 60)
+{
+	struct fixture f;
+
+	setup(&f, 100 * BW_MS);
+	get(&f, "k");
+	bw_holder_wait(f.h, 2);
+	bw_sleep(2 * BW_SEC);
+	bw_holder_answer(f.h, 0, BW_OK, 0);
+	wait_done(&f, 1);
+	bw_holder_answer(f.h, 0, BW_OK, 0);
+	for (unsigned i = 2; i <= 20; i++) {
+		get(&f, "k");
+		bw_holder_answer(f.h, 0, BW_OK, 0);
+		wait_done(&f, i);
+	}
+	get_size(&f, "other", MIB);
+	get(&f, "k");
+	bw_holder_wait(f.h, 4);
+	cr_assert(bw_holder_holds(f.h, 2, "k"));
+	cr_assert(bw_holder_holds(f.h, 3, "other"));
+	teardown(&f);
+}
+
 /* ---- Which answer --------------------------------------------------------------------------- */
 
 Test(hedge, the_first_good_answer_wins, .timeout = 60)
