@@ -30,8 +30,9 @@ static void arrive(struct tail *t, uint32_t reader, int64_t at)
 {
 	BW_LOCK_SCOPE(&t->lock);
 	t->at[reader] = at;
-	t->arrived++;
-	bw_cond_broadcast(&t->cond);
+	/* Nobody is woken beside those who still read: that would be in their times. */
+	if (++t->arrived == t->load->plan->readers)
+		bw_cond_broadcast(&t->cond);
 }
 
 /* Waits for the step behind this one.  False: there is none. */

@@ -20,7 +20,7 @@ class Histories:
 
     def __init__(self, bench, lengths, batches):
         self.bench, self.batches = bench, batches
-        self.streams, self.warm = {}, {}
+        self.streams, self.warm = {}, set()
         for steps in lengths:
             where = bench.folder("history")
             world.run(bench.program("tests/mount/long_history"), where, steps)
@@ -36,13 +36,20 @@ class Histories:
                 f.write(b"%04096d" % seq)
 
     def run(self, steps):
-        """Each round goes on where the last one ended; by a few hundred steps, whatever the length."""
+        """
+        Each round goes on where the last one ended; by a few hundred steps, whatever the length.  Before the first one
+        whoever made the history is left behind: beside another who committed lately a mount looks before it commits.
+        """
         stream = self.streams[steps]
         with self.bench.mount(stream, "rw") as out, self.bench.mount(stream, "ro,wait=120") as into:
             os.makedirs(f"{out.dir}/produce/growth", exist_ok=True)
             with open(f"{out.dir}/produce/growth/next", encoding="ascii") as f:
                 seq = int(f.read())
             self.commit(out, seq, stream.ranks)  # takes the producer
+            for _ in range(0 if steps in self.warm else self.batches):
+                seq += 1
+                self.commit(out, seq, stream.ranks)
+            self.warm.add(steps)
             head = out.head()
             with open(f"{into.dir}/step/{head - 1}/rank/0", "rb") as f:
                 f.read()
