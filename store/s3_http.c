@@ -49,6 +49,7 @@ struct loop {
 struct bw_http {
 	struct bw_s3_config config;
 	atomic_bool believed;		/* a request has left: what answered was the store */
+	atomic_llong connect_ns;	/* how long the next connection may take: a hint */
 	atomic_bool stopping;
 	unsigned loops_n;
 	struct loop *loops[BW_HTTP_LOOPS_MAX];
@@ -131,7 +132,7 @@ static void begin(struct loop *l, struct bw_http_request *r)
 	}
 	l->idle = t->next;
 	l->running++;
-	if (bw_transfer_begin(t, r, now) &&
+	if (bw_transfer_begin(t, r, now, atomic_load(&l->of->connect_ns)) &&
 	    curl_multi_add_handle(l->multi, t->easy) == CURLM_OK)
 		return;
 	bw_transfer_cut(t, BW_HTTP_NO_MEMORY, "no memory for the request");
@@ -145,6 +146,14 @@ static void begin_waiting(struct loop *l)
 
 	while (l->idle && (r = take_waiting(l)))
 		begin(l, r);
+}
+
+static void learn_to_connect(struct bw_http *h, const struct bw_transfer *t, CURLcode code)
+{
+	int64_t ns = atomic_load(&h->connect_ns), next = bw_transfer_next_connect_ns(t, code, ns);
+
+	if (next != ns)
+		atomic_store(&h->connect_ns, next);
 }
 
 /* True when one ended. */
@@ -163,6 +172,7 @@ static bool reap(struct loop *l)
 			continue;
 		curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&t);
 		struct bw_http_request *r = t->r;
+		learn_to_connect(l->of, t, code);
 		curl_multi_remove_handle(l->multi, easy);	/* m is gone with it */
 		bw_transfer_end(t, code);
 		if (t->connected)
@@ -466,6 +476,7 @@ int bw_http_new(const struct bw_s3_config *config, struct bw_http **ret, char *w
 		return -ENOMEM;
 	}
 	h->config = *config;
+	atomic_init(&h->connect_ns, BW_HTTP_CONNECT_NS);
 	for (; !err && h->loops_n < loops; h->loops_n += !err)
 		err = loop_new(h, (n + loops - 1) / loops, &h->loops[h->loops_n]);
 	if (err) {

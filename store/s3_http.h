@@ -38,7 +38,15 @@ enum bw_http_end {
 #define BW_HTTP_SLOW_BYTES (64u << 10)
 #define BW_HTTP_SLOW_NS (5 * BW_SEC)
 #define BW_HTTP_THINK_NS (30 * BW_SEC)
+/*
+ * Until a connection is there: the look-up of its name, TCP, TLS.  It begins anew with each request, and so what takes
+ * longer (a resolver asks its second server when the first has been silent for 5 s) would never come about: after one
+ * that took too long the next one is given twice as long, and after one that came about twice as long as it took, within
+ * these bounds.  TCP alone is given up sooner, by the kernel, so that another address or another attempt has its turn.
+ */
 #define BW_HTTP_CONNECT_NS (3 * BW_SEC)
+#define BW_HTTP_CONNECT_MAX_NS (30 * BW_SEC)
+#define BW_HTTP_SYNS 1		/* that are sent again: with pauses of 1 s and 2 s that makes 3 s; since Linux 6.5 four more, 7 s */
 #define BW_HTTP_ERROR_MAX (16u << 10)	/* bytes kept of an error's body */
 
 /* Owned by the caller, lent from submit to done(). */

@@ -61,6 +61,8 @@ struct bw_transfer {
 	struct bw_transfer *next;	/* in the list of idle ones */
 	size_t sent;			/* of the body, as curl took it */
 	bool connected;			/* the request began to leave */
+	int64_t connect_ns;		/* how long a connection may take */
+	int64_t connect_took_ns;	/* it has taken so long; -1: it was there, or is not yet */
 	int fd;				/* over this socket; -1: unknown */
 	bool answering;			/* the first byte of a final answer was seen */
 	bool owes;			/* that is not acknowledged yet */
@@ -78,14 +80,17 @@ struct bw_transfer {
 bool bw_transfer_init(struct bw_transfer *t, struct bw_sockets *sockets, const struct bw_s3_config *config)
 	bw_must_check;
 void bw_transfer_done(struct bw_transfer *t);
-/* False: no memory. */
-bool bw_transfer_begin(struct bw_transfer *t, struct bw_http_request *r, int64_t now) bw_must_check;
+/* Over a connection that takes connect_ns at most to come about.  False: no memory. */
+bool bw_transfer_begin(struct bw_transfer *t, struct bw_http_request *r, int64_t now, int64_t connect_ns)
+	bw_must_check;
 /* Of an answer that has begun and is not whole, the header is acknowledged, once. */
 void bw_transfer_acknowledge(struct bw_transfer *t);
 /* Bytes came too slowly for too long. */
 bool bw_transfer_is_slow(struct bw_transfer *t, int64_t now);
 /* Whether anything of the request left. */
 bool bw_transfer_was_sent(const struct bw_transfer *t);
+/* How long the next connection may take, by how this one came about or did not, of which a CURLcode tells. */
+int64_t bw_transfer_next_connect_ns(const struct bw_transfer *t, int code, int64_t now_ns);
 /* Fills in the result of t->r by a CURLcode; t is idle then and may begin again.  Does not call done(). */
 void bw_transfer_end(struct bw_transfer *t, int code);
 /* The same for one the loop cut short. */

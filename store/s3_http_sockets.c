@@ -25,9 +25,11 @@ static struct bw_socket *find(struct bw_sockets *s, int fd)
 static curl_socket_t on_open(void *ctx, curlsocktype purpose, struct curl_sockaddr *a)
 {
 	struct bw_sockets *s = ctx;
-	int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+	int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol), syns = BW_HTTP_SYNS;
 
 	(void)purpose;
+	if (fd >= 0)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_SYNCNT, &syns, sizeof(syns));
 	if (fd >= 0 && s->n < BW_SOCKETS_MAX)
 		s->at[s->n++] = (struct bw_socket){.fd = fd};
 	return fd >= 0 ? fd : CURL_SOCKET_BAD;

@@ -44,6 +44,7 @@ static bool is_read(const struct bw_http_request *r)
 static int on_connected(void *ctx, char *ip, char *local_ip, int port, int local_port)
 {
 	struct bw_transfer *t = ctx;
+	long made = 0;
 
 	(void)ip, (void)local_ip, (void)port;
 	t->fd = bw_sockets_find(t->sockets, local_port);
@@ -51,8 +52,12 @@ static int on_connected(void *ctx, char *ip, char *local_ip, int port, int local
 		fail(t, bw_transfer_was_sent(t) ? BW_HTTP_LOST : BW_HTTP_NOT_SENT);
 		return CURL_PREREQFUNC_ABORT;
 	}
+	int64_t now = bw_now();
+
+	if (!t->connected && curl_easy_getinfo(t->easy, CURLINFO_NUM_CONNECTS, &made) == CURLE_OK && made)
+		t->connect_took_ns = now - t->since_ns;
 	t->connected = true;
-	t->since_ns = bw_now();
+	t->since_ns = now;
 	return CURL_PREREQFUNC_OK;
 }
 
@@ -227,7 +232,6 @@ static bool set_connection(CURL *easy, const struct bw_s3_config *config)
 	bad |= curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 5L);
 	bad |= curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
 	bad |= curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
-	bad |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(BW_HTTP_CONNECT_NS / BW_MS));
 	bad |= curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, IDLE_S);
 	bad |= curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	bad |= curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
@@ -342,9 +346,11 @@ static bool set_headers(struct bw_transfer *t)
 	return curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->lines) != CURLE_OK;
 }
 
-bool bw_transfer_begin(struct bw_transfer *t, struct bw_http_request *r, int64_t now)
+bool bw_transfer_begin(struct bw_transfer *t, struct bw_http_request *r, int64_t now, int64_t connect_ns)
 {
 	t->r = r;
+	t->connect_ns = connect_ns;
+	t->connect_took_ns = -1;
 	t->sent = t->got = t->in_last = t->to_come = 0;
 	t->last = NULL;
 	t->fd = -1;
@@ -355,6 +361,7 @@ bool bw_transfer_begin(struct bw_transfer *t, struct bw_http_request *r, int64_t
 	bw_buf_init(&t->unsized, r->max);
 	forget_answer(t);
 	return curl_easy_setopt(t->easy, CURLOPT_URL, r->url) == CURLE_OK && !set_method(t->easy, r) &&
+	       curl_easy_setopt(t->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(connect_ns / BW_MS)) == CURLE_OK &&
 	       !set_headers(t);
 }
 
@@ -368,11 +375,27 @@ bool bw_transfer_is_slow(struct bw_transfer *t, int64_t now)
 	bool thinks = has_all && !t->answering;
 	int64_t limit = thinks || works ? t->r->think_ns : BW_HTTP_SLOW_NS;
 
+	if (!t->connected)
+		limit += t->connect_ns;		/* which curl watches over, and has better words for */
+
 	if (t->moved - t->mark >= (works ? 1 : BW_HTTP_SLOW_BYTES)) {
 		t->mark = t->moved;
 		t->since_ns = now;
 	}
 	return now - t->since_ns >= limit;
+}
+
+int64_t bw_transfer_next_connect_ns(const struct bw_transfer *t, int code, int64_t now_ns)
+{
+	int64_t ns = now_ns;
+
+	if (t->connect_took_ns >= 0)
+		ns = 2 * t->connect_took_ns;
+	else if (!t->connected && code == CURLE_OPERATION_TIMEDOUT && ns < 2 * t->connect_ns)
+		ns = 2 * t->connect_ns;
+	if (ns < BW_HTTP_CONNECT_NS)
+		ns = BW_HTTP_CONNECT_NS;
+	return ns < BW_HTTP_CONNECT_MAX_NS ? ns : BW_HTTP_CONNECT_MAX_NS;
 }
 
 bool bw_transfer_was_sent(const struct bw_transfer *t)

@@ -6,6 +6,8 @@
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <curl/curl.h>
+#include <dlfcn.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <stdatomic.h>
@@ -304,6 +306,7 @@ Test(s3_http, S3_a_put_leaves_once_even_over_a_connection_that_dies, .timeout = 
 /* Stands before the C library's: which connections acknowledge at once what has come, and how often. */
 static unsigned acknowledging_port;
 static atomic_uint acknowledged;
+static atomic_uint syns_limited;
 
 int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 {
@@ -313,6 +316,7 @@ int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 	if (level == IPPROTO_TCP && name == TCP_QUICKACK &&
 	    getpeername(fd, (struct sockaddr *)&at, &at_len) == 0 && ntohs(at.sin_port) == acknowledging_port)
 		acknowledged++;
+	syns_limited += level == IPPROTO_TCP && name == TCP_SYNCNT;
 	return (int)syscall(SYS_setsockopt, fd, level, name, value, len);
 }
 
@@ -495,15 +499,34 @@ Test(s3_http, V3_how_long_an_answer_may_stall)
 		cr_assert_eq(bw_transfer_is_slow(&t, cases[i].limit_ns), !cases[i].renews, "case %zu", i);
 		cr_assert(bw_transfer_is_slow(&t, 2 * cases[i].limit_ns), "case %zu", i);
 	}
+	/* Before it begins to leave, its connection has its own time, which curl watches over. */
+	struct bw_http_request r = {.method = "GET", .think_ns = BW_HTTP_SLOW_NS};
+	struct bw_transfer t = {.r = &r, .connect_ns = BW_HTTP_CONNECT_MAX_NS};
+
+	cr_assert_not(bw_transfer_is_slow(&t, BW_HTTP_CONNECT_MAX_NS));
+	cr_assert(bw_transfer_is_slow(&t, BW_HTTP_CONNECT_MAX_NS + BW_HTTP_SLOW_NS));
 }
 
-/* Stands before the C library's: a name server that does not answer until it is told to. */
+/*
+ * Stands before the C library's: a name server that does not answer until it is told to, or takes so long to say that
+ * all names are this machine's.
+ */
 static atomic_bool names_hang;
-static atomic_uint names_asked;
+static atomic_uint names_asked, names_known;
+static int64_t names_take_ns;
 
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **ret)
 {
-	(void)node, (void)service, (void)hints, (void)ret;
+	int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) =
+		(int (*)(const char *, const char *, const struct addrinfo *, struct addrinfo **))dlsym(RTLD_NEXT,
+													"getaddrinfo");
+
+	(void)node;
+	if (names_take_ns) {
+		bw_sleep(names_take_ns);
+		names_known++;
+		return real("127.0.0.1", service, hints, ret);
+	}
 	names_asked++;
 	while (names_hang)
 		bw_sleep(BW_MS);
@@ -533,6 +556,75 @@ Test(s3_http, S5_a_name_server_that_hangs_holds_up_nothing, .timeout = 60)
 	names_hang = false;
 	while (names_asked)
 		bw_sleep(BW_MS);
+}
+
+static struct bw_store *store_by_name(unsigned port)
+{
+	struct bw_url url = {.scheme = BW_URL_S3, .path = "bucket/p"};
+	struct bw_s3_config config = {0};
+	struct bw_store *s;
+	char why[256];
+
+	setenv("AWS_ACCESS_KEY_ID", "K", 1);
+	setenv("AWS_SECRET_ACCESS_KEY", "S", 1);
+	snprintf(config.endpoint, sizeof(config.endpoint), "http://store.test:%u", port);
+	cr_assert_eq(bw_store_s3_new(&url, &config, &s, why, sizeof(why)), 0, "%s", why);
+	return s;
+}
+
+/*
+ * A resolver whose first server is dead takes its time for each name, and begins anew with each connection: one that
+ * took too long is followed by one that has more time, whoever asks, and so are those after it.
+ */
+Test(s3_http, V3_a_connection_that_takes_long_comes_about, .timeout = 60)
+{
+	struct server server;
+
+	server_open(&server, "HTTP/1.1 206 OK\r\nContent-Length: 5\r\nContent-Range: bytes 0-4/5\r\n\r\nbytes");
+	names_take_ns = BW_HTTP_CONNECT_NS + BW_SEC;
+	struct bw_store *s = store_by_name(server.port);
+
+	cr_assert_eq(get(s, 0, 5), BW_UNREACHABLE);
+	cr_assert_eq(get(s, 0, 5), BW_OK);
+	cr_assert_eq(get(s, 0, 5), BW_OK);	/* over another connection: the server has closed the first one */
+	cr_assert_eq(server.asked, 2);
+	bw_store_free(s);
+	cr_assert_eq(syns_limited, 2);
+	while (names_known < 3)		/* the first one was not waited for */
+		bw_sleep(BW_MS);
+	server_close(&server);
+}
+
+Test(s3_http, V3_how_long_a_connection_may_take)
+{
+	static const struct {
+		int64_t may_ns, took_ns;	/* took_ns: -1: it is not there */
+		bool connected;
+		CURLcode code;
+		int64_t now_ns, next_ns;
+	} cases[] = {
+		{3 * BW_SEC, -1, false, CURLE_OPERATION_TIMEDOUT, 3 * BW_SEC, 6 * BW_SEC},
+		{12 * BW_SEC, -1, false, CURLE_OPERATION_TIMEDOUT, 12 * BW_SEC, 24 * BW_SEC},
+		{24 * BW_SEC, -1, false, CURLE_OPERATION_TIMEDOUT, 24 * BW_SEC, BW_HTTP_CONNECT_MAX_NS},
+		/* Many at once that took too long count as one. */
+		{3 * BW_SEC, -1, false, CURLE_OPERATION_TIMEDOUT, 6 * BW_SEC, 6 * BW_SEC},
+		{3 * BW_SEC, -1, false, CURLE_OPERATION_TIMEDOUT, 24 * BW_SEC, 24 * BW_SEC},
+		/* What was refused at once has no need of time, what was there says nothing of how long one takes. */
+		{3 * BW_SEC, -1, false, CURLE_COULDNT_CONNECT, 6 * BW_SEC, 6 * BW_SEC},
+		{3 * BW_SEC, -1, true, CURLE_OK, 12 * BW_SEC, 12 * BW_SEC},
+		{3 * BW_SEC, -1, true, CURLE_OPERATION_TIMEDOUT, 6 * BW_SEC, 6 * BW_SEC},
+		{6 * BW_SEC, 5 * BW_SEC, true, CURLE_OK, 6 * BW_SEC, 10 * BW_SEC},
+		{30 * BW_SEC, 20 * BW_SEC, true, CURLE_OK, 30 * BW_SEC, BW_HTTP_CONNECT_MAX_NS},
+		{10 * BW_SEC, BW_MS, true, CURLE_OK, 10 * BW_SEC, BW_HTTP_CONNECT_NS},
+		{10 * BW_SEC, BW_MS, true, CURLE_RECV_ERROR, 10 * BW_SEC, BW_HTTP_CONNECT_NS},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct bw_transfer t = {.connected = cases[i].connected, .connect_ns = cases[i].may_ns,
+					      .connect_took_ns = cases[i].took_ns};
+		int64_t next_ns = bw_transfer_next_connect_ns(&t, cases[i].code, cases[i].now_ns);
+		cr_assert_eq(next_ns, cases[i].next_ns, "case %zu: %lld", i, (long long)next_ns);
+	}
 }
 
 struct wait {
