@@ -194,7 +194,7 @@ static bool classify_code(const char *code, enum bw_outcome *ret)
 						"ThrottlingException", "RequestLimitExceeded",
 						"BandwidthLimitExceeded", NULL};
 	static const char *const full[] = {"QuotaExceeded", "InsufficientCapacity", "EntityTooLarge",
-					   "XMinioStorageFull", NULL};
+					   "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", NULL};
 	/* The bytes were changed or cut on their way in: the same request may be sent again. */
 	static const char *const damaged[] = {"BadDigest", "InvalidDigest", "IncompleteBody",
 					      "XAmzContentSHA256Mismatch", "RequestTimeout",
@@ -262,9 +262,11 @@ enum bw_outcome bw_s3_classify(enum bw_op_kind kind, bool if_absent, const struc
 
 int bw_s3_errno(enum bw_outcome outcome, const struct bw_http_request *r, const struct bw_s3_error *error)
 {
+	static const char *const quota[] = {"QuotaExceeded", "XMinioAdminBucketQuotaExceeded", NULL};
+
 	if (r->end == BW_HTTP_NO_MEMORY)
 		return -ENOMEM;
-	if (outcome == BW_FULL && strcmp(error->code, "QuotaExceeded") == 0)
+	if (outcome == BW_FULL && is_one_of(error->code, quota))
 		return -EDQUOT;
 	if (outcome == BW_FULL)
 		return r->status == 413 || strcmp(error->code, "EntityTooLarge") == 0 ? -EFBIG : -ENOSPC;

@@ -346,6 +346,7 @@ Test(s3_exchange, what_fails_for_another_reason_stays_unsigned, .init = with_key
 		{400, "<Error><Code>IncompleteBody</Code></Error>", BW_UNREACHABLE},
 		{400, "<Error><Code>EntityTooLarge</Code></Error>", BW_FULL},
 		{403, "<Error><Code>QuotaExceeded</Code></Error>", BW_FULL},
+		{400, "<Error><Code>XMinioAdminBucketQuotaExceeded</Code></Error>", BW_FULL},
 		{403, "<Error><Code>TooManyRequests</Code></Error>", BW_THROTTLED},
 	};
 

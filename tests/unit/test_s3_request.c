@@ -187,6 +187,7 @@ static const struct row rows[] = {
 	{416, "InvalidRange", 0, BW_CORRUPT, BW_UNREACHABLE, BW_UNKNOWN, BW_UNKNOWN, BW_UNKNOWN, 0},
 	{403, "", 0, SAME(BW_DENIED), 0},
 	{403, "QuotaExceeded", 0, SAME(BW_FULL), -EDQUOT},
+	{400, "XMinioAdminBucketQuotaExceeded", 0, SAME(BW_FULL), -EDQUOT},
 	{405, "MethodNotAllowed", 0, SAME(BW_DENIED), 0},
 	{400, "InvalidArgument", 0, SAME(BW_DENIED), 0},
 	{400, "BadDigest", 0, SAME(BW_UNREACHABLE), 0},
