@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/s3_cred_http.h"
 
+#include "store/base/rand.h"
+
 #include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define PAUSE_MS 200		/* before a second attempt; doubled for each further one */
+#define PAUSE_MS 200		/* about so long before a second attempt; doubled for each further one */
 
 struct exchange {
 	struct bw_cred_job *job;
@@ -169,9 +171,27 @@ static int attempt(struct bw_cred_job *job, struct bw_cred_http *h)
 	return err;
 }
 
-static bool is_passing(int err, const struct bw_cred_http *h)
+bool bw_cred_http_is_passing(const struct bw_cred_http *h)
 {
-	return err == -BW_E_UNREACHABLE || (!err && (h->status == 429 || h->status >= 500));
+	return h->status == 429 || h->status >= 500 || (h->is_passing && h->is_passing(h));
+}
+
+/* From half of it to half as much again. */
+static int drawn(int ms)
+{
+	uint64_t random;
+
+	bw_random(&random, sizeof(random));
+	return ms / 2 + (int)(random % (unsigned)ms);
+}
+
+static unsigned most_attempts(const struct bw_cred_http *h, int err)
+{
+	if (err)
+		return err == -BW_E_UNREACHABLE ? h->attempts : 0;
+	if (!bw_cred_http_is_passing(h))
+		return 0;
+	return h->patience ? h->patience : h->attempts;
 }
 
 int bw_cred_http(struct bw_cred_job *job, struct bw_cred_http *h)
@@ -181,8 +201,8 @@ int bw_cred_http(struct bw_cred_job *job, struct bw_cred_http *h)
 	h->text = bw_secret_new(BW_CRED_HTTP_MAX + 1);
 	if (!h->text)
 		return -ENOMEM;
-	for (unsigned i = 1; err = attempt(job, h), is_passing(err, h) && i < h->attempts; i++) {
-		if (bw_cred_stopped(job, pause_ms))
+	for (unsigned i = 1; err = attempt(job, h), i < most_attempts(h, err); i++) {
+		if (bw_cred_stopped(job, drawn(pause_ms)))
 			return -BW_E_STOPPING;
 		pause_ms *= 2;
 	}

@@ -19,7 +19,10 @@ struct bw_cred_http {
 	const char *body;		/* POST: borrowed; NULL: none */
 	size_t body_len;
 	long connect_ms, total_ms;	/* of each attempt */
-	unsigned attempts;		/* made when there is no answer, or one of 429 or 5xx */
+	unsigned attempts;		/* made when there is no answer, or a passing one: of 429 or 5xx */
+	unsigned patience;		/* made in all when there is a passing one; 0: attempts */
+	/* An answer of another status is passing too; NULL: none is. */
+	bool (*is_passing)(const struct bw_cred_http *h);
 	bool direct;			/* never by way of a proxy */
 
 	/* The answer. */
@@ -29,8 +32,13 @@ struct bw_cred_http {
 	char detail[96];		/* why there is no answer */
 };
 
-/* 0: answered, with whatever status; -BW_E_UNREACHABLE with detail; -BW_E_STOPPING; -ENOMEM. */
+/*
+ * 0: answered, with whatever status; -BW_E_UNREACHABLE with detail; -BW_E_STOPPING; -ENOMEM.  Pauses between attempts
+ * grow and are drawn: those who began together do not go on so.
+ */
 int bw_cred_http(struct bw_cred_job *job, struct bw_cred_http *h) bw_must_check;
+/* Of an answer: who asks later may get another. */
+bool bw_cred_http_is_passing(const struct bw_cred_http *h);
 void bw_cred_http_done(struct bw_cred_http *h);
 
 static inline void bw_cred_http_done_p(struct bw_cred_http *h)

@@ -47,7 +47,8 @@ struct bw_cred_job {
 
 struct bw_cred_source {
 	const char *name;
-	/* 1: *out is filled in (its source is not); 0: not configured; -BW_E_DENIED with why; -BW_E_STOPPING; -ENOMEM. */
+	/* 1: *out is filled in (its source is not); 0: not configured; -BW_E_DENIED with why, or -BW_E_UNREACHABLE
+	 * when it may answer later; -BW_E_STOPPING; -ENOMEM. */
 	int (*fetch)(struct bw_cred_job *job, struct bw_creds *out);
 };
 extern const struct bw_cred_source bw_cred_environment, bw_cred_web_identity, bw_cred_files, bw_cred_container,
@@ -73,6 +74,13 @@ const char *bw_cred_getenv(const char *name);
 void *bw_secret_new(size_t len);
 void bw_secret_free(void *p, size_t len);
 struct bw_creds *bw_creds_new(void);	/* one reference, never expires; NULL when memory is short */
+
+/*
+ * When credentials that are there at wall_ms and expire at expires_ms (never: INT64_MAX) are renewed: early_ms before,
+ * those with less than twice as long to live at half of it.  In either case up to a quarter of that earlier, as chance
+ * (0 to 1) has it: a fleet that started together does not ask together.
+ */
+int64_t bw_cred_renew_ms(int64_t wall_ms, int64_t expires_ms, int64_t early_ms, double chance);
 
 /* How long things take; tests are in a hurry. */
 struct bw_cred_times {

@@ -89,6 +89,21 @@ static size_t print_form(char *form, const char *role_arn, const char *session, 
 	return n + encode(token, form + n, FORM_MAX - n);
 }
 
+/* STS throttles, and tells of an identity provider that does not answer it, with HTTP 400. */
+static bool is_passing(const struct bw_cred_http *h)
+{
+	static const char *const codes[] = {"Throttling", "ThrottlingException", "RequestLimitExceeded",
+					    "IDPCommunicationError"};
+	struct bw_s3_error e = {.code = ""};
+
+	if (h->status == 200 || bw_s3_error_parse(h->text, h->len, &e) != 0)
+		return false;
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+		if (!strcmp(e.code, codes[i]))
+			return true;
+	return !strcmp(e.code, "InvalidIdentityToken") && strstr(e.message, "retrieve verification key");
+}
+
 static int judge(struct bw_cred_job *job, const struct bw_cred_http *h, struct bw_creds *out)
 {
 	bw_auto_cred_answer struct bw_cred_answer *a = bw_secret_new(sizeof(*a));
@@ -106,7 +121,14 @@ static int judge(struct bw_cred_job *job, const struct bw_cred_http *h, struct b
 					    " AWS_ENDPOINT_URL_STS", h->url);
 		return bw_cred_answer_take(job, "STS", a, out);
 	}
-	if (bw_s3_error_parse(h->text, h->len, &e) == 0 && e.code[0])
+	bool is_error = bw_s3_error_parse(h->text, h->len, &e) == 0 && e.code[0];
+
+	if (bw_cred_http_is_passing(h)) {
+		bw_cred_fail(job, "STS at %.150s gives no credentials for now (HTTP %d%s%s): it is asked again", h->url,
+			     h->status, is_error ? " " : "", is_error ? e.code : "");
+		return -BW_E_UNREACHABLE;
+	}
+	if (is_error)
 		return bw_cred_fail(job, "STS at %.150s refuses the role with %s (%.180s): correct AWS_ROLE_ARN, its"
 				    " trust policy or the token file", h->url, e.code, e.message);
 	return bw_cred_fail(job, "STS at %.200s answered HTTP %d: check AWS_ENDPOINT_URL_STS and the role", h->url,
@@ -119,7 +141,8 @@ static int exchange(struct bw_cred_job *job, const char *role_arn, const char *s
 	char url[600];
 	bw_auto_cred_http struct bw_cred_http h = {
 		.method = "POST", .url = url, .headers = {"Accept: text/xml"}, .body = form,
-		.connect_ms = 5000, .total_ms = 20000, .attempts = 3};
+		.connect_ms = 5000, .total_ms = 20000, .attempts = 3, .patience = 6,
+		.is_passing = is_passing};
 	int err = endpoint(job, url, sizeof(url));
 
 	if (err)

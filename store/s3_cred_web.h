@@ -5,7 +5,10 @@
 
 #include "store/s3_cred_source.h"
 
-/* The token file is read anew each time.  session "": a name of our own.  As bw_cred_source's fetch, never 0. */
+/*
+ * The token file is read anew each time.  session "": a name of our own.  As bw_cred_source's fetch, never 0;
+ * -BW_E_UNREACHABLE with why: STS asks for patience.
+ */
 int bw_cred_assume(struct bw_cred_job *job, const char *token_file, const char *role_arn,
 		   const char *session, struct bw_creds *out) bw_must_check;
 

@@ -5,6 +5,7 @@
 #include "store/s3_creds.h"
 
 #include "store/base/clock.h"
+#include "store/base/rand.h"
 #include "store/base/sync.h"
 #include "store/s3_cred_source.h"
 
@@ -46,6 +47,7 @@ struct bw_cred_chain {
 	bool look;			/* somebody asked since, and it is time to look again */
 	struct bw_cred_wait *waits, **waits_end;
 	struct bw_cred_wait *doubts;	/* what they wait for is a look at the files */
+	struct bw_rng rng;
 
 	/* The thread's own. */
 	struct bw_cred_job job;
@@ -237,18 +239,22 @@ static void log_fetched(struct bw_cred_chain *c, const struct bw_creds *creds)
 	       creds->key_id + (len > 8 ? len - 4 : len), when);
 }
 
+int64_t bw_cred_renew_ms(int64_t wall_ms, int64_t expires_ms, int64_t early_ms, double chance)
+{
+	if (expires_ms == INT64_MAX)
+		return INT64_MAX;
+	int64_t life_ms = expires_ms - wall_ms, ahead_ms = life_ms >= 2 * early_ms ? early_ms : life_ms / 2;
+
+	return expires_ms - ahead_ms - (int64_t)((double)ahead_ms / 4 * chance);
+}
+
 /* fresh replaces the current ones, which are returned for the caller to drop. */
 static struct bw_creds *settle_locked(struct bw_cred_chain *c, struct bw_creds *fresh)
 {
 	struct bw_creds *old = c->current;
-	int64_t wall = bw_wall_ms(), life = fresh->expires_ms - wall;
 
 	c->current = fresh;
-	if (fresh->expires_ms == INT64_MAX)
-		c->renew_ms = INT64_MAX;
-	else
-		c->renew_ms = life >= 2 * c->times.early_ms ? fresh->expires_ms - c->times.early_ms
-							    : wall + life / 2;
+	c->renew_ms = bw_cred_renew_ms(bw_wall_ms(), fresh->expires_ms, c->times.early_ms, bw_rng_unit(&c->rng));
 	/* A source that has nothing newer must not be asked faster and faster. */
 	if (old && fresh->expires_ms <= old->expires_ms)
 		c->retry_ns = bw_now() + c->times.retry_ns;
@@ -370,6 +376,7 @@ int bw_cred_chain_new_timed(const struct bw_cred_config *config, const struct bw
 			    struct bw_cred_chain **ret)
 {
 	struct bw_cred_chain *c = calloc(1, sizeof(*c));
+	uint64_t seed;
 	int err = -ENOMEM;
 
 	if (!c)
@@ -380,6 +387,8 @@ int bw_cred_chain_new_timed(const struct bw_cred_config *config, const struct bw
 	c->waits_end = &c->waits;
 	bw_mutex_init(&c->lock, BW_RANK_LEAF);
 	bw_cond_init(&c->cond);
+	bw_random(&seed, sizeof(seed));
+	bw_rng_init(&c->rng, seed);
 	c->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	c->profile = strdup(config->profile ? config->profile : "");
 	c->region = strdup(config->region ? config->region : "");

@@ -47,13 +47,14 @@ void bw_cred_chain_free(struct bw_cred_chain *c);	/* NULL is fine; waits answer 
 /* Somebody who needs credentials; owned by them, lent until done() runs. */
 struct bw_cred_wait {
 	/* On the chain's thread, without locks; may not block.  err 0: creds has one reference for the taker.  -BW_E_DENIED:
-	 * why says which source failed and how, or that none is configured. */
+	 * why says which source failed and how, or that none is configured.  -BW_E_UNREACHABLE: the same of one that
+	 * is overloaded, and may answer who asks again. */
 	void (*done)(struct bw_cred_wait *w, int err, struct bw_creds *creds, const char *why);
 	struct bw_cred_wait *next;	/* private */
 };
 /*
  * True: *ret has current credentials (a reference) and w was not kept.  False: they are being fetched and
- * w's done() will run.  Credentials are renewed 5 minutes before they expire while the old ones still
+ * w's done() will run.  Credentials are renewed 5 minutes and a little before they expire while the old ones still
  * serve; a source that fails to renew is asked again every 10 s, and the old ones are used until they expire.
  */
 bool bw_cred_chain_get(struct bw_cred_chain *c, struct bw_cred_wait *w, struct bw_creds **ret);

@@ -239,7 +239,8 @@ static void go_on(struct bw_s3_exchange *x)
 	if (set_state(x, BW_S3_PREPARING))
 		fail_later(x, BW_CANCELLED, 0);
 	else if (x->asked_err)
-		fail_later(x, x->asked_err == -BW_E_STOPPING ? BW_CANCELLED : BW_DENIED, 0);
+		fail_later(x, x->asked_err == -BW_E_STOPPING	  ? BW_CANCELLED :
+			      x->asked_err == -BW_E_UNREACHABLE ? BW_UNREACHABLE : BW_DENIED, 0);
 	else if (doubted && doubted == x->creds)
 		fail_later(x, x->outcome, x->err);
 	else

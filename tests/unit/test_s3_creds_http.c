@@ -143,6 +143,78 @@ Test(s3_creds_http, passing_failures_are_tried_again)
 	bw_test_rmtree(dir);
 }
 
+#define STS_ERROR(code, message) "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender" \
+	"</Type><Code>" code "</Code><Message>" message "</Message></Error><RequestId>x</RequestId></ErrorResponse>"
+
+/* Many pods that start at once: some of them are told 400, which is no refusal. */
+Test(s3_creds_http, sts_throttles, .timeout = 60)
+{
+	static const char *const bodies[] = {
+		STS_ERROR("Throttling", "Rate exceeded"),
+		STS_ERROR("ThrottlingException", "Rate exceeded"),
+		STS_ERROR("RequestLimitExceeded", ""),
+		STS_ERROR("IDPCommunicationError", "The identity provider cannot be reached"),
+		STS_ERROR("InvalidIdentityToken", "Couldn't retrieve verification key from your identity provider, please"
+						  " reference AssumeRoleWithWebIdentity documentation for requirements"),
+	};
+
+	for (unsigned i = 0; i < N(bodies); i++) {
+		const struct bw_script_rule rules[] = {
+			{.method = "POST", .target = "/", .status = 400, .body = bodies[i], .times = 3},
+			{.method = "POST", .target = "/", .status = 200, .body = STS_OK},
+		};
+		struct bw_script *s = bw_script_new(rules, N(rules));
+		char dir[BW_TMPDIR_MAX];
+
+		web_world(dir, s);
+		cred_expect("", "web identity", "ASIASTS", "sts-secret", "sts-token");
+		cr_assert_eq(bw_script_hits(s, 0), 3);
+		cr_assert_eq(bw_script_hits(s, 1), 1);
+		bw_script_free(s);
+		bw_test_rmtree(dir);
+	}
+}
+
+/* A token that is wrong stays wrong. */
+Test(s3_creds_http, sts_refuses_at_once)
+{
+	const struct bw_script_rule rule = {.method = "POST", .target = "/", .status = 400,
+					    .body = STS_ERROR("InvalidIdentityToken", "No OpenIDConnect provider found")};
+	struct bw_script *s = bw_script_new(&rule, 1);
+	char dir[BW_TMPDIR_MAX];
+
+	web_world(dir, s);
+	cred_expect_why("", "refuses the role", "InvalidIdentityToken");
+	cr_assert_eq(bw_script_hits(s, 0), 1);
+	bw_script_free(s);
+	bw_test_rmtree(dir);
+}
+
+/* Nor is it a refusal when it goes on: who waits may ask again, and does. */
+Test(s3_creds_http, sts_throttles_on, .timeout = 60)
+{
+	const struct bw_script_rule rules[] = {
+		{.method = "POST", .target = "/", .status = 400, .body = STS_ERROR("Throttling", "Rate exceeded"),
+		 .times = 6},
+		{.method = "POST", .target = "/", .status = 200, .body = STS_OK},
+	};
+	struct bw_script *s = bw_script_new(rules, N(rules));
+	struct bw_creds *creds = NULL;
+	char dir[BW_TMPDIR_MAX], why[BW_CRED_WHY];
+
+	web_world(dir, s);
+	struct bw_cred_chain *c = cred_chain("", NULL);
+
+	cr_assert_eq(cred_get(c, &creds, why), -BW_E_UNREACHABLE);
+	cr_assert(strstr(why, "for now") && strstr(why, "Throttling"), "%s", why);
+	cr_assert_eq(bw_script_hits(s, 0), 6);
+	cr_assert_eq(cred_get(c, &creds, why), 0, "%s", why);
+	bw_creds_unref(creds);
+	bw_cred_chain_free(c);
+	bw_script_free(s);
+	bw_test_rmtree(dir);
+}
+
 Test(s3_creds_http, profile_with_web_identity)
 {
 	struct bw_script *s = bw_script_new(sts, N(sts));

@@ -95,6 +95,29 @@ Test(s3_creds_renewal, long_lived_ones_are_left_alone, .fini = end)
 	bw_script_free(s);
 }
 
+/* Early enough, and not all of a fleet at once. */
+Test(s3_creds_renewal, is_spread)
+{
+	static const struct {
+		int64_t life_ms, first_ms, last_ms;	/* after they came */
+	} cases[] = {
+		{3600 * 1000, 3600 * 1000 - 375 * 1000, 3600 * 1000 - 300 * 1000},
+		{600 * 1000, 225 * 1000, 300 * 1000},
+		{8000, 3000, 4000},
+	};
+	const int64_t wall_ms = 1000, early_ms = cred_quick.early_ms;
+
+	for (unsigned i = 0; i < N(cases); i++) {
+		int64_t expires_ms = wall_ms + cases[i].life_ms;
+		int64_t first = bw_cred_renew_ms(wall_ms, expires_ms, early_ms, 1) - wall_ms;
+		int64_t last = bw_cred_renew_ms(wall_ms, expires_ms, early_ms, 0) - wall_ms;
+
+		cr_assert_eq(first, cases[i].first_ms, "case %u: %lld", i, (long long)first);
+		cr_assert_eq(last, cases[i].last_ms, "case %u: %lld", i, (long long)last);
+	}
+	cr_assert_eq(bw_cred_renew_ms(wall_ms, INT64_MAX, early_ms, 0.5), INT64_MAX);
+}
+
 /* A source that fails to renew is asked again; the old ones serve until they expire; then the reason is told. */
 Test(s3_creds_renewal, that_fails, .fini = end)
 {

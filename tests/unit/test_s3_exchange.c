@@ -70,6 +70,34 @@ Test(s3_exchange, V3_waiting_for_credentials_ends_by_itself, .fini = end, .timeo
 	bw_script_free(script);
 }
 
+/* A source of credentials that is overloaded is a store that is away: the request may be sent again. */
+Test(s3_exchange, S3_credentials_that_are_not_to_be_had_for_now, .fini = end, .timeout = 60)
+{
+	const struct bw_script_rule rules[] = {
+		{.method = "POST", .target = "/", .status = 400, .times = 6,
+		 .body = "<ErrorResponse><Error><Code>Throttling</Code><Message>Rate exceeded</Message></Error>"
+			 "</ErrorResponse>"}};
+	struct bw_script *script = bw_script_new(rules, 1);
+	char path[512];
+	struct bw_op op;
+
+	cred_world(home);
+	snprintf(path, sizeof(path), "%s/token", home);
+	FILE *f = fopen(path, "w");
+	cr_assert(f && fputs("jwt\n", f) >= 0 && fclose(f) == 0);
+	setenv("AWS_WEB_IDENTITY_TOKEN_FILE", path, 1);
+	setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/r", 1);
+	setenv("AWS_ENDPOINT_URL_STS", bw_script_url(script), 1);
+	struct bw_store *s = store_at(script);
+
+	bw_op_get(&op, "key", 0, 5);
+	cr_assert_eq(bw_store_sync(s, &op), BW_UNREACHABLE, "%s %s", bw_outcome_name(op.outcome), op.detail);
+	cr_assert_eq(bw_script_misses(script), 0);
+	bw_op_done(&op);
+	bw_store_free(s);
+	bw_script_free(script);
+}
+
 /* An object named like the prefix would be a page of nothing, and more of it. */
 Test(s3_exchange, a_listing_begins_behind_the_prefix, .fini = end, .timeout = 60)
 {
