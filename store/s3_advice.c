@@ -15,6 +15,7 @@ const char *bw_s3_advice(const char *detail)
 		{"RequestTimeTooSkewed", "set the clock of this machine"},
 		{"ExpiredToken", "the credentials have expired"},
 		{"AuthorizationHeaderMalformed", "set the region of the bucket"},
+		{"IllegalLocationConstraintException", "set the region of the bucket"},
 		{"PermanentRedirect", "set the region and the endpoint of the bucket"},
 		{"AllAccessDisabled", "the account of the bucket is closed"},
 		{"AccessDenied", "these credentials lack a permission; docs/object-stores.md lists what is needed"},

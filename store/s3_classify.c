@@ -46,17 +46,17 @@ static enum bw_outcome classify_end(enum bw_op_kind kind, const struct bw_http_r
 
 /* ---- Corrections of the address --------------------------------------------------------------- */
 
-/* In "[bucket.]s3.old-region.amazonaws.com" the region is part of the host. */
+/* In "[bucket.]s3.old-region.amazonaws.com" and the hosts for FIPS and dual stack the region is part of the host. */
 static void move_aws_host(struct bw_s3_address *a, const char *region)
 {
 	char old[100], host[sizeof(a->host)];
-	int len = snprintf(old, sizeof(old), "s3.%s.amazonaws.com", a->region);
+	int len = snprintf(old, sizeof(old), ".%s.amazonaws.com", a->region);
 	const char *at = strstr(a->host, old);
 
-	if (!at || (at != a->host && at[-1] != '.'))
+	if (!at)
 		return;
-	int n = snprintf(host, sizeof(host), "%.*ss3.%s.amazonaws.com%s", (int)(at - a->host), a->host,
-			 region, at + len);
+	int n = snprintf(host, sizeof(host), "%.*s.%s.amazonaws.com%s", (int)(at - a->host), a->host, region,
+			 at + len);
 
 	if (n > 0 && (size_t)n < sizeof(host))
 		memcpy(a->host, host, (size_t)n + 1);
@@ -103,10 +103,46 @@ static bool move_location(struct bw_s3_address *a, const char *location)
 	return move_host(a, location, strcspn(location, "/?#"));
 }
 
+/* Another region, and the host that goes with it: where ours does not name its region, the one that the store names. */
+static bool move_bucket(struct bw_s3_address *a, const char *region, const char *endpoint)
+{
+	char host[sizeof(a->host)];
+
+	memcpy(host, a->host, sizeof(host));
+	bool is_region = move_region(a, region);
+	bool is_host = strcmp(host, a->host) != 0 || move_host(a, endpoint, strlen(endpoint));
+
+	return is_region || is_host;
+}
+
+/*
+ * "The ap-east-1 location constraint is incompatible for the region specific endpoint this request was sent to": so say
+ * regions that an account must ask for, often without a header.  "" when the words are others.
+ */
+static void region_in_words(const char *message, char *ret, size_t ret_len)
+{
+	static const char before[] = "The ", behind[] = " location constraint";
+
+	ret[0] = 0;
+	if (strncmp(message, before, sizeof(before) - 1) != 0)
+		return;
+	const char *name = message + sizeof(before) - 1;
+	size_t len = strcspn(name, " ");
+
+	if (len >= ret_len || strncmp(name + len, behind, sizeof(behind) - 1) != 0)
+		return;
+	/* A bucket without one is in the first region of all. */
+	if (len == strlen("unspecified") && strncmp(name, "unspecified", len) == 0)
+		snprintf(ret, ret_len, "us-east-1");
+	else
+		snprintf(ret, ret_len, "%.*s", (int)len, name);
+}
+
 static bool is_moved(const struct bw_http_request *r, const struct bw_s3_error *error,
 		     struct bw_s3_address *a)
 {
 	const char *region = r->region[0] ? r->region : error->region;
+	char words[sizeof(a->region)];
 
 	switch (r->status) {
 	case 301:
@@ -116,14 +152,15 @@ static bool is_moved(const struct bw_http_request *r, const struct bw_s3_error *
 			move_region(a, region);
 			return true;
 		}
-		if (move_region(a, region))
-			return true;
-		return move_host(a, error->endpoint, strlen(error->endpoint)) ||
-		       move_location(a, r->location);
+		return move_bucket(a, region, error->endpoint) || move_location(a, r->location);
 	case 400:
 	case 403:
-		return strcmp(error->code, "AuthorizationHeaderMalformed") == 0 &&
-		       move_region(a, region);
+		if (strcmp(error->code, "AuthorizationHeaderMalformed") == 0)
+			return move_region(a, region);
+		if (strcmp(error->code, "IllegalLocationConstraintException") != 0)
+			return false;
+		region_in_words(error->message, words, sizeof(words));
+		return move_region(a, *region ? region : words);
 	}
 	return false;
 }

@@ -148,6 +148,9 @@ static void with_keys(void)
 	setenv("AWS_REGION", "us-east-1", 1);
 }
 
+#define ILLEGAL(region) "<Error><Code>IllegalLocationConstraintException</Code><Message>The " region " location"      \
+	" constraint is incompatible for the region specific endpoint this request was sent to.</Message></Error>"
+
 /* Each way in which stores name the region of a bucket. */
 static const struct bw_script_rule sent_away[] = {
 	{.status = 400, .headers = "x-amz-bucket-region: eu-test-1\r\n", .body = MALFORMED},
@@ -157,6 +160,8 @@ static const struct bw_script_rule sent_away[] = {
 	{.status = 301, .headers = "x-amz-bucket-region: eu-test-1\r\n",
 	 .body = "<Error><Code>PermanentRedirect</Code></Error>"},
 	{.status = 301, .headers = "x-amz-bucket-region: eu-test-1\r\n"},
+	{.status = 400, .headers = "x-amz-bucket-region: eu-test-1\r\n", .body = ILLEGAL("unspecified")},
+	{.status = 400, .body = ILLEGAL("eu-test-1")},
 };
 
 /* The same request is signed anew, once, and from then on everything for the region that the store has named. */

@@ -339,6 +339,81 @@ Test(s3_remedy, another_region)
 	cr_assert_eq(remedy_for(&r, &a), BW_S3_NONE);
 }
 
+#define MESSAGE(region) "<Message>The " region " location constraint is incompatible for the region specific endpoint" \
+	" this request was sent to.</Message>"
+
+/* Regions that an account must ask for say it in words, and of a bucket in the first one that it has none. */
+Test(s3_remedy, another_region_in_words)
+{
+	static const struct {
+		const char *from, *more, *header, *region;	/* region NULL: no remedy */
+	} cases[] = {
+		{"us-east-1", MESSAGE("ap-east-1"), "", "ap-east-1"},
+		{"ap-east-1", MESSAGE("unspecified"), "", "us-east-1"},
+		{"us-east-1", MESSAGE("ap-east-1"), "me-south-1", "me-south-1"},
+		{"us-east-1", MESSAGE("us-east-1"), "", NULL},
+		{"us-east-1", MESSAGE("../x"), "", NULL},
+		{"us-east-1", MESSAGE("a-name-of-more-characters-than-a-region-may-have-in-any-address-x"), "", NULL},
+		{"us-east-1", MESSAGE(""), "", NULL},
+		{"us-east-1", "<Message>The ap-east-1 region is full</Message>", "", NULL},
+		{"us-east-1", "<Message>The</Message>", "", NULL},
+		{"us-east-1", "", "", NULL},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct bw_s3_address a = {.scheme = "https"};
+		struct bw_http_request r;
+		char host[100];
+
+		snprintf(a.region, sizeof(a.region), "%s", cases[i].from);
+		snprintf(a.host, sizeof(a.host), "buck.s3.%s.amazonaws.com", cases[i].from);
+		answer(&r, 400, "IllegalLocationConstraintException", cases[i].more);
+		snprintf(r.region, sizeof(r.region), "%s", cases[i].header);
+		enum bw_s3_remedy remedy = remedy_for(&r, &a);
+		const char *region = cases[i].region ? cases[i].region : cases[i].from;
+
+		cr_assert_eq(remedy, cases[i].region ? BW_S3_MOVED : BW_S3_NONE, "case %zu", i);
+		cr_assert_str_eq(a.region, region, "case %zu: %s", i, a.region);
+		snprintf(host, sizeof(host), "buck.s3.%s.amazonaws.com", region);
+		cr_assert_str_eq(a.host, host, "case %zu: %s", i, a.host);
+	}
+}
+
+/* A host that names a region goes to the other one, as what it is; one that names none goes where the store says. */
+Test(s3_remedy, another_region_of_an_endpoint)
+{
+	static const struct {
+		const char *host, *bucket_path, *endpoint, *new_host, *new_path;
+	} cases[] = {
+		{"s3.amazonaws.com", "/buck", "buck.s3.eu-west-1.amazonaws.com", "buck.s3.eu-west-1.amazonaws.com", ""},
+		{"s3.amazonaws.com", "/buck", "s3.eu-west-1.amazonaws.com", "s3.eu-west-1.amazonaws.com", "/buck"},
+		{"s3.dualstack.us-east-1.amazonaws.com", "/buck", "buck.s3.eu-west-1.amazonaws.com",
+		 "s3.dualstack.eu-west-1.amazonaws.com", "/buck"},
+		{"s3-fips.us-east-1.amazonaws.com", "/buck", "buck.s3.eu-west-1.amazonaws.com",
+		 "s3-fips.eu-west-1.amazonaws.com", "/buck"},
+		{"s3-fips.us-west-2.amazonaws.com", "/buck", "buck.s3.eu-west-1.amazonaws.com",
+		 "buck.s3.eu-west-1.amazonaws.com", ""},
+		{"s3.amazonaws.com", "/buck", "", "s3.amazonaws.com", "/buck"},
+		{"s3.amazonaws.com", "/buck", "user@evil", "s3.amazonaws.com", "/buck"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct bw_s3_address a = {.scheme = "https", .region = "us-east-1"};
+		struct bw_http_request r;
+		char more[200];
+
+		snprintf(a.host, sizeof(a.host), "%s", cases[i].host);
+		snprintf(a.bucket_path, sizeof(a.bucket_path), "%s", cases[i].bucket_path);
+		snprintf(more, sizeof(more), "<Endpoint>%s</Endpoint>", cases[i].endpoint);
+		answer(&r, 301, "PermanentRedirect", more);
+		snprintf(r.region, sizeof(r.region), "eu-west-1");
+		cr_assert_eq(remedy_for(&r, &a), BW_S3_MOVED, "case %zu", i);
+		cr_assert_str_eq(a.region, "eu-west-1");
+		cr_assert_str_eq(a.host, cases[i].new_host, "case %zu: %s", i, a.host);
+		cr_assert_str_eq(a.bucket_path, cases[i].new_path, "case %zu: %s", i, a.bucket_path);
+	}
+}
+
 Test(s3_remedy, another_host)
 {
 	struct bw_http_request r;
