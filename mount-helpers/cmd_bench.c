@@ -226,7 +226,8 @@ static void print_store(FILE *to, const struct bw_s3_config *s3)
 	const struct {
 		const char *name, *value;
 	} texts[] = {
-		{"endpoint", s3->endpoint}, {"region", s3->region}, {"profile", s3->profile}, {"ca", s3->ca}};
+		{"endpoint", s3->endpoint}, {"region", s3->region}, {"profile", s3->profile_named ? s3->profile : ""},
+		{"ca", s3->ca}};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		if (*texts[i].value)

@@ -84,7 +84,8 @@ static void say_creds(struct bw_doctor *d, const struct bw_creds *c)
 static void check_creds(struct look *l)
 {
 	const struct bw_s3_config *s3 = l->ask->s3;
-	struct bw_cred_config config = {.profile = s3->profile, .region = s3->region, .ca = s3->ca};
+	struct bw_cred_config config = {.profile = s3->profile, .profile_named = s3->profile_named,
+					.region = s3->region, .ca = s3->ca};
 	struct wait w = {.wait = {.done = have_creds}};
 	struct bw_cred_chain *chain;
 

@@ -486,8 +486,8 @@ static void s3_free(struct bw_store *store)
 
 static int start(struct bw_s3 *s, const struct bw_s3_config *config, char *why, size_t why_len)
 {
-	const struct bw_cred_config creds = {.profile = config->profile, .region = s->address.region,
-					     .ca = config->ca, .log = config->log};
+	const struct bw_cred_config creds = {.profile = config->profile, .profile_named = config->profile_named,
+					     .region = s->address.region, .ca = config->ca, .log = config->log};
 	int err = bw_http_new(config, &s->http, why, why_len);
 
 	if (err)

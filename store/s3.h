@@ -19,6 +19,7 @@ struct bw_s3_config {
 	char endpoint[512];	/* "https://host[:port]" or, only when written so, "http://..."; "": AWS S3 of the region */
 	char region[64];	/* "": us-east-1 until the store names another */
 	char profile[128];	/* of the shared config files; "": default */
+	bool profile_named;	/* as an option, and not by AWS_PROFILE: it goes before keys and tokens of the environment */
 	char ca[4096];		/* PEM file; "": the system's */
 	enum bw_s3_style style;	/* AUTO: path style with an endpoint, virtual hosts without */
 	bool no_verify_tls;

@@ -105,7 +105,9 @@ int bw_s3_config_set(struct bw_s3_config *c, const char *name, const char *value
 	}
 	if (strcmp(name, "profile") == 0) {
 		*ret_expect = "the name of a profile of the shared config files";
-		return set_text(value, c->profile, sizeof(c->profile));
+		err = set_text(value, c->profile, sizeof(c->profile));
+		c->profile_named |= !err;
+		return err;
 	}
 	if (strcmp(name, "ca") == 0) {
 		*ret_expect = "a file with certificates";

@@ -18,4 +18,4 @@ static int fetch(struct bw_cred_job *job, struct bw_creds *out)
 	return bw_cred_set(job, "the environment", key_id, secret, token ? token : "", out);
 }
 
-const struct bw_cred_source bw_cred_environment = {.name = "environment", .fetch = fetch};
+const struct bw_cred_source bw_cred_environment = {.name = "environment", .yields = true, .fetch = fetch};

@@ -37,6 +37,7 @@ bool bw_cred_watch_changed(const struct bw_cred_watch *w);
 /* One round through the sources. */
 struct bw_cred_job {
 	const char *profile, *region, *ca;	/* as in the config */
+	bool profile_named;
 	struct bw_log *log;			/* borrowed; NULL: silent */
 	int stop_fd;				/* readable: give up with -BW_E_STOPPING */
 	const char *before;			/* the source that answered last; NULL: none did */
@@ -47,6 +48,7 @@ struct bw_cred_job {
 
 struct bw_cred_source {
 	const char *name;
+	bool yields;	/* to a profile that was named */
 	/* 1: *out is filled in (its source is not); 0: not configured; -BW_E_DENIED with why, or -BW_E_UNREACHABLE
 	 * when it may answer later; -BW_E_STOPPING; -ENOMEM. */
 	int (*fetch)(struct bw_cred_job *job, struct bw_creds *out);

@@ -189,4 +189,4 @@ static int fetch(struct bw_cred_job *job, struct bw_creds *out)
 	return bw_cred_assume(job, file, role, session ? session : "", out);
 }
 
-const struct bw_cred_source bw_cred_web_identity = {.name = "web identity", .fetch = fetch};
+const struct bw_cred_source bw_cred_web_identity = {.name = "web identity", .yields = true, .fetch = fetch};

@@ -193,7 +193,8 @@ static int ask(struct bw_cred_job *job, struct bw_creds *out)
 	char when[32];
 
 	for (size_t i = 0; i < SOURCES; i++) {
-		int got = sources[i]->fetch(job, out);
+		bool yields = sources[i]->yields && job->profile_named;
+		int got = yields ? 0 : sources[i]->fetch(job, out);
 
 		if (got == 0)
 			continue;
@@ -395,8 +396,8 @@ int bw_cred_chain_new_timed(const struct bw_cred_config *config, const struct bw
 	c->ca = strdup(config->ca ? config->ca : "");
 	if (!c->profile || !c->region || !c->ca)
 		goto fail;
-	c->job = (struct bw_cred_job){.profile = c->profile, .region = c->region, .ca = c->ca,
-				      .log = c->log, .stop_fd = c->stop_fd};
+	c->job = (struct bw_cred_job){.profile = c->profile, .profile_named = config->profile_named, .region = c->region,
+				      .ca = c->ca, .log = c->log, .stop_fd = c->stop_fd};
 	err = c->stop_fd < 0 ? -errno : bw_thread_start(&c->thread, "bw-creds", run, c);
 	if (err)
 		goto fail;

@@ -8,6 +8,8 @@
  *   container     AWS_CONTAINER_CREDENTIALS_RELATIVE_URI / _FULL_URI (+ AWS_CONTAINER_AUTHORIZATION_TOKEN[_FILE])
  *   instance      metadata service, version 2 only (AWS_EC2_METADATA_DISABLED, AWS_EC2_METADATA_SERVICE_ENDPOINT)
  *
+ * A profile that somebody names for this store (AWS_PROFILE does not) goes before both kinds of the environment.
+ *
  * The chain has a thread of its own, which may wait for the network, a disk or a child process; nobody else
  * does.  A source that is configured but fails ends the chain with its reason: falling through to another identity
  * would surprise.  Secrets are wiped when freed and never printed (S7).
@@ -36,6 +38,7 @@ void bw_creds_unref(struct bw_creds *c);	/* NULL is fine; wipes with the last */
 struct bw_cred_chain;
 struct bw_cred_config {
 	const char *profile;	/* copied; "" : AWS_PROFILE or default */
+	bool profile_named;	/* the environment and a web identity of it are not asked */
 	const char *region;	/* copied; for STS; "": us-east-1 */
 	const char *ca;		/* copied; "": the system's */
 	struct bw_log *log;	/* borrowed; NULL: silent */

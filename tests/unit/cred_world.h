@@ -122,9 +122,11 @@ static inline void cred_world(char dir[BW_TMPDIR_MAX])
 	setenv("AWS_EC2_METADATA_DISABLED", "true", 1);
 }
 
+/* A profile is one of AWS_PROFILE, or with a "!" before it one that was named as an option. */
 static inline struct bw_cred_chain *cred_chain(const char *profile, struct bw_log *log)
 {
-	struct bw_cred_config config = {.profile = profile, .log = log};
+	bool is_named = *profile == '!';
+	struct bw_cred_config config = {.profile = profile + is_named, .profile_named = is_named, .log = log};
 	struct bw_cred_chain *c;
 
 	cr_assert_eq(bw_cred_chain_new_timed(&config, &cred_quick, &c), 0);

@@ -57,6 +57,7 @@ Test(s3_config, the_environment_is_read_and_the_special_name_wins)
 	cr_assert_str_eq(c.endpoint, "https://all.example");
 	cr_assert_str_eq(c.region, "eu-west-1");
 	cr_assert_str_eq(c.profile, "train");
+	cr_assert_not(c.profile_named);
 	cr_assert_str_eq(c.ca, "/etc/ca.pem");
 	setenv("AWS_ENDPOINT_URL_S3", "http://s3.example:9000", 1);
 	setenv("AWS_REGION", "eu-north-1", 1);
@@ -103,6 +104,7 @@ Test(s3_config, what_a_user_writes_is_set_over_it)
 	cr_assert_str_eq(c.endpoint, "http://127.0.0.1:7480");
 	cr_assert_str_eq(c.region, "default");
 	cr_assert_str_eq(c.profile, "two words");
+	cr_assert(c.profile_named);
 	cr_assert_str_eq(c.ca, "/a/b.pem");
 	cr_assert_eq(c.style, BW_S3_STYLE_PATH);
 	cr_assert(c.no_verify_tls);

@@ -51,6 +51,37 @@ Test(s3_creds, a_key_with_a_line_break_is_refused)
 	bw_test_rmtree(dir);
 }
 
+/* What somebody asks for by name he gets, whatever else lies about; a variable is as good as the others. */
+Test(s3_creds, a_profile_that_is_named_goes_before_the_environment)
+{
+	char dir[BW_TMPDIR_MAX], path[512];
+
+	cred_world(dir);
+	snprintf(path, sizeof(path), "%s/credentials", dir);
+	FILE *f = fopen(path, "w");
+	cr_assert(f && fputs("[mine]\naws_access_key_id = M\naws_secret_access_key = s\n[none]\nregion = x\n", f) >= 0 &&
+		  fclose(f) == 0);
+	setenv("AWS_SHARED_CREDENTIALS_FILE", path, 1);
+	cred_expect("!mine", "shared files", "M", "s", "");
+
+	setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere/token", 1);
+	setenv("AWS_ROLE_ARN", "arn", 1);
+	cred_expect("!mine", "shared files", "M", "s", "");
+	cred_expect_why("mine", "/nowhere/token");
+
+	setenv("AWS_ACCESS_KEY_ID", "AKIDENV", 1);
+	setenv("AWS_SECRET_ACCESS_KEY", "e", 1);
+	cred_expect("!mine", "shared files", "M", "s", "");
+	cred_expect("mine", "environment", "AKIDENV", "e", "");
+	setenv("AWS_PROFILE", "mine", 1);
+	cred_expect("", "environment", "AKIDENV", "e", "");
+
+	/* The identity of the environment is not taken for one that the profile does not have. */
+	cred_expect_why("!none", "no credentials are configured");
+	cred_expect_why("!gone", "profile \"gone\" is neither in");
+	bw_test_rmtree(dir);
+}
+
 Test(s3_creds, nothing_configured_names_the_sources)
 {
 	char dir[BW_TMPDIR_MAX];

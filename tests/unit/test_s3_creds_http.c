@@ -228,6 +228,8 @@ Test(s3_creds_http, profile_with_web_identity)
 	write_file(dir, "config", text, path);
 	setenv("AWS_CONFIG_FILE", path, 1);
 	cred_expect("p", "shared files", "ASIASTS", "sts-secret", "sts-token");
+	setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere", 1);
+	cred_expect("!p", "shared files", "ASIASTS", "sts-secret", "sts-token");
 	cr_assert_eq(bw_script_misses(s), 0);
 	bw_script_free(s);
 	bw_test_rmtree(dir);
