@@ -20,6 +20,7 @@ const char *bw_s3_advice(const char *detail)
 		{"AllAccessDisabled", "the account of the bucket is closed"},
 		{"AccessDenied", "these credentials lack a permission; docs/object-stores.md lists what is needed"},
 		{"InvalidBucketName", "the store does not take this bucket name"},
+		{"(Object Lock)", "the bucket locks whatever is put into it: use one without a default retention"},
 		{"NotImplemented", "the store does not have what is needed"},
 		{"UserSuspended", "the user of these credentials is suspended"},
 		{"no whole page of a listing", "what came is no listing of S3, or not all of it"},

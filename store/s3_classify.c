@@ -315,11 +315,14 @@ void bw_s3_detail(const struct bw_http_request *r, const struct bw_s3_error *err
 {
 	const char *id = r->request_id[0] ? r->request_id : error->request_id;
 
+	/* A code that says nothing: of the words that come with it, the ones that somebody can act upon. */
+	bool is_locked = strcmp(error->code, "InvalidRequest") == 0 && strstr(error->message, "Object Lock");
+
 	if (r->end != BW_HTTP_ANSWERED)
 		snprintf(ret, ret_len, "%s", r->detail);
 	else
-		snprintf(ret, ret_len, "%d%s%s%s%s", r->status, error->code[0] ? " " : "", error->code,
-			 id[0] ? ", request " : "", id);
+		snprintf(ret, ret_len, "%d%s%s%s%s%s", r->status, error->code[0] ? " " : "", error->code,
+			 is_locked ? " (Object Lock)" : "", id[0] ? ", request " : "", id);
 }
 
 enum bw_outcome bw_s3_judge_completion(enum bw_outcome outcome, const char *code, bool if_absent)

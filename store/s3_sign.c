@@ -39,16 +39,6 @@ int bw_md5_base64(const void *bytes, size_t len, char ret[BW_MD5_BASE64 + 1])
 	return 0;
 }
 
-int bw_sha256_base64(const char hex[BW_SHA256_HEX + 1], char ret[BW_SHA256_BASE64 + 1])
-{
-	uint8_t sum[BW_SHA256_LEN];
-	int err = bw_unhex(hex, BW_SHA256_HEX, sum, sizeof(sum));
-
-	if (!err)
-		EVP_EncodeBlock((uint8_t *)ret, sum, sizeof(sum));
-	return err;
-}
-
 static int hmac(const void *key, size_t key_len, const char *text, size_t len,
 		uint8_t ret[BW_SHA256_LEN])
 {

@@ -22,11 +22,8 @@
 /* Lower-case hex of the SHA-256 of bytes, NUL-terminated.  Any thread; 8 MiB take milliseconds. */
 void bw_sha256_hex(const void *bytes, size_t len, char ret[BW_SHA256_HEX + 1]);
 
-/* Checksum headers want base64: of the same sum (-EINVAL when hex is none), and Content-MD5 (-ENOTSUP
- * when the library will not). */
-#define BW_SHA256_BASE64 44
+/* Content-MD5; -ENOTSUP when the library will not. */
 #define BW_MD5_BASE64 24
-int bw_sha256_base64(const char hex[BW_SHA256_HEX + 1], char ret[BW_SHA256_BASE64 + 1]) bw_must_check;
 int bw_md5_base64(const void *bytes, size_t len, char ret[BW_MD5_BASE64 + 1]) bw_must_check;
 
 struct bw_sign_header {

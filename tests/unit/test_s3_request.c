@@ -543,6 +543,14 @@ Test(s3_detail, tells_status_code_and_request)
 	snprintf(r.request_id, sizeof(r.request_id), "of-the-header");
 	bw_s3_detail(&r, &error, text, sizeof(text));
 	cr_assert_str_eq(text, "503 SlowDown, request of-the-header");
+	bw_http_request_done(&r);
+	/* What AWS says of a put into a bucket that locks by default; of the code alone nobody would know. */
+	answer(&r, 400, "InvalidRequest", "<Message>Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object"
+					  " requests with Object Lock parameters</Message>");
+	cr_assert_eq(bw_s3_classify(BW_OP_PUT, true, &r, 0, &a, &error, &remedy), BW_DENIED);
+	bw_s3_detail(&r, &error, text, sizeof(text));
+	cr_assert_str_eq(text, "400 InvalidRequest (Object Lock), request id-1");
+	cr_assert(strstr(bw_s3_advice(text), "default retention"));
 	r.end = BW_HTTP_LOST;
 	snprintf(r.detail, sizeof(r.detail), "it went away");
 	bw_s3_detail(&r, &error, text, sizeof(text));

@@ -74,6 +74,8 @@ Test(s3_resolve, advice_goes_by_the_code_in_the_detail)
 	cr_assert_str_eq(bw_s3_advice("403 SignatureDoesNotMatch, request tx1"),
 			 "the secret key does not belong to the access key");
 	cr_assert_str_eq(bw_s3_advice("404"), "what answers there is no S3 store: check the endpoint");
+	cr_assert_str_eq(bw_s3_advice("400 IllegalLocationConstraintException"), "set the region of the bucket");
+	cr_assert_null(bw_s3_advice("400 InvalidRequest, request tx1"));
 	cr_assert_null(bw_s3_advice(""));
 	cr_assert_null(bw_s3_advice("503"));
 	cr_assert_null(bw_s3_advice("500 InternalError, request tx1"));
