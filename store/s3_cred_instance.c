@@ -3,6 +3,8 @@
  * Credentials of the role of an EC2 instance, from its metadata service, version 2: a token first, with it the
  * name of the role, with both the credentials.  Version 1 is never tried.
  *
+ * While the service that renews them is out of order it goes on handing out expired ones, which AWS honours meanwhile.
+ *
  * The one source that nobody configures: where there is no such service (a laptop, another cloud) that must be
  * found out soon, and is no failure.
  */
@@ -166,4 +168,4 @@ static int fetch(struct bw_cred_job *job, struct bw_creds *out)
 	return got;
 }
 
-const struct bw_cred_source bw_cred_instance = {.name = NAME, .fetch = fetch};
+const struct bw_cred_source bw_cred_instance = {.name = NAME, .extends = true, .fetch = fetch};

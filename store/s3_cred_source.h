@@ -43,12 +43,14 @@ struct bw_cred_job {
 	const char *before;			/* the source that answered last; NULL: none did */
 	char why[BW_CRED_WHY];			/* of a failure */
 	char note[160];				/* why a source that might have answered did not; "" */
+	bool extended, was_extended;		/* what answered had expired, and was given more time; the round before */
 	struct bw_cred_watch watch;
 };
 
 struct bw_cred_source {
 	const char *name;
 	bool yields;	/* to a profile that was named */
+	bool extends;	/* what it hands out serves on when it has expired, while it has nothing newer */
 	/* 1: *out is filled in (its source is not); 0: not configured; -BW_E_DENIED with why, or -BW_E_UNREACHABLE
 	 * when it may answer later; -BW_E_STOPPING; -ENOMEM. */
 	int (*fetch)(struct bw_cred_job *job, struct bw_creds *out);

@@ -15,6 +15,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define EXTEND_MS (INT64_C(600) * 1000)	/* and up to half as much again */
 #define WALL_NS (60 * BW_SEC)	/* the wall clock is looked at this often: it may jump, and machines sleep */
 
 static const struct bw_cred_times usual_times = {
@@ -188,6 +189,18 @@ static int nothing_configured(struct bw_cred_job *job)
 	return -BW_E_DENIED;
 }
 
+/* Ten to fifteen minutes, so that they are asked for again in four to ten, and not by a whole fleet at once. */
+static void extend(struct bw_cred_job *job, struct bw_creds *out, const char *when)
+{
+	uint64_t random;
+
+	bw_random(&random, sizeof(random));
+	out->expires_ms = bw_wall_ms() + EXTEND_MS + (int64_t)(random % (EXTEND_MS / 2));
+	if (!job->was_extended)
+		bw_log(job->log, BW_LOG_WARN, "credentials_extended", "source=\"%s\" expired=%s", out->source, when);
+	job->extended = true;
+}
+
 static int ask(struct bw_cred_job *job, struct bw_creds *out)
 {
 	char when[32];
@@ -202,6 +215,10 @@ static int ask(struct bw_cred_job *job, struct bw_creds *out)
 		if (got < 0 || bw_wall_ms() < out->expires_ms)
 			return got < 0 ? got : 0;
 		bw_wall_text(out->expires_ms, when, sizeof(when));
+		if (sources[i]->extends) {
+			extend(job, out, when);
+			return 0;
+		}
 		return bw_cred_fail(job, "the credentials of the source \"%s\" expired at %s: renew them there, or"
 				    " set the clock of this machine", out->source, when);
 	}
@@ -215,6 +232,8 @@ static int fetch(struct bw_cred_chain *c, struct bw_creds **ret)
 	struct bw_creds *fresh = bw_creds_new();
 
 	job->why[0] = job->note[0] = 0;
+	job->was_extended = job->extended;
+	job->extended = false;
 	memset(&job->watch, 0, sizeof(job->watch));
 	int err = fresh ? ask(job, fresh) : -ENOMEM;
 

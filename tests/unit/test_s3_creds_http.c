@@ -383,6 +383,75 @@ Test(s3_creds_http, instance_refuses)
 	bw_test_rmtree(dir);
 }
 
+#define EXPIRED "{\"Code\":\"Success\",\"AccessKeyId\":\"%s\",\"SecretAccessKey\":\"s\",\"Token\":\"t\"," \
+	"\"Expiration\":\"2001-01-01T00:00:00Z\"}"
+
+static unsigned lines_with(const char *path, const char *what)
+{
+	char line[1024];
+	unsigned n = 0;
+	FILE *f = fopen(path, "r");
+
+	cr_assert(f);
+	while (fgets(line, sizeof(line), f))
+		n += strstr(line, what) != NULL;
+	fclose(f);
+	return n;
+}
+
+/*
+ * An outage of what renews an instance's credentials: the expired ones are honoured, and so they serve, though the
+ * store may have the last word.
+ */
+Test(s3_creds_http, instance_hands_out_expired_ones)
+{
+	char dir[BW_TMPDIR_MAX], path[512], old[256], older[256], why[BW_CRED_WHY];
+	struct bw_script *s = imds_world(dir);
+	struct bw_creds *creds, *again;
+	struct bw_log *log;
+
+	snprintf(path, sizeof(path), "%s/log", dir);
+	cr_assert_eq(bw_log_open(path, BW_LOG_DEBUG, &log), 0);
+	snprintf(old, sizeof(old), EXPIRED, "OLD");
+	snprintf(older, sizeof(older), EXPIRED, "OLDER");
+	bw_script_answer(s, CREDENTIALS, 200, old);
+	struct bw_cred_chain *c = cred_chain("", log);
+	int64_t wall_ms = bw_wall_ms();
+
+	cr_assert_eq(cred_get(c, &creds, why), 0, "%s", why);
+	cr_assert_str_eq(creds->key_id, "OLD");
+	cr_assert_geq(creds->expires_ms, wall_ms + 600 * 1000);
+	cr_assert_leq(creds->expires_ms, bw_wall_ms() + 900 * 1000);
+	cr_assert_eq(cred_get(c, &again, why), 0);
+	cr_assert_eq(again, creds, "they are current");
+	bw_creds_unref(again);
+	cr_assert_eq(bw_script_hits(s, CREDENTIALS), 1);
+
+	bw_script_answer(s, CREDENTIALS, 200, older);
+	bw_cred_chain_refused(c, creds);
+	bw_creds_unref(creds);
+	cr_assert_eq(cred_get(c, &creds, why), 0, "%s", why);
+	cr_assert_str_eq(creds->key_id, "OLDER");
+	cr_assert_eq(lines_with(path, "credentials_extended source=\"instance\" expired=2001-01-01T00:00:00Z"), 1);
+
+	/* Over, and the next one is another. */
+	bw_script_answer(s, CREDENTIALS, 200, JSON_OK);
+	bw_cred_chain_refused(c, creds);
+	bw_creds_unref(creds);
+	cr_assert_eq(cred_get(c, &creds, why), 0, "%s", why);
+	cr_assert_eq(creds->expires_ms, LATER_MS);
+	bw_script_answer(s, CREDENTIALS, 200, old);
+	bw_cred_chain_refused(c, creds);
+	bw_creds_unref(creds);
+	cr_assert_eq(cred_get(c, &creds, why), 0, "%s", why);
+	bw_creds_unref(creds);
+	cr_assert_eq(lines_with(path, "credentials_extended"), 2);
+	bw_cred_chain_free(c);
+	bw_log_close(log);
+	bw_script_free(s);
+	bw_test_rmtree(dir);
+}
+
 Test(s3_creds_http, instance_that_was_named_must_answer)
 {
 	char dir[BW_TMPDIR_MAX];
