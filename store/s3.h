@@ -56,6 +56,9 @@ int bw_s3_config_set(struct bw_s3_config *c, const char *name, const char *value
  */
 bool bw_s3_endpoint_valid(const char *text);
 
+/* Where the hosts of AWS are that belong to a region; static. */
+const char *bw_aws_domain(const char *region);
+
 /* What to do about the detail of an op that ended badly; static.  NULL: nothing is known. */
 const char *bw_s3_advice(const char *detail);
 

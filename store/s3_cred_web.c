@@ -2,6 +2,7 @@
 #include "store/s3_cred_web.h"
 
 #include "store/base/fd.h"
+#include "store/s3.h"
 #include "store/s3_cred_answer.h"
 #include "store/s3_cred_http.h"
 #include "store/s3_xml.h"
@@ -56,8 +57,7 @@ static int endpoint(struct bw_cred_job *job, char *url, size_t size)
 	if (strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(region) || strlen(region) > 63)
 		return bw_cred_fail(job, "\"%.64s\" is no AWS region to ask STS in: set region= or"
 				    " AWS_ENDPOINT_URL_STS", region);
-	snprintf(url, size, "https://sts.%s.amazonaws.com%s/", region,
-		 strncmp(region, "cn-", 3) == 0 ? ".cn" : "");
+	snprintf(url, size, "https://sts.%s.%s/", region, bw_aws_domain(region));
 	return 0;
 }
 

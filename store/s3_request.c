@@ -72,9 +72,11 @@ static bool take_host(const char *url, char scheme[8], char *host, size_t host_l
 	return true;
 }
 
-static const char *aws_domain(const char *region)
+const char *bw_aws_domain(const char *region)
 {
-	return strncmp(region, "cn-", 3) == 0 ? "amazonaws.com.cn" : "amazonaws.com";
+	if (strncmp(region, "cn-", 3) == 0)
+		return "amazonaws.com.cn";
+	return strncmp(region, "eusc-", 5) == 0 ? "amazonaws.eu" : "amazonaws.com";
 }
 
 int bw_s3_address_make(const struct bw_url *url, const struct bw_s3_config *config,
@@ -90,7 +92,7 @@ int bw_s3_address_make(const struct bw_url *url, const struct bw_s3_config *conf
 	if (!is_all_of(a.region, strlen(a.region), "-_"))
 		return bw_refuse(why, why_len, "%s is no name of a region", a.region);
 	if (!config->endpoint[0])
-		snprintf(host, sizeof(host), "s3.%s.%s", a.region, aws_domain(a.region));
+		snprintf(host, sizeof(host), "s3.%s.%s", a.region, bw_aws_domain(a.region));
 	else if (!bw_s3_endpoint_valid(config->endpoint) ||
 		 !take_host(config->endpoint, a.scheme, host, sizeof(host)))
 		return bw_refuse(why, why_len, "write the endpoint as https://host or https://host:port, "

@@ -184,6 +184,28 @@ static bool list_too_little(struct bw_test_tap *t, struct bw_op *op)
 	return false;
 }
 
+static void (*told)(struct bw_op *op);
+static bool is_more;
+
+/* Of each page that holds something. */
+static void tell_of_more(struct bw_op *op)
+{
+	if (op->outcome == BW_OK && op->listing->n)
+		op->listing->more = is_more;
+	op->done = told;
+	told(op);
+}
+
+static bool say_more(struct bw_test_tap *t, struct bw_op *op)
+{
+	(void)t;
+	if (op->kind != BW_OP_LIST)
+		return false;
+	told = op->done;
+	op->done = tell_of_more;
+	return false;
+}
+
 static bool lose_a_race(struct bw_test_tap *t, struct bw_op *op)
 {
 	(void)t;
@@ -233,6 +255,7 @@ Test(probe, I14_each_broken_rule_is_named)
 		{lose_a_race, "what was written cannot be read at once", true},
 		{lose_puts, "a second put-if-absent of one name succeeds", false},
 		{lose_deletes, "what was deleted can still be read", false},
+		{say_more, "a page of a listing does not say whether there is more", true},
 		{list_what_was_deleted, "a listing shows what was deleted", true},
 	};
 
@@ -248,6 +271,14 @@ Test(probe, I14_each_broken_rule_is_named)
 		if (liars[i].clean)
 			cr_assert_eq(count_keys(), 0, "%s", liars[i].rule);
 	}
+}
+
+/* S3 lets a page that ends with the last key say that there is more, and an empty one follow it. */
+Test(probe, an_empty_last_page_is_put_up_with)
+{
+	tap->on_submit = say_more;
+	is_more = true;
+	cr_assert_eq(probe(), 0, "%s", why);
 }
 
 /* ---- Addresses that do not know of each other ---------------------------------------------------- */

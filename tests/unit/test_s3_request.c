@@ -39,6 +39,8 @@ Test(s3_address, of_each_style)
 		 "a/b/", "eu-west-3"},
 		{"s3://buck", "", "cn-north-1", BW_S3_STYLE_PATH, "https",
 		 "s3.cn-north-1.amazonaws.com.cn", "/buck", "", "cn-north-1"},
+		{"s3://buck", "", "eusc-de-east-1", 0, "https", "buck.s3.eusc-de-east-1.amazonaws.eu", "", "",
+		 "eusc-de-east-1"},
 		{"s3://b.u.c.k", "", "", BW_S3_STYLE_VIRTUAL, "https", "s3.us-east-1.amazonaws.com",
 		 "/b.u.c.k", "", "us-east-1"},
 		{"s3://Buck_et", "", "", 0, "https", "s3.us-east-1.amazonaws.com", "/Buck_et", "",
