@@ -15,6 +15,7 @@
 #define TOKEN_MAX (16u << 10)	/* STS takes 20,000 characters; cloud tokens have about 1,500 */
 #define FORM_MAX (3 * TOKEN_MAX + 8192)
 #define SESSION "batchweave"
+#define CONNECT_MS 10000	/* a resolver whose first server is dead asks the second one after 5 s */
 
 int bw_cred_token_file(struct bw_cred_job *job, const char *path, char *ret, size_t size)
 {
@@ -141,7 +142,7 @@ static int exchange(struct bw_cred_job *job, const char *role_arn, const char *s
 	char url[600];
 	bw_auto_cred_http struct bw_cred_http h = {
 		.method = "POST", .url = url, .headers = {"Accept: text/xml"}, .body = form,
-		.connect_ms = 5000, .total_ms = 20000, .attempts = 3, .patience = 6,
+		.connect_ms = CONNECT_MS, .total_ms = 20000, .attempts = 3, .patience = 6,
 		.is_passing = is_passing};
 	int err = endpoint(job, url, sizeof(url));
 

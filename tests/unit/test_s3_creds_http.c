@@ -3,6 +3,9 @@
 #include "tests/support/http_script.h"
 #include "tests/unit/cred_world.h"
 
+#include <dlfcn.h>
+#include <netdb.h>
+
 #define N(array) (sizeof(array) / sizeof((array)[0]))
 #define LATER "2099-01-31T12:00:00Z"
 #define LATER_MS INT64_C(4073544000000)
@@ -211,6 +214,39 @@ Test(s3_creds_http, sts_throttles_on, .timeout = 60)
 	cr_assert_eq(cred_get(c, &creds, why), 0, "%s", why);
 	bw_creds_unref(creds);
 	bw_cred_chain_free(c);
+	bw_script_free(s);
+	bw_test_rmtree(dir);
+}
+
+/* Stands before the C library's: it takes so long to say that a name is this machine's. */
+static int64_t names_take_ns;
+static atomic_uint names_known;
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **ret)
+{
+	int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) =
+		(int (*)(const char *, const char *, const struct addrinfo *, struct addrinfo **))dlsym(RTLD_NEXT,
+													"getaddrinfo");
+
+	if (!names_take_ns)
+		return real(node, service, hints, ret);
+	bw_sleep(names_take_ns);
+	names_known++;
+	return real("127.0.0.1", service, hints, ret);
+}
+
+/* A resolver whose first server is dead asks the second one when 5 s are over, each time anew. */
+Test(s3_creds_http, sts_whose_name_takes_long, .timeout = 60)
+{
+	struct bw_script *s = bw_script_new(sts, N(sts));
+	char dir[BW_TMPDIR_MAX], url[256];
+
+	web_world(dir, s);
+	snprintf(url, sizeof(url), "http://sts.test%s", strrchr(bw_script_url(s), ':'));
+	setenv("AWS_ENDPOINT_URL_STS", url, 1);
+	names_take_ns = 6 * BW_SEC;
+	cred_expect("", "web identity", "ASIASTS", "sts-secret", "sts-token");
+	cr_assert_eq(names_known, 1);
 	bw_script_free(s);
 	bw_test_rmtree(dir);
 }
