@@ -74,9 +74,9 @@ class Slurm(Recipe):
     def at(self, name):
         return f"{self.root}/mnt-{name}"
 
-    def slurm(self, script, job, comment=""):
+    def slurm(self, script, job, comment="", path=PATH):
         env = {"SLURM_JOB_ID": str(job), "SLURM_JOB_COMMENT": comment, "BATCHWEAVE_ETC": self.etc,
-               "BATCHWEAVE_RUN": self.state, "BATCHWEAVE_PATH": PATH}
+               "BATCHWEAVE_RUN": self.state, "BATCHWEAVE_PATH": path}
         env.update({k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS")})
         done = subprocess.run([os.path.join(HELPERS, "slurm", script)], env=env, capture_output=True, text=True,
                               timeout=bw.PATIENCE, stdin=subprocess.DEVNULL, check=False)
@@ -112,6 +112,22 @@ class Slurm(Recipe):
         self.slurm("epilog", 1)
         self.assertEqual(self.slurm("epilog", 2), "")
         self.assertTrue(self.is_gone("tokens"))
+
+    def test_s7_keys_are_no_arguments(self):
+        """S7: the lines of a configuration reach the daemon, and no command line."""
+        secret = "hush-hush-hush"
+        with open(f"{self.etc}/tokens.conf", "a", encoding="utf-8") as f:
+            f.write(f"AWS_ACCESS_KEY_ID=key\nAWS_SECRET_ACCESS_KEY=\"{secret}\"\n")
+        tools, seen = self.folder("tools"), f"{self.root}/seen"
+        for name in ("env", "mount.batchweave"):
+            bw.write(f"{tools}/{name}", f"#!/bin/bash\necho \"$0 $*\" >>{seen}\nPATH=${{PATH#*:}} exec {name} \"$@\"\n")
+            os.chmod(f"{tools}/{name}", 0o755)
+        self.assertEqual(self.slurm("prolog", 1, "batchweave=tokens", f"{tools}:{os.path.abspath(PATH)}"), "")
+        self.assertIn(self.at("tokens"), bw.read(seen))
+        self.assertNotIn(secret, bw.read(seen))
+        (daemon,) = daemons_of(self.at("tokens"))
+        self.assertIn(f"AWS_SECRET_ACCESS_KEY={secret}\0", bw.read(f"/proc/{daemon}/environ"))
+        self.assertEqual(self.slurm("epilog", 1), "")
 
     def job(self, url):
         """job.sh, with an srun that runs what it is given here."""
