@@ -72,6 +72,7 @@ struct bw_fs {
 
 	struct fuse_session *session;
 	bool mounted;
+	unsigned dev_major, dev_minor;	/* of the mount; both 0: not known */
 	int wake[2];			/* pipe: ends bw_fs_run() */
 	struct bw_handle *handles;	/* open files; under handles_lock */
 	struct bw_mutex handles_lock;
@@ -96,7 +97,8 @@ int bw_fuse_mount(struct bw_fs *fs, char *why, size_t why_len) bw_must_check;
 int bw_fuse_serve(struct bw_fs *fs) bw_must_check;	/* starts the threads; waits for INIT */
 unsigned bw_fuse_threads(void);		/* how many these are; at least 2 */
 void bw_fuse_changed(void *fs, uint64_t ino);	/* the kernel forgets its attributes; not on a thread that serves */
-void bw_fuse_unmount(struct bw_fs *fs);		/* and joins the threads; late replies go nowhere */
+/* And joins the threads; late replies go nowhere.  What others have mounted at dir since stays. */
+void bw_fuse_unmount(struct bw_fs *fs);
 void bw_fuse_destroy(struct bw_fs *fs);
 
 /* ---- fuse_hand.c ------------------------------------------------------------------------------ */

@@ -20,7 +20,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -267,6 +266,17 @@ static int say_not_mounted(const struct bw_fs *fs, char *said, char *why, size_t
 	return BW_FS_MOUNT_FAILED;
 }
 
+/* Tells this mount from others that come to be at the same path. */
+static void remember_device(struct bw_fs *fs)
+{
+	struct bw_proc_mount m;
+
+	if (!bw_proc_mount_at(fs->dir, &m))
+		return;
+	fs->dev_major = m.major;
+	fs->dev_minor = m.minor;
+}
+
 int bw_fuse_mount(struct bw_fs *fs, char *why, size_t why_len)
 {
 	char said[1024];
@@ -285,6 +295,7 @@ int bw_fuse_mount(struct bw_fs *fs, char *why, size_t why_len)
 	if (!mount_session(fs, said, sizeof(said)))
 		return say_not_mounted(fs, said, why, why_len);
 	fs->mounted = true;
+	remember_device(fs);
 	if (pass_through(fs->session)) {
 		snprintf(why, why_len, "cannot set up FUSE");
 		return BW_FS_SYSTEM;
@@ -295,24 +306,11 @@ int bw_fuse_mount(struct bw_fs *fs, char *why, size_t why_len)
 /* The kernel caps readahead at 128 KiB until this is raised, which root may do. */
 static void raise_readahead(struct bw_fs *fs)
 {
-	char line[4400], path[128], where[4200];
-	unsigned maj, min;
-	FILE *f = fopen("/proc/self/mountinfo", "re");
+	char path[128];
 
-	if (!f)
+	if (!fs->dev_major && !fs->dev_minor)
 		return;
-	bool found = false;
-
-	while (!found && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%*d %*d %u:%u %*s %4199s", &maj, &min, where) != 3)
-			continue;
-		bw_proc_unescape(where);
-		found = strcmp(where, fs->dir) == 0 && strstr(line, " fuse.batchweave ");
-	}
-	fclose(f);
-	if (!found)
-		return;
-	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", maj, min);
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", fs->dev_major, fs->dev_minor);
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
 
 	if (fd < 0) {
@@ -396,12 +394,40 @@ static void end_replies(struct bw_fs *fs)
 		bw_cond_wait_until(&fs->changed, &fs->lock, bw_now() + BW_MS);
 }
 
+/* Ours was detached (umount -l) and a program is still in it, or somebody has mounted over it. */
+static bool path_is_anothers(const struct bw_fs *fs)
+{
+	struct bw_proc_mount m;
+
+	if (!fs->dev_major && !fs->dev_minor)
+		return false;
+	return bw_proc_mount_at(fs->dir, &m) && (m.major != fs->dev_major || m.minor != fs->dev_minor);
+}
+
+/*
+ * Closes the kernel's descriptor, which ends our mount wherever it is.  In its place comes one whose poll() says POLLERR:
+ * to libfuse, which unmounts by path, that is a mount which has gone.  False: nothing was done.
+ */
+static bool leave_path(struct bw_fs *fs)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC))
+		return false;
+	close(ends[0]);
+	bool left = dup3(ends[1], fuse_session_fd(fs->session), O_CLOEXEC) >= 0;
+
+	close(ends[1]);
+	return left;
+}
+
 void bw_fuse_unmount(struct bw_fs *fs)
 {
 	bw_hand_stop(fs->hand);
 	join_threads(fs);
 	end_replies(fs);
-	if (fs->mounted)
+	/* Where neither can be done, bw_fuse_destroy() closes the descriptor. */
+	if (fs->mounted && (!path_is_anothers(fs) || leave_path(fs)))
 		fuse_session_unmount(fs->session);
 	fs->mounted = false;
 }

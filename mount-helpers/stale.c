@@ -47,29 +47,9 @@ static int resolve(const char *dir, char ret[PATH_MAX])
 /* Whether what is mounted on top at path is ours. */
 static bool is_ours(const char *path)
 {
-	char *line = NULL, *where, *type;
-	size_t room = 0;
-	bool ours = false;
-	FILE *f = fopen("/proc/self/mountinfo", "re");
+	struct bw_proc_mount m;
 
-	if (!f)
-		return false;
-	while (getline(&line, &room, f) > 0) {
-		char *rest = line;
-		for (int field = 0; field < 4; field++)
-			strsep(&rest, " ");
-		where = strsep(&rest, " ");
-		type = rest ? strstr(rest, " - ") : NULL;
-		if (!where || !type)
-			continue;
-		bw_proc_unescape(where);
-		/* The last one of a path hides the others. */
-		if (strcmp(where, path) == 0)
-			ours = strncmp(type + 3, FSTYPE " ", sizeof(FSTYPE)) == 0;
-	}
-	free(line);
-	fclose(f);
-	return ours;
+	return bw_proc_mount_at(path, &m) && strcmp(m.type, FSTYPE) == 0;
 }
 
 static int unmount_as_user(const char *path)

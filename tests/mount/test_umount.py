@@ -107,5 +107,50 @@ class UnderLoad(bw.TestCase):
         self.assert_step(self.m, 1, "r", 1)
 
 
+class Path(bw.TestCase):
+    """S5: a daemon that ends takes its own mount away, and not what has been mounted there since."""
+
+    def setUp(self):
+        super().setUp()
+        self.needs_root()
+        self.s = self.stream(RANKS)
+        self.m = self.mount(self.s)
+        self.m.put("p", 0)
+
+    def mount_again(self):
+        """Another daemon, in the same place."""
+        m = bw.Mount(self.s, self.m.dir, self.m.log_path + ".2")
+        self.mounts.append(m)
+        self.addCleanup(self.close_mount, m)
+        bw.wait_until(lambda: " info mounted " in m.log(), what="the second mount")
+        return m
+
+    def test_s5_detached_and_mounted_anew(self):
+        """S5: umount -l while a program is in it, mounted anew, SIGTERM to the old daemon."""
+        inside = os.open(self.m.dir, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self.assertEqual(self.m.detach().returncode, 0)
+            new = self.mount_again()
+            self.assertEqual(self.m.stop(), 0)
+            self.assert_errno("ENOTCONN ECONNABORTED", os.fstatvfs, inside)
+        finally:
+            os.close(inside)
+        self.assert_step(new, 0, "p", 0)
+        self.assertEqual(new.umount(), 0)
+        self.assertFalse(os.path.ismount(self.m.dir))
+
+    def test_s5_one_over_the_other(self):
+        """S5: the lower one ends: the upper one stays, and what is below is a mount without a daemon."""
+        upper = self.mount_again()
+        ahead = os.stat(upper.dir).st_dev
+        self.assertEqual(bw.read(f"/sys/class/bdi/{os.major(ahead)}:{os.minor(ahead)}/read_ahead_kb"), "1024\n")
+        self.assertEqual(self.m.stop(), 0)
+        self.assert_step(upper, 0, "p", 0)
+        self.assertEqual(upper.umount(), 0)
+        self.assertTrue(bw.is_dead(self.m))
+        self.assertEqual(self.m.detach().returncode, 0)
+        self.assertFalse(os.path.ismount(self.m.dir))
+
+
 if __name__ == "__main__":
     bw.main()
