@@ -60,6 +60,8 @@ struct bw_fs {
 	struct bw_disk_cache *disk;	/* NULL: without option cache */
 	struct bw_head *head;
 	struct bw_file_news *news;	/* file:// */
+	struct bw_ask look;		/* of who reads the metrics while the store is in trouble; while looking */
+	atomic_bool looking;
 	struct bw_live live;
 	struct bw_committer *committer;
 	struct bw_closer *closer;

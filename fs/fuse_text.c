@@ -120,6 +120,26 @@ static void status_fresh(struct bw_fresh *f, int err)
 	free(f);
 }
 
+static void looked(struct bw_ask *ask, int err)
+{
+	struct bw_fs *fs = (struct bw_fs *)((char *)ask - offsetof(struct bw_fs, look));
+
+	(void)err;	/* what the store said has been noted on its way */
+	atomic_store(&fs->looking, false);
+}
+
+/* A mount that nobody uses asks its store nothing, and who collects its metrics would not see the end of an outage. */
+static void look_for_the_end(struct bw_fs *fs)
+{
+	struct bw_trouble trouble = bw_stats_trouble(&fs->stats);
+
+	if (trouble.outcome == BW_OK || trouble.writes_only || atomic_exchange(&fs->looking, true))
+		return;
+	fs->look = (struct bw_ask){
+		.done = looked, .until_step = BW_STEPS_MAX, .deadline_ns = bw_now() + fs->o.io_timeout_ns};
+	bw_head_ask(fs->head, &fs->look);
+}
+
 void bw_status_open(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi)
 {
 	enum bw_status_file file = (enum bw_status_file)(ino - BW_INO_STATUS_FILES);
@@ -136,6 +156,8 @@ void bw_status_open(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi)
 	}
 	bw_buf_init(&text, BW_STATUS_TEXT_MAX);
 	bw_status_print(bw_req_fs(req), file, &text);
+	if (file == BW_STATUS_METRICS)
+		look_for_the_end(bw_req_fs(req));
 	bw_reply_open_text(req, fi, &text);
 }
 

@@ -140,6 +140,23 @@ class Status(bw.TestCase):
         self.join(child)
         self.assertEqual(self.m.status("waiting"), "")
 
+    def test_a_mount_that_nobody_uses_sees_the_end_of_an_outage(self):
+        """Whoever collects its metrics hears of it: opening them asks the store, one request at a time, and waits for no answer."""
+        m = self.mount(Stream, f"ro,io_timeout=5,endpoint={self.s3.endpoint}", env=self.env)
+        self.m.umount()
+        self.s3.rule = "errors"
+        self.assert_errno("EIO", os.stat, m.step(0))
+        self.assertEqual(m.metric("store_ok"), 0)
+        self.s3.rule = ""
+        self.s3.held = ("GET",)
+        before = len(self.s3.requests)
+        for _ in range(20):
+            self.assertEqual(m.metric("store_ok"), 0)
+        bw.wait_until(lambda: self.s3.holding, what="the request")
+        self.s3.held = ()
+        bw.wait_until(lambda: m.metric("store_ok") == 1, what="the end of the outage")
+        self.assertLess(len(self.s3.requests) - before, 10)
+
     def test_a_command_uploads_for_as_long_as_bytes_move(self):
         path = self.folder("slice") + "/0"
         bw.write(path, os.urandom(10_000_000))
