@@ -57,9 +57,9 @@ class Url:
 
 
 def from_mount(world, row, *args, stream=None):
-    """A fresh mount, and what `batchweave bench` says of the row on it."""
+    """A fresh mount, and what `batchweave bench` says of the row on it; all steps, as Kafka's consumers have them."""
     with world.bench.mount(stream or Url(world.url)) as daemon:
-        return load(world.bench, daemon.dir, row, "--pid", daemon.pid, "--to", world.steps, *args)[row]
+        return load(world.bench, daemon.dir, row, "--pid", daemon.pid, "--from", 0, "--to", world.steps, *args)[row]
 
 
 # ---- contestants --------------------------------------------------------------------------------
@@ -104,6 +104,7 @@ def mount_catch_up(world):
     for heat, before in (("cold", forget), ("hot", remember)):
         before(world.paths())
         row = from_mount(world, "catchup", "--readers", world.ranks)
+        assert row["steps"] == world.steps, row["steps"]
         out[heat] = row["mb_per_s"]
         out[heat + "_cpu"] = cpu_of(row) / row["bytes"] * 1e9
     return out

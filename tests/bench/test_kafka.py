@@ -51,6 +51,19 @@ class Rows(unittest.TestCase):
         self.assertEqual(kafka_broker.heap(600), min(600, kafka_broker.heap(3072)))
 
 
+class OurMount(unittest.TestCase):
+    def setUp(self):
+        self.bench = world.Bench(types.SimpleNamespace(build=BUILD, dir=None, s3=False, bucket="", quick=True, tiny=True))
+        self.addCleanup(self.bench.close)
+
+    def test_it_reads_as_many_steps_as_kafka(self):
+        # More than `batchweave bench` takes by itself, which are the newest ones.
+        url = row_kafka_read.new_stream(self.bench, self.bench.folder("filled"), 2, 4096, 150)
+        filled = types.SimpleNamespace(bench=self.bench, url=url, ranks=2, size=4096, steps=150, paths=lambda: [])
+        self.assertEqual(row_kafka_read.from_mount(filled, "catchup", "--readers", 2)["steps"], 150)
+        self.assertIn("hot", row_kafka_read.mount_catch_up(filled))
+
+
 class Distance(unittest.TestCase):
     def test_bytes_arrive_late_and_whole_and_the_end_after_them(self):
         data = os.urandom(3 << 20)
