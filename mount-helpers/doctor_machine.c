@@ -2,6 +2,7 @@
 #include "mount-helpers/doctor.h"
 
 #include "fs/memory.h"
+#include "fs/spool.h"
 #include "store/base/clock.h"
 #include "store/base/proc.h"
 
@@ -292,54 +293,68 @@ static uint64_t free_bytes(const struct statvfs *st)
 	return (uint64_t)st->f_bavail * st->f_frsize;
 }
 
-/* Staged bytes lie in files without a name; what cannot make one cannot stage. */
-static void check_staging(struct bw_doctor *d, const struct bw_machine *m, const struct bw_mount_options *o)
+/* As the mount judges it: it wants what it was told to use, and warns where it found nothing by itself. */
+static void add_no_staging(struct bw_doctor *d, const char *dir, bool named, int err)
 {
-	const char *dir = *o->staging ? o->staging : *m->tmpdir ? m->tmpdir : "/tmp";
 	const char *remedy = "give the mount another directory with staging=DIR, or free some room";
-	uint64_t memory = o->memory ? o->memory : bw_memory_default();
-	struct statvfs st;
-	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	bool full = err == -ENOSPC || err == -EDQUOT;
 
-	if (fd < 0 || fstatvfs(fd, &st)) {
-		bw_doctor_add(d, BW_WRONG, "staging", remedy, "no file can be made in %s: %s", dir,
-			      strerrordesc_np(errno));
-	} else if (bw_memory_is_dir(dir)) {
-		bw_doctor_add(d, BW_NOTE, "staging", "give the mount a directory on a disk with staging=DIR",
-			      "%s is memory too: what does not fit into memory= takes more of it there", dir);
-	} else if (free_bytes(&st) < memory) {
+	if (named && !full)
+		bw_doctor_add(d, BW_WRONG, "staging", remedy, "no file can be made in %s: %s", dir, strerrordesc_np(-err));
+	else
 		bw_doctor_add(d, BW_NOTE, "staging", remedy,
-			      "%s has %.0f MiB free: batches above memory= plus that fail with ENOSPC", dir,
-			      mib(free_bytes(&st)));
-	} else {
-		bw_doctor_add(d, BW_FINE, "staging", "", "%s has %.0f MiB free", dir, mib(free_bytes(&st)));
-	}
-	if (fd >= 0)
-		close(fd);
+			      "no file can be made in %s (%s): batches that do not fit into memory= fail", dir, strerrordesc_np(-err));
 }
 
-static void check_cache(struct bw_doctor *d, const struct bw_machine *m, const struct bw_mount_options *o)
+static void check_staging(struct bw_doctor *d, const struct bw_machine *m, const struct bw_mount_options *o)
 {
-	struct stat st;
-	struct statvfs fs;
+	bool named = *o->staging || *m->tmpdir;
+	const char *dir = *o->staging ? o->staging : *m->tmpdir ? m->tmpdir : "/tmp";
+	uint64_t memory = o->memory ? o->memory : bw_memory_default();
+	struct statvfs st;
 
-	if (!*o->cache)
+	if (o->ro)
 		return;
-	if (stat(o->cache, &st) < 0 && errno == ENOENT) {
-		bw_doctor_add(d, BW_FINE, "disk cache", "", "%s will be made", o->cache);
-		return;
-	}
-	if (stat(o->cache, &st) < 0 || statvfs(o->cache, &fs) < 0) {
-		bw_doctor_add(d, BW_WRONG, "disk cache", "give it a directory of its own with cache=DIR", "%s: %s",
-			      o->cache, strerrordesc_np(errno));
-		return;
-	}
-	uint64_t free_now = free_bytes(&fs);
+	int err = bw_spool_try(dir);
 
-	if (!S_ISDIR(st.st_mode) || st.st_uid != m->uid || (st.st_mode & 077))
-		bw_doctor_add(d, BW_WRONG, "disk cache", "chown it to who mounts and chmod 700, or name another directory",
-			      "%s must be a directory of this user alone, mode 0700", o->cache);
-	else if (fs.f_flag & ST_RDONLY)
+	if (!err && statvfs(dir, &st))
+		err = -errno;
+	if (err)
+		add_no_staging(d, dir, named, err);
+	else if (bw_memory_is_dir(dir))
+		bw_doctor_add(d, BW_NOTE, "staging", "give the mount a directory on a disk with staging=DIR",
+			      "%s is memory too: what does not fit into memory= takes more of it there", dir);
+	else if (free_bytes(&st) < memory)
+		bw_doctor_add(d, BW_NOTE, "staging", "give the mount another directory with staging=DIR, or free some room",
+			      "%s has %.0f MiB free: batches above memory= plus that fail with ENOSPC", dir,
+			      mib(free_bytes(&st)));
+	else
+		bw_doctor_add(d, BW_FINE, "staging", "", "%s has %.0f MiB free", dir, mib(free_bytes(&st)));
+}
+
+/* The mount makes dir, but not what it is in. */
+static void check_new_cache(struct bw_doctor *d, const char *dir)
+{
+	char parent[PATH_MAX];
+	size_t len = strlen(dir);
+
+	while (len > 1 && dir[len - 1] == '/')
+		len--;
+	while (len > 1 && dir[len - 1] != '/')
+		len--;
+	snprintf(parent, sizeof(parent), "%.*s", (int)len, dir);
+	if (access(parent, W_OK | X_OK))
+		bw_doctor_add(d, BW_WRONG, "disk cache", "make the directory it is to be in, or name another with cache=DIR",
+			      "%s cannot be made in %s: %s", dir, parent, strerrordesc_np(errno));
+	else
+		bw_doctor_add(d, BW_FINE, "disk cache", "", "%s will be made", dir);
+}
+
+static void check_cache_room(struct bw_doctor *d, const struct bw_mount_options *o, const struct statvfs *fs)
+{
+	uint64_t free_now = free_bytes(fs);
+
+	if (fs->f_flag & ST_RDONLY)
 		bw_doctor_add(d, BW_WRONG, "disk cache", "name a directory that can be written to",
 			      "%s is on a read-only file system", o->cache);
 	else if (free_now < UINT64_C(64) << 20 || o->cache_size > free_now)
@@ -350,6 +365,31 @@ static void check_cache(struct bw_doctor *d, const struct bw_machine *m, const s
 		bw_doctor_add(d, BW_NOTE, "disk cache", "name a directory on a disk", "%s is memory, not a disk", o->cache);
 	else
 		bw_doctor_add(d, BW_FINE, "disk cache", "", "%s has %.0f MiB free", o->cache, mib(free_now));
+}
+
+static void check_cache(struct bw_doctor *d, const struct bw_machine *m, const struct bw_mount_options *o)
+{
+	struct stat st;
+	struct statvfs fs;
+
+	if (!*o->cache)
+		return;
+	/* A mount does not follow a link there. */
+	bool there = lstat(o->cache, &st) == 0;
+
+	if (!there && errno == ENOENT)
+		check_new_cache(d, o->cache);
+	else if (!there || (S_ISDIR(st.st_mode) && statvfs(o->cache, &fs) < 0))
+		bw_doctor_add(d, BW_WRONG, "disk cache", "give it a directory of its own with cache=DIR", "%s: %s",
+			      o->cache, strerrordesc_np(errno));
+	else if (S_ISLNK(st.st_mode))
+		bw_doctor_add(d, BW_WRONG, "disk cache", "name the directory itself with cache=DIR",
+			      "%s is a symbolic link, which a mount does not follow", o->cache);
+	else if (!S_ISDIR(st.st_mode) || st.st_uid != m->uid || (st.st_mode & 077))
+		bw_doctor_add(d, BW_WRONG, "disk cache", "chown it to who mounts and chmod 700, or name another directory",
+			      "%s must be a directory of this user alone, mode 0700", o->cache);
+	else
+		check_cache_room(d, o, &fs);
 }
 
 void bw_doctor_room(struct bw_doctor *d, const struct bw_machine *m, const struct bw_mount_options *o)

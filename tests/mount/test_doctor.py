@@ -96,6 +96,50 @@ class Doctor(bw.TestCase):
         os.chmod(wide, 0o700)
         self.assertNotEqual(self.doctor(stream.url, "-o", f"cache={wide}")["disk cache"][0], "WRONG")
 
+    def takes(self, stream, options, env):
+        """Whether a mount with these takes them."""
+        folder = self.folder("mnt")
+        done = subprocess.run([bw.MOUNT, stream.url, folder, "-o", f"log={self.root}/tried.log,{options}"], env=env, text=True, capture_output=True,
+                              check=False, timeout=bw.PATIENCE)
+        if done.returncode == 0:
+            bw.unmount(folder)
+        return done.returncode == 0
+
+    def test_what_a_mount_takes_and_refuses(self):
+        """WRONG is what a mount refuses, and nothing else is."""
+        stream = self.stream()
+        os.mkdir(f"{self.root}/real", 0o700)
+        os.symlink(f"{self.root}/real", f"{self.root}/link")
+        os.symlink(f"{self.root}/none", f"{self.root}/dangling")
+        for options, tmpdir, check, wanted in (
+                ("staging=/nowhere", None, "staging", "WRONG"), ("", "/nowhere", "staging", "WRONG"),
+                ("ro,staging=/nowhere", None, "staging", None), (f"cache={self.root}/none/cache", None, "disk cache", "WRONG"),
+                (f"cache={self.root}/link", None, "disk cache", "WRONG"), (f"cache={self.root}/dangling", None, "disk cache", "WRONG"),
+                (f"cache={self.root}/new/", None, "disk cache", "ok"), (f"cache={self.root}/tried.log/x", None, "disk cache", "WRONG")):
+            env = {**self.env, "TMPDIR": tmpdir or ""}
+            said = self.doctor(stream.url, "-o", options or "rw", code=int(wanted == "WRONG"), env=env)
+            self.assertEqual(said.get(check, [None])[0], wanted, (options, said))
+            self.assertEqual(self.takes(stream, options or "rw", env), wanted != "WRONG", options)
+
+    def test_a_place_for_staged_bytes(self):
+        """Files without a name are not needed, and nobody's /tmp is: there a mount does with less."""
+        self.needs_root()
+        stream, without = self.stream(), self.folder("without")
+        subprocess.run(["mount", "-t", "mqueue", "batchweave-test", without], check=True)  # has no O_TMPFILE
+        with self.assertRaises(OSError):
+            os.open(without, os.O_TMPFILE | os.O_RDWR)
+        said = self.doctor(stream.url, "-o", f"staging={without}")
+        self.assertIn("MiB free", said["staging"][1])
+        self.assertTrue(self.takes(stream, f"staging={without}", self.env))
+        env = {k: v for k, v in self.env.items() if k != "TMPDIR"}
+        done = subprocess.run(["unshare", "-m", "sh", "-ec", f"""
+            mount --make-rprivate /
+            mount --bind /tmp /tmp
+            mount -o remount,bind,ro /tmp
+            {os.path.abspath(bw.BATCHWEAVE)} doctor {stream.url}"""], env=env, capture_output=True, text=True, timeout=bw.PATIENCE, check=False)
+        self.assertRegex(done.stdout, r"(?m)^note +staging .*: batches that do not fit into memory= fail; remedy: ")
+        self.assertEqual(done.returncode, 0, done.stdout)
+
     def test_too_few_descriptors(self):
         def few():
             resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
