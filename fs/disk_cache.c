@@ -6,11 +6,13 @@
 #include "store/base/limits.h"
 #include "store/base/sync.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define INDEX_SHARE 16u			/* of the budget */
@@ -58,7 +60,7 @@ struct bw_disk_cache {
 	uint64_t queued;		/* bytes of wishes */
 	bool writing, trimming, ready;
 	bool busy[BW_DISK_THREADS];	/* rooms */
-	int64_t paused_until_ns;
+	int64_t paused_until_ns, told_until_ns;
 	unsigned reading;		/* gets under way */
 	int64_t moved_ns;		/* when the first of them began, or the last one ended */
 };
@@ -200,10 +202,26 @@ static void pause_writing(struct bw_disk_cache *d, int err)
 	bw_lock(&d->lock);
 	bool told = atomic_exchange(&d->stats.paused, true);
 	d->paused_until_ns = d->config.now() + PAUSE_NS;
+	d->told_until_ns = d->config.now() + BW_DISK_TOLD_NS;
 	bw_unlock(&d->lock);
 	if (!told)
 		bw_log(d->config.log, BW_LOG_WARN, "disk_cache_stops_filling", "dir=%s bytes=%" PRIu64 " err=\"%s\"",
 		       d->config.dir, (uint64_t)atomic_load(&d->stats.bytes), bw_err_text(err, text, sizeof(text)));
+}
+
+/* Somebody has deleted the directory with all that was in it: true, with a new one, whose descriptor has the old one's number. */
+static bool came_back(struct bw_disk_cache *d)
+{
+	char why[512];
+	struct stat st;
+	int dir;
+
+	if (fstat(d->dir, &st) || st.st_nlink || bw_disk_dir_open(d->config.dir, &dir, why, sizeof(why)))
+		return false;
+	bool is_there = dup3(dir, d->dir, O_CLOEXEC) >= 0;
+
+	close(dir);
+	return is_there;
 }
 
 static void write_one(struct bw_disk_cache *d, const struct wish *w)
@@ -213,6 +231,8 @@ static void write_one(struct bw_disk_cache *d, const struct wish *w)
 	size_t was = room->size;
 	int err = f ? bw_disk_write(d->dir, &w->name, w->bytes->bytes, room) : -ENOMEM;
 
+	if (err == -ENOENT && came_back(d))
+		err = bw_disk_write(d->dir, &w->name, w->bytes->bytes, room);
 	room_give(d, room, was);
 
 	if (err) {
@@ -536,7 +556,7 @@ static void find_all(struct bw_task *task)
 		bw_log(d->config.log, BW_LOG_INFO, "disk_cache", "dir=%s blocks=%" PRIu64 " bytes=%" PRIu64
 		       " limit=%" PRIu64, d->config.dir, (uint64_t)atomic_load(&d->stats.blocks),
 		       (uint64_t)atomic_load(&d->stats.bytes), (uint64_t)atomic_load(&d->stats.limit));
-	atomic_store(&d->stats.ready, !err);
+	atomic_store(err ? &d->stats.unusable : &d->stats.ready, true);
 }
 
 static int make(const struct bw_disk_config *config, struct bw_disk_cache **ret)
@@ -584,6 +604,16 @@ int bw_disk_new(const struct bw_disk_config *config, struct bw_disk_cache **ret,
 const struct bw_disk_stats *bw_disk_stats(const struct bw_disk_cache *d)
 {
 	return &d->stats;
+}
+
+enum bw_disk_state bw_disk_state(struct bw_disk_cache *d)
+{
+	if (atomic_load(&d->stats.unusable))
+		return BW_DISK_UNUSABLE;
+	if (!atomic_load(&d->stats.ready))
+		return BW_DISK_LOOKS;
+	BW_LOCK_SCOPE(&d->lock);
+	return atomic_load(&d->stats.paused) && d->config.now() < d->told_until_ns ? BW_DISK_DOES_NOT_FILL : BW_DISK_FILLS;
 }
 
 static void forget_all(struct bw_disk_cache *d)

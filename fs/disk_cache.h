@@ -26,6 +26,7 @@
 
 #include "fs/disk_dir.h"
 #include "store/base/budget.h"
+#include "store/base/clock.h"
 #include "store/base/log.h"
 #include "store/base/workq.h"
 
@@ -54,7 +55,8 @@ struct bw_disk_stats {
 	atomic_uint_fast64_t dropped;	/* blocks not kept: the disk was slow, full or failing */
 	atomic_uint_fast64_t damaged;	/* files that were not what they should be */
 	atomic_bool ready;		/* what lay in the directory has been found */
-	atomic_bool paused;		/* the disk is full or fails: nothing is written for a while */
+	atomic_bool unusable;		/* it could not be looked at: nothing is served or kept */
+	atomic_bool paused;		/* the last write failed: none is tried for a while */
 };
 
 /* Opens the directory and starts threads.  As bw_disk_dir_open(). */
@@ -63,6 +65,14 @@ int bw_disk_new(const struct bw_disk_config *config, struct bw_disk_cache **ret,
 /* No get is under way.  What is queued to be written is dropped.  NULL is fine, as for all that follows. */
 void bw_disk_free(struct bw_disk_cache *d);
 const struct bw_disk_stats *bw_disk_stats(const struct bw_disk_cache *d);
+
+/*
+ * What is told of it.  A write that failed tells for so long that the disk does not fill, unless one goes well: whoever has
+ * nothing to write does not try, and one that fails all the time is tried again before that is over.
+ */
+#define BW_DISK_TOLD_NS (10 * 60 * BW_SEC)
+enum bw_disk_state { BW_DISK_LOOKS, BW_DISK_UNUSABLE, BW_DISK_DOES_NOT_FILL, BW_DISK_FILLS };
+enum bw_disk_state bw_disk_state(struct bw_disk_cache *d);	/* not NULL */
 
 /* One who wants a block; embedded in the asker. */
 struct bw_disk_get {

@@ -131,7 +131,7 @@ static void print_reads(struct bw_fs *fs, struct bw_buf *out)
 	    atomic_load(&c->checksum_failures));
 }
 
-static void print_disk(const struct bw_disk_cache *d, struct bw_buf *out)
+static void print_disk(struct bw_disk_cache *d, struct bw_buf *out)
 {
 	if (!d)
 		return;
@@ -143,7 +143,7 @@ static void print_disk(const struct bw_disk_cache *d, struct bw_buf *out)
 	    atomic_load(&s->limit));
 	one(out, "disk_cache_blocks", "gauge", "Its files.", atomic_load(&s->blocks));
 	one(out, "disk_cache_filling", "gauge", "1; 0 while it is not ready, or the disk is full or fails.",
-	    atomic_load(&s->ready) && !atomic_load(&s->paused));
+	    bw_disk_state(d) == BW_DISK_FILLS);
 	one(out, "disk_cache_written_bytes_total", "counter", "Bytes written to it.", atomic_load(&s->written));
 	one(out, "disk_cache_dropped_total", "counter", "Blocks not kept as the disk was slow, full or failing.",
 	    atomic_load(&s->dropped));

@@ -169,7 +169,7 @@ static void print_json(struct bw_fs *fs, const struct bw_root *r, struct bw_buf 
 		bw_buf_fmt(out, ",\"disk_cache\":{\"limit\":%" PRIu64 ",\"used\":%" PRIu64 ",\"blocks\":%" PRIu64
 				",\"filling\":%s}", (uint64_t)atomic_load(&s->limit),
 			   (uint64_t)atomic_load(&s->bytes), (uint64_t)atomic_load(&s->blocks),
-			   atomic_load(&s->ready) && !atomic_load(&s->paused) ? "true" : "false");
+			   bw_disk_state(fs->disk) == BW_DISK_FILLS ? "true" : "false");
 	}
 	bw_buf_fmt(out, ",\"since\":\"%s\"}\n", since);
 }
@@ -197,11 +197,16 @@ static void print_jobs(const struct bw_fs *fs, const struct bw_root *r, struct b
 	}
 }
 
-static const char *disk_state(const struct bw_disk_stats *s)
+static const char *disk_state(struct bw_disk_cache *d)
 {
-	if (!atomic_load(&s->ready))
-		return "looks what is there";
-	return atomic_load(&s->paused) ? "DOES NOT FILL: the disk is full or fails" : "fills";
+	static const char *const texts[] = {
+		[BW_DISK_LOOKS] = "looks what is there",
+		[BW_DISK_UNUSABLE] = "DOES NOT FILL: the directory cannot be read",
+		[BW_DISK_DOES_NOT_FILL] = "DOES NOT FILL: the disk is full or fails",
+		[BW_DISK_FILLS] = "fills",
+	};
+
+	return texts[bw_disk_state(d)];
 }
 
 static void print_disk_line(const struct bw_fs *fs, struct bw_buf *out)
@@ -212,7 +217,7 @@ static void print_disk_line(const struct bw_fs *fs, struct bw_buf *out)
 
 	bw_buf_fmt(out, "disk cache %" PRIu64 " of %" PRIu64 " bytes in %" PRIu64 " blocks, %s\n",
 		   (uint64_t)atomic_load(&s->bytes), (uint64_t)atomic_load(&s->limit),
-		   (uint64_t)atomic_load(&s->blocks), disk_state(s));
+		   (uint64_t)atomic_load(&s->blocks), disk_state(fs->disk));
 }
 
 static void print_status(struct bw_fs *fs, const struct bw_root *r, struct bw_buf *out)

@@ -489,13 +489,66 @@ Test(disk_cache, a_full_disk_is_left_alone_for_a_minute)
 	put(&w, 1, 1, 2 * PAGE);
 	while (!stats(&w)->paused)
 		bw_sleep(BW_MS);
+	cr_assert_eq(bw_disk_state(w.d), BW_DISK_DOES_NOT_FILL);
 	limit_files(RLIM_INFINITY);
 	atomic_fetch_add(&test_now, 60 * BW_SEC - 1);
 	put(&w, 1, 2, 100);
 	cr_assert_eq(stats(&w)->dropped, 2);
 	atomic_fetch_add(&test_now, 1);
+	cr_assert_eq(bw_disk_state(w.d), BW_DISK_DOES_NOT_FILL);
 	put_all(&w, 1, 3, 100);
+	cr_assert_eq(bw_disk_state(w.d), BW_DISK_FILLS);
 	cr_assert_not(get(&w, 1, 2, 100));
+	world_done(&w);
+}
+
+/* Nobody had anything to write since: that is no trouble that goes on. */
+Test(disk_cache, a_write_that_failed_is_told_for_ten_minutes)
+{
+	struct world w;
+
+	world_init(&w, MIB);
+	limit_files(PAGE);
+	put(&w, 1, 1, 2 * PAGE);
+	while (!stats(&w)->paused)
+		bw_sleep(BW_MS);
+	atomic_fetch_add(&test_now, BW_DISK_TOLD_NS - 1);
+	cr_assert_eq(bw_disk_state(w.d), BW_DISK_DOES_NOT_FILL);
+	put(&w, 1, 2, 2 * PAGE);
+	while (stats(&w)->dropped < 2)
+		bw_sleep(BW_MS);
+	while (bw_budget_used(&w.budget))
+		bw_sleep(BW_MS);
+	atomic_fetch_add(&test_now, BW_DISK_TOLD_NS - 1);
+	cr_assert_eq(bw_disk_state(w.d), BW_DISK_DOES_NOT_FILL, "it failed again");
+	atomic_fetch_add(&test_now, 1);
+	cr_assert_eq(bw_disk_state(w.d), BW_DISK_FILLS);
+	world_done(&w);
+}
+
+Test(disk_cache, a_directory_that_cannot_be_looked_at_is_told)
+{
+	struct world w;
+	struct rlimit few;
+	char why[400];
+
+	world_init(&w, MIB);
+	world_close(&w);
+	int next = dup(0);
+
+	cr_assert_geq(next, 0);
+	close(next);
+	/* One for the directory, none for whoever lists it. */
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &few), 0);
+	few.rlim_cur = (rlim_t)next + 1;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	cr_assert_eq(bw_disk_new(&w.config, &w.d, why, sizeof(why)), 0, "%s", why);
+	while (bw_disk_state(w.d) == BW_DISK_LOOKS)
+		bw_sleep(BW_MS);
+	cr_assert_eq(bw_disk_state(w.d), BW_DISK_UNUSABLE);
+	cr_assert_not(stats(&w)->ready);
+	few.rlim_cur = few.rlim_max;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
 	world_done(&w);
 }
 
@@ -731,12 +784,27 @@ Test(disk_cache, deleted_below_it_is_absent_and_can_be_kept_again)
 	cr_assert_eq(unlink(path), 0);
 	cr_assert_eq(rmdir(w.dir), 0);
 	cr_assert_not(get(&w, 1, 1, 100));
-	put(&w, 1, 2, 100);
-	while (!stats(&w)->paused)
-		bw_sleep(BW_MS);
+	put_all(&w, 1, 2, 100);
+	cr_assert_not(stats(&w)->paused, "the directory was made again");
+	cr_assert(get(&w, 1, 2, 100));
 	world_again(&w);
-	cr_assert_not(stats(&w)->paused);
+	cr_assert(get(&w, 1, 2, 100));
 	world_done(&w);
+}
+
+Test(disk_cache, where_its_directory_cannot_be_made_again_it_does_not_fill)
+{
+	struct world w;
+
+	world_init(&w, MIB);
+	put_all(&w, 1, 1, 100);
+	cr_assert_eq(bw_disk_state(w.d), BW_DISK_FILLS);
+	bw_test_rmtree(w.root);
+	put(&w, 1, 2, 100);
+	while (bw_disk_state(w.d) != BW_DISK_DOES_NOT_FILL)
+		bw_sleep(BW_MS);
+	world_close(&w);
+	bw_log_close(w.log);
 }
 
 Test(disk_cache, what_its_asker_calls_damaged_goes)
