@@ -30,14 +30,17 @@ void bw_mount_options_default(struct bw_mount_options *o)
 	o->umask = mask;
 }
 
-/* What other programs put into the list; it means nothing here or is the kernel's business. */
+/* What mount(8) knows and other programs put into the list; it means nothing here or is the kernel's business. */
 static bool is_dropped(const char *name)
 {
 	static const char *const dropped[] = {
-		"dev",	    "nodev",    "suid",    "nosuid",     "exec",     "noexec",
-		"relatime", "noatime",	"atime",    "norelatime", "strictatime", "sync",  "async",
-		"dirsync",  "auto",	"noauto",   "nofail",  "_netdev",    "user",     "nouser",
-		"users",    "owner",	"group",    "defaults", "default_permissions", "comment",
+		"dev", "nodev", "suid", "nosuid", "exec", "noexec", "sync", "async", "dirsync",
+		"atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime",
+		"lazytime", "nolazytime", "mand", "nomand", "iversion", "noiversion", "silent", "loud",
+		"symfollow", "nosymfollow",
+		"defaults", "auto", "noauto", "nofail", "_netdev", "comment", "helper", "uhelper",
+		"user", "nouser", "users", "nousers", "owner", "noowner", "group", "nogroup",
+		"default_permissions",
 	};
 
 	if (strncmp(name, "x-", 2) == 0 || strncmp(name, "X-", 2) == 0)
@@ -223,6 +226,10 @@ static int parse_one(struct bw_mount_options *o, char *text, char *why, size_t w
 		err = set_value(o, text, value ? value : "", &expect);
 	if (!err)
 		return 0;
+	if (strcmp(text, "remount") == 0) {
+		snprintf(why, why_len, "options of a mount cannot be changed: umount it and mount it again");
+		return -EINVAL;
+	}
 	if (err != 1)
 		return say_bad(text, expect, value ? value : "", why, why_len);
 	snprintf(why, why_len, "unknown option: %s", text);

@@ -107,6 +107,24 @@ Test(options, S4_what_mount_and_systemd_add_is_dropped)
 	cr_assert_eq(o.wait_ns, 0);
 }
 
+/* The words of libmount 2.38 for any file system, but those that mount(8) does itself (bind, private, loop ...). */
+Test(options, S4_all_words_of_mount_8)
+{
+	static const char *const words[] = {
+		"rw", "ro", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "sync", "async", "dirsync", "silent", "loud",
+		"mand", "nomand", "atime", "noatime", "iversion", "noiversion", "diratime", "nodiratime", "relatime",
+		"norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime", "nosymfollow", "symfollow",
+		"defaults", "auto", "noauto", "user", "user=me", "nouser", "users", "nousers", "owner", "noowner", "group",
+		"nogroup", "_netdev", "comment=x", "nofail", "uhelper=udisks2", "helper=x", "x-systemd.automount", "X-mount.mkdir=0755",
+	};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		parsed(words[i]);
+	refused("remount", "options of a mount cannot be changed: umount it and mount it again");
+	refused("ro,remount", "options of a mount cannot be changed: umount it and mount it again");
+	refused("bind", "unknown option: bind");
+}
+
 Test(options, an_unknown_option_is_named)
 {
 	refused("nonsense", "unknown option: nonsense");
