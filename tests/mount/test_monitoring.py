@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 # ctest: once waits 15-s
 """Alerts, dashboard and the script for the textfile collector: all of it is about metrics that a mount has."""
+import ctypes
 import json
 import os
 import re
 import signal
+import struct
 import subprocess
 
+import apart
 import bw
 import prom
 
@@ -16,6 +19,21 @@ DASHBOARD = os.path.join(FOLDER, "grafana.json")
 TEXTFILE = os.path.join(FOLDER, "batchweave-textfile")
 TESTS = os.path.join(bw.HERE, "alerts.yml")
 NAME = re.compile(r"\b(batchweave_[a-z0-9_]+)(?:\{([^}]*)\})?")
+
+CLONE_NEWNS = 0x20000
+
+
+def never_answers(folder):
+    """Mounts what says hello to the kernel, takes its requests, and is silent from then on."""
+    fd = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={fd},rootmode=40000,user_id=0,group_id=0".encode()
+    if bw.LIBC.mount(b"silent", folder.encode(), b"fuse.batchweave", 0, options):
+        raise OSError(ctypes.get_errno(), "mount")
+    unique = struct.unpack_from("=IIQ", os.read(fd, 1 << 20))[2]
+    hello = struct.pack("=IIIIHHII", 7, 31, 1 << 17, 0, 12, 9, 1 << 17, 1).ljust(64, b"\0")
+    os.write(fd, struct.pack("=IiQ", 16 + len(hello), 0, unique) + hello)
+    while True:
+        os.read(fd, 1 << 20)
 
 
 class Monitoring(bw.TestCase):
@@ -130,6 +148,33 @@ class Monitoring(bw.TestCase):
                 bw.wait_until(lambda: f'batchweave_head_step{{mount="{m.dir}"}} 1\n' in bw.read(target))
             finally:
                 os.killpg(child.pid, signal.SIGTERM)
+
+    def test_textfile_past_a_mount_that_never_answers(self):
+        """A reader whose request has been taken cannot be killed: one is left behind, and the other mounts have their page."""
+        self.needs_root()
+        self.join(self.spawn(self.past_a_mount_that_never_answers, self.stream()))
+
+    def past_a_mount_that_never_answers(self, stream):
+        bw.LIBC.unshare(CLONE_NEWNS)
+        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+        apart.leave_mounts()
+        silent, target = self.folder("silent"), os.path.join(self.root, "x.prom")
+        server = self.spawn(never_answers, silent)
+        bw.wait_until(lambda: silent in bw.read("/proc/self/mounts"), what="the mount that never answers")
+        m = bw.Mount(stream, self.folder("mnt"), self.root + "/log")
+        with subprocess.Popen([TEXTFILE, "--every", "0.2", target], preexec_fn=os.setsid) as child:
+            try:
+                for seq in range(3):
+                    m.put("p", seq)
+                    bw.wait_until(lambda n=seq + 1: os.path.exists(target) and
+                                  f'batchweave_head_step{{mount="{m.dir}"}} {n}\n' in bw.read(target), what="the other mount")
+                self.assertNotIn(silent, bw.read(target))
+                readers = subprocess.run(["pgrep", "-xf", f"cat {silent}/status/metrics"], capture_output=True, check=True)
+                self.assertEqual(len(readers.stdout.split()), 1)
+            finally:
+                os.killpg(child.pid, signal.SIGTERM)
+                server.kill()
+        self.assertEqual(m.stop(), 0)
 
 
 if __name__ == "__main__":
