@@ -29,20 +29,22 @@ static void note_failure(struct bw_send_stats *s, bool write, enum bw_outcome ou
 {
 	uint_fast64_t none = 0;
 
+	if (write && !atomic_load(&s->writes_trouble))
+		atomic_store(&s->reads_answered, false);
 	/* The first of a row says since when. */
 	atomic_compare_exchange_strong(write ? &s->writes_trouble : &s->reads_trouble, &none,
 				       (uint64_t)now_ms << 4 | (unsigned)outcome);
 	if (write)
-		atomic_store(&s->write_failed_ms, (uint64_t)now_ms);
+		atomic_store(&s->write_failed_ns, bw_now());
 }
 
-static void note_answer(struct bw_send_stats *s, bool write, int64_t now_ms)
+static void note_answer(struct bw_send_stats *s, bool write)
 {
 	atomic_store(&s->reads_trouble, 0);
 	if (write)
 		atomic_store(&s->writes_trouble, 0);
 	else
-		atomic_store(&s->read_answered_ms, (uint64_t)now_ms);
+		atomic_store(&s->reads_answered, true);
 }
 
 void bw_stats_note(struct bw_send_stats *s, enum bw_op_kind kind, enum bw_outcome outcome, int64_t now_ms)
@@ -58,7 +60,7 @@ void bw_stats_note(struct bw_send_stats *s, enum bw_op_kind kind, enum bw_outcom
 	case BW_CANCELLED:
 		break;
 	default:
-		note_answer(s, is_write(kind), now_ms);
+		note_answer(s, is_write(kind));
 		break;
 	}
 }
@@ -75,13 +77,13 @@ static struct bw_trouble trouble_of(uint64_t noted, bool writes_only)
 struct bw_trouble bw_stats_trouble(const struct bw_store_stats *s)
 {
 	uint64_t reads = atomic_load(&s->send.reads_trouble), writes = atomic_load(&s->send.writes_trouble);
-	int64_t failed_ms = (int64_t)atomic_load(&s->send.write_failed_ms);
 
 	if (reads)
 		return trouble_of(reads, false);
-	if (atomic_load(&s->send.read_answered_ms) <= writes >> 4)
+	if (!atomic_load(&s->send.reads_answered))
 		return trouble_of(writes, false);
-	return trouble_of(bw_wall_ms() - failed_ms <= BW_STATS_WRITES_MS ? writes : 0, true);
+	/* The wall clock may be set meanwhile. */
+	return trouble_of(bw_now() - atomic_load(&s->send.write_failed_ns) <= BW_STATS_WRITES_MS * BW_MS ? writes : 0, true);
 }
 
 static void count(struct bw_store_stats *c, const struct bw_op *op, int64_t ns)

@@ -22,7 +22,8 @@ struct bw_send_stats {
 	atomic_uint_fast64_t rate;	/* requests per second that may be sent now; 0: no limit */
 	/* See bw_stats_trouble(). */
 	atomic_uint_fast64_t reads_trouble, writes_trouble;	/* wall ms of its first failure times 16 plus the outcome */
-	atomic_uint_fast64_t read_answered_ms, write_failed_ms;	/* the last one's, wall clock */
+	atomic_bool reads_answered;	/* since writes_trouble began */
+	atomic_int_fast64_t write_failed_ns;	/* bw_now() when the last one did */
 };
 
 struct bw_store_stats {
@@ -45,7 +46,7 @@ struct bw_store_stats {
 struct bw_trouble {
 	enum bw_outcome outcome;	/* BW_OK: none; else BW_UNREACHABLE, BW_UNKNOWN, BW_THROTTLED, BW_DENIED or BW_FULL */
 	bool writes_only;	/* reads have been answered since it began */
-	int64_t since_ms;	/* wall clock: nothing else has come since */
+	int64_t since_ms;	/* wall clock, for people: nothing else has come since */
 };
 struct bw_trouble bw_stats_trouble(const struct bw_store_stats *s);
 

@@ -177,9 +177,32 @@ Test(stats, writes_may_fail_alone)
 
 	/* Nobody has written for a while. */
 	bw_stats_note(s, BW_OP_PUT, BW_DENIED, now - BW_STATS_WRITES_MS - 1);
+	bw_stats_note(s, BW_OP_GET, BW_OK, now);
+	atomic_fetch_sub(&s->write_failed_ns, (BW_STATS_WRITES_MS + 1) * BW_MS);
 	expect(bw_stats_trouble(&stats).outcome, BW_OK);
 	bw_stats_note(s, BW_OP_DELETE_MANY, BW_DENIED, now);
 	expect_trouble(&stats, BW_DENIED, true, now - BW_STATS_WRITES_MS - 1);
+}
+
+/* The clock that people see is set back by a day, and forward again: what is told does not depend on it. */
+Test(stats, trouble_is_told_whatever_the_wall_clock_says)
+{
+	static const int64_t shifts[] = {-86400000, 0, 86400000};
+
+	for (size_t i = 0; i < sizeof(shifts) / sizeof(shifts[0]); i++) {
+		struct bw_store_stats stats = {0};
+		struct bw_send_stats *s = &stats.send;
+		int64_t then = bw_wall_ms() + shifts[i], now = bw_wall_ms();
+
+		bw_stats_note(s, BW_OP_GET, BW_OK, then);
+		bw_stats_note(s, BW_OP_PUT, BW_FULL, now);
+		expect_trouble(&stats, BW_FULL, false, now);
+		bw_stats_note(s, BW_OP_PUT, BW_FULL, then);
+		bw_stats_note(s, BW_OP_GET, BW_OK, then);
+		expect_trouble(&stats, BW_FULL, true, now);
+		atomic_fetch_sub(&s->write_failed_ns, (BW_STATS_WRITES_MS + 1) * BW_MS);
+		expect(bw_stats_trouble(&stats).outcome, BW_OK);
+	}
 }
 
 struct attempts {
