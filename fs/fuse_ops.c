@@ -170,25 +170,6 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	}
 }
 
-static void forget(struct bw_fs *fs, fuse_ino_t ino, uint64_t n)
-{
-	if (area_of(fs, ino) == AREA_PRODUCE)
-		bw_produce_forget(fs->produce, ino, n);
-}
-
-static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
-{
-	forget(bw_req_fs(req), ino, n);
-	fuse_reply_none(req);
-}
-
-static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
-{
-	for (size_t i = 0; i < count; i++)
-		forget(bw_req_fs(req), forgets[i].ino, forgets[i].nlookup);
-	fuse_reply_none(req);
-}
-
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)fi;
@@ -530,11 +511,10 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	bw_step_listxattr(req, ino, size);
 }
 
+/* No forget: what the kernel remembers keeps nothing here alive. */
 const struct fuse_lowlevel_ops bw_fuse_ops = {
 	.init = op_init,
 	.lookup = op_lookup,
-	.forget = op_forget,
-	.forget_multi = op_forget_multi,
 	.getattr = op_getattr,
 	.setattr = op_setattr,
 	.mknod = op_mknod,

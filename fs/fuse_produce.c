@@ -57,8 +57,7 @@ static void answered(struct bw_answer *a, int err)
 		bw_reply_err(q->req, err);
 	} else {
 		struct fuse_entry_param e = entry_of(fs, &a->attr);
-		if (fuse_reply_entry(q->req, &e) == -ENOENT)
-			bw_produce_forget(fs->produce, a->attr.ino, 1);
+		fuse_reply_entry(q->req, &e);
 	}
 	free(q);
 }
@@ -91,8 +90,7 @@ static void reply_lookup(fuse_req_t req, int err, const struct bw_attr *attr)
 	}
 	struct fuse_entry_param e = entry_of(fs, attr);
 
-	if (fuse_reply_entry(req, &e) == -ENOENT)
-		bw_produce_forget(fs->produce, attr->ino, 1);
+	fuse_reply_entry(req, &e);
 }
 
 /* /produce/<p> that nobody here knew: the news may. */
@@ -235,7 +233,6 @@ void bw_fuse_produce_create(fuse_req_t req, uint64_t parent, const char *name,
 	e.attr_timeout = STAYS;
 	if (fuse_reply_create(req, &e, fi) == -ENOENT) {
 		bw_produce_release(fs->produce, h->stage);
-		bw_produce_forget(fs->produce, attr.ino, 1);
 		bw_handle_free(h);
 	}
 }

@@ -128,20 +128,8 @@ int bw_produce_lookup(struct bw_produce *p, uint64_t parent, const char *name, s
 	}
 	if (!n)
 		return -ENOENT;
-	n->nlookup++;
 	bw_stage_node_attr(p, n, ret);
 	return 0;
-}
-
-void bw_produce_forget(struct bw_produce *p, uint64_t ino, uint64_t count)
-{
-	BW_LOCK_SCOPE(&p->lock);
-	struct bw_stage_node *n = bw_stage_node_find(p, ino);
-
-	if (!n)
-		return;
-	n->nlookup -= count < n->nlookup ? count : n->nlookup;
-	bw_stage_node_settle(p, n);
 }
 
 int bw_produce_getattr(struct bw_produce *p, uint64_t ino, struct bw_attr *ret)
@@ -149,9 +137,12 @@ int bw_produce_getattr(struct bw_produce *p, uint64_t ino, struct bw_attr *ret)
 	BW_LOCK_SCOPE(&p->lock);
 	struct bw_stage_node *n = bw_stage_node_find(p, ino);
 
-	if (!n)
+	if (n)
+		bw_stage_node_attr(p, n, ret);
+	else if (bw_stage_node_was_dir(p, ino))
+		*ret = (struct bw_attr){.ino = ino, .mode = S_IFDIR | (0555 & ~(uint32_t)p->c.options->umask)};
+	else
 		return -ENOENT;
-	bw_stage_node_attr(p, n, ret);
 	return 0;
 }
 
@@ -164,6 +155,7 @@ int bw_produce_readdir(struct bw_produce *p, uint64_t ino, uint64_t cookie, bw_e
 	for (uint32_t i = 0; root && i < root->producers_n; i++)
 		bw_producer_make(p, root->producers[i].name);
 	struct bw_stage_node *dir = bw_stage_node_find(p, ino);
+	bool known = dir || bw_stage_node_was_dir(p, ino);
 	bool gone = !dir || (dir->batch && dir->batch->state == BW_BATCH_COMMITTED);
 
 	for (struct bw_stage_node *n = gone ? NULL : dir->children; n; n = n->next) {
@@ -176,7 +168,7 @@ int bw_produce_readdir(struct bw_produce *p, uint64_t ino, uint64_t cookie, bw_e
 	}
 	bw_unlock(&p->lock);
 	bw_root_unref(root);
-	return dir ? 0 : -ENOENT;
+	return known ? 0 : -ENOENT;
 }
 
 /* ---- Making and removing ---------------------------------------------------------------------- */
@@ -200,7 +192,6 @@ static int mkdir_in_batch_locked(struct bw_produce *p, struct bw_stage_node *dir
 		return -ENOMEM;
 	if (ranks)
 		b->ranks = n;
-	n->nlookup++;
 	bw_stage_node_attr(p, n, &a->attr);
 	return 0;
 }

@@ -74,7 +74,7 @@ struct bw_answer {
 	/* Runs once: inside the call or later on any thread, no lock held. */
 	void (*done)(struct bw_answer *a, int err);
 	void *ctx;
-	struct bw_attr attr;		/* mkdir: the new directory, with one look-up counted */
+	struct bw_attr attr;		/* mkdir: the new directory */
 	struct bw_waiter waiter;	/* pid set by the caller */
 	uint64_t seq;			/* private */
 	int64_t deadline_ns;		/* private; 0: none yet */
@@ -89,10 +89,9 @@ struct bw_answer {
 
 /* ---- The tree.  ino and parent are numbers this module gave out, or BW_PRODUCE_INO ------------- */
 
-/* Counts one look-up on success, as FUSE wants.  1: not known here; ask for fresh news and try again
- * (a producer of another mount). */
+/* 1: not known here; ask for fresh news and try again (a producer of another mount). */
 int bw_produce_lookup(struct bw_produce *p, uint64_t parent, const char *name, struct bw_attr *ret);
-void bw_produce_forget(struct bw_produce *p, uint64_t ino, uint64_t n);
+/* Of a directory that is gone as well: somebody may work in it. */
 int bw_produce_getattr(struct bw_produce *p, uint64_t ino, struct bw_attr *ret) bw_must_check;
 /* h: the handle of ftruncate(2), or NULL. */
 int bw_produce_truncate(struct bw_produce *p, uint64_t ino, struct bw_stage_handle *h, uint64_t size)

@@ -75,7 +75,7 @@ static int check_open(const struct bw_stage_node *n, int flags)
 	if (n->kind != BW_NODE_FILE)
 		return -EISDIR;
 	if (!n->batch)
-		return n->spool && !write ? 0 : -ENOENT;	/* unlinked while known to the kernel */
+		return n->spool && !write ? 0 : -ENOENT;	/* unlinked while it is open */
 	if (n->batch->state == BW_BATCH_COMMITTED)
 		return write ? -EROFS : -ENOENT;
 	int err = write ? bw_stage_batch_editable(n->batch) : 0;
@@ -160,7 +160,6 @@ int bw_produce_create(struct bw_produce *p, uint64_t parent, const char *name, i
 		n->batch->by_rank[rank] = n;
 	if (dir->kind == BW_NODE_BATCH && strcmp(name, "state") == 0)
 		n->batch->state_file = n;
-	n->nlookup++;
 	bw_stage_node_attr(p, n, ret_attr);
 	*ret = h;
 	return 0;

@@ -11,7 +11,7 @@
 
 static uint32_t ino_bucket(uint64_t ino)
 {
-	return (uint32_t)(ino * UINT64_C(0x9e3779b97f4a7c15) >> 52) % BW_NODE_BUCKETS;
+	return (uint32_t)(ino * UINT64_C(0x9e3779b97f4a7c15) >> (64 - BW_NODE_BUCKETS_LOG));
 }
 
 static uint32_t name_bucket(const struct bw_stage_node *parent, const char *name)
@@ -83,7 +83,11 @@ struct bw_stage_node *bw_stage_node_make(struct bw_produce *p, struct bw_stage_n
 	}
 	n->kind = kind;
 	n->rank = -1;
-	n->ino = kind == BW_NODE_ROOT ? BW_PRODUCE_INO : p->next_ino++;
+	n->ino = BW_PRODUCE_INO;
+	if (kind != BW_NODE_ROOT) {
+		n->ino = p->next_ino | bw_stage_node_is_dir(n);
+		p->next_ino += 2;
+	}
 	bw_stage_node_touch(n);
 	uint32_t b = ino_bucket(n->ino);
 
@@ -106,6 +110,11 @@ struct bw_stage_node *bw_stage_node_find(struct bw_produce *p, uint64_t ino)
 	return n;
 }
 
+bool bw_stage_node_was_dir(struct bw_produce *p, uint64_t ino)
+{
+	return ino & 1 && ino < p->next_ino && !bw_stage_node_find(p, ino);
+}
+
 struct bw_stage_node *bw_stage_node_child(struct bw_produce *p, const struct bw_stage_node *parent, const char *name)
 {
 	struct bw_stage_node *n = p->names[name_bucket(parent, name)];
@@ -117,7 +126,7 @@ struct bw_stage_node *bw_stage_node_child(struct bw_produce *p, const struct bw_
 
 void bw_stage_node_settle(struct bw_produce *p, struct bw_stage_node *n)
 {
-	if (!n->detached || n->nlookup || n->opens)
+	if (!n->detached || n->opens)
 		return;
 	struct bw_stage_node **at = &p->inos[ino_bucket(n->ino)];
 

@@ -3,7 +3,8 @@
  * The staging tree: the nodes below /produce, private to the produce_*.c files.
  *
  * All of it is guarded by bw_produce.lock; functions here expect it held.  A node lives while it is in
- * the tree, while the kernel knows it (nlookup) or while a handle is open on it.
+ * the tree or while a handle is open on it.  That the kernel remembers its number keeps nothing: it may do so for
+ * ever, and numbers are never given twice.
  */
 #ifndef BW_FS_STAGE_H
 #define BW_FS_STAGE_H
@@ -30,7 +31,6 @@ struct bw_stage_producer;
 struct bw_stage_node {
 	uint64_t ino;
 	enum bw_node_kind kind;
-	uint64_t nlookup;
 	uint32_t opens;			/* handles */
 	bool detached;			/* not in the tree any more */
 	char *name;			/* owned */
@@ -126,7 +126,8 @@ struct bw_stage_producer {
 	struct bw_produce *produce;
 };
 
-#define BW_NODE_BUCKETS 65536u	/* of a minute of commits; pages of it that are not used cost nothing */
+#define BW_NODE_BUCKETS_LOG 16
+#define BW_NODE_BUCKETS (1u << BW_NODE_BUCKETS_LOG)	/* of a minute of commits; pages of it that are not used cost nothing */
 
 struct bw_produce {
 	struct bw_produce_config c;
@@ -136,7 +137,7 @@ struct bw_produce {
 	struct bw_stage_node *root;
 	struct bw_stage_producer *producers;
 	struct bw_stage_node *inos[BW_NODE_BUCKETS], *names[BW_NODE_BUCKETS];
-	uint64_t next_ino;
+	uint64_t next_ino;		/* even; directories get the odd number after it */
 	uint32_t busy_n;		/* batches in BUSY */
 	uint32_t asking_n;		/* takes, registrations and questions of ahead.c under way */
 	struct bw_answer *begun;
@@ -155,12 +156,14 @@ struct bw_produce {
 struct bw_stage_node *bw_stage_node_make(struct bw_produce *p, struct bw_stage_node *parent, enum bw_node_kind kind,
 			     const char *name);
 struct bw_stage_node *bw_stage_node_find(struct bw_produce *p, uint64_t ino);
+/* Was ino a directory that is no more?  Whoever works in it still asks for its attributes on the way to "..". */
+bool bw_stage_node_was_dir(struct bw_produce *p, uint64_t ino);
 struct bw_stage_node *bw_stage_node_child(struct bw_produce *p, const struct bw_stage_node *parent, const char *name);
 /* Takes the node (and what is below it) out of the tree; frees what nobody refers to. */
 void bw_stage_node_detach(struct bw_produce *p, struct bw_stage_node *n);
 /* Owns name from now on. */
 void bw_stage_node_move(struct bw_produce *p, struct bw_stage_node *n, struct bw_stage_node *to, char *name);
-/* Frees a detached node that nobody refers to any more. */
+/* Frees a detached node that no handle is open on any more. */
 void bw_stage_node_settle(struct bw_produce *p, struct bw_stage_node *n);
 void bw_stage_node_attr(const struct bw_produce *p, const struct bw_stage_node *n, struct bw_attr *ret);
 /* Frees the bytes of n and of everything below it that no handle is open on; names and sizes stay. */

@@ -15,12 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void finish_one(struct bw_produce *p, struct bw_answer *a, struct bw_stage_node *n)
-{
-	bw_stage_node_attr(p, n, &a->attr);
-	n->nlookup++;
-}
-
 /* P4: may seq be created now?  0 or why not. */
 static int check_seq_locked(struct bw_stage_producer *sp, uint64_t next, uint64_t seq)
 {
@@ -49,7 +43,7 @@ static int make_batch_locked(struct bw_stage_producer *sp, struct bw_answer *a)
 	snprintf(name, sizeof(name), "%" PRIu64, a->seq);
 	int err = bw_stage_batch_make(sp, name, a->seq, &b);
 	if (!err)
-		finish_one(sp->produce, a, b->dir);
+		bw_stage_node_attr(sp->produce, b->dir, &a->attr);
 	return err;
 }
 
@@ -314,7 +308,7 @@ static void registered(struct bw_commit_item *item, const struct bw_txn_change *
 	if (!err && !sp)
 		err = -ENOMEM;
 	if (!err && a)
-		finish_one(p, a, sp->dir);
+		bw_stage_node_attr(p, sp->dir, &a->attr);
 	p->asking_n--;
 	bw_cond_broadcast(&p->idle);
 	bw_unlock(&p->lock);

@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import stat
+import time
 import unittest
 
 import bw
@@ -294,6 +295,21 @@ class Names(bw.TestCase):
         self.assert_nothing_committed(self.m)
         bw.write(self.at("0"), b"new")
         self.assertEqual(self.m.get(0), [b"new", b"x", b"x", b"x"])
+
+    def test_p2_a_working_directory_that_is_removed(self):
+        """P2: who works in it finds nothing there, and the way out."""
+        def work():
+            os.chdir(self.rank)
+            shutil.rmtree(self.m.slot("p", 0))
+            time.sleep(1.5)  # the kernel asks again
+            self.assert_errno("ENOENT", os.stat, "0")
+            self.assert_errno("ENOENT", bw.write, "0", b"x")
+            self.assertTrue(stat.S_ISDIR(os.stat(".").st_mode))
+            self.assertEqual(bw.error_of(os.stat, "../.."), "")
+            os.chdir("../..")
+            self.assertIn("next", os.listdir("."))
+
+        self.join(self.spawn(work))
 
     def test_p2_rename_inside_the_batch(self):
         bw.write(self.at("a"), b"A")

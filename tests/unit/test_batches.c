@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* P3d, P4: the lists of a producer's batches, staged ones and those whose directories only stay for a while. */
+/* P3d, P4: the lists of a producer's batches, staged ones and those whose directories only stay for a while; S6: what goes with them. */
 #include "fs/stage.h"
 
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #define N 12u
 
 struct fixture {
+	struct bw_mount_options options;
 	struct bw_stream stream;
 	struct bw_produce *p;
 	struct bw_stage_producer *sp;
@@ -35,7 +38,9 @@ static void setup(struct fixture *f)
 	*f = (struct fixture){.stream.options.ranks = 2};
 	f->p = calloc(1, sizeof(*f->p));
 	cr_assert_not_null(f->p);
+	bw_mutex_init(&f->p->lock, BW_RANK_PRODUCE);
 	f->p->c.stream = &f->stream;
+	f->p->c.options = &f->options;
 	f->p->next_ino = 100;
 	f->p->root = bw_stage_node_make(f->p, NULL, BW_NODE_ROOT, "produce");
 	cr_assert_not_null(f->p->root);
@@ -54,6 +59,7 @@ static void teardown(struct fixture *f)
 	free(f->sp);
 	free(f->p->root->name);
 	free(f->p->root);
+	bw_mutex_done(&f->p->lock);
 	free(f->p);
 }
 
@@ -132,4 +138,163 @@ Test(batches, P3d_dropped_in_any_order)
 		cr_assert_eq(f.sp->done_last->seq, 2 * N);
 		teardown(&f);
 	}
+}
+
+/* ---- S6: nodes -------------------------------------------------------------------------------------- */
+
+#define BATCHES 200u
+#define RANKS 2u
+
+struct numbers {
+	uint64_t dir, ranks, files[RANKS];
+};
+
+static uint64_t look_up(struct fixture *f, uint64_t parent, const char *name)
+{
+	struct bw_attr attr;
+
+	cr_assert_eq(bw_produce_lookup(f->p, parent, name, &attr), 0);
+	return attr.ino;
+}
+
+/* A batch with its slices, each of which the kernel has looked up and remembers. */
+static struct bw_stage_batch *fill(struct fixture *f, uint64_t seq, struct numbers *ret)
+{
+	struct bw_stage_batch *b = make(f, seq);
+	char name[24];
+
+	b->ranks = bw_stage_node_make(f->p, b->dir, BW_NODE_RANKS, "rank");
+	cr_assert_not_null(b->ranks);
+	snprintf(name, sizeof(name), "%u", (unsigned)seq);
+	ret->dir = look_up(f, f->sp->dir->ino, name);
+	ret->ranks = look_up(f, ret->dir, "rank");
+	for (unsigned r = 0; r < RANKS; r++) {
+		snprintf(name, sizeof(name), "%u", r);
+		struct bw_stage_node *n = bw_stage_node_make(f->p, b->ranks, BW_NODE_FILE, name);
+		cr_assert_not_null(n);
+		n->rank = r;
+		b->by_rank[r] = n;
+		ret->files[r] = look_up(f, ret->ranks, name);
+	}
+	return b;
+}
+
+static unsigned nodes(const struct bw_produce *p, unsigned *ret_buckets)
+{
+	unsigned n = 0;
+
+	*ret_buckets = 0;
+	for (unsigned i = 0; i < BW_NODE_BUCKETS; i++) {
+		*ret_buckets += p->inos[i] != NULL;
+		for (const struct bw_stage_node *at = p->inos[i]; at; at = at->by_ino)
+			n++;
+	}
+	return n;
+}
+
+static bool emits(void *ctx, const char *name, uint64_t ino, bool dir, uint64_t cookie)
+{
+	(void)name, (void)ino, (void)dir, (void)cookie;
+	++*(unsigned *)ctx;
+	return true;
+}
+
+/* The kernel may remember names for ever: what is here of a batch goes when its names do. */
+Test(batches, S6_nothing_of_a_batch_stays_when_its_names_have_gone)
+{
+	struct numbers was;
+	struct fixture f;
+	unsigned used;
+
+	setup(&f);
+	unsigned before = nodes(f.p, &used);
+
+	for (unsigned i = 0; i < BATCHES; i++) {
+		struct bw_stage_batch *b = fill(&f, i, &was);
+		if (i % 2)
+			commit(b);
+		bw_stage_batch_drop(b);
+		cr_assert_eq(nodes(f.p, &used), before);
+	}
+	teardown(&f);
+}
+
+/* Whoever works in a directory that is gone still finds the way out of it, as anywhere else; nothing is in it. */
+Test(batches, P3d_numbers_of_what_is_gone)
+{
+	struct numbers was;
+	struct fixture f;
+	struct bw_attr attr;
+	unsigned names = 0;
+
+	setup(&f);
+	struct bw_stage_batch *b = fill(&f, 0, &was);
+	const uint64_t dirs[] = {was.dir, was.ranks};
+
+	commit(b);
+	cr_assert_eq(bw_produce_getattr(f.p, was.files[1], &attr), 0, "it stays for a while");
+	bw_stage_batch_drop(b);
+	for (unsigned i = 0; i < 2; i++) {
+		cr_assert_eq(bw_produce_getattr(f.p, dirs[i], &attr), 0);
+		cr_assert_eq(attr.mode, S_IFDIR | 0555u);
+		cr_assert_eq(attr.ino, dirs[i]);
+		cr_assert_not(attr.stays);
+		cr_assert_eq(bw_produce_readdir(f.p, dirs[i], 0, emits, &names), 0);
+		cr_assert_eq(bw_produce_lookup(f.p, dirs[i], "0", &attr), -ENOENT);
+		cr_assert_eq(bw_produce_unlink(f.p, dirs[i], "0"), -ENOENT);
+		cr_assert_eq(bw_produce_rmdir(f.p, dirs[i], "rank"), -ENOENT);
+	}
+	cr_assert_eq(names, 0);
+	cr_assert_eq(bw_produce_getattr(f.p, was.files[0], &attr), -ENOENT);
+	cr_assert_eq(bw_produce_readdir(f.p, was.files[0], 0, emits, &names), -ENOENT);
+	cr_assert_eq(bw_produce_truncate(f.p, was.files[0], NULL, 0), -ENOENT);
+	cr_assert_eq(bw_produce_getattr(f.p, f.p->next_ino, &attr), -ENOENT, "given to nobody yet");
+	cr_assert_eq(bw_produce_getattr(f.p, f.p->next_ino | 1, &attr), -ENOENT);
+	fill(&f, 1, &was);
+	cr_assert_neq(was.dir, dirs[0], "numbers are never given twice");
+	teardown(&f);
+}
+
+/* A handle keeps the node of its file, and nothing else, until it is released. */
+Test(batches, S6_an_open_file_outlives_its_batch)
+{
+	struct bw_stage_handle *h;
+	struct numbers was;
+	struct fixture f;
+	struct bw_attr attr;
+	unsigned used;
+
+	setup(&f);
+	unsigned before = nodes(f.p, &used);
+	struct bw_stage_batch *b = fill(&f, 0, &was);
+
+	cr_assert_eq(bw_produce_open(f.p, was.files[0], O_RDONLY, 0, &h), 0);
+	commit(b);
+	bw_stage_batch_drop(b);
+	cr_assert_eq(nodes(f.p, &used), before + 1);
+	cr_assert_eq(bw_produce_getattr(f.p, was.files[0], &attr), 0);
+	cr_assert(S_ISREG(attr.mode));
+	bw_produce_release(f.p, h);
+	cr_assert_eq(nodes(f.p, &used), before);
+	cr_assert_eq(bw_produce_getattr(f.p, was.files[0], &attr), -ENOENT);
+	teardown(&f);
+}
+
+/* A minute of commits is many nodes, and each request looks for one. */
+Test(batches, S6_nodes_are_found_in_as_many_buckets_as_there_are)
+{
+	struct fixture f;
+	unsigned used;
+
+	setup(&f);
+	struct bw_stage_batch *b = make(&f, 0);
+
+	for (unsigned i = 0; i < BW_NODE_BUCKETS; i++) {
+		char name[24];
+		snprintf(name, sizeof(name), "stray-%u", i);
+		cr_assert_not_null(bw_stage_node_make(f.p, b->dir, i % 2 ? BW_NODE_FILE : BW_NODE_DIR, name));
+	}
+	nodes(f.p, &used);
+	cr_assert_gt(used, BW_NODE_BUCKETS / 2);
+	teardown(&f);
 }
