@@ -25,6 +25,7 @@ struct doctor {
 	struct bw_mount_options mount;
 	bool json;
 	atomic_bool interrupted;
+	atomic_bool over;	/* SIGUSR1 is ours; before, it is somebody's who means another program */
 };
 
 /* ---- Signals: what the probe has written is taken away first ---------------------------------------- */
@@ -39,7 +40,9 @@ static void *listen_run(void *arg)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGUSR1);
-	while (sigwait(&set, &sig) == 0 && sig != SIGUSR1) {
+	while (sigwait(&set, &sig) == 0 && !atomic_load(&doc->over)) {
+		if (sig == SIGUSR1)
+			continue;
 		if (atomic_exchange(&doc->interrupted, true))
 			_exit(BW_EXIT_INTERRUPTED);
 		fputs("batchweave doctor: takes away what the probe has written, then ends; again: at once\n", stderr);
@@ -109,6 +112,7 @@ static int look_at_store(struct doctor *doc, const char *url, const struct bw_ur
 	if (err)
 		return bw_say_err(doc->c, err, "cannot start");
 	bw_doctor_store(&doc->found, &ask);
+	atomic_store(&doc->over, true);
 	pthread_kill(listener, SIGUSR1);
 	pthread_join(listener, NULL);
 	return 0;

@@ -243,6 +243,7 @@ struct signals {
 	sigset_t set;
 	bool hangup_ends;	/* the terminal has gone; else SIGHUP is for the log */
 	atomic_int ended_by;	/* a signal, or 0 */
+	atomic_bool over;	/* SIGNAL_END is ours; before, it is somebody's who means another program */
 	pthread_t thread;
 };
 
@@ -254,7 +255,9 @@ static void *take_signals(void *arg)
 	struct signals *s = arg;
 	int sig;
 
-	while (sigwait(&s->set, &sig) == 0 && sig != SIGNAL_END) {
+	while (sigwait(&s->set, &sig) == 0 && !atomic_load(&s->over)) {
+		if (sig == SIGNAL_END)
+			continue;
 		if (sig == SIGHUP && !s->hangup_ends) {
 			bw_fs_reopen_log(s->fs);
 			bw_log(s->log, BW_LOG_INFO, "log_reopened", "reason=SIGHUP");
@@ -327,6 +330,7 @@ static void serve(const struct ask *a, struct bw_fs *fs, struct bw_log *log, con
 	bw_fs_run(fs);
 	bw_notify_say(&a->manager, "STOPPING=1\nSTATUS=unmounted");
 	if (taken) {
+		atomic_store(&s.over, true);
 		pthread_kill(s.thread, SIGNAL_END);
 		pthread_join(s.thread, NULL);
 	}

@@ -265,6 +265,8 @@ class Doctor(bw.TestCase):
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**self.env, **self.keys})
         self.addCleanup(child.kill)
         bw.wait_until(lambda: s3.objects, what="an object of the probe")
+        child.send_signal(signal.SIGUSR1)  # means somebody else
+        bw.wait_until(lambda: re.search(r"(?m)^ShdPnd:\t0+$", bw.read(f"/proc/{child.pid}/status")), what="that it is taken")
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=bw.PATIENCE)
         self.assertEqual(child.returncode, 130, out + err)

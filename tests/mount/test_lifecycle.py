@@ -238,6 +238,18 @@ class End(bw.TestCase):
             self.assertFalse(os.path.ismount(mount.dir), number.name)
             self.assertEqual(os.listdir(mount.dir), [])
 
+    def test_s5_a_signal_that_means_somebody_else(self):
+        """S5: SIGUSR1, which batch systems send to whole jobs, changes nothing: what ends a mount ends it afterwards."""
+        mount = self.mounted()
+        for turn, number in enumerate((signal.SIGTERM, signal.SIGINT, signal.SIGHUP)):
+            for _ in range(2):
+                mount.proc.send_signal(signal.SIGUSR1)
+            mount.put("p", turn)
+            self.assertEqual(mount.stop(number), 0)
+            self.assertEqual(mount.log().count(" stopping reason="), turn + 1)
+            mount.restart()
+        self.assertEqual(mount.head(), 3)
+
     def test_s5_staged_batches_are_abandoned(self):
         """S5, P6: SIGTERM with staged slices and a writer that has one open."""
         mount = self.mounted()
