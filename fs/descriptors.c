@@ -37,8 +37,14 @@ struct want {
 
 /* ---- Looking ---------------------------------------------------------------------------------- */
 
+/* A look that failed: what has gone is none of those wanted, of everything else nothing is known. */
+static enum bw_descriptors_seen not_seen(int err, enum bw_descriptors_seen gone)
+{
+	return err == ENOENT || err == ESRCH ? gone : BW_DESCRIPTORS_HIDDEN;
+}
+
 /* Is that descriptor a writable one of the file?  Reading fdinfo asks no filesystem. */
-static bool is_writer(const struct want *w, const char *fd)
+static enum bw_descriptors_seen look_into(const struct want *w, const char *fd)
 {
 	char path[96], text[1024];
 
@@ -46,15 +52,20 @@ static bool is_writer(const struct want *w, const char *fd)
 	int file = open(path, O_RDONLY | O_CLOEXEC);
 
 	if (file < 0)
-		return false;
+		return not_seen(errno, BW_DESCRIPTORS_OTHERS);
 	ssize_t n = read(file, text, sizeof(text) - 1);
+	int err = errno;
 
 	close(file);
-	text[n > 0 ? n : 0] = 0;
+	if (n < 0)
+		return not_seen(err, BW_DESCRIPTORS_OTHERS);
+	text[n] = 0;
 	const char *at_ino = strstr(text, "\nino:"), *at_flags = strstr(text, "\nflags:");
 
-	return at_ino && at_flags && strtoull(at_ino + 5, NULL, 10) == w->ino &&
-	       (strtoul(at_flags + 7, NULL, 8) & O_ACCMODE) != O_RDONLY;
+	bool is_writer = at_ino && at_flags && strtoull(at_ino + 5, NULL, 10) == w->ino &&
+			 (strtoul(at_flags + 7, NULL, 8) & O_ACCMODE) != O_RDONLY;
+
+	return is_writer ? BW_DESCRIPTORS_WRITER : BW_DESCRIPTORS_OTHERS;
 }
 
 /*
@@ -67,12 +78,12 @@ static enum bw_descriptors_seen see(const struct want *w, int dir, const char *f
 	size_t len = strlen(w->name);
 	ssize_t n = readlinkat(dir, fd, target, sizeof(target));
 
-	if (n < 0)
-		return errno == EACCES || errno == EPERM ? BW_DESCRIPTORS_HIDDEN : BW_DESCRIPTORS_OTHERS;
-	bool leads_there = n > (ssize_t)len && target[n - (ssize_t)len - 1] == '/' &&
-			   memcmp(target + n - len, w->name, len) == 0;
+	if (n < 0 && errno != ENAMETOOLONG)
+		return not_seen(errno, BW_DESCRIPTORS_OTHERS);
+	bool leads_there = n < 0 || (n > (ssize_t)len && target[n - (ssize_t)len - 1] == '/' &&
+				     memcmp(target + n - len, w->name, len) == 0);
 
-	return leads_there && is_writer(w, fd) ? BW_DESCRIPTORS_WRITER : BW_DESCRIPTORS_OTHERS;
+	return leads_there ? look_into(w, fd) : BW_DESCRIPTORS_OTHERS;
 }
 
 static int open_dir(const struct want *w)
@@ -83,7 +94,7 @@ static int open_dir(const struct want *w)
 	return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* -errno: of a thread that has gone. */
+/* -errno: the list ends early, as that of a thread that has gone does. */
 static int see_all(const struct want *w, int dir, enum bw_descriptors_seen *ret)
 {
 	_Alignas(struct dirent64) char list[4096];
@@ -180,10 +191,11 @@ enum bw_descriptors_seen bw_descriptors_look(struct bw_descriptors *d, pid_t tgi
 	if (dir < 0) {
 		dir = open_dir(&want);
 		if (dir < 0)
-			return errno == EACCES || errno == EPERM ? BW_DESCRIPTORS_HIDDEN : BW_DESCRIPTORS_NONE;
-		if (see_all(&want, dir, &seen)) {
+			return not_seen(errno, BW_DESCRIPTORS_NONE);
+		int err = see_all(&want, dir, &seen);
+		if (err) {
 			close(dir);
-			return BW_DESCRIPTORS_NONE;
+			return not_seen(-err, BW_DESCRIPTORS_NONE);
 		}
 	}
 	keep(d, tid, dir);

@@ -18,7 +18,7 @@ enum bw_descriptors_seen {
 	BW_DESCRIPTORS_NONE,	/* no descriptor at all: it exits, has gone or has closed all */
 	BW_DESCRIPTORS_OTHERS,	/* some, and none of them is such a one */
 	BW_DESCRIPTORS_WRITER,	/* one that may write the file */
-	BW_DESCRIPTORS_HIDDEN,	/* we may not look */
+	BW_DESCRIPTORS_HIDDEN,	/* we may not look, or lack what it takes: descriptors, memory */
 };
 
 struct bw_descriptors;

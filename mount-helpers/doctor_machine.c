@@ -261,12 +261,13 @@ static double mib(uint64_t bytes)
 
 static void check_files(struct bw_doctor *d, const struct bw_machine *m)
 {
-	if (m->files < FILES_FEW)
+	/* The mount gives itself what the hard limit allows. */
+	if (m->files_max <= FILES_FEW)
 		bw_doctor_add(d, BW_WRONG, "open files", "ulimit -n 65536; LimitNOFILE=65536 in a unit",
-			      "a process may have %" PRIu64 ": too few for connections and staged slices", m->files);
+			      "a mount may have %" PRIu64 ": too few for connections and staged slices", m->files_max);
 	else
-		bw_doctor_add(d, BW_FINE, "open files", "", "a process may have %" PRIu64 " (hard limit %" PRIu64 ")",
-			      m->files, m->files_max);
+		bw_doctor_add(d, BW_FINE, "open files", "", "a mount may have %" PRIu64 " (the soft limit, %" PRIu64
+			      ", does not bind it)", m->files_max, m->files);
 }
 
 static void check_memory(struct bw_doctor *d, const struct bw_machine *m, const struct bw_mount_options *o)

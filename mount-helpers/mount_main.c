@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -521,6 +522,17 @@ static void keep_low_descriptors(void)
 		close(fd);
 }
 
+/* A staged slice that does not fit into memory has a file open until its commit.  The soft limit is for programs that select(). */
+static void raise_files(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return;
+	files.rlim_cur = files.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &files);
+}
+
 int bw_mount_main(const char *name, int argc, char **argv)
 {
 	struct ask a = {.name = name, .passed = -1};
@@ -534,6 +546,7 @@ int bw_mount_main(const char *name, int argc, char **argv)
 		return code;
 	if (a.fake)
 		return 0;
+	raise_files();
 	bw_heap_tune(a.options.memory ? a.options.memory : bw_memory_default());
 	if (a.options.foreground) {
 		code = run_foreground(&a);

@@ -77,9 +77,13 @@ static void set_signals(posix_spawnattr_t *attr)
 				 POSIX_SPAWN_SETPGROUP);
 }
 
+/* A daemon raises its soft limit of open files; a program that uses select(), or closes all there may be, wants a login's. */
+static const char with_few_files[] = "ulimit -S -n 1024 2>/dev/null; exec sh -c \"$1\"";
+
 static int spawn(const char *command, int out, int err, pid_t *ret)
 {
-	char *argv[] = {(char *)(uintptr_t)"sh", (char *)(uintptr_t)"-c", (char *)(uintptr_t)command, NULL};
+	char *argv[] = {(char *)(uintptr_t)"sh", (char *)(uintptr_t)"-c", (char *)(uintptr_t)with_few_files,
+			(char *)(uintptr_t)"sh", (char *)(uintptr_t)command, NULL};
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t attr;
 

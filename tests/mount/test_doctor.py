@@ -142,10 +142,16 @@ class Doctor(bw.TestCase):
 
     def test_too_few_descriptors(self):
         def few():
+            resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+
+        def few_at_first():
             resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
-        said = self.doctor(self.stream().url, code=1, preexec_fn=few)
+        stream = self.stream()
+        said = self.doctor(stream.url, code=1, preexec_fn=few)
         self.assertEqual(said["open files"][0], "WRONG")
+        said = self.doctor(stream.url, preexec_fn=few_at_first)
+        self.assertEqual(said["open files"][0], "ok", "a mount gives itself more")
 
     def test_ro_writes_nothing(self):
         stream = self.stream()

@@ -94,6 +94,19 @@ class Memory(bw.TestCase):
         bw.wait_until(lambda: self.m.metric("staging_bytes") == 0, what="no staged bytes")
         self.stays_within()
 
+    def test_p7_more_files_than_the_soft_limit_allows(self):
+        """P7: each slice that does not fit into memory is a file of its own; what binds is the hard limit."""
+        ranks = 128
+        soft = ("sh", "-c", 'ulimit -S -n 64; exec "$@"', "sh")
+        mount = self.mount(self.stream(ranks), "memory=16M", prefix=soft)
+        block = os.urandom(MEBIBYTE // 4)
+        mount.begin("p", 0)
+        for rank in range(ranks):
+            if rank == ranks - 1:
+                self.assertGreater(len(os.listdir(f"/proc/{mount.proc.pid}/fd")), 64)
+            bw.write(mount.slot("p", 0, rank), block)
+        self.assertEqual(mount.head(), 1)
+
     def test_s6_many_small_steps(self):
         """S6: 3,000 steps read by name do not add up in the daemon; a third of them where each takes requests to a store."""
         steps = 1000 if objects.ON_S3 else 3000

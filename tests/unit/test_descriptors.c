@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -155,6 +156,31 @@ Test(descriptors, none_is_not_the_same_as_no_such_file)
 	child = child_start(&f, WITHOUT_THE_FILE, 0);
 	cr_assert_eq(look(&f, child), BW_DESCRIPTORS_OTHERS);
 	child_end(child);
+	teardown(&f);
+}
+
+/* P3: when we have no descriptor to spare nothing is known, which is not the same as no writer. */
+Test(descriptors, P3_without_descriptors_of_ours_nothing_is_seen)
+{
+	struct rlimit limit, none;
+	struct fixture f;
+
+	setup(&f, 3600 * BW_SEC);
+	pid_t child = child_start(&f, AS_IT_IS, 0), new_one = child_start(&f, AS_IT_IS, 0);
+
+	cr_assert_eq(look(&f, child), BW_DESCRIPTORS_WRITER);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){.rlim_cur = 0, .rlim_max = limit.rlim_max};
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	enum bw_descriptors_seen kept_dir = look(&f, child), no_dir = look(&f, new_one);
+
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	cr_assert_eq(kept_dir, BW_DESCRIPTORS_HIDDEN, "its directory is kept, what is in it cannot be opened");
+	cr_assert_eq(no_dir, BW_DESCRIPTORS_HIDDEN);
+	cr_assert_eq(look(&f, child), BW_DESCRIPTORS_WRITER);
+	cr_assert_eq(look(&f, new_one), BW_DESCRIPTORS_WRITER);
+	child_end(child);
+	child_end(new_one);
 	teardown(&f);
 }
 

@@ -155,9 +155,9 @@ Test(doctor, limits_and_room)
 	struct world w;
 
 	world(&w);
-	w.m.files = 256;
+	w.m.files = w.m.files_max = 1024;
 	expect(&w, BW_WRONG, "open files", "ulimit -n");
-	w.m.files = 1024;
+	w.m.files_max = 4096;	/* which the mount gives itself */
 	w.m.memory = w.o.memory;
 	expect(&w, BW_WRONG, "memory", "memory=");
 	w.m.memory = w.o.memory + (64u << 20) - 1;

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -269,6 +270,21 @@ Test(s3_creds_files, process_that_fails, .fini = end)
 		put_process(cases[i][0]);
 		cred_expect_why("", "credential_process of profile \"default\"", cases[i][1]);
 	}
+}
+
+/* A daemon may have many files open, and says so to nobody whom it starts. */
+Test(s3_creds_files, process_has_the_soft_limit_of_a_login, .fini = end)
+{
+	struct rlimit files;
+
+	cred_world(home);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &files), 0);
+	if (files.rlim_max <= 1024)
+		cr_skip("no more than 1,024 files may be open here");
+	files.rlim_cur = files.rlim_max;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &files), 0);
+	put_process("echo '{\"Version\":1,\"AccessKeyId\":\"'$(ulimit -S -n)'\",\"SecretAccessKey\":\"s\"}'");
+	cred_expect("", "shared files", "1024", "s", "");
 }
 
 /* The child has a stdin that ends, our environment, its signals, and no descriptor of ours. */
