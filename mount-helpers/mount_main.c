@@ -488,10 +488,34 @@ static int hear(const struct ask *a, int fd, pid_t child)
 	return say(a, BW_FS_SYSTEM, "the daemon ended before it was ready");
 }
 
+/* The daemon works in /, and reads what these name for as long as it lives.  "~/" is the home directory to all of them. */
+static bool keep_paths(void)
+{
+	static const char *const names[] = {"AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE",
+					    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"};
+	char here[PATH_MAX], *whole;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		const char *path = getenv(names[i]);
+
+		if (!path || !*path || *path == '/' || strncmp(path, "~/", 2) == 0)
+			continue;
+		if (!getcwd(here, sizeof(here)) || asprintf(&whole, "%s/%s", here, path) < 0)
+			return false;
+		bool kept = setenv(names[i], whole, 1) == 0;
+		free(whole);
+		if (!kept)
+			return false;
+	}
+	return true;
+}
+
 static int run_background(const struct ask *a)
 {
 	int fds[2];
 
+	if (!keep_paths())
+		return say(a, BW_FS_SYSTEM, "cannot find the directory that this was called in: %s", strerrordesc_np(errno));
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return say(a, BW_FS_SYSTEM, "cannot make a pipe: %s", strerrordesc_np(errno));
 	fflush(stdout);

@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import stat
+import subprocess
 import time
 
 import bw
@@ -103,6 +104,23 @@ class Rotated(Case):
         self.write_keys(self.key, secret)
         mount.put("p", 1)
         self.assertEqual((mount.head(), mount.status("errors")), (2, ""))
+
+    def test_s4_a_file_that_was_named_relatively(self):
+        """S4: the daemon works in /, and finds the file that was named from where mount was called all the same."""
+        folder, name = self.folder("mnt"), os.path.basename(self.keys_file)
+        env = {**os.environ, **self.env, "AWS_SHARED_CREDENTIALS_FILE": name}
+        done = subprocess.run([os.path.abspath(bw.MOUNT), self.made.url, folder, "-o", f"log={self.root}/log,commit_timeout=60"], env=env,
+                              cwd=os.path.dirname(self.keys_file), capture_output=True, check=False, text=True, stdin=subprocess.DEVNULL)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.addCleanup(bw.unmount, folder)
+        for seq in range(3):
+            os.makedirs(f"{folder}/produce/p/{seq}/rank")
+            for rank in range(load.RANKS):
+                bw.write(f"{folder}/produce/p/{seq}/rank/{rank}", b"x")
+            old = self.key
+            self.good_keys()
+            self.node.remove_key(old)
+        self.assertEqual((bw.read(folder + "/status/head"), bw.read(folder + "/status/errors")), ("3\n", ""))
 
     def test_a_file_that_is_written_in_pieces(self):
         """No file, garbage, half a file are no reason to fail while the pair from before serves."""
