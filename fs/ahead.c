@@ -128,12 +128,11 @@ static void asked(struct bw_ask *ask, int err)
 		wait_locked(p, w, root);
 	else
 		w->answer->ahead = NULL;
-	p->asking_n--;
-	bw_cond_broadcast(&p->idle);
 	bw_unlock(&p->lock);
 	bw_root_unref(root);
 	if (!waits)
 		go_on(p, w, err);
+	bw_produce_told(p);
 }
 
 void bw_ahead_mkdir(struct bw_produce *p, struct bw_stage_producer *sp, struct bw_answer *a)
@@ -165,6 +164,7 @@ void bw_produce_interrupt(struct bw_produce *p, uint64_t id)
 {
 	int64_t deadline_ns = bw_now() + AFTER_SIGNAL_NS;
 	struct bw_ahead *mine = NULL;
+	bool asked = false;
 
 	bw_lock(&p->lock);
 	struct bw_answer *a = p->begun;
@@ -183,13 +183,14 @@ void bw_produce_interrupt(struct bw_produce *p, uint64_t id)
 		mine = w;
 	} else if (w && bw_head_ask_cancel(p->c.head, &w->ask)) {
 		a->ahead = NULL;
-		p->asking_n--;
-		bw_cond_broadcast(&p->idle);
 		mine = w;
+		asked = true;
 	}
 	bw_unlock(&p->lock);
 	if (mine)
 		go_on(p, mine, -EINTR);
+	if (asked)
+		bw_produce_told(p);
 }
 
 static struct bw_ahead *pop_free(struct bw_produce *p, const struct bw_root *root)

@@ -32,6 +32,13 @@ void bw_answers_run(struct bw_answer *list)
 	}
 }
 
+void bw_produce_told(struct bw_produce *p)
+{
+	BW_LOCK_SCOPE(&p->lock);
+	p->asking_n--;
+	bw_cond_broadcast(&p->idle);
+}
+
 static void push_answer(struct bw_answer **list, struct bw_answer *a)
 {
 	a->next = *list;
@@ -310,9 +317,11 @@ static void item_done(struct bw_commit_item *item, const struct bw_txn_change *r
 	release_stranded_locked(b->producer, &replies);
 	if (!result->err)
 		list_fixed_locked(b, fixed);
+	p->asking_n++;
 	bw_unlock(&p->lock);
 	tell_changed(p, fixed);		/* P3d: who was told that it is committed finds it so */
 	bw_answers_run(replies);
+	bw_produce_told(p);
 }
 
 /* Hands to the committer what is uploaded, in order of seq. */
@@ -376,8 +385,10 @@ static void uploaded(void *ctx, int err, const char *detail)
 	/* The last uploads end with the store, when there are no news any more. */
 	if (!p->closed)
 		release_stranded_locked(sp, &replies);
+	p->asking_n++;
 	bw_unlock(&p->lock);
 	bw_answers_run(replies);
+	bw_produce_told(p);
 }
 
 static int add_state(struct bw_stage_batch *b)
@@ -574,8 +585,10 @@ static void run_tick(struct bw_task *task)
 	}
 	if (more)
 		bw_produce_tick_locked(p);
+	p->asking_n++;
 	bw_unlock(&p->lock);
 	bw_answers_run(late);
+	bw_produce_told(p);
 }
 
 /* At the end of the mount, when nothing of the store can call back any more. */

@@ -139,7 +139,7 @@ struct bw_produce {
 	struct bw_stage_node *inos[BW_NODE_BUCKETS], *names[BW_NODE_BUCKETS];
 	uint64_t next_ino;		/* even; directories get the odd number after it */
 	uint32_t busy_n;		/* batches in BUSY */
-	uint32_t asking_n;		/* takes, registrations and questions of ahead.c under way */
+	uint32_t asking_n;		/* takes, registrations, questions of ahead.c and outcomes that somebody has yet to be told */
 	struct bw_answer *begun;
 	struct bw_ahead *ahead;		/* mkdirs that wait for a job */
 	atomic_uint ahead_n;		/* those and the ones that still ask */
@@ -213,6 +213,8 @@ void bw_produce_tick_locked(struct bw_produce *p);	/* arms the timer */
 
 /* Answers a list linked by next, each with its err; without the lock. */
 void bw_answers_run(struct bw_answer *list);
+/* One less of asking_n, whose asker has been answered: a mount that ends takes no answer any more (S5).  Without the lock. */
+void bw_produce_told(struct bw_produce *p);
 /* It waits from now on; until commit_timeout is over, which counts from the first time. */
 void bw_answer_park(struct bw_produce *p, struct bw_answer *a, enum bw_wait_reason reason,
 		    const struct bw_stage_batch *b, const struct bw_stage_node *n);

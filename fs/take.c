@@ -87,7 +87,6 @@ static void answer_takers(struct bw_stage_producer *sp, int err)
 	uint64_t next = bw_producer_next(p, sp->name, &held);
 
 	sp->taking = false;
-	p->asking_n--;
 	if (!err && held)
 		sp->lost = false;
 	if (!err && is_fenced_locked(sp, held))
@@ -106,9 +105,9 @@ static void answer_takers(struct bw_stage_producer *sp, int err)
 		a->next = replies;
 		replies = a;
 	}
-	bw_cond_broadcast(&p->idle);
 	bw_unlock(&p->lock);
 	bw_answers_run(replies);
+	bw_produce_told(p);
 }
 
 static void fence_done(struct bw_commit_item *item, const struct bw_txn_change *result)
@@ -309,13 +308,12 @@ static void registered(struct bw_commit_item *item, const struct bw_txn_change *
 		err = -ENOMEM;
 	if (!err && a)
 		bw_stage_node_attr(p, sp->dir, &a->attr);
-	p->asking_n--;
-	bw_cond_broadcast(&p->idle);
 	bw_unlock(&p->lock);
 	if (a)
 		a->done(a, err);
 	bw_change_done(&item->change);
 	free(reg);
+	bw_produce_told(p);
 }
 
 void bw_register_mkdir(struct bw_produce *p, const char *name, struct bw_answer *a)
