@@ -265,9 +265,9 @@ static void *take_signals(void *arg)
 			continue;
 		}
 		atomic_store(&s->ended_by, sig);
-		bw_log(s->log, BW_LOG_INFO, "stopping", "reason=SIG%s", sigabbrev_np(sig));
 		bw_notify_say(s->manager, STOPPING);
-		bw_fs_stop(s->fs);
+		bw_fs_stop(s->fs);	/* first: a log may take its time */
+		bw_log(s->log, BW_LOG_INFO, "stopping", "reason=SIG%s", sigabbrev_np(sig));
 	}
 	return NULL;
 }

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@ struct bw_log {
 	char *path;		/* owned, absolute; NULL for stderr and syslog */
 	bool to_syslog;
 	struct bw_mutex lock;	/* the rest */
+	unsigned dropped;	/* lines, since the last one that was written */
 	int fd;
 	dev_t dev;		/* of what fd is */
 	ino_t ino;
@@ -124,26 +126,35 @@ static void follow_locked(struct bw_log *log)
 		use_locked(log, fd);
 }
 
+/* A pipe or a socket that nobody empties would hold whoever writes to it for ever: less than a page fits where there is room. */
+static bool has_room(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+
+	return poll(&p, 1, 0) == 1 && p.revents & POLLOUT;
+}
+
 static void write_line(struct bw_log *log, enum bw_log_level level, const char *line)
 {
 	static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
-	char head[64], when[32];
+	char whole[LINE_MAX_BYTES + 256], when[32];
+	int n = 0;
 
 	if (log->to_syslog) {
 		syslog(priorities[level], "%s", line);
 		return;
 	}
 	bw_wall_text(bw_wall_ms(), when, sizeof(when));
-	snprintf(head, sizeof(head), "%s %s ", when, level_names[level]);
-
-	char whole[LINE_MAX_BYTES + 80];
-	int n = snprintf(whole, sizeof(whole), "%s%s\n", head, line);
-
 	BW_LOCK_SCOPE(&log->lock);
 	follow_locked(log);
+	if (log->dropped)
+		n = snprintf(whole, sizeof(whole), "%s warn lines_dropped lines=%u reason=\"the log took no more\"\n", when,
+			     log->dropped);
+	n += snprintf(whole + n, sizeof(whole) - (size_t)n, "%s %s %s\n", when, level_names[level], line);
 	/* A log that cannot be written must not stop the mount: nothing sensible is left to do. */
-	if (write(log->fd, whole, (size_t)n) < 0)
-		return;
+	bool written = has_room(log->fd) && write(log->fd, whole, (size_t)n) >= 0;
+
+	log->dropped = written ? 0 : log->dropped + 1;
 }
 
 void bw_log(struct bw_log *log, enum bw_log_level level, const char *event, const char *fmt, ...)
@@ -211,7 +222,8 @@ void bw_log_dying(const struct bw_log *log, const char *text)
 	n = add(line, sizeof(line) - 1, n, " error ");
 	n = add(line, sizeof(line) - 1, n, text);
 	n = add(line, sizeof(line), n, "\n");
-	(void)!write(log->fd, line, n);
+	if (has_room(log->fd))
+		(void)!write(log->fd, line, n);
 }
 
 int bw_log_level_parse(const char *text, enum bw_log_level *ret)

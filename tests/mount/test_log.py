@@ -164,5 +164,43 @@ class Rotated(bw.TestCase):
         self.assertEqual(sorted(found), list(range(self.said)))
 
 
+class Full(bw.TestCase):
+    """A pipe for a log, as a supervisor that has stopped reading leaves it."""
+
+    def setUp(self):
+        super().setUp()
+        pipe = self.root + "/pipe"
+        os.mkfifo(pipe)
+        self.r = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, self.r)
+        w = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(w, b"\n" * 4096)
+        self.m = self.mount(self.stream(1), "log=stderr", prefix=("sh", "-c", 'exec "$@" 2>"$0"', pipe))
+        os.close(w)
+        os.mkdir(self.m.path("produce/p"))
+
+    def gap(self, seq):
+        self.assert_errno("EINVAL", os.mkdir, self.m.slot("p", seq))
+
+    def test_s5_it_serves_and_ends(self):
+        """S5: what it has to say holds neither a commit nor a read, nor its end."""
+        self.join(*[self.spawn(self.gap, 10 + i) for i in range(12)])
+        self.m.put("p", 0)
+        self.assert_step(self.m, 0, "p", 0)
+        self.assertEqual(self.m.stop(signal.SIGTERM), 0)
+
+    def test_what_was_not_said_is_counted(self):
+        for seq in range(10, 15):
+            self.gap(seq)
+        self.assertEqual(os.read(self.r, 1 << 20).strip(b"\n"), b"")
+        self.gap(20)
+        dropped, said = os.read(self.r, 1 << 20).decode().splitlines()[:2]
+        self.assertRegex(dropped, r" warn lines_dropped lines=[0-9]+ ")
+        self.assertGreaterEqual(int(re.search(r"lines=(\d+)", dropped).group(1)), 6)  # these, and that it was mounted
+        self.assertRegex(said, r" warn seq_gap .*\bseq=20\b")
+
+
 if __name__ == "__main__":
     bw.main()
