@@ -43,6 +43,15 @@ static enum bw_descriptors_seen not_seen(int err, enum bw_descriptors_seen gone)
 	return err == ENOENT || err == ESRCH ? gone : BW_DESCRIPTORS_HIDDEN;
 }
 
+bool bw_fdinfo_is_writer(const char *text, uint64_t ino)
+{
+	const char *at_ino = strstr(text, "\nino:"), *at_flags = strstr(text, "\nflags:");
+
+	if (at_flags && (strtoul(at_flags + 7, NULL, 8) & O_ACCMODE) == O_RDONLY)
+		return false;
+	return !at_ino || strtoull(at_ino + 5, NULL, 10) == ino;
+}
+
 /* Is that descriptor a writable one of the file?  Reading fdinfo asks no filesystem. */
 static enum bw_descriptors_seen look_into(const struct want *w, const char *fd)
 {
@@ -60,12 +69,7 @@ static enum bw_descriptors_seen look_into(const struct want *w, const char *fd)
 	if (n < 0)
 		return not_seen(err, BW_DESCRIPTORS_OTHERS);
 	text[n] = 0;
-	const char *at_ino = strstr(text, "\nino:"), *at_flags = strstr(text, "\nflags:");
-
-	bool is_writer = at_ino && at_flags && strtoull(at_ino + 5, NULL, 10) == w->ino &&
-			 (strtoul(at_flags + 7, NULL, 8) & O_ACCMODE) != O_RDONLY;
-
-	return is_writer ? BW_DESCRIPTORS_WRITER : BW_DESCRIPTORS_OTHERS;
+	return bw_fdinfo_is_writer(text, w->ino) ? BW_DESCRIPTORS_WRITER : BW_DESCRIPTORS_OTHERS;
 }
 
 /*

@@ -33,4 +33,8 @@ void bw_descriptors_free(struct bw_descriptors *d);	/* after the timer, whose en
 enum bw_descriptors_seen bw_descriptors_look(struct bw_descriptors *d, pid_t tgid, pid_t tid, const char *name,
 					     uint64_t ino);
 
+/* text: that of /proc/PID/fdinfo/FD, of a descriptor whose file has the name that is looked for.  May it write the file of that inode number?
+ * Kernels before 5.14 do not tell the number: then the name decides. */
+bool bw_fdinfo_is_writer(const char *text, uint64_t ino);
+
 #endif

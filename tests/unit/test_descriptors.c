@@ -159,6 +159,26 @@ Test(descriptors, none_is_not_the_same_as_no_such_file)
 	teardown(&f);
 }
 
+/* P3: what does not say which file it is may be the one, or a slice that a shell has open twice is closed by its first close. */
+Test(descriptors, P3_an_older_kernel_does_not_tell_the_inode)
+{
+	static const struct {
+		const char *text;
+		bool writes;
+	} rows[] = {
+		{"pos:\t0\nflags:\t0100001\nmnt_id:\t29\nino:\t7\n", true},
+		{"pos:\t0\nflags:\t0100002\nmnt_id:\t29\nino:\t7\n", true},
+		{"pos:\t0\nflags:\t0100000\nmnt_id:\t29\nino:\t7\n", false},
+		{"pos:\t0\nflags:\t0100001\nmnt_id:\t29\nino:\t77\n", false},
+		{"pos:\t0\nflags:\t0100001\nmnt_id:\t29\n", true},
+		{"pos:\t0\nflags:\t0100000\nmnt_id:\t29\n", false},
+		{"", true},
+	};
+
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(*rows); i++)
+		cr_assert_eq(bw_fdinfo_is_writer(rows[i].text, 7), rows[i].writes, "row %u", i);
+}
+
 /* P3: when we have no descriptor to spare nothing is known, which is not the same as no writer. */
 Test(descriptors, P3_without_descriptors_of_ours_nothing_is_seen)
 {
