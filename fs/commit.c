@@ -109,6 +109,26 @@ static void drop_build_locked(struct bw_stage_batch *b)
 	b->uploaded = b->pushed = false;
 }
 
+/* P8: batches that closes have taken, or may, and that are not committed: there are to be `pending` of them at most. */
+static uint32_t taken_locked(const struct bw_stage_producer *sp)
+{
+	uint32_t n = sp->queued;
+
+	for (const struct bw_stage_batch *b = sp->batches; b; b = b->next)
+		n += b->state == BW_BATCH_WHOLE;
+	return n;
+}
+
+int bw_producer_drained_locked(struct bw_stage_producer *sp)
+{
+	int err = sp->deferred_err;
+
+	for (const struct bw_stage_batch *b = sp->batches; b && !err; b = b->next)
+		err = b->err ? b->err : b->state == BW_BATCH_WHOLE ? -EAGAIN : 0;
+	sp->deferred_err = 0;
+	return err;
+}
+
 /* The batch is no longer BUSY: whoever waited for a slot or for all to be done may go on. */
 static void leave_busy_locked(struct bw_stage_batch *b, struct bw_answer **replies)
 {
@@ -120,17 +140,15 @@ static void leave_busy_locked(struct bw_stage_batch *b, struct bw_answer **repli
 	if (b->early)
 		sp->queued--;
 	b->early = b->hurry = false;
-	if (sp->queued <= p->c.options->pending)
+	if (taken_locked(sp) <= p->c.options->pending)
 		answer_all(p, &sp->slot_waiters, 0, replies);
 	bw_cond_broadcast(&p->idle);
 	for (struct bw_stage_batch *other = sp->batches; other; other = other->next)
 		if (other->state == BW_BATCH_BUSY)
 			return;
-	/* P8: an fsync of the directory hears of what nobody else was told. */
-	if (sp->drainers) {
-		answer_all(p, &sp->drainers, sp->deferred_err, replies);
-		sp->deferred_err = 0;
-	}
+	answer_all(p, &sp->slot_waiters, 0, replies);	/* what is left does not move before somebody writes again */
+	if (sp->drainers)
+		answer_all(p, &sp->drainers, bw_producer_drained_locked(sp), replies);
 }
 
 static void start_locked(struct bw_stage_batch *b);
@@ -140,7 +158,7 @@ static void start_successor_locked(const struct bw_stage_batch *b, struct bw_sta
 {
 	if (!after || after->seq != b->seq + 1 || after->state != BW_BATCH_WHOLE)
 		return;
-	if (bw_stage_batch_missing(after, b->produce->c.stream->options.ranks) || b->produce->stopping) {
+	if (bw_stage_batch_missing(after, b->produce->c.stream->options.ranks) || b->produce->closed) {
 		after->state = BW_BATCH_STAGING;
 		return;
 	}
@@ -198,7 +216,7 @@ static void failed_locked(struct bw_stage_batch *b, int err, const char *detail,
 	bool follows = before && before->state != BW_BATCH_COMMITTED;
 
 	sp->push_next = sp->push_next < b->seq ? sp->push_next : b->seq;
-	if (follows && err != -BW_E_FENCED && !sp->lost) {
+	if (follows && err != -BW_E_FENCED && !sp->lost && !p->closed) {
 		/* Only its predecessor failed: it stays whole and commits when that one does. */
 		b->state = BW_BATCH_WHOLE;
 		answer_all(p, &b->answers, -EAGAIN, replies);
@@ -513,22 +531,22 @@ void bw_stage_batch_settled_locked(struct bw_stage_batch *b, struct bw_answer *a
 
 	if (b->seq > next && (!before || before->state < BW_BATCH_BUSY)) {
 		b->state = BW_BATCH_WHOLE;
-		*ret_err = p->c.options->pending ? 0 : -EAGAIN;
+		*ret_err = taken_locked(sp) <= p->c.options->pending ? 0 : -EAGAIN;
 		return;
 	}
 	early = !a || p->c.options->pending;
 	b->early = early;
 	sp->queued += early;
+	start_locked(b);
 	if (!early) {
 		bw_answer_park(p, a, BW_WAIT_COMMIT, b, NULL);
 		push_answer(&b->answers, a);
 		*ret_now = NULL;
-	} else if (a && sp->queued > p->c.options->pending) {
+	} else if (a && taken_locked(sp) > p->c.options->pending) {
 		bw_answer_park(p, a, BW_WAIT_COMMIT, b, NULL);
 		push_answer(&sp->slot_waiters, a);
 		*ret_now = NULL;
 	}
-	start_locked(b);
 }
 
 /* ---- Time ------------------------------------------------------------------------------------- */
@@ -591,11 +609,19 @@ static void run_tick(struct bw_task *task)
 	bw_produce_told(p);
 }
 
+void bw_stage_batch_give_up_locked(struct bw_stage_batch *b)
+{
+	b->err = -BW_E_STOPPING;
+	note_error_locked(b, b->err, "");
+}
+
 /* At the end of the mount, when nothing of the store can call back any more. */
 void bw_stage_batch_abandon(struct bw_stage_batch *b)
 {
 	struct bw_answer *replies = NULL;
 
+	if (b->state == BW_BATCH_BUSY)
+		bw_stage_batch_give_up_locked(b);	/* uploaded, and never its turn */
 	answer_all(b->produce, &b->answers, -BW_E_STOPPING, &replies);
 	answer_all(b->produce, &b->producer->slot_waiters, -BW_E_STOPPING, &replies);
 	answer_all(b->produce, &b->producer->drainers, -BW_E_STOPPING, &replies);

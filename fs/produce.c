@@ -53,6 +53,14 @@ void bw_produce_drain(struct bw_produce *p, int64_t deadline_ns)
 		if (!bw_cond_wait_until(&p->idle, &p->lock, deadline_ns))
 			break;
 	p->closed = true;
+	for (struct bw_stage_producer *sp = p->producers; sp; sp = sp->next) {
+		for (struct bw_stage_batch *b = sp->batches; b; b = b->next) {
+			if (b->state != BW_BATCH_WHOLE)
+				continue;
+			b->state = BW_BATCH_STAGING;
+			bw_stage_batch_give_up_locked(b);
+		}
+	}
 }
 
 void bw_produce_release_store(struct bw_produce *p)

@@ -53,7 +53,10 @@ struct bw_produce_config {
 int bw_produce_new(const struct bw_produce_config *config, struct bw_produce **ret) bw_must_check;
 /* No new batch or commit from now on; parked mkdirs fail.  Commits under way go on. */
 void bw_produce_stop(struct bw_produce *p);
-/* Waits until deadline_ns for batches under way; afterwards nothing is handed to the committer. */
+/*
+ * Waits until deadline_ns for batches under way, and for those that follow them; afterwards nothing is handed to the committer,
+ * and what is whole and waits for a predecessor is given up, with a line in the log.
+ */
 void bw_produce_drain(struct bw_produce *p, int64_t deadline_ns);
 /* Nothing is being built any more (the pool is gone): ends uploads of batches that are not whole, so that the store can end. */
 void bw_produce_release_store(struct bw_produce *p);

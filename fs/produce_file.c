@@ -476,7 +476,7 @@ void bw_produce_fsyncdir(struct bw_produce *p, uint64_t ino, struct bw_answer *a
 			bw_unlock(&p->lock);
 			return;
 		}
-		err = take_deferred_locked(n);
+		err = bw_producer_drained_locked(sp);
 	} else if (n && n->batch) {
 		err = n->batch->err;
 	}

@@ -145,7 +145,8 @@ struct bw_produce {
 	atomic_uint ahead_n;		/* those and the ones that still ask */
 	struct bw_registration *registrations;	/* commits of new producers under way */
 	uint64_t next_id;
-	bool stopping, closed;
+	bool stopping;			/* nothing new is taken */
+	bool closed;			/* nor is what was taken committed: the time for that is over */
 	struct bw_workq *timer;		/* owned */
 	struct bw_task tick;
 	bool ticking;
@@ -199,8 +200,15 @@ uint32_t bw_stage_batch_missing(const struct bw_stage_batch *b, uint32_t ranks);
  */
 void bw_stage_batch_settled_locked(struct bw_stage_batch *b, struct bw_answer *a, struct bw_answer **ret_now,
 			     int *ret_err);
+/* The mount ends before its turn came: says so in the log. */
+void bw_stage_batch_give_up_locked(struct bw_stage_batch *b);
 /* Gives up a batch in whatever state; only when the mount ends. */
 void bw_stage_batch_abandon(struct bw_stage_batch *b);
+/*
+ * P8: 0 when all that closes have taken of the producer, none of which is BUSY, is committed; else why not, each time it is asked:
+ * the error that stays on a batch, or -EAGAIN, one waits for another that is not whole.  What waited to be told is told with this.
+ */
+int bw_producer_drained_locked(struct bw_stage_producer *sp) bw_must_check;
 /* Is the producer with this entry (or NULL) this mount's? */
 bool bw_producer_held(const struct bw_produce *p, const struct bw_producer_entry *e);
 /* Next seq the producer may commit, by the newest known root. */

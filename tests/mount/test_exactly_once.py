@@ -2,7 +2,11 @@
 """P4, P5, P8, I5 to I8: what a producer may rely on when it, its mount or its host is replaced."""
 import errno
 import os
+import re
 import shutil
+import signal
+import threading
+import time
 
 import bw
 
@@ -159,31 +163,169 @@ def drain(mount, name):
 
 
 class QueuedErrors(bw.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.gate_ = self.gate()
+        self.m = self.mount(self.stream(1), "pending=4", gate=self.gate_)
+        self.m.put("p", 0)
+        drain(self.m, "p")
+
+    def fail_the_first(self):
+        """Batch 1 fails after its close has said yes."""
+        self.gate_.fail(errno.ENOSPC)
+        self.m.put("p", 1)
+        bw.wait_until(lambda: "seq=1 " in self.m.status("errors"), what="the error of seq 1")
+
     @bw.file_only("the gate in the way to an engine cannot say that it is full")
     def test_p8_an_error_is_told_once_and_the_order_holds(self):
-        """P8, I5: the first of a queue that fails is told of once; nothing behind it overtakes it."""
-        stream, gate = self.stream(1), self.gate()
-        mount = self.mount(stream, "pending=4", gate=gate)
-        mount.put("p", 0)
-        drain(mount, "p")
-        gate.fail(errno.ENOSPC)
-        told = [bw.error_of(mount.put, "p", 1)]
-        bw.wait_until(lambda: "seq=1 " in mount.status("errors"), what="the error of seq 1")
-        told.append(bw.error_of(mount.put, "p", 2))
-        told.append(bw.error_of(drain, mount, "p"))
-        self.assertEqual([t for t in told if t not in ("", "EAGAIN")], ["ENOSPC"], told)
-        # Told, so that it is not told again; the batch itself goes on saying so (P3e).
-        self.assertEqual(bw.error_of(drain, mount, "p"), "")
-        self.assertEqual(bw.error_of(os.open, mount.slot("p", 1, 0), os.O_RDONLY), "ENOSPC")
-        self.assert_nothing_committed(mount, 1)
-        gate.open()
+        """P8, I5: the first of a queue that fails is told of to one close, and by fsync until it is mended; nothing overtakes it."""
+        self.fail_the_first()
+        told = [bw.error_of(self.m.put, "p", seq) for seq in (2, 3)]
+        self.assertEqual(told, ["ENOSPC", ""])
+        # What closes have taken is not all committed, whoever has been told so (S2); so says the batch itself (P3e).
+        for _ in range(2):
+            self.assertEqual(bw.error_of(drain, self.m, "p"), "ENOSPC")
+            self.assertEqual(bw.error_of(os.open, self.m.slot("p", 1, 0), os.O_RDONLY), "ENOSPC")
+        self.assert_nothing_committed(self.m, 1)
+        self.gate_.open()
         # Made again it commits, and what waited behind it after it.
-        shutil.rmtree(mount.slot("p", 1))
-        mount.put("p", 1)
-        drain(mount, "p")
-        bw.wait_until(lambda: mount.head() == 3, what="the commit of both")
-        for step in range(3):
+        shutil.rmtree(self.m.slot("p", 1))
+        self.m.put("p", 1)
+        drain(self.m, "p")
+        self.assertEqual(self.m.head(), 4)
+        for step in range(4):
+            self.assert_step(self.m, step, "p", step)
+
+
+class Followers(bw.TestCase):
+    """P8: batches that are whole before the one that they follow is."""
+
+    def setUp(self):
+        super().setUp()
+        self.gate_ = self.gate()
+        self.s = self.stream(1)
+        self.m = self.mount(self.s, "pending=2", gate=self.gate_)
+        for seq in range(7):
+            self.m.begin("p", seq)
+        self.write(0)
+        drain(self.m, "p")
+
+    def write(self, seq):
+        bw.write(self.m.slot("p", seq, 0), bw.payload("p", seq, 0))
+
+    def check(self, mount, count):
+        self.assertEqual(mount.head(), count)
+        for step in range(count):
             self.assert_step(mount, step, "p", step)
+
+    def test_p8_s2_fsync_speaks_for_all_that_was_taken(self):
+        """P8, S2, P3k: the writer of 1 was killed; 2, which close has taken, is not committed, and fsync says so."""
+        child = self.spawn(lambda: (os.write(os.open(self.m.slot("p", 1, 0), os.O_WRONLY | os.O_CREAT), b"part"),
+                                    os.kill(os.getpid(), signal.SIGKILL)))
+        self.assertEqual(child.wait(), -signal.SIGKILL)
+        bw.wait_until(lambda: "writer_killed" in self.m.log(), what="the judgement")
+        self.write(2)
+        for _ in range(2):
+            self.assertEqual(bw.error_of(drain, self.m, "p"), "EAGAIN")
+        self.assert_nothing_committed(self.m, 1)
+        self.write(1)
+        drain(self.m, "p")
+        self.check(self.m, 3)
+
+    def test_p8_s2_fsync_that_waited_for_others(self):
+        """P8, S2: nor does it answer for 3 with the end of 1."""
+        self.gate_.hold()
+        self.write(1)
+        self.write(3)
+        said = []
+        sync = threading.Thread(target=lambda: said.append(bw.error_of(drain, self.m, "p")))
+        sync.start()
+        bw.wait_until(lambda: "reason=commit" in self.m.status("waiting"), what="the waiter")
+        self.gate_.open()
+        sync.join(bw.PATIENCE)
+        self.assertEqual(said, ["EAGAIN"])
+        self.check(self.m, 2)
+        self.write(2)
+        drain(self.m, "p")
+        self.check(self.m, 4)
+
+    def test_p8_no_more_than_n(self):
+        """P8: they count among the N; who comes later hears EAGAIN, as without pending, and is committed in its turn."""
+        self.assertEqual([bw.error_of(self.write, seq) for seq in (2, 3, 4, 5)], ["", "", "EAGAIN", "EAGAIN"])
+        self.assert_nothing_committed(self.m, 1)
+        self.write(1)
+        drain(self.m, "p")
+        self.check(self.m, 6)
+
+    def test_p8_no_more_than_n_with_the_first(self):
+        """P8: the close that they have waited for is one too many while none of them is committed."""
+        self.write(2)
+        self.write(3)
+        self.gate_.hold()
+        done = threading.Event()
+        first = threading.Thread(target=lambda: (self.write(1), done.set()))
+        first.start()
+        bw.wait_until(lambda: "reason=commit" in self.m.status("waiting") or done.is_set(), what="the waiter")
+        self.assertFalse(done.is_set(), "a third batch was taken with pending=2")
+        self.gate_.open()
+        first.join(bw.PATIENCE)
+        drain(self.m, "p")
+        self.check(self.m, 4)
+
+    @bw.file_only("the gate in the way to an engine cannot say that it is full")
+    def test_p8_a_close_does_not_wait_for_what_does_not_move(self):
+        """P8, P3m: when the one before them fails, its close does not wait for those that wait for it."""
+        self.write(2)
+        self.write(3)
+        self.assertEqual(bw.error_of(self.write, 4), "EAGAIN")
+        self.gate_.fail(errno.ENOSPC)
+        child = self.spawn(self.write, 1)
+        self.join(child)
+        self.assertEqual(bw.error_of(drain, self.m, "p"), "ENOSPC")
+        self.gate_.open()
+        os.unlink(self.m.slot("p", 1, 0))
+        self.write(1)
+        drain(self.m, "p")
+        self.check(self.m, 5)
+
+    def end(self, stop):
+        """Ends the mount with 1 and 2 taken, and the root of 1 on its way."""
+        self.write(2)
+        self.gate_.hold()
+        self.write(1)
+        self.assertEqual(bw.error_of(bw.write, self.m.slot("p", 5, "stray"), b"x"), "")
+        ending = threading.Thread(target=stop)
+        ending.start()
+        return ending
+
+    def test_p8_s5_a_signal_drains_them(self):
+        """P8, S5: what waited for the batch that is on its way when SIGTERM comes is committed after it."""
+        ending = self.end(self.m.stop)
+        tries = iter(range(1000000))
+        bw.wait_until(lambda: bw.error_of(bw.write, self.m.slot("p", 5, f"stray{next(tries)}"), b"x"), what="the end of mkdirs")
+        self.gate_.open()
+        ending.join(bw.PATIENCE)
+        self.m.restart()
+        self.check(self.m, 3)
+
+    def test_p8_s5_so_does_umount(self):
+        """P8, S5: the same of umount."""
+        ending = self.end(self.m.umount)
+        bw.wait_until(lambda: not self.m.is_mounted(), what="the umount")
+        time.sleep(0.5)  # until the daemon has heard of it
+        self.gate_.open()
+        ending.join(bw.PATIENCE)
+        self.m.restart()
+        self.check(self.m, 3)
+
+    def test_p8_s5_what_is_dropped_is_named(self):
+        """P8, S5: 2 was taken, and what it waits for never came: the log says that it is not committed."""
+        self.write(2)
+        self.assertEqual(self.m.stop(), 0)
+        self.assertEqual(re.findall(r"error commit_failed producer=p seq=(\d+) errno=\d+ reason=\"([^\"]+)\"", self.m.log()),
+                         [("2", "shutting down")])
+        self.m.restart()
+        self.check(self.m, 1)
 
 
 if __name__ == "__main__":

@@ -267,12 +267,20 @@ class End(bw.TestCase):
         self.assert_step(mount, 1, "p", 1)
 
     def test_s5_queued_batches_are_drained(self):
-        """S5, P8: SIGTERM with a queue: what is committed is a gapless beginning, and all of it here."""
-        stream = self.stream(2)
-        mount = self.mount(stream, "pending=50")
+        """S5, P8: SIGTERM with a queue, none of which is committed yet: all of it is."""
+        stream, gate = self.stream(2), self.gate()
+        mount = self.mount(stream, "pending=50", gate=gate)
         for seq in range(50):
-            mount.put("p", seq)
-        self.assertEqual(mount.stop(signal.SIGTERM), 0)
+            mount.begin("p", seq)
+        gate.hold()
+        for seq in range(50):
+            for rank in range(2):
+                bw.write(mount.slot("p", seq, rank), bw.payload("p", seq, rank))
+        mount.proc.send_signal(signal.SIGTERM)
+        bw.wait_until(lambda: " info stopping reason=SIGTERM" in mount.log(), what="the end")
+        self.assertEqual(mount.head(), 0)
+        gate.open()
+        self.assertEqual(mount.reap(), 0)
         mount.restart()
         self.assertEqual(mount.head(), 50)
         for step in (0, 25, 49):

@@ -448,14 +448,26 @@ class Pipelining(bw.TestCase):
 
     def test_p8_umount_drains(self):
         """P8, S5: batches that were queued when the mount was taken away are committed."""
-        stream = self.stream()
-        mount, other = self.mount(stream, "pending=20"), self.mount(stream)
+        stream, gate = self.stream(), self.gate()
+        mount, other = self.mount(stream, "pending=20", gate=gate), self.mount(stream)
         for seq in range(20):
-            mount.put("p", seq)
-        self.assertEqual(mount.umount(), 0)
-        self.assertEqual(int(other.resume("p")["next"]), other.head())
-        self.assert_step(other, 19, "p", 19)
+            mount.begin("p", seq)
+        gate.hold()
+        for seq in range(20):
+            for rank in range(4):
+                bw.write(mount.slot("p", seq, rank), bw.payload("p", seq, rank))
+        codes = []
+        ending = threading.Thread(target=lambda: codes.append(mount.umount()))
+        ending.start()
+        bw.wait_until(lambda: not mount.is_mounted(), what="the umount")
+        self.assertEqual(other.head(), 0, "nothing was in the queue any more")
+        gate.open()
+        ending.join(bw.PATIENCE)
+        self.assertEqual(codes, [0])
+        self.assertEqual(int(other.resume("p")["next"]), 20)
         self.assertEqual(other.head(), 20)
+        for step in range(20):
+            self.assert_step(other, step, "p", step)
 
 
 if __name__ == "__main__":
