@@ -298,7 +298,7 @@ static int note_unjudged(struct bw_produce *p, struct bw_stage_handle *h)
 	return -ENOTSUP;
 }
 
-/* P8: what a queued batch of this producer ran into is told once. */
+/* P8: what a queued batch of this producer ran into is told once, to who looks: a shell, or a child with the descriptor, does not. */
 static int take_deferred_locked(struct bw_stage_node *n)
 {
 	int err = n->producer ? n->producer->deferred_err : 0;
@@ -345,7 +345,7 @@ static void judged(void *ctx, enum bw_closer_verdict verdict, bool final)
 			bw_build_nudge_locked(n->batch);
 		}
 	}
-	if (now && !err && verdict != BW_CLOSER_KILLED_OWN && verdict != BW_CLOSER_KILLED_OTHER)
+	if (now && !err && verdict == BW_CLOSER_OWN)
 		err = take_deferred_locked(n);
 	f->a = NULL;
 	if (final && h->released)
@@ -373,8 +373,8 @@ void bw_produce_flush(struct bw_produce *p, struct bw_stage_handle *h, struct bw
 		snprintf(name, sizeof(name), "%s", n->name);
 		f = malloc(sizeof(*f));
 		h->looks += f != NULL;
-	} else if (h->writable) {
-		err = take_deferred_locked(n);
+	} else if (h->writable && h->dirty) {
+		err = take_deferred_locked(n);	/* not judged; a shell closes before the program that it starts writes */
 	}
 	bw_unlock(&p->lock);
 	if (f) {

@@ -196,6 +196,32 @@ class QueuedErrors(bw.TestCase):
         for step in range(4):
             self.assert_step(self.m, step, "p", step)
 
+    @bw.file_only("the gate in the way to an engine cannot say that it is full")
+    def test_p8_p3_who_cannot_look_is_not_told(self):
+        """P8, P3: a shell closes what it opens for `cat` before that writes; the error waits for a close of who opened the file."""
+        self.fail_the_first()
+        self.m.begin("p", 2)
+        source = os.path.join(self.root, "slice")
+        bw.write(source, bw.payload("p", 2, 0))
+        done = self.shell("cat $S > $F", check=False, S=source, F=self.m.slot("p", 2, 0))
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("No space left", done.stderr)
+        self.shell("cat $S > $F", S=source, F=self.m.slot("p", 2, "stray"))  # once
+
+    @bw.file_only("the gate in the way to an engine cannot say that it is full")
+    def test_p8_p3k_nor_where_nobody_is_judged(self):
+        """P8, P3k: the same with commit=rename."""
+        m = self.mount(self.stream(1), "pending=4,commit=rename", gate=self.gate_)
+        for seq in (0, 1):
+            m.begin("p", seq)
+            bw.write(m.slot("p", seq, "new"), bw.payload("p", seq, 0))
+        self.gate_.fail(errno.ENOSPC)
+        os.rename(m.slot("p", 0, "new"), m.slot("p", 0, 0))
+        bw.wait_until(lambda: "seq=0 " in m.status("errors"), what="the error of seq 0")
+        done = self.shell("cat $S > $F", check=False, S=bw.__file__, F=m.slot("p", 1, "other"))
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("No space left", done.stderr)
+
 
 class Followers(bw.TestCase):
     """P8: batches that are whole before the one that they follow is."""
