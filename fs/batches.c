@@ -179,10 +179,24 @@ static bool state_is_ready(const struct bw_stage_node *n)
 {
 	if (n->torn)
 		return false;
+	if (n->batch->produce->c.options->commit == BW_COMMIT_RENAME)
+		return n->sealed;
 	for (const struct bw_stage_handle *h = n->writers; h; h = h->next)
 		if (!h->closed)
 			return false;
 	return true;
+}
+
+bool bw_stage_node_seals(const struct bw_stage_node *n)
+{
+	if (n->batch->produce->c.options->commit != BW_COMMIT_RENAME || n->torn || !n->spool)
+		return false;
+	return n->rank < 0 || bw_spool_size(n->spool) > 0;
+}
+
+bool bw_stage_batch_state_missing(const struct bw_stage_batch *b)
+{
+	return b->state_file && !state_is_ready(b->state_file);
 }
 
 uint32_t bw_stage_batch_missing(const struct bw_stage_batch *b, uint32_t ranks)
@@ -191,5 +205,5 @@ uint32_t bw_stage_batch_missing(const struct bw_stage_batch *b, uint32_t ranks)
 
 	for (uint32_t r = 0; r < ranks; r++)
 		missing += !b->by_rank[r] || !bw_stage_node_whole(b->by_rank[r]);
-	return missing + (b->state_file && !state_is_ready(b->state_file));
+	return missing + bw_stage_batch_state_missing(b);
 }

@@ -382,9 +382,7 @@ void bw_produce_rename(struct bw_produce *p, uint64_t parent, const char *name, 
 				noreplace, &moved);
 
 	if (!err && moved && bw_stage_node_counts(moved)) {
-		if (p->c.options->commit == BW_COMMIT_RENAME && bw_spool_size(moved->spool) > 0 &&
-		    !moved->torn)
-			moved->sealed = true;
+		moved->sealed |= bw_stage_node_seals(moved);
 		bw_stage_batch_settled_locked(moved->batch, a, &now, &err);
 	}
 	bw_unlock(&p->lock);
@@ -436,6 +434,8 @@ static const char *why_not_whole(const struct bw_stage_node *n)
 		return "";
 	if (n->torn)
 		return torn[n->torn];
+	if (n->rank < 0)
+		return n->writers ? "(open)" : "(not renamed)";
 	return n->writers ? "(open)" : bw_spool_size(n->spool) ? "(not renamed)" : "(empty)";
 }
 
@@ -455,6 +455,8 @@ static void print_batch(const struct bw_stage_batch *b, uint32_t ranks, struct b
 		bw_buf_fmt(out, "%s%" PRIu32 "%s", listed++ ? "," : " ranks=", r,
 			   why_not_whole(n));
 	}
+	if (bw_stage_batch_state_missing(b))
+		bw_buf_fmt(out, " state_file=%s", why_not_whole(b->state_file));
 	print_names(b->dir, out, &stray);
 	print_names(b->ranks, out, &stray);
 	if (b->uploads_failed && !b->uploaded)

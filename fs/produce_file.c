@@ -441,9 +441,7 @@ void bw_produce_fsync(struct bw_produce *p, struct bw_stage_handle *h, struct bw
 	err = take_deferred_locked(n);
 	if (!err && n->batch)
 		err = n->batch->err;	/* P3e */
-	bool seals = p->c.options->commit == BW_COMMIT_RENAME && h->writable && bw_stage_node_counts(n) &&
-		     n->batch->state <= BW_BATCH_WHOLE && !n->torn && n->spool &&
-		     bw_spool_size(n->spool) > 0;
+	bool seals = h->writable && bw_stage_node_counts(n) && n->batch->state <= BW_BATCH_WHOLE && bw_stage_node_seals(n);
 
 	if (!err && seals && bw_stage_node_writing(n))
 		err = -EBUSY;		/* what becomes whole by this must stand still */

@@ -189,7 +189,11 @@ bool bw_stage_node_whole(const struct bw_stage_node *n);
 bool bw_stage_node_writing(const struct bw_stage_node *n);	/* write requests under way */
 /* Does the end of a handle on n decide over its batch: a slice, or the state? */
 bool bw_stage_node_counts(const struct bw_stage_node *n);
-/* Ranks that are not whole; a state file that is torn or open counts as one more. */
+/* commit=rename: does an fsync of n, or a rename to where it counts, make it whole?  An empty state is one, an empty slice is none. */
+bool bw_stage_node_seals(const struct bw_stage_node *n);
+/* Is there a state file that is not whole? */
+bool bw_stage_batch_state_missing(const struct bw_stage_batch *b);
+/* Ranks that are not whole; a state file that is not counts as one more. */
 uint32_t bw_stage_batch_missing(const struct bw_stage_batch *b, uint32_t ranks);
 
 /* ---- Commits (commit.c) ----------------------------------------------------------------------- */

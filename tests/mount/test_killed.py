@@ -212,6 +212,118 @@ class Killed(bw.TestCase):
         self.assertEqual(sum(killed), 1)
 
 
+class StateByClose(bw.TestCase):
+    """P3k, P4: a cursor that is not whole does not ride with the batch, whatever makes a file whole."""
+
+    OPTIONS, RENAME = "commit=close", False
+
+    def start(self, options=""):
+        self.m = self.mounted(self.OPTIONS + options, ranks=2)
+        self.m.begin("p", 0)
+        self.path = self.m.path("produce/p/0/state")
+
+    def make_whole(self, path, data):
+        """In either mode."""
+        bw.write(path + ".new", data)
+        os.rename(path + ".new", path)
+
+    def write_ranks(self, seq=0):
+        for rank in range(2):
+            self.make_whole(self.m.slot("p", seq, rank), bw.payload("p", seq, rank))
+
+    def waits(self, why):
+        line = f"producer=p seq=0 state=staging missing=1/2 state_file=({why})\n"
+        bw.wait_until(lambda: self.m.status("waiting") == line, 10, line)  # a release may come a moment after the death
+        self.assert_nothing_committed(self.m)
+
+    def commits(self, state):
+        self.assertEqual(self.m.head(), 1)
+        self.assert_step(self.m, 0, "p", 0)
+        self.assertEqual(self.m.state("p"), state)
+
+    def test_p3k_p4_a_killed_writer(self):
+        """P3k, P4: cut short by a kill it waits for one that is whole."""
+        self.start()
+        child = self.spawn(lambda: (os.write(os.open(self.path, os.O_WRONLY | os.O_CREAT), b"cursor "),
+                                    os.kill(os.getpid(), signal.SIGKILL)))
+        self.assertEqual(child.wait(), -signal.SIGKILL)
+        if not self.RENAME:
+            bw.wait_until(lambda: "writer_killed" in self.m.log(), what="the judgement")
+        self.write_ranks()
+        self.waits("not renamed" if self.RENAME else "writer killed")
+        self.make_whole(self.path, b"cursor 1234")
+        self.commits(b"cursor 1234")
+
+    def test_p3k_p4_still_open(self):
+        """P3k, P4: while somebody writes it, it is not whole; its close, or its fsync, commits then."""
+        self.start()
+        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT)
+        os.write(fd, b"cursor ")
+        self.write_ranks()
+        self.waits("open")
+        os.write(fd, b"1234")
+        if self.RENAME:
+            os.fsync(fd)
+            self.commits(b"cursor 1234")
+        os.close(fd)
+        self.commits(b"cursor 1234")
+
+    def test_p3k_p4_closed(self):
+        """P3k, P4: a close makes it whole, or does not."""
+        self.start()
+        bw.write(self.path, b"cursor 1234")
+        self.write_ranks()
+        if self.RENAME:
+            self.waits("not renamed")
+            fd = os.open(self.path, os.O_WRONLY)
+            os.fsync(fd)
+            os.close(fd)
+        self.commits(b"cursor 1234")
+
+    def test_p3k_p4_a_write_that_failed(self):
+        """P3k, P4: torn until it is truncated to 0 or replaced."""
+        self.start(f",memory=16M,staging={self.disk('16m')}")
+        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT)
+        self.write_ranks()
+        while not bw.error_of(os.write, fd, b"z" * (1 << 20)):
+            self.assertLess(os.fstat(fd).st_size, 64 << 20)
+        bw.error_of(os.fsync, fd)
+        bw.error_of(os.close, fd)
+        self.waits("write failed")
+        fd = os.open(self.path, os.O_WRONLY | os.O_TRUNC)
+        os.write(fd, b"fits")
+        if self.RENAME:
+            os.fsync(fd)
+        os.close(fd)
+        self.commits(b"fits")
+
+    def test_p3k_p4_an_empty_one(self):
+        """P3k, P4: it says that there is no cursor any more, and is made whole like any other."""
+        self.start()
+        os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT))
+        self.write_ranks()
+        if self.RENAME:
+            self.waits("not renamed")
+            self.make_whole(self.path, b"")
+        self.commits(b"")
+
+
+class StateByRename(StateByClose):
+    """The same with commit=rename."""
+
+    OPTIONS, RENAME = "commit=rename", True
+
+    def test_p3k_p4_an_empty_one_that_was_synced(self):
+        """P3k, P4: fsync does what rename does."""
+        self.start()
+        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT)
+        self.write_ranks()
+        self.waits("open")
+        os.fsync(fd)
+        os.close(fd)
+        self.commits(b"")
+
+
 class Namespaces(bw.TestCase):
     def setUp(self):
         super().setUp()
