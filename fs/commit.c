@@ -374,7 +374,7 @@ static bool upload_again_locked(struct bw_stage_batch *b)
 	struct bw_produce *p = b->produce;
 	int64_t at = bw_batch_again_ns(b->uploads_failed, b->deadline_ns);
 
-	if (p->stopping || at == BW_NEVER)
+	if (p->closed || at == BW_NEVER)
 		return false;
 	b->uploads_failed++;
 	b->task.run = run_upload;

@@ -37,6 +37,8 @@ RULES = {
     "stalls": "each name is read in vain the first time: no answer, ever",
     "slow-down": "each name is read in vain the first time: 503 SlowDown",
     "errors": "everything is answered 500",
+    "no-data": "puts of batches are answered 500",
+    "no-writes": "puts are answered 500",
     "slow-data": "the body of a batch is taken in slowly, for SLOW_S seconds",
 }
 
@@ -112,7 +114,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif rule == "slow-down" and is_first_get:
             self.error(503, "SlowDown")
         elif rule == "errors" or (rule == "no-writes" and self.command in ("PUT", "POST")) or (
-                rule == "no-data" and self.command == "PUT" and "/data/" in self.key):
+                rule == "no-data" and self.command == "PUT" and any(d in self.key for d in s3.data)):
             self.error(500, "InternalError")
         else:
             return True
@@ -266,6 +268,7 @@ class BrokenS3:
         self.requests = []
         self.sent_away = 0
         self.delay = 0  # seconds before each answer
+        self.data = ("/data/",)  # no-data is about names with one of these in them
         self.held = ()  # methods that get none until this is empty again
         self.holding = 0  # requests that ever got none because of that
         self.over = threading.Event()

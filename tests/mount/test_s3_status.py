@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: once waits 160-s
+# ctest: once waits 200-s
 """What a mount of an S3 store says when the store is down, and what it never says."""
 import glob
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -82,6 +83,44 @@ class Status(bw.TestCase):
         self.s3.held = ()
         self.join(*children)
         self.assertEqual(self.m.head(), 2)
+
+    def pending(self, options, failing):
+        """A mount with batches 1 to 3 taken by closes, `failing` of which cannot be uploaded; more answers are lost after SIGTERM."""
+        m = self.mount(Stream, f"pending=4,endpoint={self.s3.endpoint}{options}", env=self.env)
+        for seq in range(4):
+            m.begin("p", seq)
+        bw.write(m.slot("p", 0, 0), b"0")
+        bw.wait_until(lambda: m.head() == 1, what="the first commit")
+        self.s3.rule = "no-data"
+        for seq in range(1, 4):
+            bw.write(m.slot("p", seq, 0), b"%d" % seq)
+        bw.wait_until(lambda: m.status("waiting").count("uploads_failed=") == failing, what="failed uploads")
+        m.proc.send_signal(signal.SIGTERM)
+        bw.wait_until(lambda: " info stopping reason=SIGTERM" in m.log(), what="the end")
+        before = self.data_puts()
+        bw.wait_until(lambda: self.data_puts() >= before + 6 * failing, 20, "three more uploads of each, of two puts")
+        return m
+
+    def data_puts(self):
+        return [verb for verb, path in self.s3.requests if "/data/" in path].count("PUT")
+
+    def test_s5_p8_uploads_are_made_again_until_the_drain_ends(self):
+        """S5, P8: a store in trouble when SIGTERM comes, and well again some seconds later."""
+        m = self.pending("", 3)
+        self.s3.rule = ""
+        self.assertEqual(m.reap(), 0)
+        self.assertEqual([self.m.get(step) for step in range(4)], [[b"%d" % step] for step in range(4)])
+        self.assertNotIn("commit_failed", m.log())
+
+    def test_s5_p8_what_is_dropped_is_named(self):
+        """S5, P8: it stays in trouble: the log names each batch that a close has taken, those behind the first as well."""
+        self.s3.data = ("/data/p/1/1-", "/data/p/1/3-")  # 2 is uploaded, and its turn never comes
+        m = self.pending(",commit_timeout=35", 2)
+        m.reap()
+        m.complaints.clear()
+        failed = re.findall(r" error commit_failed producer=p seq=(\d+) ", m.log())
+        self.assertEqual(sorted(failed), ["1", "2", "3"], m.log())
+        self.assertEqual(self.m.head(), 1)
 
     def test_s5_late_replies_go_nowhere(self):
         """S5: least of all to a file that has got the number of the kernel's descriptor while the mount ends."""
