@@ -252,7 +252,7 @@ static int start_parts(struct bw_fs *fs, struct bw_root *root)
 	if (!err)
 		err = bw_workq_new("bw-side", 1, &fs->side);
 	if (!err)
-		err = bw_head_new(fs->store, &fs->stream, root, fs->log, &fs->head);
+		err = bw_head_new(fs->store, &fs->stream, root, fs->opened_ns, fs->log, &fs->head);
 	if (!err) {
 		bw_head_subscribe(fs->head, saw_root, fs);
 		bw_live_init(&fs->live, fs->head);

@@ -89,15 +89,6 @@ static enum bw_outcome run_op(void *ctx, struct bw_op *op)
 	return op->outcome;
 }
 
-static enum bw_outcome ask_for(struct bw_committer *c, const char *key)
-{
-	bw_op_get(&c->op, key, 0, 1);
-	enum bw_outcome outcome = run_op(c, &c->op);
-
-	bw_op_done(&c->op);
-	return outcome;
-}
-
 /* Every name may have been free for a moment: what was seen since proves nothing of the stream. */
 static bool is_unseen(const struct bw_committer *c)
 {
@@ -163,7 +154,7 @@ static void request_put(struct bw_committer *c, const struct bw_txn_request *r, 
 	int64_t took_ns = c->build_ns + bw_now() - began_ns;
 
 	/* What was said to exist does not: nothing is known. */
-	if (a->outcome == BW_EXISTS && r->look && ask_for(c, r->key) == BW_NOT_FOUND)
+	if (a->outcome == BW_EXISTS && r->look && bw_ask_for(run_op, c, r->key) == BW_NOT_FOUND)
 		a->outcome = BW_UNKNOWN;
 	c->throttled |= a->outcome == BW_THROTTLED;
 	if (a->outcome != BW_OK && a->outcome != BW_EXISTS)

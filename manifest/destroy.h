@@ -10,7 +10,7 @@
  * stream, is told -BW_E_DESTROYED.  It is the last to go.  The hint and root 1 go before other roots because
  * searches begin there: in a chain with holes a search could end anywhere.  stream.json without a root 1 is a
  * creation that was torn only if nothing else of the stream is there (open.c), and there the barrier is.
- * Root 1 is what a writer asks for that has not looked at the stream for long (committer.c), and the pause is
+ * Root 1 is what a writer or reader asks for that has not looked at the stream for long (committer.c, head_probe.c), and the pause is
  * for those that have just looked: so no name is free, and no commit acknowledged, on a chain that is going.
  *
  * Whatever was done before it was stopped, the same call goes on with it; once stream.json is gone, by
@@ -23,7 +23,7 @@
 #include "store/store.h"
 
 #define BW_DESTROY_PAUSE_NS (6 * BW_SEC)
-/* A writer that last saw the newest version so long ago asks whether the stream is still there. */
+/* Who last saw the newest version so long ago asks whether the stream is still there. */
 #define BW_DESTROY_UNSEEN_NS (5 * BW_SEC)
 #define BW_DESTROY_NAMED 20u
 

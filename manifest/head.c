@@ -9,7 +9,7 @@
 
 #define VERIFY_NS (30 * BW_SEC)
 
-int bw_head_new(struct bw_store *store, const struct bw_stream *stream, struct bw_root *root,
+int bw_head_new(struct bw_store *store, const struct bw_stream *stream, struct bw_root *root, int64_t opened_ns,
 		struct bw_log *log, struct bw_head **ret)
 {
 	struct bw_head *h = calloc(1, sizeof(*h));
@@ -23,7 +23,7 @@ int bw_head_new(struct bw_store *store, const struct bw_stream *stream, struct b
 	h->news_tail = &h->news;
 	bw_mutex_init(&h->lock, BW_RANK_HEAD);
 	bw_nodes_init(h);
-	int err = bw_prober_init(h);
+	int err = bw_prober_init(h, opened_ns);
 
 	if (err) {
 		bw_head_free(h);

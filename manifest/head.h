@@ -28,9 +28,9 @@ struct bw_head;
  * held; publications are serialised. */
 typedef void bw_head_news(void *ctx, struct bw_root *old, struct bw_root *now);
 
-/* store and log are borrowed, stream is copied, root is ref'ed.  Starts a thread, so call it after the
- * last fork; sends nothing until asked. */
-int bw_head_new(struct bw_store *store, const struct bw_stream *stream, struct bw_root *root,
+/* store and log are borrowed, stream is copied, root is ref'ed; opened_ns: the bw_boottime() before it was looked for.
+ * Starts a thread, so call it after the last fork; sends nothing until asked. */
+int bw_head_new(struct bw_store *store, const struct bw_stream *stream, struct bw_root *root, int64_t opened_ns,
 		struct bw_log *log, struct bw_head **ret) bw_must_check;
 /* Askers get -BW_E_STOPPING.  Waits for its requests.  NULL is fine. */
 void bw_head_free(struct bw_head *h);

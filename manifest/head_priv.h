@@ -37,9 +37,8 @@ struct bw_prober {
 	uint64_t version;	/* known when the last round ended */
 	int64_t patience_ns;	/* with one request; of the thread alone, as took_ns */
 	int64_t took_ns;	/* the last probe that said NOT_FOUND */
-	/* The request under way, of the thread alone. */
-	struct bw_op op;
-	bool op_done;
+	int64_t seen_ns;	/* bw_boottime() before the newest version of a whole stream was seen last; of the thread alone */
+	bool op_done;		/* the request under way */
 };
 
 struct bw_flight;
@@ -83,7 +82,7 @@ struct bw_head {
 /* Publishes; gaps are verified with nodes got by fetch. */
 int bw_head_publish_by(struct bw_head *h, struct bw_root *root, bw_fetch *fetch) bw_must_check;
 
-int bw_prober_init(struct bw_head *h) bw_must_check;
+int bw_prober_init(struct bw_head *h, int64_t opened_ns) bw_must_check;
 void bw_prober_nudge(struct bw_head *h);
 void bw_prober_stop(struct bw_head *h);	/* asks fail from now on */
 void bw_prober_done(struct bw_head *h);	/* joins; legal after a failed init */

@@ -6,9 +6,11 @@
  * deadlines while it waits for the answer.  Probes are numbered: an ask is answered by the NOT_FOUND
  * of a probe with a higher number than had been sent when it was made, so never by an older one.
  */
+#include "manifest/destroy.h"
 #include "manifest/head_priv.h"
 #include "manifest/open_io.h"
 #include "manifest/open_search.h"
+#include "manifest/standing.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -120,7 +122,7 @@ static void op_done(struct bw_op *op)
 }
 
 /* Waits for the answer, and meanwhile ends asks that are over. */
-static void wait_answer(struct bw_head *h)
+static void wait_answer(struct bw_head *h, struct bw_op *op)
 {
 	struct bw_prober *p = &h->prober;
 	bool cancelled = false;
@@ -128,7 +130,7 @@ static void wait_answer(struct bw_head *h)
 	bw_lock(&p->lock);
 	while (!p->op_done) {
 		if (p->stopping && !cancelled)
-			bw_store_cancel(h->store, &p->op);
+			bw_store_cancel(h->store, op);
 		cancelled |= p->stopping;
 		if (!p->nudged &&
 		    bw_cond_wait_until(&p->cond, &p->lock, next_deadline_locked(p)))
@@ -162,38 +164,50 @@ static void adapt_patience(struct bw_prober *p, int err, int64_t took_ns)
 	p->patience_ns = sooner(later(sooner(ns, 2 * p->patience_ns), PATIENCE_MIN_NS), PATIENCE_MAX_NS);
 }
 
-static int ask_store(struct bw_head *h, const char *key, uint64_t max, bool once, struct bw_blob **ret)
+/* Sends op and waits.  *ret_ns: what that took. */
+static int run_op(struct bw_head *h, struct bw_op *op, int64_t *ret_ns)
 {
 	struct bw_prober *p = &h->prober;
-
-	bw_op_get_all(&p->op, key, max);
-	p->op.once = once;
 	int64_t sent_ns = bw_now();
 
-	p->op.deadline_ns = sent_ns + p->patience_ns;
-	p->op.done = op_done;
-	p->op.ctx = p;
+	op->deadline_ns = sent_ns + p->patience_ns;
+	op->done = op_done;
+	op->ctx = p;
 	bw_lock(&p->lock);
 	p->op_done = false;
 	p->sent++;
 	bool stopping = p->stopping;
 
 	bw_unlock(&p->lock);
-	if (stopping)
+	if (stopping) {
+		op->outcome = BW_CANCELLED;
 		return -BW_E_STOPPING;
-	bw_store_submit(h->store, &p->op);
-	wait_answer(h);
-	int err = bw_op_err(&p->op);
-	int64_t took_ns = bw_now() - sent_ns;
-
-	adapt_patience(p, err, took_ns);
-	if (err == -ENOENT)
-		p->took_ns = took_ns;
-	if (!err) {
-		*ret = p->op.blob;
-		p->op.blob = NULL;
 	}
-	bw_op_done(&p->op);
+	bw_store_submit(h->store, op);
+	wait_answer(h, op);
+	int err = bw_op_err(op);
+
+	*ret_ns = bw_now() - sent_ns;
+	adapt_patience(p, err, *ret_ns);
+	return err;
+}
+
+static int ask_store(struct bw_head *h, const char *key, uint64_t max, bool once, struct bw_blob **ret)
+{
+	struct bw_op op;
+	int64_t took_ns = 0;
+
+	bw_op_get_all(&op, key, max);
+	op.once = once;
+	int err = run_op(h, &op, &took_ns);
+
+	if (err == -ENOENT)
+		h->prober.took_ns = took_ns;
+	if (!err) {
+		*ret = op.blob;
+		op.blob = NULL;
+	}
+	bw_op_done(&op);
 	return err;
 }
 
@@ -350,6 +364,36 @@ static int probe_on(struct bw_head *h, uint64_t *ret_number)
 	}
 }
 
+/* ---- Whether the stream is still there ---------------------------------------------------------- */
+
+static enum bw_outcome run_once(void *ctx, struct bw_op *op)
+{
+	int64_t took_ns;
+
+	op->once = true;	/* as probes are */
+	(void)run_op(ctx, op, &took_ns);
+	return op->outcome;
+}
+
+/*
+ * Nothing newer was found.  Where the newest version had not been seen for longer than the pause of who destroys a stream,
+ * its name may have been freed meanwhile: then root 1 is gone as well (destroy.h).  Who may not read that, which may lie in an
+ * archive, has just been told of what is not there that it is not.  began_ns: bw_boottime() before it was asked for.
+ */
+static int check_standing(struct bw_head *h, int64_t began_ns)
+{
+	struct bw_prober *p = &h->prober;
+	bool unseen = bw_boottime() - p->seen_ns > BW_DESTROY_UNSEEN_NS;
+	enum bw_outcome there = unseen ? bw_ask_for_root_1(&h->stream, run_once, h) : BW_OK;
+
+	if (there == BW_NOT_FOUND)
+		return -BW_E_DESTROYED;
+	if (there != BW_OK && there != BW_DENIED)
+		return there == BW_THROTTLED ? -BW_E_THROTTLED : -BW_E_UNREACHABLE;
+	p->seen_ns = began_ns;
+	return 0;
+}
+
 static uint64_t known_version(struct bw_head *h)
 {
 	struct bw_root *root = bw_head_root(h);
@@ -382,6 +426,7 @@ static void learn_locked(struct bw_prober *p, int err, uint64_t version, uint64_
 static void round_of_probes(struct bw_head *h)
 {
 	struct bw_prober *p = &h->prober;
+	int64_t began_ns = bw_boottime();
 	uint64_t number = 0;
 
 	bw_lock(&p->lock);
@@ -389,6 +434,8 @@ static void round_of_probes(struct bw_head *h)
 	bw_unlock(&p->lock);
 	int err = probe_on(h, &number);
 
+	if (!err && number)
+		err = check_standing(h, began_ns);
 	if (err == -BW_E_DESTROYED)
 		bw_head_destroyed(h);
 	bw_lock(&p->lock);
@@ -459,7 +506,7 @@ static void *run(void *arg)
 	return NULL;
 }
 
-int bw_prober_init(struct bw_head *h)
+int bw_prober_init(struct bw_head *h, int64_t opened_ns)
 {
 	struct bw_prober *p = &h->prober;
 	uint64_t seed;
@@ -470,6 +517,7 @@ int bw_prober_init(struct bw_head *h)
 	bw_follow_init(&p->follow, bw_now(), seed);
 	p->version = h->root->version;
 	p->patience_ns = PATIENCE_MIN_NS;
+	p->seen_ns = opened_ns;
 	int err = bw_thread_start(&p->thread, "bw-probe", run, h);
 
 	p->started = !err;

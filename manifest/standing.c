@@ -13,12 +13,28 @@ static enum bw_outcome run(const struct bw_slot *slot, struct bw_op *op)
 	return outcome;
 }
 
-static enum bw_outcome ask_for(const struct bw_slot *slot, const char *key)
+enum bw_outcome bw_ask_for(bw_run_op *run_op, void *ctx, const char *key)
 {
 	struct bw_op op;
 
 	bw_op_get(&op, key, 0, 1);
-	return run(slot, &op);
+	enum bw_outcome outcome = run_op(ctx, &op);
+
+	bw_op_done(&op);
+	return outcome;
+}
+
+enum bw_outcome bw_ask_for_root_1(const struct bw_stream *stream, bw_run_op *run_op, void *ctx)
+{
+	char first[BW_KEY_MAX + 1];
+
+	bw_key_root(stream, 1, first);
+	return bw_ask_for(run_op, ctx, first);
+}
+
+static enum bw_outcome ask_for_slot(const struct bw_slot *slot)
+{
+	return bw_ask_for(slot->run, slot->ctx, slot->key);
 }
 
 static enum bw_outcome put_again(const struct bw_slot *slot)
@@ -38,14 +54,11 @@ static enum bw_outcome put_again(const struct bw_slot *slot)
  */
 enum bw_standing bw_slot_standing(const struct bw_slot *slot)
 {
-	char first[BW_KEY_MAX + 1];
-
-	bw_key_root(slot->stream, 1, first);
-	enum bw_outcome there = ask_for(slot, first);
+	enum bw_outcome there = bw_ask_for_root_1(slot->stream, slot->run, slot->ctx);
 
 	if (there != BW_NOT_FOUND && there != BW_DENIED)
 		return there == BW_OK ? BW_STANDS : BW_UNSAID;
-	enum bw_outcome made = ask_for(slot, slot->key);
+	enum bw_outcome made = ask_for_slot(slot);
 
 	if (made == BW_OK)
 		return there == BW_NOT_FOUND ? BW_GONE : BW_STANDS;
@@ -54,7 +67,7 @@ enum bw_standing bw_slot_standing(const struct bw_slot *slot)
 	if (put_again(slot) != BW_EXISTS)
 		return BW_UNSAID;
 	/* Another one who slept may have put the same name anew meanwhile. */
-	return ask_for(slot, slot->key) == BW_NOT_FOUND ? BW_HIDDEN : BW_UNSAID;
+	return ask_for_slot(slot) == BW_NOT_FOUND ? BW_HIDDEN : BW_UNSAID;
 }
 
 static bool is_there(const struct bw_slot *slot)

@@ -2,7 +2,8 @@
 /*
  * Whether the slot of a version that was taken is one of the stream, or of one that was destroyed while its writer did
  * not look: every name may have been free for a moment then.  Root 1 goes before any other name is free (destroy.h), so
- * asking for it after the slot was taken tells.
+ * asking for it after the slot was taken tells.  It tells as well whether a name that is free is one of the stream's
+ * next version, or was freed: who reads asks after he has found nothing newer (head_probe.c).
  *
  * Requests are sent by whoever asks, one after the other, who waits for each.
  */
@@ -11,6 +12,12 @@
 
 #include "manifest/stream.h"
 #include "store/store.h"
+
+/* Sends op and waits; op stays the caller's to end. */
+typedef enum bw_outcome bw_run_op(void *ctx, struct bw_op *op);
+/* Whether the object of that name is there: gets a byte of it. */
+enum bw_outcome bw_ask_for(bw_run_op *run_op, void *ctx, const char *key);
+enum bw_outcome bw_ask_for_root_1(const struct bw_stream *stream, bw_run_op *run_op, void *ctx);
 
 enum bw_standing {
 	BW_STANDS,
@@ -25,7 +32,7 @@ struct bw_slot {
 	const char *key;
 	const void *bytes;
 	size_t len;
-	enum bw_outcome (*run)(void *ctx, struct bw_op *op);	/* sends op and waits; op stays the caller's to end */
+	bw_run_op *run;
 	void *ctx;
 };
 

@@ -66,7 +66,7 @@ int bw_session_open(struct bw_session *s, const struct bw_command *c, const char
 		return say_no_stream(c, url);
 	if (r < 0)
 		return bw_say_why(c, r, why);
-	r = bw_head_new(s->store, &s->stream, s->root, NULL, &s->head);
+	r = bw_head_new(s->store, &s->stream, s->root, s->opened_ns, NULL, &s->head);
 	return r < 0 ? bw_say_err(c, r, "cannot start") : 0;
 }
 

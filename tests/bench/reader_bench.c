@@ -168,7 +168,7 @@ static void make(struct bench *b)
 	check(b->tgbs ? 0 : -ENOMEM, "memory");
 	for (uint64_t step = 0; step < b->steps; step++)
 		make_step(b, step);
-	check(bw_head_new(b->store, &b->sample.stream, b->sample.root, NULL, &b->head), "head");
+	check(bw_head_new(b->store, &b->sample.stream, b->sample.root, bw_boottime(), NULL, &b->head), "head");
 	check(bw_workq_new("pool", b->pool_n, &b->pool), "pool");
 	bw_budget_init(&b->budget, b->budget_bytes);
 	for (unsigned i = 0; i < b->readers; i++) {

@@ -46,7 +46,7 @@ static int commit(struct bw_store *store, const struct bw_change *c)
 		fprintf(stderr, "%s\n", why);
 		return 1;
 	}
-	int err = bw_head_new(store, &stream, root, NULL, &head);
+	int err = bw_head_new(store, &stream, root, bw_boottime(), NULL, &head);
 
 	if (!err) {
 		err = bw_committer_new(store, &stream, head, bw_boottime(), NULL, &committer);

@@ -104,6 +104,7 @@ class Destroy(bw.TestCase):
         stream, mount = self.stream_of_steps()
         idle, waits = self.mount(stream), self.mount(stream, "wait=200")
         idle.put("q", 0)
+        looks, reads = self.mount(stream, "ro"), self.mount(stream, "ro")
         waiter = self.spawn(self.assert_errno, "ESTALE", os.stat, waits.step(4))
         bw.wait_until(lambda: "step=4" in waits.status("waiting"))
         name = self.id_of(stream)
@@ -114,6 +115,13 @@ class Destroy(bw.TestCase):
         for m in (mount, idle):
             self.assert_errno("ESTALE", m.put, "q" if m is idle else "p", 1 if m is idle else 3)
             self.assertIn(bw.error_of(bw.read, m.step(1, 0), "rb"), ("ESTALE", "EIO"))
+        # Who has not asked for anything meanwhile, and finds the name of the next version free.
+        self.assert_errno("ESTALE", os.stat, looks.step(9))
+        self.assert_errno("ESTALE", bw.read, reads.step(1, 0), "rb")
+        self.assertNotIn("object_missing", reads.log())
+        for m in (looks, reads):
+            self.assertRegex(m.status("status"), "THE STREAM IS BEING DESTROYED")
+            self.assert_errno("ESTALE", bw.read, m.step(0, 0), "rb")
         self.assertEqual([k for k in stream.objects() if "/manifest/" in k], [])
 
 

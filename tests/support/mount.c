@@ -26,7 +26,7 @@ int bw_test_mount_open(struct bw_test_mount *m, struct bw_store *store)
 	int err = bw_stream_open(store, BW_NEVER, &m->stream, &root, why, sizeof(why));
 
 	if (!err)
-		err = bw_head_new(store, &m->stream, root, NULL, &m->head);
+		err = bw_head_new(store, &m->stream, root, opened_ns, NULL, &m->head);
 	if (!err)
 		err = bw_committer_new(store, &m->stream, m->head, opened_ns, NULL, &m->committer);
 	bw_root_unref(root);

@@ -30,7 +30,7 @@ static inline void start(void)
 	tap = bw_test_tap_new(mem);
 	bw_test_create(&tap->store, &stream, &root);
 	bw_test_commit(&tap->store, &stream, &root, &c, 1);
-	cr_assert_eq(bw_head_new(&tap->store, &stream, root, NULL, &head), 0);
+	cr_assert_eq(bw_head_new(&tap->store, &stream, root, bw_boottime(), NULL, &head), 0);
 }
 
 static inline void end(void)

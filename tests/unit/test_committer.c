@@ -26,7 +26,7 @@ static void start(void)
 	cr_assert_eq(bw_store_mem_new(&mem), 0);
 	tap = bw_test_tap_new(mem);
 	bw_test_create(&tap->store, &stream, &root);
-	cr_assert_eq(bw_head_new(&tap->store, &stream, root, NULL, &head), 0);
+	cr_assert_eq(bw_head_new(&tap->store, &stream, root, bw_boottime(), NULL, &head), 0);
 	cr_assert_eq(bw_committer_new(&tap->store, &stream, head, bw_boottime(), NULL, &committer), 0);
 	bw_root_unref(root);
 }

@@ -50,7 +50,7 @@ static void start(void)
 	bw_test_tmpdir(w.dir);
 	cr_assert_eq(bw_store_mem_new(&w.store), 0);
 	bw_test_create(w.store, &w.stream, &root);
-	cr_assert_eq(bw_head_new(w.store, &w.stream, root, NULL, &w.head), 0);
+	cr_assert_eq(bw_head_new(w.store, &w.stream, root, bw_boottime(), NULL, &w.head), 0);
 	bw_root_unref(root);
 	cr_assert_eq(bw_committer_new(w.store, &w.stream, w.head, bw_boottime(), NULL, &w.committer), 0);
 	bw_mount_options_default(&w.options);

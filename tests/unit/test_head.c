@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Publication, probes and look-ups (V2, V3, V6, I2, I3, I12, I14). */
+#include "manifest/destroy.h"
 #include "tests/unit/head_world.h"
 
 TestSuite(head, .init = start, .fini = end);
@@ -379,6 +380,92 @@ Test(head, free_ends_the_asks)
 	head = NULL;
 }
 
+/* ---- A stream that was destroyed while nobody looked (V6) ------------------------------------------ */
+
+static enum bw_outcome first_says;	/* BW_OK: the store does */
+static atomic_uint first_asked;
+
+static bool asks_for_first(struct bw_test_tap *t, struct bw_op *op)
+{
+	char first[BW_KEY_MAX + 1];
+
+	(void)t;
+	bw_key_root(&stream, 1, first);
+	if (op->kind != BW_OP_GET || strcmp(op->key, first) != 0)
+		return false;
+	atomic_fetch_add(&first_asked, 1);
+	if (first_says == BW_OK)
+		return false;
+	bw_op_fail(op, first_says, 0);
+	op->done(op);
+	return true;
+}
+
+/* A head whose root was found before the pause of who destroys a stream. */
+static void sleep_long(void)
+{
+	bw_head_free(head);
+	cr_assert_eq(bw_head_new(&tap->store, &stream, root, bw_boottime() - BW_DESTROY_UNSEEN_NS - BW_SEC, NULL, &head), 0);
+	tap->on_submit = asks_for_first;
+	atomic_store(&tap->gets, 0);
+}
+
+Test(head, V6_whether_the_stream_is_there_is_asked_once_behind_a_gap)
+{
+	sleep_long();
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	cr_assert_eq(atomic_load(&first_asked), 1);
+	cr_assert_eq(atomic_load(&tap->gets), 2);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	cr_assert_eq(atomic_load(&tap->gets), 3, "there was no gap");
+	/* What is found is no news of what is not. */
+	sleep_long();
+	grow(1);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	cr_assert_eq(known_version(), root->version);
+	cr_assert_eq(atomic_load(&first_asked), 2);
+}
+
+Test(head, V6_nothing_newer_of_a_stream_that_is_gone_is_no_step_that_is_late)
+{
+	struct bw_find find = {.step = 0};
+	char key[BW_KEY_MAX + 1];
+	int err;
+
+	grow(1);
+	sleep_long();
+	for (uint64_t v = 1; v <= root->version; v++) {
+		bw_key_root(&stream, v, key);
+		bw_test_delete(&tap->store, key);
+	}
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), -BW_E_DESTROYED);
+	cr_assert_eq(bw_head_poisoned(head), -BW_E_DESTROYED);
+	cr_assert(bw_head_find(head, &find, &err));
+	cr_assert_eq(err, -BW_E_DESTROYED);
+}
+
+/* V3: without an answer nothing is said; an archive that does not give root 1 has it. */
+Test(head, V6_no_answer_to_the_question_for_the_stream_is_none)
+{
+	static const enum bw_outcome no_answers[] = {BW_UNREACHABLE, BW_THROTTLED};
+	struct asked a;
+
+	for (size_t i = 0; i < sizeof(no_answers) / sizeof(no_answers[0]); i++) {
+		first_says = no_answers[i];
+		sleep_long();
+		ask_now(&a, BW_STEPS_MAX, bw_now() + 300 * BW_MS);
+		cr_assert_eq(ask_wait(&a), -BW_E_UNREACHABLE);
+		cr_assert_eq(bw_head_poisoned(head), 0);
+		first_says = BW_OK;
+		cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	}
+	first_says = BW_DENIED;
+	sleep_long();
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	cr_assert_eq(atomic_load(&tap->gets), 3);
+}
+
 /* ---- Contradictions (I14) ------------------------------------------------------------------------ */
 
 static void expect_poisoned(void)
@@ -606,7 +693,7 @@ Test(head, a_node_damaged_on_the_way_is_fetched_again)
 	grow_indexed();
 	bw_head_free(head);
 	cr_assert_eq(bw_filter_fault_new(tap->store.next, &plan, &tap->store.next), 0);
-	cr_assert_eq(bw_head_new(&tap->store, &stream, root, NULL, &head), 0);
+	cr_assert_eq(bw_head_new(&tap->store, &stream, root, bw_boottime(), NULL, &head), 0);
 	atomic_store(&flips, 2);
 	cr_assert_eq(find(8200, &e), 0);
 	atomic_store(&flips, 1000);
@@ -657,7 +744,7 @@ Test(head, a_cold_look_up_at_a_million_steps_costs_three_gets, .timeout = 120)
 		uint64_t step = leaf * BW_LEAF_ENTRIES + bw_rng_below(&rng, BW_LEAF_ENTRIES);
 		struct bw_entry e;
 
-		cr_assert_eq(bw_head_new(&tap->store, &s.stream, s.root, NULL, &h), 0);
+		cr_assert_eq(bw_head_new(&tap->store, &s.stream, s.root, bw_boottime(), NULL, &h), 0);
 		atomic_store(&tap->gets, 0);
 		cr_assert_eq(bw_head_find_sync(h, step, soon(), &e), 0);
 		cr_assert_eq(e.step, step);
