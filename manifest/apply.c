@@ -142,9 +142,9 @@ static int check_unjob(const struct bw_root *r, const struct bw_change *c)
 
 int bw_change_check(const struct bw_stream *s, const struct bw_root *r, const struct bw_change *c)
 {
-	(void)s;
 	switch (c->kind) {
 	case BW_CHANGE_TRIM:
+		return c->trim_most && bw_trim_first(s, r) > c->trim_most ? -EAGAIN : 0;
 	case BW_CHANGE_SEAL:
 		return 0;
 	case BW_CHANGE_SWEEP:

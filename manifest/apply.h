@@ -38,6 +38,7 @@ struct bw_commit {
  *  -BW_E_LIMIT      a limit of limits.h
  *  -BW_E_RECLAIMED  MARK below first;  -EINVAL MARK beyond head, bad names, SWEEP beyond first
  *  -ENOENT          UNMARK, MARK, UNJOB of what is not there;  -ENOTEMPTY UNJOB with markers
+ *  -EAGAIN          TRIM beyond its trim_most
  */
 int bw_change_check(const struct bw_stream *s, const struct bw_root *r, const struct bw_change *c)
 	bw_must_check;

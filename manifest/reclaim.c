@@ -288,8 +288,9 @@ static int failure(const struct bw_reclaim *r, const struct bw_reclaim_answer *a
 {
 	switch (r->want) {
 	case BW_RECLAIM_REFRESH:
-	case BW_RECLAIM_COMMIT:
 		return a->err;
+	case BW_RECLAIM_COMMIT:	/* that markers have moved is for the phase */
+		return a->err == -EAGAIN ? 0 : a->err;
 	case BW_RECLAIM_GET:
 		if (a->outcome == BW_NOT_FOUND)
 			return 0;

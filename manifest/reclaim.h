@@ -26,7 +26,8 @@ enum bw_reclaim_want {
 	BW_RECLAIM_DELETE,	/* delete all items, in any order, and set the outcome of each */
 	BW_RECLAIM_UPLOADS,	/* a page of the uploads that have not ended; step with outcome and uploads */
 	BW_RECLAIM_ABORT,	/* end an upload; step with outcome */
-	BW_RECLAIM_COMMIT,	/* commit change; step with err, and when it is 0 with a root that has it */
+	BW_RECLAIM_COMMIT,	/* commit change; step with err (TRIM: -EAGAIN by bw_change_check() as well), and when it is 0
+				 * with a root that has it */
 	BW_RECLAIM_SLEEP,	/* wait; then step with nothing */
 	BW_RECLAIM_DONE,	/* the report is final */
 };
@@ -83,7 +84,7 @@ enum bw_reclaim_trim {
 	BW_TRIM_NOTHING,	/* every job's oldest marker is at first */
 	BW_TRIM_NO_JOBS,
 	BW_TRIM_JOB_HOLDS,	/* holder has too few markers */
-	BW_TRIM_WAITS,		/* bw_reclaim_trim_waits() */
+	BW_TRIM_WAITS,		/* bw_reclaim_trim_waits(), or markers kept moving */
 	BW_TRIM_DONE,
 };
 

@@ -282,8 +282,8 @@ static void commit_trim(struct bw_reclaim *r)
 		r->phase = bw_reclaim_steps;
 		return;
 	}
-	r->rep.trim = BW_TRIM_DONE;
 	if (r->o.dry) {
+		r->rep.trim = BW_TRIM_DONE;
 		r->rep.first = r->look_steps[2];
 		if (!r->stream->options.grace_s)
 			r->bound = r->rep.first;
@@ -292,6 +292,8 @@ static void commit_trim(struct bw_reclaim *r)
 	}
 	r->phase = trimmed;
 	bw_reclaim_commit(r, BW_CHANGE_TRIM, 0);
+	/* On the root it lands on there may be other markers, and nobody has looked at what those release. */
+	r->req.change.trim_most = r->o.force ? 0 : r->look_steps[2];
 }
 
 /* A node for a look-up has come, or all have been made. */
@@ -311,9 +313,25 @@ static void looked(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 		bw_reclaim_fail(r, err, r->req.key);
 }
 
+/* Markers were moved meanwhile: looks again.  Where that goes on and on, this pass deletes what was trimmed before it. */
+static void overtaken(struct bw_reclaim *r)
+{
+	if (r->overtaken++ < BW_RECLAIM_RESTARTS) {
+		r->phase = bw_reclaim_open;
+		return;
+	}
+	r->rep.trim = BW_TRIM_WAITS;
+	r->phase = bw_reclaim_steps;
+}
+
 static void trimmed(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 {
+	if (a->err) {
+		overtaken(r);
+		return;
+	}
 	bw_reclaim_newer(r, a->root);
+	r->rep.trim = BW_TRIM_DONE;
 	r->phase = bw_reclaim_steps;
 	/* Without a grace the root just made is old enough already. */
 	if (!r->stream->options.grace_s) {

@@ -57,6 +57,7 @@ struct bw_reclaim {
 	enum bw_reclaim_want want;	/* what is asked for, or will be again after a sleep */
 	bool asked, sleeping, begun;
 	unsigned tries, restarts;
+	unsigned overtaken;		/* trims that markers were moved before */
 	struct bw_reclaim_request req;
 	uint64_t done_n, total_n;	/* progress of the stage */
 

@@ -96,6 +96,7 @@ struct bw_change {
 	uint64_t step;			/* MARK, UNMARK, SWEEP */
 	char *text;			/* MARK: owned; NULL keeps the text of a marker that is there */
 	bool only_there;		/* MARK: -ENOENT for a marker that is not there; not encoded */
+	uint64_t trim_most;		/* TRIM: -EAGAIN where first would go beyond it, 0: wherever it goes; not encoded */
 };
 void bw_change_done(struct bw_change *c);
 int bw_change_copy(struct bw_change *to, const struct bw_change *from) bw_must_check;

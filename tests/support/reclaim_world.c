@@ -460,6 +460,9 @@ static void commit(struct bw_test_collector *c)
 			     ? bw_trim_first(&w->stream, w->root) == w->root->first
 			     : change->step <= w->root->swept;
 
+	c->a.err = there ? 0 : bw_change_check(&w->stream, w->root, change);
+	if (c->a.err)
+		return;
 	if (!there) {
 		bw_world_commit(w, change, 1);
 		w->commits++;

@@ -242,8 +242,12 @@ Test(apply, trim_is_computed_from_the_root_it_lands_on)
 	cr_assert_eq(root->first, 0, "b holds one marker, keep is two");
 	commit1(bw_test_step(BW_CHANGE_MARK, "b", 90));
 	stream.options.margin = 5;
+	trim.trim_most = 24;
+	cr_assert_eq(check1(trim), -EAGAIN, "C4: nobody has looked at what step 24 weighs");
+	trim.trim_most = 25;
 	commit1(trim);
 	cr_assert_eq(root->first, 25);
+	trim.trim_most = 0;
 	commit1(bw_test_step(BW_CHANGE_UNMARK, "b", 30));
 	commit1(bw_test_step(BW_CHANGE_MARK, "b", 26));
 	stream.options.margin = 50;

@@ -340,6 +340,65 @@ Test(reclaim, a_marker_that_is_withdrawn_within_the_grace_releases_nothing)
 	bw_world_done(&w);
 }
 
+static void move(struct bw_world *w, uint64_t from, uint64_t to)
+{
+	bw_world_commit_one(w, bw_test_step(BW_CHANGE_MARK, "j", to));
+	bw_world_commit_one(w, bw_test_step(BW_CHANGE_UNMARK, "j", from));
+}
+
+/* A pass over young markers at 300 and 600, of which the first is moved when a trim is about to be committed: `to` ends with 0. */
+static struct bw_reclaim_report overtaken(struct bw_world *w, const struct bw_reclaim_options *o, const uint64_t *to)
+{
+	const uint64_t markers[] = {300, 600};
+	struct bw_test_collector c;
+	uint64_t at = markers[0];
+
+	bw_world_grow(w);
+	w->now_ms += 2 * HOUR;
+	bw_world_job(w, "j", markers, 2);
+	bw_test_collector_init(&c, w, o);
+	for (enum bw_reclaim_want want; (want = bw_test_collector_ask(&c)) != BW_RECLAIM_DONE;) {
+		if (want == BW_RECLAIM_COMMIT && c.q.change.kind == BW_CHANGE_TRIM && *to) {
+			move(w, at, *to);
+			at = *to++;
+		}
+		bw_test_collector_serve(&c);
+	}
+	struct bw_reclaim_report report = *bw_reclaim_report(c.r);
+
+	bw_test_collector_done(&c);
+	cr_assert_eq(report.err, 0);
+	cr_assert_eq(report.first, w->root->first);
+	cr_assert_null(bw_world_missing(w, NULL));
+	return report;
+}
+
+/* C4: the guard holds for the root that the trim lands on, not for the one that was looked at. */
+Test(reclaim, C4_a_marker_that_is_moved_just_before_the_trim_waits_as_well)
+{
+	struct bw_world w;
+	struct bw_reclaim_report r = overtaken(&w, &whole, (const uint64_t[]){690, 0});
+
+	cr_assert_eq(r.trim, BW_TRIM_WAITS);
+	cr_assert_eq(w.root->first, 0);
+	bw_world_done(&w);
+	r = overtaken(&w, &forced, (const uint64_t[]){690, 0});
+	cr_assert(r.trim == BW_TRIM_DONE && w.root->first == 600);
+	bw_world_done(&w);
+}
+
+Test(reclaim, C4_a_trim_that_was_overtaken_is_looked_at_again)
+{
+	struct bw_world w;
+	struct bw_reclaim_report r = overtaken(&w, &whole, (const uint64_t[]){305, 0});
+
+	cr_assert(r.trim == BW_TRIM_DONE && w.root->first == 305);
+	bw_world_done(&w);
+	r = overtaken(&w, &whole, (const uint64_t[]){301, 302, 303, 304, 305, 306, 307, 308, 0});
+	cr_assert(r.trim == BW_TRIM_WAITS && w.root->first == 0, "it does not go on for ever");
+	bw_world_done(&w);
+}
+
 Test(reclaim, forced_it_waits_for_nothing)
 {
 	struct bw_world w;

@@ -794,6 +794,27 @@ Test(txn, fences_give_their_epochs)
 	cr_assert_eq(bw_txn_at(txn, 1)->epoch, 2);
 }
 
+/* C4: a trim that lost its slot to other markers releases no more than who sent it has looked at. */
+Test(txn, C4_a_trim_goes_no_further_than_was_looked_at)
+{
+	struct bw_change marks[] = {bw_test_change(BW_CHANGE_JOB, "j"), bw_test_step(BW_CHANGE_MARK, "j", 1),
+				    bw_test_step(BW_CHANGE_MARK, "j", 3)};
+	struct bw_change moved[] = {bw_test_step(BW_CHANGE_UNMARK, "j", 1), bw_test_step(BW_CHANGE_MARK, "j", 4)};
+
+	commit_by(62, (struct bw_change[]){mine(1), mine(2), mine(3)}, 3);
+	commit_by(63, marks, 3);
+	add((struct bw_change){.kind = BW_CHANGE_TRIM, .trim_most = 1});
+	begin(BW_TXN_REFRESH);
+	answer_newest(BW_TXN_PUT);
+	commit_by(64, moved, 2);
+	answer(BW_EXISTS, BW_TXN_GET);
+	answer_slot(bytes[newest].bytes, bytes[newest].len, BW_TXN_SLEEP);
+	slept(BW_TXN_REFRESH);
+	answer_newest(BW_TXN_DONE);
+	expect_result(0, -EAGAIN);
+	cr_assert_eq(roots[newest]->first, 0);
+}
+
 Test(txn, a_newest_root_that_cannot_be_had_settles)
 {
 	struct bw_txn_answer a = {.outcome = BW_UNREACHABLE, .err = -BW_E_CONTRADICTION};
