@@ -429,6 +429,14 @@ void bw_fs_reopen_log(struct bw_fs *fs)
 	bw_log_reopen(fs->log);
 }
 
+static void end_head(struct bw_fs *fs)
+{
+	bw_lock(&fs->lock);
+	fs->head_over = true;
+	bw_unlock(&fs->lock);
+	bw_head_free(fs->head);
+}
+
 void bw_fs_free(struct bw_fs *fs)
 {
 	if (!fs)
@@ -455,7 +463,7 @@ void bw_fs_free(struct bw_fs *fs)
 	bw_file_news_free(fs->news);
 	bw_reader_stop(fs->reader);
 	bw_hand_free(fs->hand);
-	bw_head_free(fs->head);
+	end_head(fs);
 	bw_reader_free(fs->reader);
 	bw_disk_free(fs->disk);
 	bw_workq_free(fs->pool);

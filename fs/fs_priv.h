@@ -81,6 +81,7 @@ struct bw_fs {
 	struct bw_mutex lock;		/* what follows */
 	struct bw_cond changed;
 	bool ready;			/* the kernel has INIT's answer */
+	bool head_over;			/* the head is about to go: a request of the store that ends now does not ask it */
 	unsigned serving;		/* threads in the FUSE loop */
 	unsigned threads_n;
 	pthread_t threads[BW_FUSE_THREADS_MAX];

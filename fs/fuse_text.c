@@ -182,12 +182,14 @@ void bw_status_readdir(fuse_req_t req, size_t size, uint64_t off)
 /* One consistent snapshot: entry and state are of one root. */
 struct text_open {
 	struct bw_op op;
+	struct bw_ask ask;		/* when the state is not there: is there another by now? */
 	struct bw_fs *fs;
 	fuse_req_t req;
 	struct fuse_file_info fi;
 	struct bw_root *root;		/* ref: keeps entry */
 	const struct bw_producer_entry *entry;
 	enum bw_produce_text what;
+	int64_t deadline_ns;
 };
 
 static void text_reply(struct text_open *t, int err, const void *state, size_t len)
@@ -206,27 +208,98 @@ static void text_reply(struct text_open *t, int err, const void *state, size_t l
 	free(t);
 }
 
+static void state_failed(struct text_open *t, int err)
+{
+	bw_log(t->fs->log, BW_LOG_ERROR, "state_failed", "object=%s outcome=%s errno=%d", t->op.key,
+	       bw_outcome_name(t->op.outcome), bw_err_errno(err));
+	text_reply(t, err, NULL, 0);
+}
+
+static void got_state(struct bw_op *op);
+
+/* Of the entry; it is none that is in an object, or the object is fetched. */
+static void text_go(struct text_open *t)
+{
+	const struct bw_producer_entry *e = t->entry;
+	char key[BW_KEY_MAX + 1];
+
+	if (!e) {
+		text_reply(t, -ENOENT, NULL, 0);
+	} else if (t->what == BW_TEXT_NEXT || !e->has_state || e->state) {
+		text_reply(t, 0, e->state, e->has_state ? e->state_len : 0);
+	} else {
+		bw_key_state(&t->fs->stream, e->name, e->state_epoch, e->state_seq, e->state_nonce, key);
+		bw_op_get_all(&t->op, key, BW_STATE_MAX);
+		t->op.deadline_ns = t->deadline_ns;
+		t->op.done = got_state;
+		t->op.ctx = t;
+		bw_store_submit(t->fs->store, &t->op);
+	}
+}
+
+static bool is_of_same_state(const struct bw_producer_entry *e, const struct bw_producer_entry *now)
+{
+	return now && now->has_state && !now->state && now->state_epoch == e->state_epoch &&
+	       now->state_seq == e->state_seq && now->state_nonce == e->state_nonce;
+}
+
+static void state_asked(struct bw_ask *ask, int err)
+{
+	struct text_open *t = (struct text_open *)((char *)ask - offsetof(struct text_open, ask));
+	struct bw_root *root = bw_head_root(t->fs->head);
+	const struct bw_producer_entry *now = bw_root_producer(root, t->entry->name);
+
+	/* A state that is named by the newest root and gone is no ENOENT of the file's. */
+	if (!err && is_of_same_state(t->entry, now))
+		err = -BW_E_CORRUPT;
+	if (err) {
+		bw_root_unref(root);
+		state_failed(t, err);
+		return;
+	}
+	bw_op_done(&t->op);
+	bw_root_unref(t->root);
+	t->root = root;
+	t->entry = now;
+	text_go(t);
+}
+
+/* Another batch may be committed by now, and the state before it reclaimed. */
+static void ask_for_another(struct text_open *t)
+{
+	bool asks;
+
+	t->ask = (struct bw_ask){.done = state_asked, .until_step = BW_STEPS_MAX, .deadline_ns = t->deadline_ns};
+	bw_lock(&t->fs->lock);
+	asks = !t->fs->head_over;
+	if (asks)
+		bw_head_ask(t->fs->head, &t->ask);
+	bw_unlock(&t->fs->lock);
+	if (!asks)
+		state_failed(t, -BW_E_STOPPING);
+}
+
 static void got_state(struct bw_op *op)
 {
 	struct text_open *t = op->ctx;
 	int err = bw_op_err(op);
 
-	/* A state that is named by the root and damaged or gone is no ENOENT of the file's. */
+	if (err == -ENOENT) {
+		ask_for_another(t);
+		return;
+	}
 	if (!err && (op->blob->len != t->entry->state_len ||
 		     bw_xxh3(op->blob->bytes, op->blob->len) != t->entry->state_xxh3))
 		err = -BW_E_CORRUPT;
-	if (err == -ENOENT)
-		err = -BW_E_CORRUPT;
 	if (err)
-		bw_log(t->fs->log, BW_LOG_ERROR, "state_failed", "object=%s outcome=%s errno=%d",
-		       op->key, bw_outcome_name(op->outcome), bw_err_errno(err));
-	text_reply(t, err, err ? NULL : op->blob->bytes, err ? 0 : op->blob->len);
+		state_failed(t, err);
+	else
+		text_reply(t, 0, op->blob->bytes, op->blob->len);
 }
 
 static void text_fresh(struct bw_fresh *f, int err)
 {
 	struct text_open *t = err ? NULL : calloc(1, sizeof(*t));
-	char key[BW_KEY_MAX + 1];
 
 	if (!t) {
 		bw_reply_err(f->req, err ? err : -ENOMEM);
@@ -237,23 +310,11 @@ static void text_fresh(struct bw_fresh *f, int err)
 	t->req = f->req;
 	t->fi = f->fi;
 	t->what = (enum bw_produce_text)f->arg;
+	t->deadline_ns = bw_now() + t->fs->o.io_timeout_ns;
 	t->root = bw_head_root(f->fs->head);
 	t->entry = bw_root_producer(t->root, f->name);
 	free(f);
-	const struct bw_producer_entry *e = t->entry;
-
-	if (!e) {
-		text_reply(t, -ENOENT, NULL, 0);
-	} else if (t->what == BW_TEXT_NEXT || !e->has_state || e->state) {
-		text_reply(t, 0, e->state, e->has_state ? e->state_len : 0);
-	} else {
-		bw_key_state(&t->fs->stream, e->name, e->state_epoch, e->state_seq, e->state_nonce, key);
-		bw_op_get_all(&t->op, key, BW_STATE_MAX);
-		t->op.deadline_ns = bw_now() + t->fs->o.io_timeout_ns;
-		t->op.done = got_state;
-		t->op.ctx = t;
-		bw_store_submit(t->fs->store, &t->op);
-	}
+	text_go(t);
 }
 
 void bw_text_open(fuse_req_t req, uint64_t ino, enum bw_produce_text what, const char *producer,

@@ -100,6 +100,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with s3.lock:
             s3.requests.append((self.command, self.path))
             is_first_get = self.command == "GET" and s3.requests.count(("GET", self.path)) == 1
+        s3.before(self.command, self.key)
         if rule == "silent" or (rule == "stalls" and is_first_get):
             s3.over.wait()
             self.close_connection = True
@@ -271,6 +272,7 @@ class BrokenS3:
         self.data = ("/data/",)  # no-data is about names with one of these in them
         self.held = ()  # methods that get none until this is empty again
         self.holding = 0  # requests that ever got none because of that
+        self.before = lambda method, key: None  # called before each answer, on a thread of its own
         self.over = threading.Event()
         self.server = Server((host, port), Handler)
         self.server.s3 = self

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """P4, P5, P8, I5 to I8: what a producer may rely on when it, its mount or its host is replaced."""
+import base64
 import errno
 import os
 import re
@@ -9,6 +10,7 @@ import threading
 import time
 
 import bw
+from broken_s3 import BrokenS3
 
 STATE_INLINE = 512  # bytes of a state that ride in the root
 STATES_INLINE = 24 << 10  # of all of them: above this a new one goes into an object
@@ -74,6 +76,63 @@ class States(bw.TestCase):
         other = self.mount(stream)
         for name in names[::5] + names[-1:]:  # each asks the store for news
             self.assertEqual(other.state(name), states[name, 1])
+
+
+class Overtaken(bw.TestCase):
+    class Stream:
+        """In a server of our own, as bw.Mount wants it."""
+        url, ranks = "s3://bucket/run", 1
+
+    def setUp(self):
+        super().setUp()
+        self.s3 = BrokenS3()
+        self.s3.__enter__()
+        self.addCleanup(self.s3.__exit__)
+        keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_CA_BUNDLE": ""}
+        bw.batchweave("init", self.Stream.url, "--ranks", 1, "--grace", 0, "--endpoint", self.s3.endpoint,
+                      env={**os.environ, **keys})
+        self.writes, self.reads = (self.mount(self.Stream, f"endpoint={self.s3.endpoint}", env=keys) for _ in range(2))
+
+    def states(self):
+        return [key for key in self.s3.objects if "/state/" in key]
+
+    def put(self, seq):
+        state = os.urandom(STATE_INLINE + 1)
+        self.writes.put("p", seq, [b"slice"], state=state)
+        return state
+
+    def overtake(self, times):
+        """Whoever asks for a state finds that the next batch is committed, and a collector has been there."""
+        given, lock = [], threading.Lock()
+
+        def before(method, key):
+            if method != "GET" or "/state/" not in key:
+                return
+            with lock:  # a get that takes long is sent twice
+                if key in self.s3.objects and len(given) < times:
+                    given.append(self.put(len(given) + 1))
+                    self.s3.objects.pop(key)
+
+        self.s3.before = before
+        return given
+
+    def test_p4_a_state_that_goes_while_it_is_asked_for(self):
+        """P4, C4: what resume gives then is the next one, of one version with its seq."""
+        self.put(0)
+        given = self.overtake(3)
+        resume = self.reads.resume("p")
+        self.assertEqual(len(given), 3)
+        self.assertEqual((int(resume["next"]), base64.b64decode(resume["state"])), (4, given[-1]))
+        self.assertEqual(self.reads.state("p"), given[-1])
+        self.assertNotIn("state_failed", self.reads.log())
+
+    def test_p4_a_state_that_is_gone_is_no_state(self):
+        """P4: it is damage when the newest version names it all the same."""
+        self.put(0)
+        for key in self.states():
+            self.s3.objects.pop(key)
+        self.assert_errno("EIO", self.reads.resume, "p")
+        self.assertEqual(self.reads.log().count("state_failed"), 1)
 
 
 class ElsewhereAgain(bw.TestCase):
