@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -38,6 +39,7 @@ struct top {
 	struct bw_store_options store;
 	const char *where;
 	bool of_url, once, json, screened;
+	bool unread;		/* who read the output has gone */
 	int64_t every_ns;
 	uint64_t looks;		/* to take; 0: no end */
 	struct bw_session s;	/* of a URL */
@@ -162,8 +164,10 @@ static void print(struct top *t)
 		bw_top_view(t->before, t->now, when, WIDE, LONG, &out);
 	else
 		bw_top_line(t->before, t->now, when, &out);
-	fputs(bw_buf_text(&out), stdout);
-	fflush(stdout);
+	bool failed = fputs(bw_buf_text(&out), stdout) == EOF;
+
+	failed |= fflush(stdout) != 0;
+	t->unread = failed && errno == EPIPE;
 }
 
 static void show(struct top *t)
@@ -214,8 +218,12 @@ static int take_news(struct top *t)
 	t->now = fresh;
 	if (t->before)
 		show(t);
-	if (ferror(stdout))
-		return BW_EXIT_DONE;	/* who read it has gone */
+	if (t->unread) {
+		__fpurge(stdout);	/* that is no error, so what nobody reads is not tried again */
+		clearerr(stdout);
+	}
+	if (t->unread || ferror(stdout))
+		return BW_EXIT_DONE;
 	return t->looks && t->shown >= t->looks ? BW_EXIT_DONE : -1;
 }
 

@@ -166,7 +166,14 @@ class Top(bw.TestCase):
 
     def test_a_reader_that_has_gone(self):
         m = self.mounted()
-        self.shell('"$TOP" top "$M" --every 0.1 | head -n 1 | grep -q head=', TOP=bw.BATCHWEAVE, M=m.dir)
+        done = self.shell('set -o pipefail; "$TOP" top "$M" --every 0.1 | head -n 1', TOP=bw.BATCHWEAVE, M=m.dir)
+        self.assertIn("head=", done.stdout)
+        self.assertEqual(done.stderr, "")
+
+    def test_a_disk_that_is_full(self):
+        m = self.mounted()
+        done = self.shell('"$TOP" top "$M" --every 0.1 >/dev/full', check=False, TOP=bw.BATCHWEAVE, M=m.dir)
+        self.assertEqual((done.returncode, done.stderr), (1, "batchweave: cannot write the output\n"))
 
     def test_terminal(self):
         """Drawn in place, in the size of the terminal also when that changes; q gives it back as it was."""
