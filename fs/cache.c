@@ -472,6 +472,7 @@ static void sort_locked(struct bw_cache *c, struct flight *lead, int err, struct
 			struct flight **alone)
 {
 	const struct bw_entry entry = lead->fetch.entry;
+	const int64_t joined_ns = atomic_load(&lead->fetch.demanded_ns);
 
 	for (struct flight *m = lead, *next; m; m = next) {
 		next = m->mate;
@@ -489,6 +490,7 @@ static void sort_locked(struct bw_cache *c, struct flight *lead, int err, struct
 		/* It was asked for once: bytes that are damaged in the store end in as many gets as ever. */
 		m->fetch.again = !err && m->verdict == -BW_E_CORRUPT;
 		atomic_init(&m->fetch.demanded, true);
+		atomic_init(&m->fetch.demanded_ns, joined_ns);
 		*alone = m;
 		alone = &m->mate;
 	}
@@ -592,7 +594,7 @@ static void join_locked(struct bw_cache *c, struct block *b, struct bw_piece *p)
 	p->next = NULL;
 	*b->flight->last = p;
 	b->flight->last = &p->next;
-	atomic_store(&b->flight->lead->fetch.demanded, true);
+	bw_fetch_demand(&b->flight->lead->fetch);
 }
 
 static void hit_locked(struct bw_cache *c, struct block *b, struct bw_piece *p)

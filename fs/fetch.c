@@ -104,13 +104,30 @@ static int64_t patience(const struct bw_fetch *f)
 	return f->patience_ns && f->patience_ns < most ? f->patience_ns : most;
 }
 
+/* Of the time of a reader who joins a fetch ahead half is left at least when that has failed. */
+static int64_t patience_ahead(const struct bw_fetch *f)
+{
+	int64_t most = patience(f) / 2;
+
+	return most < PREFETCH_TIMEOUT_NS ? most : PREFETCH_TIMEOUT_NS;
+}
+
 static void set_deadline(struct bw_fetch *f)
 {
-	int64_t timeout = patience(f);
+	int64_t joined_ns = atomic_load(&f->demanded_ns);
 
-	if (f->prio == BW_PRIO_PREFETCH && timeout > PREFETCH_TIMEOUT_NS)
-		timeout = PREFETCH_TIMEOUT_NS;
-	f->deadline_ns = bw_now() + timeout;
+	if (f->prio == BW_PRIO_PREFETCH)
+		f->deadline_ns = bw_now() + patience_ahead(f);
+	else
+		f->deadline_ns = (joined_ns ? joined_ns : bw_now()) + patience(f);
+}
+
+void bw_fetch_demand(struct bw_fetch *f)
+{
+	int_fast64_t never = 0;
+
+	atomic_compare_exchange_strong(&f->demanded_ns, &never, bw_now());
+	atomic_store(&f->demanded, true);
 }
 
 static void send(struct bw_fetch *f)

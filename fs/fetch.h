@@ -62,9 +62,10 @@ struct bw_fetch {
 	int64_t patience_ns;		/* less than io_timeout, or 0: that */
 	/* What it does not bring is fetched otherwise: it is sent once, and what went wrong is no news. */
 	bool once;
-	/* Set by anybody at any time: a reader waits.  A fetch that was sent as prefetch and did not
-	 * reach the store is then sent again as demand, with a demand's time. */
+	/* A reader waits: from the start, or by bw_fetch_demand().  A fetch that was sent as prefetch and did not
+	 * reach the store is then sent again as demand, with a demand's time from when he came. */
 	atomic_bool demanded;
+	atomic_int_fast64_t demanded_ns;	/* when that was; 0: not, or from the start */
 	/* On the pool or on a thread of the disk cache: 0, or -BW_E_CORRUPT and what is wrong in why.  bytes is length bytes, borrowed; when cut was
 	 * set perhaps a chain, whose blobs may be taken out of it. */
 	int (*check)(struct bw_fetch *f, struct bw_blob *bytes, char *why, size_t why_len);
@@ -87,8 +88,10 @@ struct bw_fetch {
 
 /* done never runs inside the call.  One that is done may be started again. */
 void bw_fetch_start(struct bw_fetch *f);
+/* By anybody at any time: a reader waits from now on. */
+void bw_fetch_demand(struct bw_fetch *f);
 /*
- * For done(), under the lock that is held by who sets demanded: true when that was after err of a prefetch had been
+ * For done(), under the lock that is held by who calls bw_fetch_demand(): true when that was after err of a prefetch had been
  * found to be final.  Then it is a demand's from here on, and to be started again.
  */
 bool bw_fetch_joined(struct bw_fetch *f, int err);

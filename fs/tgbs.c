@@ -377,7 +377,7 @@ static int look_locked(struct bw_tgbs *t, struct bw_tgb_wait *w, const struct bw
 	if (o->flight) {
 		join_locked(o->flight, w);
 		if (prio == BW_PRIO_DEMAND)
-			atomic_store(&o->flight->fetch.demanded, true);
+			bw_fetch_demand(&o->flight->fetch);
 		return 0;
 	}
 	bw_list_remove(&o->item);

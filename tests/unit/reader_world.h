@@ -139,6 +139,7 @@ struct world_faults {
 	uint64_t from, to;
 	int prio;			/* -1: any */
 	unsigned times;
+	int64_t deadline_ns;		/* of the last get, whether it was spoilt or not */
 };
 
 static enum bw_fault world_decide(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
@@ -147,6 +148,7 @@ static enum bw_fault world_decide(struct bw_fault_plan *plan, const struct bw_op
 
 	(void)nth;
 	BW_LOCK_SCOPE(&f->lock);
+	f->deadline_ns = op->kind == BW_OP_GET ? op->deadline_ns : f->deadline_ns;
 	if (op->kind != BW_OP_GET || !f->times || op->offset < f->from || op->offset >= f->to ||
 	    (f->prio >= 0 && op->prio != (enum bw_prio)f->prio))
 		return BW_FAULT_NONE;

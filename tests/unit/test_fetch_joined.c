@@ -66,6 +66,7 @@ struct late {
 	struct world_wait ahead, demand;
 	struct bw_latch answered;
 	int err;
+	int64_t joined_ns;
 };
 
 static struct late *late;	/* answer() has no other way to it */
@@ -174,6 +175,52 @@ Test(fetch_joined, V6_who_joins_a_footer_that_has_failed_gets_it)
 	bw_tgb_unref(l.ahead.tgb);
 	cr_assert_eq(world_gets(&l.world), 2);
 	late_done(&l);
+}
+
+static void block_then_pause(void *ctx)
+{
+	read_block(ctx);
+	late->joined_ns = bw_now();
+	bw_sleep(100 * BW_MS);
+}
+
+static void footer_then_pause(void *ctx)
+{
+	read_footer(ctx);
+	late->joined_ns = bw_now();
+	bw_sleep(100 * BW_MS);
+}
+
+static void expect_time_of_join(struct late *l)
+{
+	cr_assert_eq(world_gets(&l->world), 2);
+	cr_assert_leq(l->world.faults.deadline_ns, l->joined_ns + l->fetcher.io_timeout_ns);
+	late_done(l);
+}
+
+/* V6: of whoever joins, what was fetched ahead takes no time that io_timeout does not count. */
+Test(fetch_joined, V6_the_time_of_who_joins_begins_when_he_does)
+{
+	struct late l;
+	struct bw_block_want wants[2];
+
+	for (unsigned n = 1; n <= 2; n++) {	/* by itself, and in one get with another */
+		late_init(&l, block_then_pause);
+		wants[2 - n] = wants[1] = second_block(&l);
+		wants[2 - n].index = 2 - n;
+		cr_assert(bw_cache_prefetch(l.blocks, &wants[2 - n], n));
+		bw_latch_wait(&l.answered);
+		cr_assert_eq(l.err, 0);
+		bw_blob_unref(l.piece.blob);
+		expect_time_of_join(&l);
+	}
+	late_init(&l, footer_then_pause);
+	cr_assert_eq(ask(&l, &l.ahead, BW_PRIO_PREFETCH), 0);
+	bw_latch_wait(&l.ahead.answered);
+	bw_latch_wait(&l.demand.answered);
+	bw_tgb_unref(l.demand.tgb);
+	bw_tgb_unref(l.ahead.tgb);
+	expect_time_of_join(&l);
 }
 
 /* And who does not join waits for nothing. */
