@@ -3,6 +3,7 @@
 
 #include "store/base/proc.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -44,12 +45,53 @@ static int resolve(const char *dir, char ret[PATH_MAX])
 	return n < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
-/* Whether what is mounted on top at path is ours. */
-static bool is_ours(const char *path)
-{
-	struct bw_proc_mount m;
+#define ID_LEN 24
 
-	return bw_proc_mount_at(path, &m) && strcmp(m.type, FSTYPE) == 0;
+/* The number of the mount that fd is of, as mountinfo has it. */
+static int mount_id(int fd, char id[ID_LEN])
+{
+	char path[64], line[128];
+	bool said = false;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	FILE *f = fopen(path, "re");
+
+	if (!f)
+		return -errno;
+	while (!said && fgets(line, sizeof(line), f))
+		said = sscanf(line, "mnt_id: %23s", id) == 1;
+	fclose(f);
+	return said ? 0 : -ENOTCONN;
+}
+
+enum whose { OURS, OTHERS, NOBODYS };
+
+/* Of the mount of that number at path; NOBODYS: it is mounted no more. */
+static enum whose whose_is(const char *id, const char *path)
+{
+	char *line = NULL, *where, *type;
+	size_t room = 0;
+	enum whose whose = NOBODYS;
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+
+	if (!f)
+		return OTHERS;
+	while (getline(&line, &room, f) > 0) {
+		char *rest = line;
+		bool is_it = strcmp(strsep(&rest, " "), id) == 0;
+		for (int field = 1; field < 4; field++)
+			strsep(&rest, " ");
+		where = strsep(&rest, " ");
+		type = rest ? strstr(rest, " - ") : NULL;
+		if (!is_it || !where || !type)
+			continue;
+		bw_proc_unescape(where);
+		bool ours = strcmp(where, path) == 0 && strncmp(type + 3, FSTYPE " ", sizeof(FSTYPE)) == 0;
+		whose = ours ? OURS : OTHERS;
+	}
+	free(line);
+	fclose(f);
+	return whose;
 }
 
 static int unmount_as_user(const char *path)
@@ -69,28 +111,57 @@ static int unmount_as_user(const char *path)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
 }
 
-static bool is_dead(const char *path)
+static bool is_dead(int fd)
 {
 	struct statvfs st;
 
 	/* What stat() says of a directory may be remembered by the kernel; this is always asked. */
-	return statvfs(path, &st) < 0 && errno == ENOTCONN;
+	return fstatvfs(fd, &st) < 0 && errno == ENOTCONN;
+}
+
+/*
+ * Takes away the mount that fd is of, and no other: another process that mounts here may have been faster, and what is at
+ * dir now may be its new one.  1: done; 0: it was gone; -errno.
+ */
+static int detach(int fd, const char *dir)
+{
+	char path[PATH_MAX], itself[64], id[ID_LEN];
+	int err = mount_id(fd, id);
+
+	if (!err)
+		err = resolve(dir, path);
+	if (err)
+		return err;
+	enum whose whose = whose_is(id, path);
+
+	if (whose != OURS)
+		return whose == NOBODYS ? 0 : -ENOTCONN;
+	snprintf(itself, sizeof(itself), "/proc/self/fd/%d", fd);
+	if (umount2(itself, MNT_DETACH) == 0)
+		return 1;
+	if (errno == EPERM)	/* fusermount3 wants a path: nearly as good */
+		err = unmount_as_user(path);
+	else if (errno == EINVAL)
+		return 0;
+	else
+		err = -errno;
+	return err ? err : 1;
 }
 
 int bw_stale_remove(const char *dir)
 {
-	char path[PATH_MAX];
-	int err = 0, took = 0;
+	int took = 0, rc = 0;
 
-	for (; took < STACK_MAX && is_dead(dir); took++) {
-		err = resolve(dir, path);
-		if (err || !is_ours(path))
-			return err ? err : -ENOTCONN;
-		err = umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) ? -errno : 0;
-		if (err == -EPERM)
-			err = unmount_as_user(path);
-		if (err)
-			return err;
+	for (int i = 0; i < STACK_MAX && rc >= 0; i++) {
+		int fd = open(dir, O_PATH | O_CLOEXEC);
+		bool dead = fd >= 0 && is_dead(fd);
+
+		rc = dead ? detach(fd, dir) : 0;
+		took += rc > 0;
+		if (fd >= 0)
+			close(fd);
+		if (!dead)
+			break;
 	}
-	return took > 0;
+	return rc < 0 ? rc : took > 0;
 }

@@ -9,6 +9,8 @@
  *	after ERRNO	link, then fail all the same: the reply is lost
  * and writes at an offset into a folder called "staging":
  *	staging		wait until the file is gone, then go on; $BW_GATE.held is made meanwhile
+ * and umount2(2):
+ *	detach		wait until the file is gone, then go on; $BW_GATE.held is made meanwhile
  * and the close of the descriptor of /dev/fuse:
  *	unmount		another file, $BW_GATE.held, gets its number at once; wait until the file is gone, then go on
  */
@@ -19,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 typedef int linkat_fn(int from_fd, const char *from, int to_fd, const char *to, int flags);
@@ -160,6 +163,31 @@ ssize_t pwrite(int fd, const void *bytes, size_t len, off_t off)
 		usleep(2000);
 	}
 	return real_pwrite()(fd, bytes, len, off);
+}
+
+typedef int umount2_fn(const char *target, int flags);
+
+static umount2_fn *real_umount2(void)
+{
+	umount2_fn *fn = NULL;
+	void *symbol = dlsym(RTLD_NEXT, "umount2");
+
+	memcpy(&fn, &symbol, sizeof(fn));
+	return fn;
+}
+
+int umount2(const char *target, int flags)
+{
+	char word[16] = "";
+	int number = 0;
+
+	while (ask(word, &number) && strcmp(word, "detach") == 0) {
+		int held = say_held();
+		if (held >= 0)
+			close(held);
+		usleep(2000);
+	}
+	return real_umount2()(target, flags);
 }
 
 int link(const char *from, const char *to)

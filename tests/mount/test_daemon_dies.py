@@ -186,6 +186,29 @@ class Again(Case):
         self.assertEqual(bw.read(folder + "/status/head"), "0\n")
         self.unmount(folder)
 
+    def mounts_at(self, folder):
+        with open("/proc/self/mountinfo", encoding="utf-8") as f:
+            return [line for line in f if line.split()[4] == folder]
+
+    def test_s4_two_that_come_back_at_once(self):
+        """Whoever is about to take the dead mount away finds another's new one in its place, which stays."""
+        self.needs_root()
+        mount, gate = self.mounted(ranks=1), bw.Gate(self.root + "/gate")
+        self.addCleanup(gate.open)
+        self.die(mount, signal.SIGKILL)
+        gate.say("detach")
+        logs = [f"{self.root}/{name}.log" for name in ("slow", "fast")]
+        slow = subprocess.Popen([bw.MOUNT, mount.stream.url, mount.dir, "-o", "log=" + logs[0]],
+                                env={**os.environ, **gate.env()}, stdin=subprocess.DEVNULL)
+        bw.wait_until(lambda: os.path.exists(gate.path + ".held"), what="one that is about to")
+        self.mount_again(mount.stream.url, mount.dir, "log=" + logs[1])
+        gate.open()
+        self.assertEqual(slow.wait(bw.PATIENCE), 0)
+        self.assertEqual(len(self.mounts_at(mount.dir)), 2)
+        for log in logs:
+            bw.unmount(mount.dir)
+            bw.wait_until(lambda log=log: not os.path.exists(f"/proc/{self.pid_in(log)}"), what="the end of the daemon")
+
     def test_s4_somebody_elses_is_left_alone(self):
         """A dead mount of another program: one sentence with the remedy, exit code 32."""
         self.needs_root()
