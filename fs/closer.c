@@ -14,11 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define JUDGE_THREADS 6
 #define HANG_FIRST_NS (40 * BW_MS)	/* a look that takes longer is asked whether it hangs */
 #define HANG_AGAIN_NS (10 * BW_MS)
+#define ASLEEP_TRIES 100	/* each of a tenth of a millisecond */
 #define SEEN_N 64		/* threads whose process is remembered */
 #define TABLES_KEPT_NS (10 * BW_SEC)
 
@@ -108,7 +110,9 @@ pid_t bw_closer_tgid(struct bw_closer *c, pid_t pid)
 /* ---- Looks ------------------------------------------------------------------------------------ */
 
 struct sight {
-	unsigned flags;		/* field 9 of stat */
+	bool runs;		/* field 3 of stat */
+	unsigned flags;		/* field 9 */
+	bool permitted;		/* field 35: that it sleeps; like the exit code only told whom the kernel permits to see it */
 	int exit_code;		/* field 52 */
 };
 
@@ -118,8 +122,12 @@ static void parse_stat(char *text, struct sight *ret)
 
 	*ret = (struct sight){0};
 	for (int field = 2; at && field <= 52; field++) {
+		if (field == 3)
+			ret->runs = at[1] == 'R';
 		if (field == 9)
 			ret->flags = (unsigned)strtoul(at, NULL, 10);
+		if (field == 35)
+			ret->permitted = strtoull(at, NULL, 10) != 0;
 		if (field == 52)
 			ret->exit_code = (int)strtol(at, NULL, 10);
 		at = strchr(at + 1, ' ');
@@ -135,29 +143,44 @@ static int see_thread(pid_t pid, pid_t tgid, bool *ret_own, struct sight *ret)
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", (int)tgid, (int)pid);
 	*ret_own = is_thread_of(pid, tgid) && read_path(path, text, sizeof(text)) > 0;
-	if (!*ret_own && read_proc(pid, "stat", text, sizeof(text)) <= 0)
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", (int)pid, (int)pid);
+	if (!*ret_own && read_path(path, text, sizeof(text)) <= 0)
 		return -ENOENT;
 	parse_stat(text, ret);
 	return 0;
 }
 
+/* The same; of one that may have been killed once it sleeps, as who waits for the answer to a close soon does. */
+static int see_settled(pid_t pid, pid_t tgid, bool *ret_own, struct sight *ret)
+{
+	const struct timespec nap = {.tv_nsec = 100 * 1000};
+	int err = see_thread(pid, tgid, ret_own, ret);
+
+	for (int i = 0; !err && ret->runs && (ret->flags & PF_SIGNALED_BIT) && i < ASLEEP_TRIES; i++) {
+		nanosleep(&nap, NULL);
+		err = see_thread(pid, tgid, ret_own, ret);
+	}
+	return err;
+}
+
 /*
  * Threads that exit_group() sweeps away carry the signalled flag too; the exit code tells them from
- * the killed.  Whoever may not see it (it reads 0) believes the flag.
+ * the killed.  Whoever may not see it (it reads 0) believes the flag.  Kernels before 5.16 do not say to whom they show it:
+ * there root is believed to see all, unless something was hidden from it.
  */
-static bool is_killed(const struct sight *s)
+static bool is_killed(const struct sight *s, bool hidden)
 {
+	bool shown = s->permitted || (geteuid() == 0 && !hidden);
+
 	if (!(s->flags & PF_SIGNALED_BIT))
 		return false;
-	if (geteuid() == 0 && (s->flags & PF_EXITING_BIT))
-		return s->exit_code & 0x7f;
-	return true;
+	return !shown || !(s->flags & PF_EXITING_BIT) || (s->exit_code & 0x7f);
 }
 
 static enum bw_closer_verdict look_at(const struct judgement *j)
 {
 	struct sight s;
-	bool own;
+	bool own, hidden = false;
 
 	if (!j->opener)
 		return BW_CLOSER_UNKNOWN;
@@ -166,16 +189,17 @@ static enum bw_closer_verdict look_at(const struct judgement *j)
 		case BW_DESCRIPTORS_WRITER:
 			return BW_CLOSER_DEFER;
 		case BW_DESCRIPTORS_HIDDEN:
-			return BW_CLOSER_UNKNOWN;
+			hidden = true;	/* or it exits: what has given up its memory is root's in /proc; it has no table either */
+			break;
 		case BW_DESCRIPTORS_OTHERS:
 			return BW_CLOSER_OWN;
 		case BW_DESCRIPTORS_NONE:
 			break;	/* it exits; or it has no other file open */
 		}
 	}
-	if (see_thread(j->pid, j->opener, &own, &s))
+	if (see_settled(j->pid, j->opener, &own, &s) || (hidden && !(s.flags & PF_EXITING_BIT)))
 		return BW_CLOSER_UNKNOWN;
-	if (is_killed(&s))
+	if (is_killed(&s, hidden))
 		return own ? BW_CLOSER_KILLED_OWN : BW_CLOSER_KILLED_OTHER;
 	return own ? BW_CLOSER_OWN : BW_CLOSER_DEFER;
 }

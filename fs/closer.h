@@ -9,7 +9,7 @@
  *   fd      does that thread hold another writable descriptor of it (exec 3>f, `cat >> f` of a shell)?  The directory is kept open
  *           for the next close, and for some seconds.
  *   stat    flags and exit_code: is it dying of a signal?  Asked only when it has no descriptor at all: who dies gives up the
- *           table before what is in it.
+ *           table before what is in it.  Or when its descriptors are hidden, as those of who exits are from all but root.
  * Reading them blocks for as long as a close-on-exec flush is unanswered (the task holds what /proc
  * wants), so each look runs where it may hang: on the thread that asks, while fewer than a given number of
  * those do, else on one of its own.  One that has been asleep there for 50 ms says DEFER: then the flush is

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: 55-s
+# ctest: 65-s
 """P3: which close counts.  The streams have one rank, so a close that counts too early commits a part.
 
 Each way of writing must commit exactly once, and what it commits must be whole.
@@ -459,6 +459,31 @@ class Processes(bw.TestCase):
         self.assertEqual(self.m.head(), 20)
         seen = {bw.read(self.m.step(s, 0)) for s in range(20)}
         self.assertEqual(seen, {str(i) for i in range(20)})
+
+
+class OfAUser(bw.TestCase):
+    limit = 2 * bw.TestCase.limit
+
+    def test_p3_p3k_a_mount_of_an_ordinary_user(self):
+        """P3, P3k: who is not root sees less of a process that exits, and judges it all the same: the tests of this file and
+        of test_killed.py where that matters."""
+        self.needs_root()
+        self.run_as_user("test_close.py", [
+            "Processes.test_p3_exit_without_close", "Processes.test_p3_exit_of_a_process_with_threads",
+            "Processes.test_p3_exit_by_another_thread", "Processes.test_p3_the_opener_execs_with_the_file_closed_by_it"])
+        self.run_as_user("test_killed.py", [
+            "Killed.test_p3k_killed_in_the_middle_or_after_the_last_byte", "Killed.test_p3k_a_real_crash",
+            "Killed.test_p3k_abort_and_other_deadly_signals", "Killed.test_p3k_a_killed_shell"])
+
+    def run_as_user(self, program, tests):
+        """/dev/fuse is for everybody there, as it is on most machines."""
+        script = """d=$(mktemp -d -p $ROOT) && mount -t tmpfs -o mode=755 dev $d && mknod -m 666 $d/fuse c 10 229 &&
+            mount --bind $d/fuse /dev/fuse && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@" """
+        done = subprocess.run(["unshare", "--mount", "--propagation=private", sys.executable, bw.HERE + "/apart.py", "bash",
+                               "-c", script, "-", sys.executable, f"{bw.HERE}/{program}", *tests], check=False, text=True,
+                              capture_output=True, timeout=self.limit, env={**os.environ, "ROOT": self.root})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("skipped", done.stderr)
 
 
 if __name__ == "__main__":
