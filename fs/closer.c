@@ -44,7 +44,7 @@ struct judgement {
 	pid_t looker;		/* the thread that looks */
 	long switches;		/* how often it had gone to sleep when it was seen asleep; -1: never seen so */
 	atomic_bool hung;
-	pid_t pid, opener;
+	pid_t pid, opener, writer;
 	void (*done)(void *ctx, enum bw_closer_verdict verdict, bool final);
 	void *ctx;
 	uint64_t ino;
@@ -204,6 +204,24 @@ static enum bw_closer_verdict look_at(const struct judgement *j)
 	return own ? BW_CLOSER_OWN : BW_CLOSER_DEFER;
 }
 
+/* Whether the other process that wrote may go on to do so.  Of one that hides it nobody knows, and the release is never wrong. */
+static bool is_written_on(const struct judgement *j)
+{
+	struct sight s;
+	bool own;
+
+	if (!j->writer || j->writer == j->opener)
+		return false;
+	switch (bw_descriptors_look(j->closer->descriptors, j->writer, j->writer, j->name, j->ino)) {
+	case BW_DESCRIPTORS_WRITER:
+		return true;
+	case BW_DESCRIPTORS_HIDDEN:
+		return see_thread(j->writer, j->writer, &own, &s) == 0 && !(s.flags & PF_EXITING_BIT);
+	default:
+		return false;
+	}
+}
+
 /*
  * Does the look hang?  Asleep in two samples and never awake between them: yes.  A thread that merely
  * waits for a processor is not asleep, so a busy machine looks for longer and judges no worse.
@@ -247,6 +265,8 @@ static void run_look(struct bw_task *task)
 	bw_workq_push_at(j->closer->timer, &j->bound, bw_now() + HANG_FIRST_NS);
 	enum bw_closer_verdict verdict = look_at(j);
 
+	if (verdict == BW_CLOSER_OWN && is_written_on(j))
+		verdict = BW_CLOSER_DEFER;
 	while (!bw_workq_cancel(j->closer->timer, &j->bound) && !atomic_load(&j->hung))
 		sched_yield();	/* it is running this moment */
 	/* Only an exec makes a look hang, and who dies of a signal does not get to exec: one that went on
@@ -257,7 +277,7 @@ static void run_look(struct bw_task *task)
 	free(j);
 }
 
-bool bw_closer_judge(struct bw_closer *c, pid_t pid, pid_t opener, const char *name, uint64_t ino,
+bool bw_closer_judge(struct bw_closer *c, pid_t pid, pid_t opener, pid_t writer, const char *name, uint64_t ino,
 		     void (*done)(void *ctx, enum bw_closer_verdict verdict, bool final),
 		     void *ctx)
 {
@@ -268,6 +288,7 @@ bool bw_closer_judge(struct bw_closer *c, pid_t pid, pid_t opener, const char *n
 	j->closer = c;
 	j->pid = pid;
 	j->opener = opener;
+	j->writer = writer;
 	j->done = done;
 	j->ctx = ctx;
 	j->ino = ino;

@@ -27,7 +27,7 @@
 
 enum bw_closer_verdict {
 	BW_CLOSER_OWN,		/* the opener's last descriptor, alive or leaving in order: counts */
-	BW_CLOSER_DEFER,	/* another process, another descriptor, an exec: the release decides */
+	BW_CLOSER_DEFER,	/* another process, another descriptor, a writer that goes on, an exec: the release decides */
 	BW_CLOSER_KILLED_OWN,	/* the opener is dying of a signal */
 	BW_CLOSER_KILLED_OTHER,	/* somebody else is, who had inherited it */
 	BW_CLOSER_UNKNOWN,	/* cannot be seen: another pid namespace, hidden /proc */
@@ -42,12 +42,12 @@ void bw_closer_free(struct bw_closer *c);	/* NULL is fine; judgements under way 
 pid_t bw_closer_tgid(struct bw_closer *c, pid_t pid);
 
 /*
- * Judges the flush by thread pid of a file that process opener opened; name and ino are the file's, to
- * find other descriptors of it.  Inside the call or on other threads, done runs once, final; or twice, when the
- * look hangs: first DEFER, so that the flush can be answered, later the verdict, final.
+ * Judges the flush by thread pid of a file that process opener opened; writer is another process that wrote to it, or 0;
+ * name and ino are the file's, to find other descriptors of it.  Inside the call or on other threads, done runs once, final;
+ * or twice, when the look hangs: first DEFER, so that the flush can be answered, later the verdict, final.
  * False when memory is short: done will not run.
  */
-bool bw_closer_judge(struct bw_closer *c, pid_t pid, pid_t opener, const char *name, uint64_t ino,
+bool bw_closer_judge(struct bw_closer *c, pid_t pid, pid_t opener, pid_t writer, const char *name, uint64_t ino,
 		     void (*done)(void *ctx, enum bw_closer_verdict verdict, bool final),
 		     void *ctx);
 

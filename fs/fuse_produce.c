@@ -280,7 +280,7 @@ void bw_fuse_produce_read(fuse_req_t req, struct bw_handle *h, size_t size, uint
 void bw_fuse_produce_write(fuse_req_t req, struct bw_handle *h, const char *buf, size_t size,
 			   uint64_t off)
 {
-	int err = bw_produce_write(bw_req_fs(req)->produce, h->stage, off, buf, size);
+	int err = bw_produce_write(bw_req_fs(req)->produce, h->stage, off, buf, size, fuse_req_ctx(req)->pid);
 
 	if (err)
 		bw_reply_err(req, err);

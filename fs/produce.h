@@ -127,10 +127,10 @@ int bw_produce_create(struct bw_produce *p, uint64_t parent, const char *name, i
 		      struct bw_attr *ret_attr, struct bw_stage_handle **ret) bw_must_check;
 ssize_t bw_produce_read(struct bw_produce *p, struct bw_stage_handle *h, uint64_t off, void *buf,
 			size_t len) bw_must_check;
-/* With O_APPEND as well off is where the bytes belong: the kernel, through which all changes of a size go, has put the end of the
+/* pid writes.  With O_APPEND as well off is where the bytes belong: the kernel, through which all changes of a size go, has put the end of the
  * file there, and the pieces of one request may come at once. */
 int bw_produce_write(struct bw_produce *p, struct bw_stage_handle *h, uint64_t off, const void *buf,
-		     size_t len) bw_must_check;
+		     size_t len, pid_t pid) bw_must_check;
 int bw_produce_fallocate(struct bw_produce *p, struct bw_stage_handle *h, int mode, uint64_t off,
 			 uint64_t len) bw_must_check;
 /* Each close(2) of a descriptor, and fsync(2): answered through a->done. */

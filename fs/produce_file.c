@@ -232,9 +232,22 @@ static void end_write(struct bw_produce *p, struct bw_stage_handle *h, int err)
 			      h->node->batch->producer->name, h->node->batch->seq, h->node->name, -err);
 }
 
-int bw_produce_write(struct bw_produce *p, struct bw_stage_handle *h, uint64_t off, const void *buf,
-		     size_t len)
+/* P3: who writes to what another process has opened may go on when that one has closed it. */
+static void note_writer(struct bw_produce *p, struct bw_stage_handle *h, pid_t pid)
 {
+	if (pid == h->opener || pid == atomic_load_explicit(&h->wrote, memory_order_relaxed))
+		return;
+	pid_t writer = bw_closer_tgid(p->c.closer, pid);
+
+	if (writer && writer != h->opener)
+		atomic_store(&h->writer, writer);
+	atomic_store_explicit(&h->wrote, pid, memory_order_relaxed);
+}
+
+int bw_produce_write(struct bw_produce *p, struct bw_stage_handle *h, uint64_t off, const void *buf,
+		     size_t len, pid_t pid)
+{
+	note_writer(p, h, pid);
 	int err = begin_write(p, h);
 
 	if (err)
@@ -379,7 +392,7 @@ void bw_produce_flush(struct bw_produce *p, struct bw_stage_handle *h, struct bw
 	bw_unlock(&p->lock);
 	if (f) {
 		*f = (struct flush){p, h, a};
-		if (bw_closer_judge(p->c.closer, a->waiter.pid, h->opener, name, n->ino, judged, f))
+		if (bw_closer_judge(p->c.closer, a->waiter.pid, h->opener, atomic_load(&h->writer), name, n->ino, judged, f))
 			return;
 	}
 	if (judge) {

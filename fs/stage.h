@@ -56,6 +56,8 @@ struct bw_stage_handle {
 	struct bw_stage_node *node;
 	struct bw_stage_handle *next;	/* in node->writers */
 	pid_t opener;			/* thread group */
+	atomic_int wrote;		/* the thread that wrote last, when it was not the opener's first one */
+	atomic_int writer;		/* thread group that wrote last and is not the opener's; 0: none */
 	bool writable;
 	bool dirty;			/* wrote something since it was opened */
 	bool closed;			/* a counting flush has ended it */

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import bw
 
@@ -227,6 +228,89 @@ class Processes(bw.TestCase):
         self.join(process)
         os.close(hold[0])
         self.assertEqual(self.m.head(), 1)
+
+    def child_that_writes(self, fd, end, *args):
+        """A child that has written one word; on its way to end it writes another when told to."""
+        ready, go = os.pipe(), os.pipe()
+
+        def child():
+            os.close(go[1])
+            os.write(fd, b"one ")
+            os.write(ready[1], b".")
+            if os.read(go[0], 1):
+                os.write(fd, b"two")
+                end(*args)
+
+        process = self.spawn(child)
+        self.assertEqual(os.read(ready[0], 1), b".")
+        for one in (go[0], *ready):
+            os.close(one)
+        self.addCleanup(os.close, go[1])
+        return process, go[1]
+
+    def test_p3_the_child_writes_on_when_the_opener_has_closed(self):
+        """P3: Popen(..., stdout=open(slot, "wb")): the close of who only opened it is no end; the writer's own is, or its exit."""
+        fd = self.open()
+        child, go = self.child_that_writes(fd, lambda: None)
+        os.close(fd)
+        self.not_yet()
+        os.write(go, b".")
+        self.join(child)
+        bw.wait_until(lambda: self.m.head() == 1, what="the commit")
+        self.committed_as(b"one two")
+        self.m.begin("p", 1)
+        self.path = self.m.slot("p", 1, 0)
+        fd = self.open()
+        child, go = self.child_that_writes(fd, lambda: (os.close(fd), time.sleep(1000)))
+        os.close(fd)
+        self.assertEqual(self.m.head(), 1)
+        os.write(go, b".")
+        bw.wait_until(lambda: self.m.head() == 2, what="the commit")
+        self.assertEqual(bw.read(self.m.step(1, 0)), "one two")
+
+    def test_p3_the_opener_exits_while_its_child_writes(self):
+        """P3: the same of { gen & ...; } > slot in a shell that goes on, in one that exits, and of one that exits with it open."""
+        for seq, script in enumerate(("{ %s & read; } > $F; echo closed; read", "{ %s & read; } > $F", "exec > $F; %s & read")):
+            if seq:
+                self.m.begin("p", seq)
+            pipe = os.path.join(self.root, f"pipe{seq}")
+            os.mkfifo(pipe)
+            shell = subprocess.Popen(["bash", "-c", script % "{ echo one; cat $P; echo three; }"], stdin=subprocess.PIPE,
+                                     stdout=subprocess.PIPE, env={**os.environ, "P": pipe, "F": self.m.slot("p", seq, 0)})
+            self.addCleanup(shell.stdout.close)
+            self.addCleanup(shell.kill)
+            with open(pipe, "wb", buffering=0) as f:
+                bw.wait_until(lambda: bw.read(self.m.slot("p", seq, 0)) == "one\n", what="the first word")
+                shell.stdin.write(b"\n")
+                shell.stdin.flush()
+                if seq == 0:
+                    self.assertEqual(shell.stdout.readline(), b"closed\n")
+                else:
+                    self.assertEqual(shell.wait(bw.PATIENCE), 0)
+                self.assertEqual(self.m.head(), seq)
+                f.write(b"two\n")
+            bw.wait_until(lambda: self.m.head() == seq + 1, what="the commit")
+            self.assertEqual(bw.read(self.m.step(seq, 0)), "one\ntwo\nthree\n")
+            shell.stdin.close()
+            shell.wait(bw.PATIENCE)
+
+    def test_p3_a_child_that_wrote_and_has_closed_holds_nothing(self):
+        """P3: the opener's close commits at once when the child that wrote lives, but has no descriptor any more."""
+        fd = self.open()
+        child, go = self.child_that_writes(fd, lambda: (os.close(fd), os.kill(os.getpid(), signal.SIGSTOP)))
+        os.write(go, b".")
+        self.assertEqual(os.waitpid(child.pid, os.WUNTRACED)[0], child.pid)
+        os.close(fd)
+        self.committed_as(b"one two")
+
+    def test_p3_a_child_that_wrote_and_has_ended_holds_nothing(self):
+        """P1, P3: nor does one that nobody has waited for yet."""
+        fd = self.open()
+        child, go = self.child_that_writes(fd, lambda: None)
+        os.write(go, b".")
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        os.close(fd)
+        self.committed_as(b"one two")
 
     def test_p3_the_opener_exits_before_it_has_written(self):
         """P3: opened by a parent that exits, written by the child: the last descriptor decides."""
@@ -470,10 +554,12 @@ class OfAUser(bw.TestCase):
         self.needs_root()
         self.run_as_user("test_close.py", [
             "Processes.test_p3_exit_without_close", "Processes.test_p3_exit_of_a_process_with_threads",
-            "Processes.test_p3_exit_by_another_thread", "Processes.test_p3_the_opener_execs_with_the_file_closed_by_it"])
+            "Processes.test_p3_exit_by_another_thread", "Processes.test_p3_the_opener_execs_with_the_file_closed_by_it",
+            "Processes.test_p3_a_child_that_wrote_and_has_ended_holds_nothing"])
         self.run_as_user("test_killed.py", [
             "Killed.test_p3k_killed_in_the_middle_or_after_the_last_byte", "Killed.test_p3k_a_real_crash",
-            "Killed.test_p3k_abort_and_other_deadly_signals", "Killed.test_p3k_a_killed_shell"])
+            "Killed.test_p3k_abort_and_other_deadly_signals", "Killed.test_p3k_a_killed_shell",
+            "Killed.test_p3k_a_child_is_killed_that_writes_when_its_parent_has_closed"])
 
     def run_as_user(self, program, tests):
         """/dev/fuse is for everybody there, as it is on most machines."""

@@ -149,6 +149,22 @@ class Killed(bw.TestCase):
         self.is_not_committed()
         self.rewritten_it_commits()
 
+    def test_p3k_a_child_is_killed_that_writes_when_its_parent_has_closed(self):
+        """P3k, P3: the writer is the child then, and was killed."""
+        for number in SIGNALS:
+            fd = os.open(self.path(), os.O_WRONLY | os.O_CREAT)
+            child = subprocess.Popen([sys.executable, "-c", "import os, time\nos.write(1, b'part')\n"
+                                      "time.sleep(1000)"], stdout=fd, preexec_fn=no_core)
+            self.addCleanup(child.kill)
+            bw.wait_until(lambda: bw.read(self.path()) == "part", what="the first bytes")
+            os.close(fd)
+            self.is_not_committed()
+            child.send_signal(number)
+            self.assertEqual(child.wait(bw.PATIENCE), -number)
+            bw.wait_until(lambda: self.m.log().count("writer_killed") == self.seq + 1, what="a line in the log")
+            self.is_not_committed()
+            self.rewritten_it_commits()
+
     def test_p3k_a_child_is_killed_while_its_parent_writes(self):
         """P3k, P3: the opener lives and closes: that commits."""
         fd = os.open(self.path(), os.O_WRONLY | os.O_CREAT)

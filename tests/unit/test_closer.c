@@ -173,7 +173,7 @@ static enum bw_closer_verdict judge(struct fixture *f, pid_t pid, pid_t opener)
 	struct heard h;
 
 	bw_latch_init(&h.answered);
-	cr_assert(bw_closer_judge(f->c, pid, opener, "slice", f->ino, hear, &h));
+	cr_assert(bw_closer_judge(f->c, pid, opener, 0, "slice", f->ino, hear, &h));
 	bw_latch_wait(&h.answered);
 	f->by = h.by;
 	return h.verdict;

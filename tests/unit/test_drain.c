@@ -137,7 +137,7 @@ static void write_file(uint64_t parent, const char *name)
 	struct bw_attr attr;
 
 	cr_assert_eq(bw_produce_create(w.p, parent, name, O_WRONLY, getpid(), &attr, &h), 0);
-	cr_assert_eq(bw_produce_write(w.p, h, 0, "x", 1), 0);
+	cr_assert_eq(bw_produce_write(w.p, h, 0, "x", 1, getpid()), 0);
 	bw_produce_release(w.p, h);
 }
 
