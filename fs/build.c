@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #define STEP (UINT64_C(1) << 18)	/* less than this is not worth a task */
+#define PIECE (UINT64_C(64) << 20)	/* after so much the thread is the next one's: a slice may be a hole of many terabytes */
 
 static void build_unref(void *ctx)
 {
@@ -100,8 +101,9 @@ static bool is_true_locked(const struct bw_stage_batch *b)
 
 struct step {
 	struct bw_spool_body *body;
-	uint64_t upto;
-	bool whole;
+	uint64_t upto, len;
+	bool whole;		/* and the slice ends there */
+	bool cut;		/* more is certain */
 };
 
 /* The next piece to feed, promised by its spool; false: there is none now. */
@@ -111,11 +113,17 @@ static bool next_step_locked(struct bw_build *u, struct step *ret)
 	uint32_t rank = bw_batch_feeds(u->batch);
 	uint64_t fed = bw_batch_fed(u->batch);
 
-	if (!b || u->wanted || u->failed || rank == u->produce->c.stream->options.ranks)
+	if (!b || u->wanted || u->failed || u->produce->stopping || rank == u->produce->c.stream->options.ranks)
 		return false;
 	ret->upto = certain_locked(b, rank, fed, &ret->whole);
 	if (ret->upto == fed && !ret->whole)
 		return false;
+	ret->cut = ret->upto - fed > PIECE;
+	if (ret->cut) {
+		ret->upto = fed + PIECE;
+		ret->whole = false;
+	}
+	ret->len = ret->upto - fed;
 	ret->body = &u->bodies[rank];
 	if (!ret->body->spool)
 		bw_spool_body_init(ret->body, bw_spool_ref(b->by_rank[rank]->spool));
@@ -135,13 +143,20 @@ static void run_feed(struct bw_task *task)
 	struct bw_build *u = build_of(task);
 	struct bw_produce *p = u->produce;
 	struct step s;
+	uint64_t sum = 0;
 
 	bw_lock(&p->lock);
 	while (next_step_locked(u, &s)) {
+		if (sum >= PIECE) {
+			bw_workq_push(p->c.pool, &u->task);
+			bw_unlock(&p->lock);
+			return;
+		}
 		bw_unlock(&p->lock);
 		int err = bw_batch_feed(u->batch, &s.body->body, s.upto, s.whole);
-		if (!err)
+		if (!err && !s.cut)
 			bw_batch_early_grow(u->batch);
+		sum += s.len;
 		bw_lock(&p->lock);
 		u->failed |= err != 0;
 	}
@@ -223,12 +238,18 @@ int bw_build_finish(struct bw_stage_batch *b)
 	if (err)
 		return err;
 	struct bw_build *u = b->build;
+	uint64_t sum = 0;
 
-	for (uint32_t i = bw_batch_feeds(u->batch); !err && i < ranks; i++) {
+	for (uint32_t i; !err && (i = bw_batch_feeds(u->batch)) < ranks;) {
 		struct bw_spool *spool = b->by_rank[i]->spool;
+		uint64_t fed = bw_batch_fed(u->batch), len = bw_spool_size(spool) - fed;
+		bool whole = len <= PIECE;
+		if (sum >= PIECE)
+			return 1;
 		if (!u->bodies[i].spool)
 			bw_spool_body_init(&u->bodies[i], bw_spool_ref(spool));
-		err = bw_batch_feed(u->batch, &u->bodies[i].body, bw_spool_size(spool), true);
+		err = bw_batch_feed(u->batch, &u->bodies[i].body, fed + (whole ? len : PIECE), whole);
+		sum += whole ? len : PIECE;
 	}
 	return err ? err : bw_batch_finish(u->batch);
 }

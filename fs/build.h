@@ -40,7 +40,8 @@ void bw_build_nudge_locked(struct bw_stage_batch *b);
 void bw_build_recheck_locked(struct bw_stage_batch *b);
 /* b is frozen.  True: its build, if any, stands still; false: b->task is pushed as soon as it does. */
 bool bw_build_freeze_locked(struct bw_stage_batch *b) bw_must_check;
-/* The rest of it, on a thread that may block; b is frozen.  b->build is set when it returns 0. */
+/* The rest of it, on a thread that may block; b is frozen.  b->build is set when it returns 0.  1: there is more, for
+ * which it is to be called again, when others have had the thread. */
 int bw_build_finish(struct bw_stage_batch *b) bw_must_check;
 /* Gives it up, or lets go of it after the upload. */
 void bw_build_drop_locked(struct bw_stage_batch *b);

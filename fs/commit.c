@@ -461,12 +461,32 @@ static void announce(struct bw_stage_batch *b)
 	bw_change_done(&change);
 }
 
+/* A build that takes long goes on when those that wait have had their turn, until the time is over for which somebody would wait. */
+static int build_on(struct bw_stage_batch *b)
+{
+	struct bw_produce *p = b->produce;
+
+	BW_LOCK_SCOPE(&p->lock);
+	if (p->closed)
+		return -BW_E_STOPPING;
+	if (bw_now() >= b->deadline_ns)
+		return -ETIMEDOUT;
+	b->task.prio = BW_PRIO_PREFETCH;
+	bw_workq_push(p->c.pool, &b->task);
+	return 1;
+}
+
 static void run_build(struct bw_task *task)
 {
 	struct bw_stage_batch *b = batch_of(task);
 	/* The batch is frozen, so its nodes and spools stand still without the lock. */
 	int err = bw_build_finish(b);
 
+	if (err > 0)
+		err = build_on(b);
+	if (err > 0)
+		return;
+	b->task.prio = BW_PRIO_COMMIT;
 	if (!err)
 		err = add_state(b);
 	if (err) {

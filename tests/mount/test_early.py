@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ctest: 20-s
+# ctest: 60-s
 """Slices are on their way into the store before the batch is whole; P2, P3k, P6 hold as if they were not."""
 import contextlib
 import os
@@ -178,6 +178,78 @@ class Packed(bw.TestCase):
         for rank, data in enumerate(slices):
             bw.write(m.slot("p", 0, rank), data)
         self.assertTrue(m.get(0) == slices)
+
+
+class Huge(bw.TestCase):
+    """Slices that take long to sum: holes of a TiB cost their writer nothing."""
+
+    @staticmethod
+    def hole(path, size=1 << 40):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+        os.truncate(fd, size)
+        os.close(fd)
+
+    def test_p2_fed_in_pieces(self):
+        """P2, V5: slices that are fed in several pieces, before the last close and by it, arrive whole."""
+        for options in ((), ("--compress", "zstd")):
+            m = self.mount(self.stream(2, *options))
+            m.begin("p", 0)
+            size, word = 150 * MIB, b"word"
+            for rank in (0, 1):
+                fd = os.open(m.slot("p", 0, rank), os.O_WRONLY | os.O_CREAT)
+                for at in (0, 64 * MIB - 2, 128 * MIB, size + rank):
+                    os.pwrite(fd, word, at)
+                os.close(fd)
+            self.assertEqual(m.head(), 1)
+            for rank in (0, 1):
+                with open(m.step(0, rank), "rb") as f:
+                    self.assertEqual(os.fstat(f.fileno()).st_size, size + rank + 4)
+                    for at in (0, 64 * MIB - 2, 128 * MIB, size + rank):
+                        self.assertEqual(os.pread(f.fileno(), 8, at).rstrip(b"\0"), word)
+                    self.assertEqual(os.pread(f.fileno(), MIB, 100 * MIB), bytes(MIB))
+            self.assertEqual(m.umount(), 0)
+            self.assertEqual(bw.batchweave("fsck", "--data", m.stream.url).returncode, 0)
+
+    def test_p6_huge_slices_that_wait_for_other_ranks(self):
+        """P6, S5: they hold nobody else, go with rm, and do not keep a daemon that ends."""
+        m = self.mounted(ranks=2)
+        for producer in "pq":
+            m.begin(producer, 0)
+            self.hole(m.slot(producer, 0, 0))
+        m.put("r", 0)
+        self.assert_step(m, 0, "r", 0)
+        bw.shutil.rmtree(m.slot("p", 0))
+        m.put("r", 1)
+        self.assertEqual(m.stop(), 0)
+
+    def test_p3m_huge_slices_that_are_committed(self):
+        """P3m: their commits have a deadline like all others; meanwhile they hold nobody else, and afterwards they can be removed."""
+        m = self.mounted("commit_timeout=5", ranks=1)
+        children = []
+        for producer in "pq":
+            m.begin(producer, 0)
+            children.append(self.spawn(self.is_late, m.slot(producer, 0, 0)))
+        bw.wait_until(lambda: m.status("waiting").count("reason=commit") == 2, what="two closes that wait")
+        m.put("r", 0)
+        self.assert_step(m, 0, "r", 0)
+        self.join(*children)
+        for producer in "pq":
+            bw.wait_until(lambda p=producer: bw.error_of(bw.shutil.rmtree, m.slot(p, 0)) != "EBUSY", what="the end of the attempt")
+        self.assertEqual(m.head(), 1)
+
+    def is_late(self, path):
+        self.assert_errno("ETIMEDOUT", self.hole, path)
+
+    def test_s5_a_daemon_that_ends_waits_for_no_huge_slice(self):
+        """S5: nor where it is being committed."""
+        m = self.mounted("commit_timeout=1000", ranks=1)
+        children = []
+        for producer in "pq":
+            m.begin(producer, 0)
+            children.append(self.spawn(bw.error_of, self.hole, m.slot(producer, 0, 0)))
+        bw.wait_until(lambda: m.status("waiting").count("reason=commit") == 2, what="two closes that wait")
+        self.assertEqual(m.stop(), 0)
+        self.join(*children)
 
 
 if __name__ == "__main__":
