@@ -6,6 +6,7 @@
 #include "store/base/clock.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -144,8 +145,20 @@ static bool fixed_getattr(fuse_req_t req, fuse_ino_t ino)
 
 /* ---- Names -------------------------------------------------------------------------------------- */
 
+/* The kernel lets names of up to 4,095 bytes through to us. */
+static bool refuse_name(fuse_req_t req, const char *name)
+{
+	bool too_long = strlen(name) > NAME_MAX;
+
+	if (too_long)
+		fuse_reply_err(req, ENAMETOOLONG);
+	return too_long;
+}
+
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
+	if (refuse_name(req, name))
+		return;
 	switch (area_of(bw_req_fs(req), parent)) {
 	case AREA_ROOT:
 		top_lookup(req, name);
@@ -219,7 +232,7 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
 	(void)mode;
-	if (refuse_write(req, parent))
+	if (refuse_write(req, parent) || refuse_name(req, name))
 		return;
 	if (in_checkpoint(req, parent))
 		bw_fuse_checkpoint_mkdir(req, parent, name);
@@ -266,7 +279,7 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const cha
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to,
 		      const char *to_name, unsigned flags)
 {
-	if (refuse_write(req, parent) || refuse_write(req, to))
+	if (refuse_write(req, parent) || refuse_write(req, to) || refuse_name(req, to_name))
 		return;
 	/* A marker says where a job resumes: under another name it would be another one. */
 	if (in_checkpoint(req, parent) || in_checkpoint(req, to))
@@ -281,7 +294,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 		      struct fuse_file_info *fi)
 {
 	(void)mode;
-	if (refuse_write(req, parent))
+	if (refuse_write(req, parent) || refuse_name(req, name))
 		return;
 	if (in_checkpoint(req, parent))
 		bw_fuse_checkpoint_create(req, parent, name, fi);
@@ -469,7 +482,7 @@ static void run_statfs(struct bw_task *task)
 	struct bw_fs *fs = bw_req_fs(q->req);
 	struct bw_root *root = bw_head_root(fs->head);
 	/* A store without a size of its own has room; programs look at free before they write. */
-	struct statvfs below, st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = 255};
+	struct statvfs below, st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = NAME_MAX};
 	uint64_t free_blocks = UINT64_C(1) << 38;
 
 	if (fs->url.scheme == BW_URL_FILE && statvfs(fs->url.path, &below) == 0)

@@ -412,8 +412,20 @@ class Names(bw.TestCase):
         self.assertNotEqual(bw.error_of(bw.write, self.m.path("produce", "file"), b"x"), "")
 
     def test_p2_a_very_long_name(self):
+        """P2: 255 bytes, as statfs says; the kernel would let more through."""
         bw.write(self.at("n" * 255), b"x")
         self.assertEqual(os.listdir(self.rank), ["n" * 255])
+        os.rename(self.at("n" * 255), self.at("m" * 255))
+        for size in (256, 1000):
+            self.assert_errno("ENAMETOOLONG", bw.write, self.at("n" * size), b"x")
+            self.assert_errno("ENAMETOOLONG", os.mkdir, self.at("d" * size))
+            self.assert_errno("ENAMETOOLONG", os.rename, self.at("m" * 255), self.at("r" * size))
+            self.assert_errno("ENAMETOOLONG", os.mkdir, self.m.path("produce", "p" * size))
+            self.assert_errno("ENAMETOOLONG", os.mkdir, self.m.path("produce/p", "1" * size))
+            self.assert_errno("ENAMETOOLONG", os.mkdir, self.m.path("checkpoint", "j" * size))
+            self.assert_errno("ENAMETOOLONG", os.stat, self.at("n" * size))
+        os.mkdir(self.at("d" * 255))
+        self.assertEqual(sorted(os.listdir(self.rank)), ["d" * 255, "m" * 255])
 
 
 class AfterTheCommit(bw.TestCase):
