@@ -491,7 +491,7 @@ static void run_statfs(struct bw_task *task)
 	uint64_t live = bw_live_bytes(&fs->live, root);
 
 	st.f_blocks = free_blocks + (live + st.f_frsize - 1) / st.f_frsize;
-	st.f_files = root->head - root->first;
+	/* Inodes are numbers, of which there are always more: none at all are told, as other file systems without a table do. */
 	bw_root_unref(root);
 	fuse_reply_statfs(q->req, &st);
 	free(q);

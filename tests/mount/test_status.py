@@ -221,14 +221,17 @@ class Slices(bw.TestCase):
         self.assertGreater(int(files), 8 + len(STATUS))
 
     def test_statfs(self):
-        """S9: df works; used are the live bytes."""
+        """S9: df works; used are the live bytes.  There is no number of inodes that could run out, and none is told: where it is 0 of
+        some, or of others, monitors raise an alarm."""
         info = os.statvfs(self.m.dir)
         used = (info.f_blocks - info.f_bfree) * info.f_frsize
         self.assertGreaterEqual(used + info.f_frsize, 2 * sum(len(s) for s in self.slices))
         self.assertLess(used, 10 << 20)
         self.assertEqual(info.f_namemax, 255)
         self.assertGreater(info.f_bavail, 0)
-        self.shell("df $M; df -i $M", M=self.m.dir)
+        self.assertEqual((info.f_files, info.f_ffree, info.f_favail), (0, 0, 0))
+        done = self.shell("df $M; df -i $M; df --output=ipcent $M", M=self.m.dir)
+        self.assertEqual(done.stdout.split()[-1], "-")
 
     def test_locks(self):
         """S9: flock and fcntl locks, between processes of this mount."""
