@@ -44,6 +44,17 @@ BATCH_SCRIPTS = {
 }
 
 
+# Each copies the batch $SRC, which has a state, to $DST.
+STATE_SCRIPTS = {
+    "cp": "mkdir -p $DST; cp $SRC/state $DST/; cp -r $SRC/rank $DST/",
+    "cp -rp of both": "mkdir -p $DST; cp -rp $SRC/state $SRC/rank $DST/",
+    "tar": "mkdir -p $DST; tar c -C $SRC state rank | tar x -C $DST",
+    "rsync": "mkdir -p $DST; rsync -a $SRC/ $DST/",
+    "python shutil": 'python3 -c "import shutil, sys; s, d = sys.argv[1:]; shutil.os.makedirs(d); '
+                     'shutil.copy(s + \'/state\', d); shutil.copytree(s + \'/rank\', d + \'/rank\')" $SRC $DST',
+}
+
+
 class Programs(bw.TestCase):
     def setUp(self):
         super().setUp()
@@ -72,6 +83,22 @@ class Programs(bw.TestCase):
                 step = self.m.head()
         self.assertEqual(self.m.status("waiting"), "")
         self.assertEqual(self.m.status("errors"), "")
+
+    def test_p4_the_state_is_copied_first(self):
+        """P4: however it is copied before the last slice, it is committed with the batch; afterwards it is too late."""
+        for seq, (name, script) in enumerate(STATE_SCRIPTS.items()):
+            with self.subTest(program=name):
+                source, state = self.folder("source"), f"cursor {seq}"
+                bw.write(source + "/state", state)
+                self.shell("set -eo pipefail; cp -r $FROM/rank $SRC/; " + script, FROM=self.src, SRC=source,
+                           DST=self.m.slot("p", seq))
+                self.assertEqual(self.m.head(), seq + 1)
+                self.assertTrue(self.m.get(seq) == self.slices)
+                self.assertEqual(self.m.state("p"), state.encode())
+        seq = self.m.head()
+        self.m.put("p", seq, self.slices)
+        self.assert_errno("EROFS", bw.write, self.m.slot("p", seq) + "/state", b"late")
+        self.assertEqual(self.m.state("p"), state.encode())
 
     def test_p2_a_tar_of_a_whole_producer(self):
         """P2, P3d, P4: tar x and cp -rp of three batches at once, in order."""
