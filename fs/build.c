@@ -225,8 +225,13 @@ bool bw_build_freeze_locked(struct bw_stage_batch *b)
 
 	if (u && (u->epoch != b->epoch || !is_true_locked(b)))
 		bw_build_drop_locked(b);
-	else if (u && u->feeding)
+	else if (u && u->feeding && !bw_workq_cancel(b->produce->c.pool, &u->task))
 		return !(u->wanted = true);
+	else if (u && u->feeding) {
+		/* It waits for its turn behind those that nobody waits for: the commit goes on with it. */
+		u->feeding = false;
+		build_unref(u);
+	}
 	return true;
 }
 

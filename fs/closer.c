@@ -204,7 +204,7 @@ static enum bw_closer_verdict look_at(const struct judgement *j)
 	return own ? BW_CLOSER_OWN : BW_CLOSER_DEFER;
 }
 
-/* Whether the other process that wrote may go on to do so.  Of one that hides it nobody knows, and the release is never wrong. */
+/* Whether the other process that wrote may go on to do so.  Of one that cannot be looked at nobody knows, and the release is never wrong. */
 static bool is_written_on(const struct judgement *j)
 {
 	struct sight s;
@@ -216,7 +216,7 @@ static bool is_written_on(const struct judgement *j)
 	case BW_DESCRIPTORS_WRITER:
 		return true;
 	case BW_DESCRIPTORS_HIDDEN:
-		return see_thread(j->writer, j->writer, &own, &s) == 0 && !(s.flags & PF_EXITING_BIT);
+		return see_thread(j->writer, j->writer, &own, &s) || !(s.flags & PF_EXITING_BIT);
 	default:
 		return false;
 	}

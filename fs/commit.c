@@ -471,7 +471,6 @@ static int build_on(struct bw_stage_batch *b)
 		return -BW_E_STOPPING;
 	if (bw_now() >= b->deadline_ns)
 		return -ETIMEDOUT;
-	b->task.prio = BW_PRIO_PREFETCH;
 	bw_workq_push(p->c.pool, &b->task);
 	return 1;
 }
@@ -486,7 +485,6 @@ static void run_build(struct bw_task *task)
 		err = build_on(b);
 	if (err > 0)
 		return;
-	b->task.prio = BW_PRIO_COMMIT;
 	if (!err)
 		err = add_state(b);
 	if (err) {

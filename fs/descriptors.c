@@ -84,6 +84,9 @@ static enum bw_descriptors_seen see(const struct want *w, int dir, const char *f
 
 	if (n < 0 && errno != ENAMETOOLONG)
 		return not_seen(errno, BW_DESCRIPTORS_OTHERS);
+	/* A terminal, which programs may write, has a number for its name as well. */
+	if (n > 9 && memcmp(target, "/dev/pts/", 9) == 0)
+		return BW_DESCRIPTORS_OTHERS;
 	bool leads_there = n < 0 || (n > (ssize_t)len && target[n - (ssize_t)len - 1] == '/' &&
 				     memcmp(target + n - len, w->name, len) == 0);
 

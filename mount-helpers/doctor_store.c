@@ -74,6 +74,9 @@ static void say_creds(struct bw_doctor *d, const struct bw_creds *c)
 	if (left_ms < 0)
 		bw_doctor_add(d, BW_WRONG, "credentials", "renew them where they come from, and check the clock",
 			      "from the %s, key ...%s, expired %s", c->source, tail, when);
+	else if (c->extended)
+		bw_doctor_add(d, BW_NOTE, "credentials", "look at the metadata service of this machine",
+			      "from the %s, key ...%s, expired; it has nothing newer, so they are used on", c->source, tail);
 	else if (left_ms < SOON_MS)
 		bw_doctor_add(d, BW_NOTE, "credentials", "see that the source renews them",
 			      "from the %s, key ...%s, expire soon: %s", c->source, tail, when);

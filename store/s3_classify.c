@@ -62,6 +62,22 @@ static void move_aws_host(struct bw_s3_address *a, const char *region)
 		memcpy(a->host, host, (size_t)n + 1);
 }
 
+/* The general host of AWS, which knows no buckets of regions that an account must ask for, becomes that of the region. */
+static void move_general_host(struct bw_s3_address *a)
+{
+	static const char general[] = "s3.amazonaws.com";
+	const char *at = strstr(a->host, general);
+	char host[sizeof(a->host)];
+
+	if (!at || (at != a->host && at[-1] != '.'))
+		return;
+	int n = snprintf(host, sizeof(host), "%.*ss3.%s.amazonaws.com%s", (int)(at - a->host), a->host, a->region,
+			 at + sizeof(general) - 1);
+
+	if (n > 0 && (size_t)n < sizeof(host))
+		memcpy(a->host, host, (size_t)n + 1);
+}
+
 static bool move_region(struct bw_s3_address *a, const char *region)
 {
 	if (!region[0] || strcmp(region, a->region) == 0 ||
@@ -160,7 +176,10 @@ static bool is_moved(const struct bw_http_request *r, const struct bw_s3_error *
 		if (strcmp(error->code, "IllegalLocationConstraintException") != 0)
 			return false;
 		region_in_words(error->message, words, sizeof(words));
-		return move_region(a, *region ? region : words);
+		if (!move_region(a, *region ? region : words))
+			return false;
+		move_general_host(a);
+		return true;
 	}
 	return false;
 }

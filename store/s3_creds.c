@@ -198,7 +198,7 @@ static void extend(struct bw_cred_job *job, struct bw_creds *out, const char *wh
 	out->expires_ms = bw_wall_ms() + EXTEND_MS + (int64_t)(random % (EXTEND_MS / 2));
 	if (!job->was_extended)
 		bw_log(job->log, BW_LOG_WARN, "credentials_extended", "source=\"%s\" expired=%s", out->source, when);
-	job->extended = true;
+	job->extended = out->extended = true;
 }
 
 static int ask(struct bw_cred_job *job, struct bw_creds *out)

@@ -28,6 +28,7 @@
 struct bw_creds {
 	atomic_uint refs;
 	int64_t expires_ms;	/* wall clock; INT64_MAX: never */
+	bool extended;		/* they had expired: this is until when they are used on, as nothing newer is to be had */
 	const char *source;	/* static: "environment", "web identity", ... */
 	char key_id[256], secret[512], token[8192];	/* token "": none */
 	struct bw_sign_cache sign;

@@ -148,8 +148,9 @@ static void begin_waiting(struct loop *l)
 		begin(l, r);
 }
 
-static void learn_to_connect(struct bw_http *h, const struct bw_transfer *t, CURLcode code)
+static void learn_to_connect(struct bw_http *h, struct bw_transfer *t, CURLcode code)
 {
+	bw_transfer_not_connected(t);
 	int64_t ns = atomic_load(&h->connect_ns), next = bw_transfer_next_connect_ns(t, code, ns);
 
 	if (next != ns)

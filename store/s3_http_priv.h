@@ -62,7 +62,9 @@ struct bw_transfer {
 	size_t sent;			/* of the body, as curl took it */
 	bool connected;			/* the request began to leave */
 	int64_t connect_ns;		/* how long a connection may take */
-	int64_t connect_took_ns;	/* it has taken so long; -1: it was there, or is not yet */
+	/* TCP is not in these: to a dead address it takes what the kernel allows, and more time does not help. */
+	int64_t connect_took_ns;	/* its name and TLS took so long; -1: it was there, or is not yet */
+	int64_t connect_named_ns;	/* its name was found in so long and TCP did not come about; 0: no such thing */
 	int fd;				/* over this socket; -1: unknown */
 	bool answering;			/* the first byte of a final answer was seen */
 	bool owes;			/* that is not acknowledged yet */
@@ -89,6 +91,7 @@ void bw_transfer_acknowledge(struct bw_transfer *t);
 bool bw_transfer_is_slow(struct bw_transfer *t, int64_t now);
 /* Whether anything of the request left. */
 bool bw_transfer_was_sent(const struct bw_transfer *t);
+void bw_transfer_not_connected(struct bw_transfer *t);	/* at the end: sets connect_named_ns if so */
 /* How long the next connection may take, by how this one came about or did not, of which a CURLcode tells. */
 int64_t bw_transfer_next_connect_ns(const struct bw_transfer *t, int code, int64_t now_ns);
 /* Fills in the result of t->r by a CURLcode; t is idle then and may begin again.  Does not call done(). */

@@ -36,6 +36,20 @@ static bool is_read(const struct bw_http_request *r)
 	return strcmp(r->method, "GET") == 0 || strcmp(r->method, "HEAD") == 0;
 }
 
+static int64_t info_ns(const struct bw_transfer *t, CURLINFO what)
+{
+	curl_off_t us = 0;
+
+	return curl_easy_getinfo(t->easy, what, &us) == CURLE_OK && us > 0 ? us * (BW_MS / 1000) : 0;
+}
+
+static int64_t tls_ns(const struct bw_transfer *t)
+{
+	int64_t done_ns = info_ns(t, CURLINFO_APPCONNECT_TIME_T), tcp_ns = info_ns(t, CURLINFO_CONNECT_TIME_T);
+
+	return done_ns > tcp_ns ? done_ns - tcp_ns : 0;
+}
+
 /*
  * curl sends once more what left over a kept connection that turned out dead before anything came back.  The first
  * one may have been applied, and its second would be told so as if by somebody else: what changes something
@@ -52,12 +66,10 @@ static int on_connected(void *ctx, char *ip, char *local_ip, int port, int local
 		fail(t, bw_transfer_was_sent(t) ? BW_HTTP_LOST : BW_HTTP_NOT_SENT);
 		return CURL_PREREQFUNC_ABORT;
 	}
-	int64_t now = bw_now();
-
 	if (!t->connected && curl_easy_getinfo(t->easy, CURLINFO_NUM_CONNECTS, &made) == CURLE_OK && made)
-		t->connect_took_ns = now - t->since_ns;
+		t->connect_took_ns = info_ns(t, CURLINFO_NAMELOOKUP_TIME_T) + tls_ns(t);
 	t->connected = true;
-	t->since_ns = now;
+	t->since_ns = bw_now();
 	return CURL_PREREQFUNC_OK;
 }
 
@@ -351,6 +363,7 @@ bool bw_transfer_begin(struct bw_transfer *t, struct bw_http_request *r, int64_t
 	t->r = r;
 	t->connect_ns = connect_ns;
 	t->connect_took_ns = -1;
+	t->connect_named_ns = 0;
 	t->sent = t->got = t->in_last = t->to_come = 0;
 	t->last = NULL;
 	t->fd = -1;
@@ -385,16 +398,22 @@ bool bw_transfer_is_slow(struct bw_transfer *t, int64_t now)
 	return now - t->since_ns >= limit;
 }
 
+void bw_transfer_not_connected(struct bw_transfer *t)
+{
+	if (!t->connected && !info_ns(t, CURLINFO_CONNECT_TIME_T))
+		t->connect_named_ns = info_ns(t, CURLINFO_NAMELOOKUP_TIME_T);
+}
+
 int64_t bw_transfer_next_connect_ns(const struct bw_transfer *t, int code, int64_t now_ns)
 {
-	int64_t ns = now_ns;
+	int64_t ns = now_ns, needs_ns = 0;
 
 	if (t->connect_took_ns >= 0)
-		ns = 2 * t->connect_took_ns;
-	else if (!t->connected && code == CURLE_OPERATION_TIMEDOUT && ns < 2 * t->connect_ns)
-		ns = 2 * t->connect_ns;
-	if (ns < BW_HTTP_CONNECT_NS)
-		ns = BW_HTTP_CONNECT_NS;
+		ns = BW_HTTP_CONNECT_NS + 2 * t->connect_took_ns;
+	else if (!t->connected && code == CURLE_OPERATION_TIMEDOUT)
+		needs_ns = t->connect_named_ns ? BW_HTTP_CONNECT_NS + 2 * t->connect_named_ns : 2 * t->connect_ns;
+	if (ns < needs_ns)
+		ns = needs_ns;
 	return ns < BW_HTTP_CONNECT_MAX_NS ? ns : BW_HTTP_CONNECT_MAX_NS;
 }
 

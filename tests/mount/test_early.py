@@ -224,7 +224,7 @@ class Huge(bw.TestCase):
 
     def test_p3m_huge_slices_that_are_committed(self):
         """P3m: their commits have a deadline like all others; meanwhile they hold nobody else, and afterwards they can be removed."""
-        m = self.mounted("commit_timeout=5", ranks=1)
+        m = self.mounted("commit_timeout=20", ranks=1)
         children = []
         for producer in "pq":
             m.begin(producer, 0)

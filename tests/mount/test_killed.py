@@ -249,7 +249,7 @@ class StateByClose(bw.TestCase):
 
     def waits(self, why):
         line = f"producer=p seq=0 state=staging missing=1/2 state_file=({why})\n"
-        bw.wait_until(lambda: self.m.status("waiting") == line, 10, line)  # a release may come a moment after the death
+        bw.wait_until(lambda: self.m.status("waiting") == line, what=line)  # a release may come a moment after the death
         self.assert_nothing_committed(self.m)
 
     def commits(self, state):

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -168,15 +169,20 @@ static void teardown(struct fixture *f)
 	bw_test_rmtree(f->dir);
 }
 
-static enum bw_closer_verdict judge(struct fixture *f, pid_t pid, pid_t opener)
+static enum bw_closer_verdict judge_beside(struct fixture *f, pid_t pid, pid_t opener, pid_t writer)
 {
 	struct heard h;
 
 	bw_latch_init(&h.answered);
-	cr_assert(bw_closer_judge(f->c, pid, opener, 0, "slice", f->ino, hear, &h));
+	cr_assert(bw_closer_judge(f->c, pid, opener, writer, "slice", f->ino, hear, &h));
 	bw_latch_wait(&h.answered);
 	f->by = h.by;
 	return h.verdict;
+}
+
+static enum bw_closer_verdict judge(struct fixture *f, pid_t pid, pid_t opener)
+{
+	return judge_beside(f, pid, opener, 0);
 }
 
 Test(closer, P3_the_openers_last_descriptor_counts)
@@ -192,6 +198,32 @@ Test(closer, P3_the_openers_last_descriptor_counts)
 	close(other);
 	cr_assert_eq(judge(&f, getpid(), getpid()), BW_CLOSER_OWN, "a reader is none");
 	close(reader);
+	teardown(&f);
+}
+
+/* Another one who wrote goes on to, or perhaps does: without a descriptor of ours to look with nobody knows. */
+Test(closer, P3_another_who_wrote)
+{
+	struct rlimit limit, none;
+	struct fixture f;
+
+	setup(&f, 1);
+	pid_t child = child_start();
+
+	cr_assert_eq(judge(&f, getpid(), getpid()), BW_CLOSER_DEFER, "and what is looked into is kept open");
+	close(f.fd);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){.rlim_cur = 0, .rlim_max = limit.rlim_max};
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	enum bw_closer_verdict alone = judge(&f, getpid(), getpid());
+	enum bw_closer_verdict blind = judge_beside(&f, getpid(), getpid(), child);
+
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	cr_assert_eq(alone, BW_CLOSER_OWN, "that needs no descriptor");
+	cr_assert_eq(blind, BW_CLOSER_DEFER);
+	cr_assert_eq(judge_beside(&f, getpid(), getpid(), child), BW_CLOSER_DEFER);
+	child_end(child);
+	cr_assert_eq(judge_beside(&f, getpid(), getpid(), child), BW_CLOSER_OWN);
 	teardown(&f);
 }
 

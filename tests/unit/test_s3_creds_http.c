@@ -458,6 +458,7 @@ Test(s3_creds_http, instance_hands_out_expired_ones)
 	cr_assert_str_eq(creds->key_id, "OLD");
 	cr_assert_geq(creds->expires_ms, wall_ms + 600 * 1000);
 	cr_assert_leq(creds->expires_ms, bw_wall_ms() + 900 * 1000);
+	cr_assert(creds->extended);
 	cr_assert_eq(cred_get(c, &again, why), 0);
 	cr_assert_eq(again, creds, "they are current");
 	bw_creds_unref(again);
@@ -476,6 +477,7 @@ Test(s3_creds_http, instance_hands_out_expired_ones)
 	bw_creds_unref(creds);
 	cr_assert_eq(cred_get(c, &creds, why), 0, "%s", why);
 	cr_assert_eq(creds->expires_ms, LATER_MS);
+	cr_assert_not(creds->extended);
 	bw_script_answer(s, CREDENTIALS, 200, old);
 	bw_cred_chain_refused(c, creds);
 	bw_creds_unref(creds);

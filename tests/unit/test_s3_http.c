@@ -598,30 +598,35 @@ Test(s3_http, V3_a_connection_that_takes_long_comes_about, .timeout = 60)
 Test(s3_http, V3_how_long_a_connection_may_take)
 {
 	static const struct {
-		int64_t may_ns, took_ns;	/* took_ns: -1: it is not there */
+		int64_t may_ns, took_ns, named_ns;	/* took_ns: -1: it is not there */
 		bool connected;
 		CURLcode code;
 		int64_t now_ns, next_ns;
 	} cases[] = {
-		{3 * BW_SEC, -1, false, CURLE_OPERATION_TIMEDOUT, 3 * BW_SEC, 6 * BW_SEC},
-		{12 * BW_SEC, -1, false, CURLE_OPERATION_TIMEDOUT, 12 * BW_SEC, 24 * BW_SEC},
-		{24 * BW_SEC, -1, false, CURLE_OPERATION_TIMEDOUT, 24 * BW_SEC, BW_HTTP_CONNECT_MAX_NS},
+		{3 * BW_SEC, -1, 0, false, CURLE_OPERATION_TIMEDOUT, 3 * BW_SEC, 6 * BW_SEC},
+		{12 * BW_SEC, -1, 0, false, CURLE_OPERATION_TIMEDOUT, 12 * BW_SEC, 24 * BW_SEC},
+		{24 * BW_SEC, -1, 0, false, CURLE_OPERATION_TIMEDOUT, 24 * BW_SEC, BW_HTTP_CONNECT_MAX_NS},
+		/* What is dead to TCP has no need of more, but what its name left of the time. */
+		{3 * BW_SEC, -1, BW_MS, false, CURLE_OPERATION_TIMEDOUT, 3 * BW_SEC, 3 * BW_SEC + 2 * BW_MS},
+		{30 * BW_SEC, -1, BW_MS, false, CURLE_OPERATION_TIMEDOUT, 6 * BW_SEC, 6 * BW_SEC},
+		{3 * BW_SEC, -1, 2 * BW_SEC, false, CURLE_OPERATION_TIMEDOUT, 3 * BW_SEC, 7 * BW_SEC},
 		/* Many at once that took too long count as one. */
-		{3 * BW_SEC, -1, false, CURLE_OPERATION_TIMEDOUT, 6 * BW_SEC, 6 * BW_SEC},
-		{3 * BW_SEC, -1, false, CURLE_OPERATION_TIMEDOUT, 24 * BW_SEC, 24 * BW_SEC},
+		{3 * BW_SEC, -1, 0, false, CURLE_OPERATION_TIMEDOUT, 6 * BW_SEC, 6 * BW_SEC},
+		{3 * BW_SEC, -1, 0, false, CURLE_OPERATION_TIMEDOUT, 24 * BW_SEC, 24 * BW_SEC},
 		/* What was refused at once has no need of time, what was there says nothing of how long one takes. */
-		{3 * BW_SEC, -1, false, CURLE_COULDNT_CONNECT, 6 * BW_SEC, 6 * BW_SEC},
-		{3 * BW_SEC, -1, true, CURLE_OK, 12 * BW_SEC, 12 * BW_SEC},
-		{3 * BW_SEC, -1, true, CURLE_OPERATION_TIMEDOUT, 6 * BW_SEC, 6 * BW_SEC},
-		{6 * BW_SEC, 5 * BW_SEC, true, CURLE_OK, 6 * BW_SEC, 10 * BW_SEC},
-		{30 * BW_SEC, 20 * BW_SEC, true, CURLE_OK, 30 * BW_SEC, BW_HTTP_CONNECT_MAX_NS},
-		{10 * BW_SEC, BW_MS, true, CURLE_OK, 10 * BW_SEC, BW_HTTP_CONNECT_NS},
-		{10 * BW_SEC, BW_MS, true, CURLE_RECV_ERROR, 10 * BW_SEC, BW_HTTP_CONNECT_NS},
+		{3 * BW_SEC, -1, 0, false, CURLE_COULDNT_CONNECT, 6 * BW_SEC, 6 * BW_SEC},
+		{3 * BW_SEC, -1, 0, true, CURLE_OK, 12 * BW_SEC, 12 * BW_SEC},
+		{3 * BW_SEC, -1, 0, true, CURLE_OPERATION_TIMEDOUT, 6 * BW_SEC, 6 * BW_SEC},
+		{6 * BW_SEC, 5 * BW_SEC, 0, true, CURLE_OK, 6 * BW_SEC, 13 * BW_SEC},
+		{30 * BW_SEC, 20 * BW_SEC, 0, true, CURLE_OK, 30 * BW_SEC, BW_HTTP_CONNECT_MAX_NS},
+		{10 * BW_SEC, BW_MS, 0, true, CURLE_OK, 10 * BW_SEC, BW_HTTP_CONNECT_NS + 2 * BW_MS},
+		{10 * BW_SEC, BW_MS, 0, true, CURLE_RECV_ERROR, 10 * BW_SEC, BW_HTTP_CONNECT_NS + 2 * BW_MS},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		const struct bw_transfer t = {.connected = cases[i].connected, .connect_ns = cases[i].may_ns,
-					      .connect_took_ns = cases[i].took_ns};
+					      .connect_took_ns = cases[i].took_ns,
+					      .connect_named_ns = cases[i].named_ns};
 		int64_t next_ns = bw_transfer_next_connect_ns(&t, cases[i].code, cases[i].now_ns);
 		cr_assert_eq(next_ns, cases[i].next_ns, "case %zu: %lld", i, (long long)next_ns);
 	}

@@ -381,6 +381,29 @@ Test(s3_remedy, another_region_in_words)
 	}
 }
 
+/* The host that names no region is none to find such a bucket at. */
+Test(s3_remedy, another_region_in_words_of_the_general_host)
+{
+	static const char *const cases[][2] = {
+		{"s3.amazonaws.com", "s3.ap-east-1.amazonaws.com"},
+		{"buck.s3.amazonaws.com", "buck.s3.ap-east-1.amazonaws.com"},
+		{"s3.amazonaws.com:443", "s3.ap-east-1.amazonaws.com:443"},
+		{"nots3.amazonaws.com", "nots3.amazonaws.com"},
+		{"s3.example.com", "s3.example.com"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct bw_s3_address a = {.scheme = "https", .region = "us-east-1"};
+		struct bw_http_request r;
+
+		snprintf(a.host, sizeof(a.host), "%s", cases[i][0]);
+		answer(&r, 400, "IllegalLocationConstraintException", MESSAGE("ap-east-1"));
+		cr_assert_eq(remedy_for(&r, &a), BW_S3_MOVED);
+		cr_assert_str_eq(a.region, "ap-east-1");
+		cr_assert_str_eq(a.host, cases[i][1], "%s", a.host);
+	}
+}
+
 /* A host that names a region goes to the other one, as what it is; one that names none goes where the store says. */
 Test(s3_remedy, another_region_of_an_endpoint)
 {
