@@ -70,6 +70,11 @@ static void log_pass(struct bw_gc *g, const struct bw_reclaim_report *r)
 		       "first=%" PRIu64 " would_release=%" PRIu64 " of=%" PRIu64
 		       " reason=\"markers younger than the grace would release more than half of the live bytes\"",
 		       r->first, r->fresh_bytes, r->live_bytes);
+	if (r->trim == BW_TRIM_OVERTAKEN && g->trim != BW_TRIM_OVERTAKEN)
+		bw_log(log, BW_LOG_WARN, "trim_waits",
+		       "first=%" PRIu64 " would_release=%" PRIu64 " of=%" PRIu64
+		       " reason=\"markers were moved each time before the trim was committed; the next pass tries again\"",
+		       r->first, r->trim_bytes, r->live_bytes);
 	if (sum.n || r->roots_buried)
 		bw_log(log, BW_LOG_INFO, "reclaimed",
 		       "objects=%" PRIu64 " bytes=%" PRIu64 " versions=%" PRIu64 " swept=%" PRIu64

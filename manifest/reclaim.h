@@ -84,7 +84,8 @@ enum bw_reclaim_trim {
 	BW_TRIM_NOTHING,	/* every job's oldest marker is at first */
 	BW_TRIM_NO_JOBS,
 	BW_TRIM_JOB_HOLDS,	/* holder has too few markers */
-	BW_TRIM_WAITS,		/* bw_reclaim_trim_waits(), or markers kept moving */
+	BW_TRIM_WAITS,		/* bw_reclaim_trim_waits() */
+	BW_TRIM_OVERTAKEN,	/* markers were moved before each attempt to commit it: the next pass tries again */
 	BW_TRIM_DONE,
 };
 

@@ -214,10 +214,23 @@ static uint64_t least(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+/*
+ * How far the trim may go: markers that moved before an attempt move before the next one as well, so that is judged
+ * for some moves like the last, fewer at each attempt as the guard may not hold so far on.
+ */
+static uint64_t room(const struct bw_reclaim *r, uint64_t was, uint64_t to)
+{
+	if (!r->overtaken || to <= was)
+		return to;
+	uint64_t moves = UINT64_C(2) << (BW_RECLAIM_RESTARTS - r->overtaken);
+
+	return to + least((to - was) * moves, r->newest->head - to);
+}
+
 static void trim(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 {
 	const struct bw_root *n = r->newest;
-	uint64_t to = bw_trim_first(r->stream, n);
+	uint64_t to = bw_trim_first(r->stream, n), was = r->look_steps[2];
 
 	(void)a;
 	bw_reclaim_stage(r, BW_RECLAIM_TRIMMING, 0);
@@ -233,6 +246,7 @@ static void trim(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 	r->look_steps[0] = n->first;
 	r->look_steps[1] = proven < n->first ? n->first : least(proven, to);
 	r->look_steps[2] = to;
+	r->look_steps[3] = room(r, was, to);
 	bw_walk_done(&r->walk);
 	bw_walk_begin(&r->walk, r->newest, 0, 0);
 	r->phase = look;
@@ -245,7 +259,7 @@ static void look(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 	uint32_t n;
 
 	(void)a;
-	if (r->look == 3) {
+	if (r->look == 4) {
 		r->phase = looked;
 		return;
 	}
@@ -269,6 +283,11 @@ static void look(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 	}
 }
 
+static bool waits(const struct bw_reclaim *r, unsigned look)
+{
+	return bw_reclaim_trim_waits(r->rep.live_bytes, r->look_before[look] - r->look_before[1]);
+}
+
 static void commit_trim(struct bw_reclaim *r)
 {
 	uint64_t *before = r->look_before;
@@ -277,7 +296,7 @@ static void commit_trim(struct bw_reclaim *r)
 	r->rep.live_bytes = r->newest->bytes - before[0];
 	r->rep.trim_bytes = before[2] - before[0];
 	r->rep.fresh_bytes = before[2] - before[1];
-	if (!r->o.force && bw_reclaim_trim_waits(r->rep.live_bytes, r->rep.fresh_bytes)) {
+	if (!r->o.force && waits(r, 2)) {
 		r->rep.trim = BW_TRIM_WAITS;
 		r->phase = bw_reclaim_steps;
 		return;
@@ -293,7 +312,7 @@ static void commit_trim(struct bw_reclaim *r)
 	r->phase = trimmed;
 	bw_reclaim_commit(r, BW_CHANGE_TRIM, 0);
 	/* On the root it lands on there may be other markers, and nobody has looked at what those release. */
-	r->req.change.trim_most = r->o.force ? 0 : r->look_steps[2];
+	r->req.change.trim_most = r->o.force ? 0 : r->look_steps[waits(r, 3) ? 2 : 3];
 }
 
 /* A node for a look-up has come, or all have been made. */
@@ -316,11 +335,12 @@ static void looked(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 /* Markers were moved meanwhile: looks again.  Where that goes on and on, this pass deletes what was trimmed before it. */
 static void overtaken(struct bw_reclaim *r)
 {
-	if (r->overtaken++ < BW_RECLAIM_RESTARTS) {
+	if (r->overtaken < BW_RECLAIM_RESTARTS) {
+		r->overtaken++;
 		r->phase = bw_reclaim_open;
 		return;
 	}
-	r->rep.trim = BW_TRIM_WAITS;
+	r->rep.trim = BW_TRIM_OVERTAKEN;
 	r->phase = bw_reclaim_steps;
 }
 

@@ -71,7 +71,7 @@ struct bw_reclaim {
 
 	/* The trim. */
 	unsigned look;
-	uint64_t look_steps[3], look_before[3];
+	uint64_t look_steps[4], look_before[4];	/* first; that of G's markers; that of the newest; how far it may go */
 	char text[BW_TOMBSTONE_MAX + BW_HINT_MAX];	/* body of a small put */
 
 	/* Steps, and references. */

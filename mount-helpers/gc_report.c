@@ -70,6 +70,11 @@ static void print_trim(const struct bw_stream *stream, const struct bw_reclaim_r
 		       " s), or use --force\n",
 		       stream->options.grace_s);
 		break;
+	case BW_TRIM_OVERTAKEN:
+		printf("first stays at %" PRIu64 " for now: markers were moved each time before the trim was"
+		       " committed.  The next pass tries again\n",
+		       r->first);
+		break;
 	case BW_TRIM_NO_JOBS:
 		printf("first stays at %" PRIu64 ": no job is registered, so nothing is reclaimed\n",
 		       r->first);

@@ -394,8 +394,34 @@ Test(reclaim, C4_a_trim_that_was_overtaken_is_looked_at_again)
 
 	cr_assert(r.trim == BW_TRIM_DONE && w.root->first == 305);
 	bw_world_done(&w);
-	r = overtaken(&w, &whole, (const uint64_t[]){301, 302, 303, 304, 305, 306, 307, 308, 0});
-	cr_assert(r.trim == BW_TRIM_WAITS && w.root->first == 0, "it does not go on for ever");
+	r = overtaken(&w, &whole, (const uint64_t[]){301, 310, 347, 348, 0});
+	cr_assert(r.trim == BW_TRIM_OVERTAKEN && w.root->first == 0, "it does not go on for ever");
+	bw_world_done(&w);
+}
+
+/* Marks come faster than trims: the guard is judged some moves ahead. */
+Test(reclaim, C4_a_job_that_marks_before_every_attempt_is_trimmed_all_the_same)
+{
+	struct bw_world w;
+	struct bw_reclaim_report r = overtaken(&w, &whole, (const uint64_t[]){301, 302, 303, 304, 305, 306, 0});
+
+	cr_assert(r.trim == BW_TRIM_DONE && w.root->first == 302, "the first says how far they move");
+	bw_world_done(&w);
+	r = overtaken(&w, &whole, (const uint64_t[]){307, 314, 321, 328, 335, 0});
+	cr_assert(r.trim == BW_TRIM_DONE && w.root->first == 321, "where eight moves are too many it tries four");
+	bw_world_done(&w);
+}
+
+/* C4: ... and it is judged there as it is everywhere. */
+Test(reclaim, C4_a_mistaken_marker_waits_also_where_the_trim_was_overtaken_before)
+{
+	struct bw_world w;
+	struct bw_reclaim_report r = overtaken(&w, &whole, (const uint64_t[]){301, 690, 0});
+
+	cr_assert(r.trim == BW_TRIM_WAITS && w.root->first == 0, "it is beyond the room");
+	bw_world_done(&w);
+	r = overtaken(&w, &whole, (const uint64_t[]){340, 690, 0});
+	cr_assert(r.trim == BW_TRIM_WAITS && w.root->first == 0, "so much room would be too much");
 	bw_world_done(&w);
 }
 
