@@ -171,9 +171,16 @@ class Monitoring(bw.TestCase):
                 self.assertNotIn(silent, bw.read(target))
                 readers = subprocess.run(["pgrep", "-xf", f"cat {silent}/status/metrics"], capture_output=True, check=True)
                 self.assertEqual(len(readers.stdout.split()), 1)
+                bw.LIBC.umount2(silent.encode(), apart.MNT_DETACH)
+                n = bw.Mount(stream, silent, self.root + "/log2")
+                bw.wait_until(lambda: f'batchweave_head_step{{mount="{n.dir}"}} 3\n' in bw.read(target), what="what is there now")
+                self.assertEqual(n.stop(), 0)
             finally:
                 os.killpg(child.pid, signal.SIGTERM)
                 server.kill()
+        subprocess.run(["mount", "--bind", m.dir, m.dir], check=True)
+        self.assertEqual(self.textfile().count(f'batchweave_head_step{{mount="{m.dir}"}}'), 1, "two mounts in one place")
+        bw.LIBC.umount2(m.dir.encode(), 0)
         self.assertEqual(m.stop(), 0)
 
 
