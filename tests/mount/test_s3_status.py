@@ -186,8 +186,8 @@ class Status(bw.TestCase):
         self.s3.rule = "errors"
         self.assert_errno("EIO", os.stat, m.step(0))
         self.assertEqual(m.metric("store_ok"), 0)
-        self.s3.rule = ""
         self.s3.held = ("GET",)
+        self.s3.rule = ""
         before = len(self.s3.requests)
         for _ in range(20):
             self.assertEqual(m.metric("store_ok"), 0)
