@@ -488,7 +488,10 @@ static int hear(const struct ask *a, int fd, pid_t child)
 	return say(a, BW_FS_SYSTEM, "the daemon ended before it was ready");
 }
 
-/* The daemon works in /, and reads what these name for as long as it lives.  "~/" is the home directory to all of them. */
+/*
+ * The daemon works in /, and reads what these name for as long as it lives.  "~/" is left to who reads it: the home directory in
+ * the two files of profiles, and nothing special in the names of token files.
+ */
 static bool keep_paths(void)
 {
 	static const char *const names[] = {"AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE",
