@@ -480,15 +480,21 @@ Test(disk_cache, what_cannot_be_written_leaves_nothing_and_is_told_once)
 	world_done(&w);
 }
 
+/* A write has failed. */
+static void world_of_a_full_disk(struct world *w)
+{
+	world_init(w, MIB);
+	limit_files(PAGE);
+	put(w, 1, 1, 2 * PAGE);
+	while (!stats(w)->paused)
+		bw_sleep(BW_MS);
+}
+
 Test(disk_cache, a_full_disk_is_left_alone_for_a_minute)
 {
 	struct world w;
 
-	world_init(&w, MIB);
-	limit_files(PAGE);
-	put(&w, 1, 1, 2 * PAGE);
-	while (!stats(&w)->paused)
-		bw_sleep(BW_MS);
+	world_of_a_full_disk(&w);
 	cr_assert_eq(bw_disk_state(w.d), BW_DISK_DOES_NOT_FILL);
 	limit_files(RLIM_INFINITY);
 	atomic_fetch_add(&test_now, 60 * BW_SEC - 1);
@@ -507,11 +513,7 @@ Test(disk_cache, a_write_that_failed_is_told_for_ten_minutes)
 {
 	struct world w;
 
-	world_init(&w, MIB);
-	limit_files(PAGE);
-	put(&w, 1, 1, 2 * PAGE);
-	while (!stats(&w)->paused)
-		bw_sleep(BW_MS);
+	world_of_a_full_disk(&w);
 	atomic_fetch_add(&test_now, BW_DISK_TOLD_NS - 1);
 	cr_assert_eq(bw_disk_state(w.d), BW_DISK_DOES_NOT_FILL);
 	put(&w, 1, 2, 2 * PAGE);
