@@ -103,16 +103,17 @@ Test(ahead, who_jumps_about_gets_no_other_steps)
 	world_done(&w);
 }
 
-/* The steps ahead of who reads step 5 of rank 0 after it waited so often for step; *ret_window: and blocks. */
-static unsigned steps_after(uint32_t most, unsigned waits, uint64_t step, unsigned *ret_window)
+/* The steps ahead of whoever reads rank 0 step after step from 5 on and waits for those, n of them; *ret_window: and blocks. */
+static unsigned steps_after(uint32_t most, const uint64_t *late, unsigned n, unsigned *ret_window)
 {
 	struct bw_prefetch *p = calloc(1, sizeof(*p));
 
 	bw_prefetch_init(p, NULL, NULL, NULL, 2, most, 0);
-	atomic_store(&p->last[0].step_rank, bw_slice_number(5, 0));
 	atomic_store(&p->last[0].row, 6);
-	for (unsigned i = 0; i < waits; i++)
-		bw_prefetch_late(p, 0, step);
+	for (unsigned i = 0; i < n; i++) {
+		atomic_store(&p->last[0].step_rank, bw_slice_number(late[i] < 50 ? late[i] - 1 : 5, 0));
+		bw_prefetch_late(p, 0, late[i]);
+	}
 	unsigned steps = atomic_load(&p->steps);
 
 	*ret_window = atomic_load(&p->window);
@@ -120,20 +121,27 @@ static unsigned steps_after(uint32_t most, unsigned waits, uint64_t step, unsign
 	return steps;
 }
 
-Test(ahead, more_steps_and_blocks_where_readers_wait_all_the_same)
+Test(ahead, more_steps_and_blocks_with_each_step_that_is_waited_for_all_the_same)
 {
 	static const struct {
-		unsigned most, waits, step, steps, window;
+		unsigned most, n;
+		uint64_t late[6];
+		unsigned steps, window;
 		const char *what;
 	} of[] = {
-		{4, 3, 6, 2, 8, "too few"}, {4, 4, 6, 3, 12, "one"}, {4, 8, 6, 4, 16, "two"}, {4, 80, 6, 4, 16, "the bound"},
-		{4, 80, 100, 2, 8, "nobody had expected it"}, {0, 80, 6, 2, 8, "as told"},
+		{5, 1, {6}, 3, 12, "one"},
+		{5, 4, {6, 6, 6, 6}, 3, 12, "all ranks of one"},
+		{5, 4, {6, 7, 6, 7}, 4, 16, "two, whose ranks come in turns"},
+		{4, 6, {6, 7, 8, 9, 10, 11}, 4, 16, "the bound"},
+		{5, 2, {40, 6}, 4, 16, "from the start again"},
+		{5, 2, {100, 101}, 2, 8, "nobody had expected them"},
+		{0, 2, {6, 7}, 2, 8, "as told"},
 	};
 
 	for (size_t i = 0; i < sizeof(of) / sizeof(of[0]); i++) {
 		unsigned window;
-		cr_assert_eq(steps_after(of[i].most, of[i].waits, of[i].step, &window), of[i].steps, "%s", of[i].what);
-		cr_assert_eq(window, of[i].window, "%s", of[i].what);
+		cr_expect_eq(steps_after(of[i].most, of[i].late, of[i].n, &window), of[i].steps, "%s", of[i].what);
+		cr_expect_eq(window, of[i].window, "%s", of[i].what);
 	}
 }
 
