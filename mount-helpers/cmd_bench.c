@@ -234,6 +234,8 @@ static void print_store(FILE *to, const struct bw_s3_config *s3)
 			fprintf(to, "%s=%s,", texts[i].name, texts[i].value);
 	if (s3->style == BW_S3_STYLE_PATH)
 		fputs("path_style,", to);
+	if (s3->style == BW_S3_STYLE_VIRTUAL)
+		fputs("virtual_hosts,", to);
 	if (s3->no_verify_tls)
 		fputs("no_verify_tls,", to);
 	if (s3->unsigned_payload)

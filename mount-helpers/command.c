@@ -69,6 +69,7 @@ static const char store_help[] =
 	"  --region NAME    (AWS_REGION)\n"
 	"  --profile NAME   of the shared config files (AWS_PROFILE)\n"
 	"  --path-style     the bucket stands in the path, not in the host name\n"
+	"  --virtual-hosts  the bucket stands in the host name, also with an endpoint\n"
 	"  --ca FILE        certificates to trust, PEM (AWS_CA_BUNDLE)\n"
 	"  --no-verify-tls  takes any certificate: for tests only\n"
 	"  --unsigned-payload\n"
@@ -144,6 +145,7 @@ static int take_store_option(const struct bw_command *c, int option, struct bw_s
 		{"--ca", "ca", true},
 		{"--no-verify-tls", "no_verify_tls", false},
 		{"--unsigned-payload", "unsigned_payload", false},
+		{"--virtual-hosts", "virtual_hosts", false},
 	};
 	_Static_assert(sizeof(table) / sizeof(table[0]) == BW_STORE_OPTIONS_N, "as in BW_STORE_OPTIONS");
 	unsigned at = (unsigned)(option - BW_STORE_OPTION);

@@ -59,7 +59,7 @@ struct bw_store_options {
 };
 /* Rows of the table of long options of a command that takes them. */
 #define BW_STORE_OPTION 900
-#define BW_STORE_OPTIONS_N 7
+#define BW_STORE_OPTIONS_N 8
 #define BW_STORE_OPTIONS                                                                           \
 	{"endpoint", required_argument, NULL, BW_STORE_OPTION},                                    \
 	{"region", required_argument, NULL, BW_STORE_OPTION + 1},                                  \
@@ -67,7 +67,8 @@ struct bw_store_options {
 	{"path-style", no_argument, NULL, BW_STORE_OPTION + 3},                                    \
 	{"ca", required_argument, NULL, BW_STORE_OPTION + 4},                                      \
 	{"no-verify-tls", no_argument, NULL, BW_STORE_OPTION + 5},                                 \
-	{"unsigned-payload", no_argument, NULL, BW_STORE_OPTION + 6}
+	{"unsigned-payload", no_argument, NULL, BW_STORE_OPTION + 6},                              \
+	{"virtual-hosts", no_argument, NULL, BW_STORE_OPTION + 7}
 void bw_store_options_init(struct bw_store_options *o);
 /*
  * bw_option() for such a command: takes the store's options itself and returns the next one that is

@@ -75,6 +75,7 @@ static const char help_text[] =
 	"  region=NAME          of an s3:// store (AWS_REGION)\n"
 	"  profile=NAME         of the shared config files (AWS_PROFILE)\n"
 	"  path_style           the bucket stands in the path, not in the host name\n"
+	"  virtual_hosts        the bucket stands in the host name, also with an endpoint\n"
 	"  ca=FILE              certificates to trust, PEM (AWS_CA_BUNDLE)\n"
 	"  no_verify_tls        takes any certificate: for tests only\n"
 	"  unsigned_payload     does not sign large bodies over http://, as over https://\n"

@@ -21,7 +21,7 @@ struct bw_s3_config {
 	char profile[128];	/* of the shared config files; "": default */
 	bool profile_named;	/* as an option, and not by AWS_PROFILE: it goes before keys and tokens of the environment */
 	char ca[4096];		/* PEM file; "": the system's */
-	enum bw_s3_style style;	/* AUTO: path style with an endpoint, virtual hosts without */
+	enum bw_s3_style style;	/* AUTO: virtual hosts without an endpoint, for a bucket whose name can stand there; else path style */
 	bool no_verify_tls;
 	bool unsigned_payload;	/* large bodies go unsigned over http:// too */
 	unsigned connections;	/* 0: BW_S3_CONNECTIONS */
@@ -43,8 +43,8 @@ struct bw_s3_config {
 void bw_s3_config_from_env(struct bw_s3_config *ret);
 
 /*
- * Sets what a user has written for one of the names endpoint, region, profile, path_style, no_verify_tls,
- * unsigned_payload, ca; value is NULL when none was given.  0; 1: no such name; -EINVAL: not with this value, and
+ * Sets what a user has written for one of the names endpoint, region, profile, path_style, virtual_hosts,
+ * no_verify_tls, unsigned_payload, ca; value is NULL when none was given.  0; 1: no such name; -EINVAL: not with this value, and
  * *ret_expect says what the name takes.  A relative path of a file is made absolute.
  */
 int bw_s3_config_set(struct bw_s3_config *c, const char *name, const char *value,

@@ -88,10 +88,17 @@ static int set_flag(const char *value, bool *ret)
 	return 0;
 }
 
+static int set_style(const char *value, enum bw_s3_style style, enum bw_s3_style *ret)
+{
+	if (value)
+		return -EINVAL;
+	*ret = style;
+	return 0;
+}
+
 int bw_s3_config_set(struct bw_s3_config *c, const char *name, const char *value,
 		     const char **ret_expect)
 {
-	bool path_style = false;
 	int err;
 
 	if (strcmp(name, "endpoint") == 0) {
@@ -118,12 +125,11 @@ int bw_s3_config_set(struct bw_s3_config *c, const char *name, const char *value
 		return set_flag(value, &c->no_verify_tls);
 	if (strcmp(name, "unsigned_payload") == 0)
 		return set_flag(value, &c->unsigned_payload);
-	if (strcmp(name, "path_style") != 0)
-		return 1;
-	err = set_flag(value, &path_style);
-	if (!err)
-		c->style = BW_S3_STYLE_PATH;
-	return err;
+	if (strcmp(name, "path_style") == 0)
+		return set_style(value, BW_S3_STYLE_PATH, &c->style);
+	if (strcmp(name, "virtual_hosts") == 0)
+		return set_style(value, BW_S3_STYLE_VIRTUAL, &c->style);
+	return 1;
 }
 
 /* The first of the variables that is set and not empty. */

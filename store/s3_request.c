@@ -99,9 +99,11 @@ int bw_s3_address_make(const struct bw_url *url, const struct bw_s3_config *conf
 					       "without a path");
 	enum bw_s3_style style = config->style;
 
+	if (style == BW_S3_STYLE_VIRTUAL && !fits_host(bucket))
+		return bw_refuse(why, why_len, "a bucket named %s has no place in a host's name: leave virtual_hosts out", bucket);
 	if (style == BW_S3_STYLE_AUTO)
-		style = config->endpoint[0] ? BW_S3_STYLE_PATH : BW_S3_STYLE_VIRTUAL;
-	if (style == BW_S3_STYLE_PATH || !fits_host(bucket)) {
+		style = config->endpoint[0] || !fits_host(bucket) ? BW_S3_STYLE_PATH : BW_S3_STYLE_VIRTUAL;
+	if (style == BW_S3_STYLE_PATH) {
 		snprintf(a.host, sizeof(a.host), "%s", host);
 		snprintf(a.bucket_path, sizeof(a.bucket_path), "/%s", bucket);
 	} else {

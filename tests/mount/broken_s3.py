@@ -3,8 +3,8 @@
 
     with BrokenS3("no-condition") as s3: ... s3.endpoint ...
 
-It speaks what BatchWeave needs (put, get, head, range, list, delete, delete of many, multipart) in path style,
-and takes any signature.  What it can break is in RULES.
+It speaks what BatchWeave needs (put, get, head, range, list, delete, delete of many, multipart) with the bucket
+in the path, or one named bucket in the host name, and takes any signature.  What it can break is in RULES.
 """
 import email.utils
 import hashlib
@@ -89,8 +89,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.body = self.rfile.read(length)
         url = urllib.parse.urlsplit(self.path)
         self.query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
-        parts = urllib.parse.unquote(url.path).lstrip("/").split("/", 1)
-        self.key = parts[1] if len(parts) > 1 else ""
+        path = urllib.parse.unquote(url.path).lstrip("/")
+        in_host = self.headers.get("Host", "").startswith("bucket.")
+        self.key = path if in_host else path.partition("/")[2]
         s3, rule = self.server.s3, self.server.s3.rule
         time.sleep(s3.delay)
         with s3.lock:

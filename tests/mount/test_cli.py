@@ -161,7 +161,7 @@ class Frame(Case):
         for args in calls:
             for given in (["--endpoint", "http://127.0.0.1:1"], ["--region=x"], ["--profile", "x"],
                           ["--path-style"], ["--ca", "/x"], ["--no-verify-tls"],
-                          ["--unsigned-payload"]):
+                          ["--unsigned-payload"], ["--virtual-hosts"]):
                 name = given[0].split("=")[0]
                 self.bad(2, f"{name} is for s3:// streams; leave it out", *args, *given)
             done = self.bad(2, "--endpoint must be http", *args, "--endpoint", "http://k:hidden@h")
@@ -171,7 +171,7 @@ class Frame(Case):
             self.bad(2, "--ca needs a value", *args, "--ca")
         self.bad(2, "--region is for s3://", "status", self.dir, "--region", "x")
         for option in ("endpoint=http://h", "region=x", "profile=x", "path_style", "ca=/x", "no_verify_tls",
-                       "unsigned_payload"):
+                       "unsigned_payload", "virtual_hosts"):
             self.bad(1, f"option {option.split('=')[0]} is for s3:// streams", self.url, self.dir, "-o",
                      option, program=MOUNT, prefix="mount.batchweave: ")
         for name in ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_PROFILE", "AWS_CA_BUNDLE"):

@@ -102,6 +102,17 @@ class Good(Case):
         self.assertEqual(json.loads(self.good("status", self.url, "--json"))["head"], 3)
         self.assertEqual(len(self.good("ls", self.url).splitlines()), 3)
 
+    def test_the_bucket_in_the_host_name(self):
+        s3 = self.server()
+        there = ("--endpoint", f"http://localhost:{s3.port}", "--virtual-hosts")  # any name below localhost is here
+        self.good("init", self.url, "--ranks", 2, *there)
+        self.stream(s3)
+        self.assertRegex(self.good("status", self.url, *there), rb"head +0")
+        for command, path in s3.requests:
+            self.assertFalse(path.startswith("/bucket"), (command, path))
+        self.bad(2, "a bucket named b.u.c has no place in a host's name: leave virtual_hosts out", "init", "s3://b.u.c/x",
+                 "--ranks", 2, *there)
+
     def test_two_addresses_of_one_store(self):
         one = self.server()
         two = self.server(host="127.0.0.2", port=one.port, share=one)

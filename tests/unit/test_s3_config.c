@@ -109,6 +109,8 @@ Test(s3_config, what_a_user_writes_is_set_over_it)
 	cr_assert_eq(c.style, BW_S3_STYLE_PATH);
 	cr_assert(c.no_verify_tls);
 	cr_assert(c.unsigned_payload);
+	cr_assert_eq(bw_s3_config_set(&c, "virtual_hosts", NULL, &expect), 0);
+	cr_assert_eq(c.style, BW_S3_STYLE_VIRTUAL, "the last one counts");
 	cr_assert_eq(bw_s3_config_set(&c, "secret", "x", &expect), 1);
 	cr_assert_eq(bw_s3_config_set(&c, "address", "x", &expect), 1, "no option");
 }
@@ -147,6 +149,7 @@ Test(s3_config, values_that_cannot_be_are_refused_and_change_nothing)
 		{"region", ""}, {"region", "eu west"}, {"region", "eu/west"}, {"region", "a\nb"},
 		{"profile", NULL}, {"profile", ""}, {"profile", "a\tb"}, {"ca", NULL}, {"ca", ""},
 		{"path_style", "yes"}, {"path_style", ""}, {"no_verify_tls", "0"}, {"unsigned_payload", "yes"},
+		{"virtual_hosts", "1"},
 	};
 	struct bw_s3_config before = from_env(), c = before;
 

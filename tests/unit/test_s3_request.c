@@ -41,7 +41,7 @@ Test(s3_address, of_each_style)
 		 "s3.cn-north-1.amazonaws.com.cn", "/buck", "", "cn-north-1"},
 		{"s3://buck", "", "eusc-de-east-1", 0, "https", "buck.s3.eusc-de-east-1.amazonaws.eu", "", "",
 		 "eusc-de-east-1"},
-		{"s3://b.u.c.k", "", "", BW_S3_STYLE_VIRTUAL, "https", "s3.us-east-1.amazonaws.com",
+		{"s3://b.u.c.k", "", "", 0, "https", "s3.us-east-1.amazonaws.com",
 		 "/b.u.c.k", "", "us-east-1"},
 		{"s3://Buck_et", "", "", 0, "https", "s3.us-east-1.amazonaws.com", "/Buck_et", "",
 		 "us-east-1"},
@@ -81,6 +81,7 @@ Test(s3_address, refuses_what_is_none)
 	for (size_t i = 0; i < sizeof(endpoints) / sizeof(endpoints[0]); i++)
 		cr_assert_eq(address("s3://buck", endpoints[i], "", 0, &a), -EINVAL, "%s", endpoints[i]);
 	cr_assert_eq(address("s3://buck", "", "eu west", 0, &a), -EINVAL);
+	cr_assert_eq(address("s3://b.u.c.k", "http://h:80", "", BW_S3_STYLE_VIRTUAL, &a), -EINVAL);
 	memset(url, 'p', sizeof(url));
 	memcpy(url, "s3://buck/", 10);
 	url[10 + BW_KEY_MAX] = 0;
