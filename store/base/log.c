@@ -2,6 +2,7 @@
 #include "store/base/log.h"
 
 #include "store/base/clock.h"
+#include "store/base/devlog.h"
 #include "store/base/sync.h"
 
 #include <fcntl.h>
@@ -13,7 +14,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -28,6 +28,7 @@ struct bw_log {
 	int fd;
 	dev_t dev;		/* of what fd is */
 	ino_t ino;
+	struct bw_devlog devlog;	/* of syslog */
 };
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
@@ -62,19 +63,43 @@ static void use_locked(struct bw_log *log, int fd)
 	}
 }
 
-int bw_log_open(const char *to, enum bw_log_level level, struct bw_log **ret)
+static struct bw_log *log_new(enum bw_log_level level)
 {
 	struct bw_log *log = calloc(1, sizeof(*log));
 
 	if (!log)
-		return -ENOMEM;
+		return NULL;
 	log->level = level;
 	log->fd = STDERR_FILENO;
 	bw_mutex_init(&log->lock, BW_RANK_LOG);
-	if (strcmp(to, "syslog") == 0) {
-		log->to_syslog = true;
-		openlog("batchweave", LOG_PID, LOG_DAEMON);
-	} else if (strcmp(to, "stderr") != 0) {
+	return log;
+}
+
+int bw_log_open_syslog(const char *path, enum bw_log_level level, struct bw_log **ret)
+{
+	struct bw_log *log = log_new(level);
+
+	if (!log)
+		return -ENOMEM;
+	int err = bw_devlog_init(&log->devlog, path);
+
+	log->to_syslog = true;
+	if (err)
+		bw_log_close(log);
+	else
+		*ret = log;
+	return err;
+}
+
+int bw_log_open(const char *to, enum bw_log_level level, struct bw_log **ret)
+{
+	if (strcmp(to, "syslog") == 0)
+		return bw_log_open_syslog(BW_DEVLOG_PATH, level, ret);
+	struct bw_log *log = log_new(level);
+
+	if (!log)
+		return -ENOMEM;
+	if (strcmp(to, "stderr") != 0) {
 		log->path = absolute(to);
 		int fd = log->path ? open_file(log->path) : -1, err = -errno;
 		if (fd < 0) {
@@ -93,7 +118,7 @@ void bw_log_close(struct bw_log *log)
 	if (!log)
 		return;
 	if (log->to_syslog)
-		closelog();
+		bw_devlog_done(&log->devlog);
 	if (log->path && log->fd != STDERR_FILENO)
 		close(log->fd);
 	bw_mutex_done(&log->lock);
@@ -134,22 +159,36 @@ static bool has_room(int fd)
 	return poll(&p, 1, 0) == 1 && p.revents & POLLOUT;
 }
 
-static void write_line(struct bw_log *log, enum bw_log_level level, const char *line)
+#define DROPPED "lines_dropped lines=%u reason=\"the log took no more\""
+
+static void write_syslog(struct bw_log *log, enum bw_log_level level, const char *line)
 {
 	static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
+	char dropped[96];
+
+	BW_LOCK_SCOPE(&log->lock);
+	snprintf(dropped, sizeof(dropped), DROPPED, log->dropped);
+	if (log->dropped && bw_devlog_send(&log->devlog, LOG_WARNING, dropped) == 0)
+		log->dropped = 0;
+	/* What was dropped is told before what came later. */
+	if (log->dropped || bw_devlog_send(&log->devlog, priorities[level], line))
+		log->dropped++;
+}
+
+static void write_line(struct bw_log *log, enum bw_log_level level, const char *line)
+{
 	char whole[LINE_MAX_BYTES + 256], when[32];
 	int n = 0;
 
 	if (log->to_syslog) {
-		syslog(priorities[level], "%s", line);
+		write_syslog(log, level, line);
 		return;
 	}
 	bw_wall_text(bw_wall_ms(), when, sizeof(when));
 	BW_LOCK_SCOPE(&log->lock);
 	follow_locked(log);
 	if (log->dropped)
-		n = snprintf(whole, sizeof(whole), "%s warn lines_dropped lines=%u reason=\"the log took no more\"\n", when,
-			     log->dropped);
+		n = snprintf(whole, sizeof(whole), "%s warn " DROPPED "\n", when, log->dropped);
 	n += snprintf(whole + n, sizeof(whole) - (size_t)n, "%s %s %s\n", when, level_names[level], line);
 	/* A log that cannot be written must not stop the mount: nothing sensible is left to do. */
 	bool written = has_room(log->fd) && write(log->fd, whole, (size_t)n) >= 0;
@@ -185,9 +224,8 @@ static size_t add(char *line, size_t len, size_t at, const char *text)
 	return at;
 }
 
-static void syslog_dying(const char *text)
+static void syslog_dying(const struct bw_devlog *devlog, const char *text)
 {
-	struct sockaddr_un daemon = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	char line[LINE_MAX_BYTES], pid[16], *digit = pid + sizeof(pid) - 1;
 
@@ -202,7 +240,7 @@ static void syslog_dying(const char *text)
 	n = add(line, sizeof(line), n, digit);
 	n = add(line, sizeof(line), n, "]: ");
 	n = add(line, sizeof(line), n, text);
-	(void)!sendto(fd, line, n, MSG_NOSIGNAL, (struct sockaddr *)&daemon, sizeof(daemon));
+	(void)!sendto(fd, line, n, MSG_NOSIGNAL, (const struct sockaddr *)&devlog->daemon, sizeof(devlog->daemon));
 	close(fd);
 }
 
@@ -213,7 +251,7 @@ void bw_log_dying(const struct bw_log *log, const char *text)
 	if (!log)
 		return;
 	if (log->to_syslog) {
-		syslog_dying(text);
+		syslog_dying(&log->devlog, text);
 		return;
 	}
 	bw_wall_text(bw_wall_ms(), when, sizeof(when));

@@ -3,6 +3,9 @@
  * One line an event: time, level, event name, then key=value pairs, values quoted where they hold
  * spaces.  Libraries log nothing above debug; the edges (FUSE adapters, thread loops, commands) log
  * once.  A NULL log swallows everything.
+ *
+ * A sink that takes no more holds nobody: lines are dropped, counted, and the count stands before the next line that is
+ * written.  Only a syslog daemon is waited for, 50 ms (devlog.h).
  */
 #ifndef BW_BASE_LOG_H
 #define BW_BASE_LOG_H
@@ -18,6 +21,8 @@ struct bw_log;
  * directory of now, whatever becomes of that).  0 or -errno.
  */
 int bw_log_open(const char *to, enum bw_log_level level, struct bw_log **ret) bw_must_check;
+/* "syslog" of a daemon whose socket is at path, not at /dev/log; it may come and go. */
+int bw_log_open_syslog(const char *path, enum bw_log_level level, struct bw_log **ret) bw_must_check;
 void bw_log_close(struct bw_log *log);	/* NULL is fine */
 
 /*
