@@ -199,11 +199,25 @@ bool bw_stage_batch_state_missing(const struct bw_stage_batch *b)
 	return b->state_file && !state_is_ready(b->state_file);
 }
 
+static bool has_rank(const struct bw_stage_batch *b, uint32_t rank)
+{
+	return b->by_rank[rank] && bw_stage_node_whole(b->by_rank[rank]);
+}
+
+bool bw_stage_batch_whole(struct bw_stage_batch *b, uint32_t ranks)
+{
+	uint32_t looked = 0;
+
+	for (; looked < ranks && has_rank(b, b->lacks); looked++)
+		b->lacks = (b->lacks + 1) % ranks;
+	return looked == ranks && !bw_stage_batch_state_missing(b);
+}
+
 uint32_t bw_stage_batch_missing(const struct bw_stage_batch *b, uint32_t ranks)
 {
 	uint32_t missing = 0;
 
 	for (uint32_t r = 0; r < ranks; r++)
-		missing += !b->by_rank[r] || !bw_stage_node_whole(b->by_rank[r]);
+		missing += !has_rank(b, r);
 	return missing + bw_stage_batch_state_missing(b);
 }

@@ -158,7 +158,7 @@ static void start_successor_locked(const struct bw_stage_batch *b, struct bw_sta
 {
 	if (!after || after->seq != b->seq + 1 || after->state != BW_BATCH_WHOLE)
 		return;
-	if (bw_stage_batch_missing(after, b->produce->c.stream->options.ranks) || b->produce->closed) {
+	if (!bw_stage_batch_whole(after, b->produce->c.stream->options.ranks) || b->produce->closed) {
 		after->state = BW_BATCH_STAGING;
 		return;
 	}
@@ -526,7 +526,7 @@ void bw_stage_batch_settled_locked(struct bw_stage_batch *b, struct bw_answer *a
 
 	*ret_now = a;
 	*ret_err = 0;
-	if (b->state > BW_BATCH_WHOLE || bw_stage_batch_missing(b, p->c.stream->options.ranks))
+	if (b->state > BW_BATCH_WHOLE || !bw_stage_batch_whole(b, p->c.stream->options.ranks))
 		return;
 	uint64_t next = bw_producer_next(p, sp->name, &held);
 	int err = p->stopping ? -ESHUTDOWN : 0;

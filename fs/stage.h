@@ -85,6 +85,7 @@ struct bw_stage_batch {
 	struct bw_stage_node *dir;
 	struct bw_stage_node *ranks;		/* NULL before mkdir rank */
 	struct bw_stage_node **by_rank;	/* owned, [ranks] */
+	uint32_t lacks;			/* the rank that was not whole when somebody last looked for one */
 	struct bw_stage_node *state_file;	/* or NULL */
 	struct bw_stage_batch *next, **prev;	/* in one of the producer's lists */
 	struct bw_build *build;		/* owned reference; NULL: nothing is built yet */
@@ -195,7 +196,9 @@ bool bw_stage_node_counts(const struct bw_stage_node *n);
 bool bw_stage_node_seals(const struct bw_stage_node *n);
 /* Is there a state file that is not whole? */
 bool bw_stage_batch_state_missing(const struct bw_stage_batch *b);
-/* Ranks that are not whole; a state file that is not counts as one more. */
+/* Are all ranks and the state file whole?  Looks at one rank unless that has become whole since it was asked last: it is asked at each close. */
+bool bw_stage_batch_whole(struct bw_stage_batch *b, uint32_t ranks);
+/* Ranks that are not whole, all of which are looked at; a state file that is not counts as one more. */
 uint32_t bw_stage_batch_missing(const struct bw_stage_batch *b, uint32_t ranks);
 
 /* ---- Commits (commit.c) ----------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #define N 12u
@@ -297,4 +298,91 @@ Test(batches, S6_nodes_are_found_in_as_many_buckets_as_there_are)
 	nodes(f.p, &used);
 	cr_assert_gt(used, BW_NODE_BUCKETS / 2);
 	teardown(&f);
+}
+
+/* ---- Many ranks: what each request looks at --------------------------------------------------------- */
+
+#define WIDE 65536u
+#define NOBODY ((struct bw_stage_node *)16)	/* who looks at it dies */
+
+struct wide {
+	struct fixture f;
+	struct bw_budget budget;
+	struct bw_spool_space space;
+	struct bw_stage_batch *b;
+	struct bw_stage_node *slice;	/* whole, of one byte; in the place of every rank */
+};
+
+static void wide_init(struct wide *w)
+{
+	setup(&w->f);
+	w->f.stream.options.ranks = WIDE;
+	w->f.stream.block_size = 1u << 20;
+	bw_budget_init(&w->budget, 1u << 20);
+	w->space = (struct bw_spool_space){.budget = &w->budget, .memory_max = 1u << 20, .dir = "/tmp"};
+	w->b = make(&w->f, 0);
+	w->b->ranks = bw_stage_node_make(w->f.p, w->b->dir, BW_NODE_RANKS, "rank");
+	cr_assert_not_null(w->b->ranks);
+	w->slice = bw_stage_node_make(w->f.p, w->b->ranks, BW_NODE_FILE, "slice");
+	cr_assert_not_null(w->slice);
+	cr_assert_eq(bw_spool_new(&w->space, &w->slice->spool), 0);
+	cr_assert_eq(bw_spool_write(w->slice->spool, 0, "x", 1), 0);
+}
+
+static void wide_done(struct wide *w)
+{
+	teardown(&w->f);
+	cr_assert_eq(bw_budget_used(&w->budget), 0);
+}
+
+/* P1 is asked at each of the closes: each may look at two ranks, or the closes of one batch look at billions. */
+Test(batches, P1_a_close_looks_at_few_ranks)
+{
+	struct wide w;
+
+	wide_init(&w);
+	for (int up = 0; up < 2; up++) {
+		for (unsigned i = 0; i < WIDE; i++) {
+			unsigned r = up ? i : WIDE - 1 - i;
+			w.b->by_rank[r] = w.slice;
+			cr_assert_eq(bw_stage_batch_whole(w.b, WIDE), i == WIDE - 1);
+			if (i == WIDE - 1)
+				break;
+			/* None that lies behind is looked at again. */
+			w.b->by_rank[r] = NOBODY;
+			if (i == WIDE - 2)
+				for (unsigned k = 0; k < WIDE; k++)
+					w.b->by_rank[k] = w.b->by_rank[k] ? w.slice : NULL;
+		}
+		cr_assert_eq(bw_stage_batch_missing(w.b, WIDE), 0);
+		memset(w.b->by_rank, 0, WIDE * sizeof(struct bw_stage_node *));
+		w.b->lacks = 0;
+	}
+	wide_done(&w);
+}
+
+/* P1: one that was whole when somebody looked and is not any more, on either side of where the last look ended. */
+Test(batches, P1_ranks_that_are_not_whole_any_more)
+{
+	struct wide w;
+
+	wide_init(&w);
+	for (unsigned r = 0; r < WIDE; r++)
+		w.b->by_rank[r] = r == WIDE / 2 ? NULL : w.slice;
+	cr_assert_not(bw_stage_batch_whole(w.b, WIDE));
+	w.b->by_rank[WIDE / 2] = w.slice;
+	w.b->by_rank[7] = NULL;
+	cr_assert_not(bw_stage_batch_whole(w.b, WIDE));
+	w.b->by_rank[7] = w.slice;
+	w.b->by_rank[WIDE - 1] = NULL;
+	cr_assert_not(bw_stage_batch_whole(w.b, WIDE));
+	w.b->by_rank[WIDE - 1] = w.slice;
+	cr_assert(bw_stage_batch_whole(w.b, WIDE));
+	w.b->state_file = w.slice;
+	w.slice->torn = BW_TORN_KILLED;
+	cr_assert_not(bw_stage_batch_whole(w.b, WIDE));
+	w.slice->torn = BW_NOT_TORN;
+	w.b->state_file = NULL;
+	cr_assert(bw_stage_batch_whole(w.b, WIDE));
+	wide_done(&w);
 }
