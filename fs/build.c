@@ -73,16 +73,39 @@ static uint64_t certain_locked(const struct bw_stage_batch *b, uint32_t rank, ui
 	return upto > fed ? upto : fed;
 }
 
-static bool is_much_locked(const struct bw_stage_batch *b)
+/* Is there enough to feed?  It is asked at each write: whole slices that were counted are not looked at again until something is fed. */
+static bool is_much_locked(struct bw_stage_batch *b)
 {
 	uint32_t ranks = b->produce->c.stream->options.ranks;
-	uint32_t rank = b->build ? bw_batch_feeds(b->build->batch) : 0;
-	uint64_t fed = b->build ? bw_batch_fed(b->build->batch) : 0, sum = 0;
+	uint32_t feeds = b->build ? bw_batch_feeds(b->build->batch) : 0;
 	bool whole = true;
 
-	for (; whole && rank < ranks && sum < STEP; rank++, fed = 0)
-		sum += certain_locked(b, rank, fed, &whole) - fed;
-	return sum >= STEP;
+	if (b->counted_n < feeds)
+		b->counted_n = feeds;
+	while (b->counted_n < ranks && b->counted < STEP) {
+		uint64_t fed = b->build && b->counted_n == feeds ? bw_batch_fed(b->build->batch) : 0;
+		uint64_t more = certain_locked(b, b->counted_n, fed, &whole) - fed;
+		if (!whole)
+			return b->counted + more >= STEP;
+		b->counted += more;
+		b->counted_n++;
+	}
+	return b->counted >= STEP;
+}
+
+static void count_anew_locked(struct bw_stage_batch *b)
+{
+	b->counted_n = 0;
+	b->counted = 0;
+}
+
+/* Is what was fed of this rank still what lies there? */
+static bool is_rank_true_locked(const struct bw_stage_batch *b, uint32_t rank)
+{
+	struct bw_spool *fed = b->build->bodies[rank].spool;
+	const struct bw_stage_node *n = b->by_rank[rank];
+
+	return !fed || (n && n->spool == fed && !bw_spool_broken(fed));
 }
 
 static bool is_true_locked(const struct bw_stage_batch *b)
@@ -91,8 +114,7 @@ static bool is_true_locked(const struct bw_stage_batch *b)
 	uint32_t ranks = b->produce->c.stream->options.ranks;
 
 	for (uint32_t i = 0; i < ranks && u->bodies[i].spool; i++)
-		if (!b->by_rank[i] || b->by_rank[i]->spool != u->bodies[i].spool ||
-		    bw_spool_broken(u->bodies[i].spool))
+		if (!is_rank_true_locked(b, i))
 			return false;
 	return !u->failed;
 }
@@ -202,15 +224,16 @@ void bw_build_nudge_locked(struct bw_stage_batch *b)
 	}
 	struct bw_build *u = b->build;
 
+	count_anew_locked(b);
 	u->feeding = true;
 	atomic_fetch_add_explicit(&u->refs, 1, memory_order_relaxed);
 	u->task = (struct bw_task){.run = run_feed, .prio = BW_PRIO_PREFETCH};
 	bw_workq_push(p->c.pool, &u->task);
 }
 
-void bw_build_recheck_locked(struct bw_stage_batch *b)
+void bw_build_recheck_locked(struct bw_stage_batch *b, int64_t rank)
 {
-	if (!b->build || b->state > BW_BATCH_WHOLE || is_true_locked(b))
+	if (!b->build || rank < 0 || b->state > BW_BATCH_WHOLE || is_rank_true_locked(b, (uint32_t)rank))
 		return;
 	/* Who rewrites once may do so again: the rest is left to the commit. */
 	b->late_build = true;

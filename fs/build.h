@@ -36,8 +36,8 @@ struct bw_build {
 
 /* Something of b was written or has become whole: feeds what is certain by now, if that is much. */
 void bw_build_nudge_locked(struct bw_stage_batch *b);
-/* b's bytes or names changed: gives up what was built of them if it is not true any more. */
-void bw_build_recheck_locked(struct bw_stage_batch *b);
+/* Bytes or name of a rank of b changed (-1: of no rank): gives up what was built if what was built of that is not true any more. */
+void bw_build_recheck_locked(struct bw_stage_batch *b, int64_t rank);
 /* b is frozen.  True: its build, if any, stands still; false: b->task is pushed as soon as it does. */
 bool bw_build_freeze_locked(struct bw_stage_batch *b) bw_must_check;
 /* The rest of it, on a thread that may block; b is frozen.  b->build is set when it returns 0.  1: there is more, for

@@ -239,9 +239,10 @@ int bw_produce_unlink(struct bw_produce *p, uint64_t parent, const char *name)
 	if (err)
 		return err == -EROFS ? 0 : err;	/* P3d: what was in a committed batch may be removed */
 	struct bw_stage_batch *b = n->batch;
+	int64_t rank = n->rank;
 
 	bw_stage_node_detach(p, n);
-	bw_build_recheck_locked(b);
+	bw_build_recheck_locked(b, rank);
 	return 0;
 }
 
@@ -350,6 +351,7 @@ static int rename_locked(struct bw_produce *p, struct bw_stage_node *dir, const 
 	if (err || replaced == n)
 		return err;
 	struct bw_stage_batch *b = n->batch;
+	int64_t was = n->rank;
 	char *copy = strdup(to_name);
 
 	if (!copy)
@@ -366,7 +368,8 @@ static int rename_locked(struct bw_produce *p, struct bw_stage_node *dir, const 
 		b->by_rank[rank] = n;
 	if (to->kind == BW_NODE_BATCH && !bw_stage_node_is_dir(n) && strcmp(to_name, "state") == 0)
 		b->state_file = n;
-	bw_build_recheck_locked(b);
+	bw_build_recheck_locked(b, was);
+	bw_build_recheck_locked(b, rank);
 	*ret_moved = n;
 	return 0;
 }

@@ -61,8 +61,8 @@ static int truncate_locked(struct bw_stage_node *n, uint64_t size)
 	else if (size == 0)
 		forgive_locked(n);
 	bw_stage_node_touch(n);
-	if (n->batch && n->rank >= 0)
-		bw_build_recheck_locked(n->batch);
+	if (n->batch)
+		bw_build_recheck_locked(n->batch, n->rank);
 	return err;
 }
 
@@ -221,7 +221,7 @@ static void end_write(struct bw_produce *p, struct bw_stage_handle *h, int err)
 	bw_stage_node_touch(h->node);
 	if (h->node->batch && h->node->rank >= 0) {
 		if (bw_spool_broken(h->node->spool))
-			bw_build_recheck_locked(h->node->batch);
+			bw_build_recheck_locked(h->node->batch, h->node->rank);
 		bw_build_nudge_locked(h->node->batch);
 	}
 	if (!err)

@@ -90,6 +90,8 @@ struct bw_stage_batch {
 	struct bw_stage_batch *next, **prev;	/* in one of the producer's lists */
 	struct bw_build *build;		/* owned reference; NULL: nothing is built yet */
 	bool late_build;		/* and nothing will be before it is whole */
+	uint32_t counted_n;		/* up to this rank slices were whole when what is to be fed was counted */
+	uint64_t counted;		/* their bytes that are not fed */
 
 	/* BUSY */
 	uint64_t epoch;

@@ -386,3 +386,42 @@ Test(batches, P1_ranks_that_are_not_whole_any_more)
 	cr_assert(bw_stage_batch_whole(w.b, WIDE));
 	wide_done(&w);
 }
+
+/* Slices of a byte, all of which are too little to begin with: none is counted twice. */
+Test(batches, a_write_counts_few_ranks)
+{
+	struct wide w;
+
+	wide_init(&w);
+	for (unsigned r = 0; r < WIDE; r++) {
+		w.b->by_rank[r] = w.slice;
+		bw_build_nudge_locked(w.b);
+		cr_assert_eq(w.b->counted, r + 1);
+		w.b->by_rank[r] = NOBODY;
+	}
+	cr_assert_null(w.b->build);
+	memset(w.b->by_rank, 0, WIDE * sizeof(struct bw_stage_node *));
+	wide_done(&w);
+}
+
+/* Write to a temporary name, rename: what is built of the other ranks is not looked at. */
+Test(batches, a_rename_looks_at_its_rank)
+{
+	static struct bw_spool_body bodies[WIDE];
+	struct wide w;
+
+	wide_init(&w);
+	struct bw_build build = {.produce = w.f.p, .of = w.b, .bodies = bodies};
+
+	for (unsigned r = 0; r < WIDE; r++) {
+		w.b->by_rank[r] = r == WIDE - 1 ? w.slice : NOBODY;
+		bodies[r].spool = w.slice->spool;
+	}
+	w.b->build = &build;
+	bw_build_recheck_locked(w.b, WIDE - 1);
+	bw_build_recheck_locked(w.b, -1);
+	cr_assert_eq(w.b->build, &build);
+	w.b->build = NULL;
+	memset(w.b->by_rank, 0, WIDE * sizeof(struct bw_stage_node *));
+	wide_done(&w);
+}
