@@ -154,6 +154,12 @@ int bw_produce_getattr(struct bw_produce *p, uint64_t ino, struct bw_attr *ret)
 	return 0;
 }
 
+/* Cookies fall from child to child.  Most who go on are those who stopped last. */
+static struct bw_stage_node *first_to_list_locked(const struct bw_stage_node *dir, uint64_t cookie)
+{
+	return cookie && dir->listed && dir->listed->cookie >= cookie ? dir->listed : dir->children;
+}
+
 int bw_produce_readdir(struct bw_produce *p, uint64_t ino, uint64_t cookie, bw_emit *emit, void *ctx)
 {
 	struct bw_root *root = ino == BW_PRODUCE_INO && !cookie ? bw_head_root(p->c.head) : NULL;
@@ -166,13 +172,14 @@ int bw_produce_readdir(struct bw_produce *p, uint64_t ino, uint64_t cookie, bw_e
 	bool known = dir || bw_stage_node_was_dir(p, ino);
 	bool gone = !dir || (dir->batch && dir->batch->state == BW_BATCH_COMMITTED);
 
-	for (struct bw_stage_node *n = gone ? NULL : dir->children; n; n = n->next) {
+	for (struct bw_stage_node *n = gone ? NULL : first_to_list_locked(dir, cookie); n; n = n->next) {
 		if (cookie && n->cookie >= cookie)
 			continue;
 		if (n->kind == BW_NODE_BATCH && n->batch->state == BW_BATCH_COMMITTED)
 			continue;
 		if (!emit(ctx, n->name, n->ino, bw_stage_node_is_dir(n), n->cookie))
 			break;
+		dir->listed = n;
 	}
 	bw_unlock(&p->lock);
 	bw_root_unref(root);

@@ -4,6 +4,7 @@
 #include "store/base/clock.h"
 #include "store/base/hash.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -62,6 +63,9 @@ static void unlink_child(struct bw_produce *p, struct bw_stage_node *n)
 	while (*at != n)
 		at = &(*at)->by_name;
 	*at = n->by_name;
+	if (n->parent->listed == n)
+		n->parent->listed = n->prev == &n->parent->children ? NULL
+			: (struct bw_stage_node *)((char *)n->prev - offsetof(struct bw_stage_node, next));
 	*n->prev = n->next;
 	if (n->next)
 		n->next->prev = n->prev;

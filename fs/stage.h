@@ -37,6 +37,7 @@ struct bw_stage_node {
 	struct bw_stage_node *parent;		/* NULL: the root, or detached */
 	struct bw_stage_node *children, *next, **prev;
 	uint64_t cookie, next_cookie;	/* of this child in its parent; of the next child here */
+	struct bw_stage_node *listed;	/* the child that was listed last; NULL: none is known */
 	struct bw_stage_node *by_ino, *by_name;	/* hash chains */
 	int64_t mtime_ns;
 	struct bw_stage_producer *producer;	/* borrowed: below a producer */

@@ -425,3 +425,78 @@ Test(batches, a_rename_looks_at_its_rank)
 	memset(w.b->by_rank, 0, WIDE * sizeof(struct bw_stage_node *));
 	wide_done(&w);
 }
+
+/* ---- Listings --------------------------------------------------------------------------------------- */
+
+struct page {
+	unsigned n, max;
+	uint64_t cookie;
+	const char *seen;	/* of the last name */
+};
+
+static bool fills(void *ctx, const char *name, uint64_t ino, bool dir, uint64_t cookie)
+{
+	struct page *page = ctx;
+
+	(void)ino, (void)dir;
+	if (page->n == page->max)
+		return false;
+	page->n++;
+	page->cookie = cookie;
+	page->seen = name;
+	return true;
+}
+
+/* A page of a listing begins where the one before it ended, not at the first name, and so do others whatever went in between. */
+Test(batches, a_listing_goes_on_where_it_stopped)
+{
+	enum { FILES = 1000, PAGE = 10 };
+	struct bw_stage_node *files[FILES];
+	struct fixture f;
+	char name[24];
+
+	setup(&f);
+	struct bw_stage_batch *b = make(&f, 0);
+
+	for (unsigned i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		files[i] = bw_stage_node_make(f.p, b->dir, BW_NODE_FILE, name);
+		cr_assert_not_null(files[i]);
+	}
+	struct page page = {.max = PAGE};
+	unsigned listed = 0;
+
+	for (unsigned i = 0; i < FILES / PAGE; i++) {
+		struct bw_stage_node *second = b->dir->children->next;
+
+		page.n = 0;
+		if (i)
+			b->dir->children->next = NOBODY;
+		cr_assert_eq(bw_produce_readdir(f.p, b->dir->ino, page.cookie, fills, &page), 0);
+		b->dir->children->next = second;
+		cr_assert_eq(page.n, PAGE);
+		listed += page.n;
+		/* The newest is listed first. */
+		cr_assert_eq(b->dir->listed, files[FILES - listed], "%s", page.seen);
+		if (i % 3 == 0) {	/* it goes; so does one before it and one that is to come */
+			bw_stage_node_detach(f.p, files[FILES - listed]);
+			cr_assert_eq(b->dir->listed, files[FILES - listed + 1]);
+			bw_stage_node_detach(f.p, files[FILES - listed + 1]);
+			cr_assert_eq(b->dir->listed, files[FILES - listed + 2]);
+		}
+		snprintf(name, sizeof(name), "more%u", i);	/* comes first: this listing has passed it */
+		cr_assert_not_null(bw_stage_node_make(f.p, b->dir, BW_NODE_FILE, name));
+	}
+	page.n = 0;
+	cr_assert_eq(bw_produce_readdir(f.p, b->dir->ino, page.cookie, fills, &page), 0);
+	cr_assert_eq(page.n, 0);
+	/* From another place: everything there is. */
+	struct page all = {.max = 2 * FILES};
+
+	cr_assert_eq(bw_produce_readdir(f.p, b->dir->ino, 0, fills, &all), 0);
+	cr_assert_eq(all.n, FILES + FILES / PAGE - 2 * ((FILES / PAGE + 2) / 3));
+	while (b->dir->children)
+		bw_stage_node_detach(f.p, b->dir->children);
+	cr_assert_null(b->dir->listed);
+	teardown(&f);
+}
