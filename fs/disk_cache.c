@@ -349,12 +349,16 @@ static void read_one(struct bw_task *task)
 	struct bw_blob *bytes = NULL;
 	struct bw_disk_room *room = room_take(d);
 	size_t was = room->size;
-	int err = bw_disk_read(d->dir, &n, g->touch, room, &bytes);
+	bool touch = g->touch;
+	int err = bw_disk_read(d->dir, &n, room, &bytes);
 
 	room_give(d, room, was);
 	if (err && err != -ENOMEM)
 		bw_disk_forget(d, g->step, g->number);
 	g->done(g, err ? NULL : bytes);
+	/* Who reads does not wait for that; g is gone. */
+	if (!err && touch)
+		bw_disk_touch(d->dir, &n);
 	BW_LOCK_SCOPE(&d->lock);
 	d->reading--;
 	d->moved_ns = d->config.now();

@@ -239,8 +239,7 @@ static int read_file(int fd, const struct bw_disk_name *n, struct bw_disk_room *
 	return err;
 }
 
-int bw_disk_read(int dir, const struct bw_disk_name *n, bool touch, struct bw_disk_room *room,
-		 struct bw_blob **ret)
+int bw_disk_read(int dir, const struct bw_disk_name *n, struct bw_disk_room *room, struct bw_blob **ret)
 {
 	char name[BW_DISK_NAME_LEN + 1];
 
@@ -252,10 +251,16 @@ int bw_disk_read(int dir, const struct bw_disk_name *n, bool touch, struct bw_di
 		return errno == ELOOP || errno == ENXIO ? -BW_E_CORRUPT : -errno;
 	int err = read_file(fd, n, room, ret);
 
-	if (!err && touch)
-		(void)futimens(fd, NULL);	/* its age is a hint */
 	close(fd);
 	return err;
+}
+
+void bw_disk_touch(int dir, const struct bw_disk_name *n)
+{
+	char name[BW_DISK_NAME_LEN + 1];
+
+	bw_disk_name_print(n, name);
+	(void)utimensat(dir, name, NULL, AT_SYMLINK_NOFOLLOW);	/* its age is a hint */
 }
 
 /* Whole pages, then cut.  1: it has to be done the ordinary way. */

@@ -59,10 +59,10 @@ struct bw_disk_room {
 };
 #define BW_DISK_ROOM_MAX (4u << 20)
 
-/* 0.  -ENOENT.  -BW_E_CORRUPT: not a file of ours or of another length.  -ENOMEM, -errno.  touch: it was
- * of use, which scans will tell. */
-int bw_disk_read(int dir, const struct bw_disk_name *n, bool touch, struct bw_disk_room *room,
-		 struct bw_blob **ret) bw_must_check;
+/* 0.  -ENOENT.  -BW_E_CORRUPT: not a file of ours or of another length.  -ENOMEM, -errno. */
+int bw_disk_read(int dir, const struct bw_disk_name *n, struct bw_disk_room *room, struct bw_blob **ret) bw_must_check;
+/* It was of use, which scans will tell. */
+void bw_disk_touch(int dir, const struct bw_disk_name *n);
 /* Leaves the whole file or none, unless the machine or the process dies meanwhile.  bytes: n->len of them. */
 int bw_disk_write(int dir, const struct bw_disk_name *n, const void *bytes, struct bw_disk_room *room)
 	bw_must_check;

@@ -102,11 +102,12 @@ Test(disk_cache, age_outlives_a_restart_and_a_smaller_limit_is_kept)
 	cr_assert_eq(stats(&w)->bytes, 3 * PAGE);
 	cr_assert_not(exists(&w, 1, 3, 100) || exists(&w, 1, 1, 100), "the two oldest");
 	cr_assert(get(&w, 1, 0, 100), "which tells the disk that it is of use");
+	world_close(&w);
 	path_of(&w, 1, 0, 100, path);
 	cr_assert_eq(stat(path, &st), 0);
 	cr_assert_gt(st.st_mtime, 9000);
 	w.config.size = PAGE;
-	world_again(&w);
+	world_open(&w);
 	cr_assert(get(&w, 1, 0, 100));
 	cr_assert_eq(stats(&w)->blocks, 1);
 	world_done(&w);
