@@ -57,6 +57,7 @@ struct bw_disk_cache {
 	uint64_t used;			/* bytes, whole pages; what is to be deleted counts until it is */
 	uint64_t first;
 	struct wish *wishes, **last;	/* the first one is being written */
+	struct file *graves;		/* damaged, chained by item.chain: the writer deletes them */
 	uint64_t queued;		/* bytes of wishes */
 	bool writing, trimming, ready;
 	bool busy[BW_DISK_THREADS];	/* rooms */
@@ -165,11 +166,16 @@ static void room_give(struct bw_disk_cache *d, struct bw_disk_room *room, size_t
 
 /* ---- Writing ---------------------------------------------------------------------------------- */
 
+/* What is to be deleted goes before what may be of the same name. */
 static struct wish *first_wish(struct bw_disk_cache *d, struct file **ret_dead)
 {
 	BW_LOCK_SCOPE(&d->lock);
 	struct wish *w = d->wishes;
 
+	*ret_dead = d->graves;
+	d->graves = NULL;
+	if (*ret_dead)
+		return NULL;
 	if (!w || atomic_load(&d->stopping)) {
 		d->writing = false;
 		return NULL;
@@ -255,13 +261,15 @@ static void write_one(struct bw_disk_cache *d, const struct wish *w)
 static void write_wishes(struct bw_task *task)
 {
 	struct bw_disk_cache *d = (struct bw_disk_cache *)((char *)task - offsetof(struct bw_disk_cache, write));
-	struct file *dead = NULL;
-	struct wish *w;
+	bool more = true;
 
-	while ((w = first_wish(d, &dead))) {
+	while (more) {
+		struct file *dead;
+		struct wish *w = first_wish(d, &dead);
+		more = w || dead;
 		bury(d, dead);
-		write_one(d, w);
-		dead = NULL;
+		if (w)
+			write_one(d, w);
 	}
 }
 
@@ -288,15 +296,22 @@ static bool has_room_locked(const struct bw_disk_cache *d, size_t len)
 }
 
 /* Returns whether the writer has to be woken. */
+static bool has_work_locked(struct bw_disk_cache *d)
+{
+	bool wake = !d->writing;
+
+	d->writing = true;
+	return wake;
+}
+
+/* As has_work_locked(). */
 static bool wish_locked(struct bw_disk_cache *d, struct wish *w)
 {
 	*d->last = w;
 	d->last = &w->next;
 	d->queued += w->bytes->len;
 	bw_budget_force(d->config.budget, w->bytes->len);
-	bool wake = !d->writing;
-	d->writing = true;
-	return wake;
+	return has_work_locked(d);
 }
 
 void bw_disk_put(struct bw_disk_cache *d, uint64_t step, uint32_t number, struct bw_blob *bytes)
@@ -332,10 +347,13 @@ void bw_disk_forget(struct bw_disk_cache *d, uint64_t step, uint32_t number)
 	struct file *f = find_locked(d, step, number);
 	if (f) {
 		take_out_locked(d, f);
-		f->item.chain = NULL;
+		f->item.chain = (struct bw_item *)d->graves;
+		d->graves = f;
 	}
+	bool wake = f && has_work_locked(d);
 	bw_unlock(&d->lock);
-	bury(d, f);
+	if (wake)
+		bw_workq_push(d->threads, &d->write);
 	atomic_fetch_add(&d->stats.damaged, 1);
 	bw_log(d->config.log, BW_LOG_DEBUG, "disk_cache_damaged", "dir=%s step=%" PRIu64 " block=%" PRIu32,
 	       d->config.dir, step, number);

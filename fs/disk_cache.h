@@ -90,7 +90,7 @@ struct bw_disk_get {
 /* False: it is not there, done will not run. */
 bool bw_disk_get(struct bw_disk_cache *d, struct bw_disk_get *get);
 bool bw_disk_has(struct bw_disk_cache *d, uint64_t step, uint32_t number);
-/* What bw_disk_get() brought is damaged.  Waits for the disk: call it in done(). */
+/* What bw_disk_get() brought is damaged; its file is deleted soon.  Never waits; call it in done(). */
 void bw_disk_forget(struct bw_disk_cache *d, uint64_t step, uint32_t number);
 
 /* Verified bytes as the store has them.  May keep them (refs the blob); never waits. */

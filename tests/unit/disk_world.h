@@ -199,6 +199,13 @@ static inline bool exists(const struct world *w, uint64_t step, uint32_t number,
 	return lstat(path, &st) == 0;
 }
 
+/* What was damaged is deleted in the background. */
+static inline void until_bytes(const struct world *w, uint64_t bytes)
+{
+	while (atomic_load(&stats(w)->bytes) != bytes)
+		bw_sleep(BW_MS);
+}
+
 static inline void write_file(const char *path, const void *bytes, size_t len)
 {
 	FILE *f = fopen(path, "we");

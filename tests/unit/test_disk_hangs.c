@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 /* Calls of one kind that wait until they are let go. */
-enum kind { NONE, TOUCHES };
+enum kind { NONE, TOUCHES, REMOVALS };
 
 static struct {
 	_Atomic enum kind held;
@@ -41,6 +41,12 @@ int futimens(int fd, const struct timespec times[2])
 	return (int)syscall(SYS_utimensat, fd, NULL, times, 0);
 }
 
+int unlinkat(int dir, const char *name, int flags)
+{
+	pass(REMOVALS);
+	return (int)syscall(SYS_unlinkat, dir, name, flags);
+}
+
 static bool is_over(struct getting *g)
 {
 	BW_LOCK_SCOPE(&g->lock);
@@ -72,5 +78,31 @@ Test(disk_hangs, a_file_is_touched_when_its_reader_has_its_bytes)
 	cr_assert_eq(stat(path, &st), 0);
 	cr_assert_gt(st.st_mtime, 1000);
 	world_open(&w);
+	world_done(&w);
+}
+
+Test(disk_hangs, nobody_waits_for_the_end_of_what_is_damaged)
+{
+	struct world w;
+	char path[512];
+
+	world_init(&w, MIB);
+	put_all(&w, 1, 1, 100);
+	put_all(&w, 1, 2, 100);
+	path_of(&w, 1, 1, 100, path);
+	cr_assert_eq(truncate(path, 99), 0);
+	gate.held = REMOVALS;
+	cr_assert_not(get(&w, 1, 1, 100));
+	bw_disk_forget(w.d, 1, 2);
+	until_waiting(1);
+	put(&w, 1, 1, 100);
+	cr_assert_not(bw_disk_has(w.d, 1, 2));
+	gate.held = NONE;
+	until_waiting(0);
+	until_bytes(&w, PAGE);
+	while (!bw_disk_has(w.d, 1, 1))
+		bw_sleep(BW_MS);
+	cr_assert(get(&w, 1, 1, 100), "what is fetched again is not what is deleted");
+	cr_assert_not(exists(&w, 1, 2, 100));
 	world_done(&w);
 }
