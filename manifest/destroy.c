@@ -15,6 +15,7 @@
 
 #define SLICE_NS (100 * BW_MS)	/* of the pause */
 #define SWEEPS 8		/* over what came meanwhile */
+#define JSON_TRIES 5		/* to delete stream.json */
 #define UPLOAD_PAGES 1000
 
 struct job {
@@ -47,6 +48,86 @@ static int go_on(struct job *j)
 		return 0;
 	snprintf(j->why, j->why_len, "stopped before its end; the same command goes on with it");
 	return -ECANCELED;
+}
+
+/* ---- Deleting --------------------------------------------------------------------------------- */
+
+/* once: the store does not repeat it by itself. */
+static int delete_items(struct job *j, struct bw_delete_item *items, size_t n, bool once)
+{
+	struct bw_op op;
+
+	if (!n)
+		return 0;
+	bw_op_delete_many(&op, items, n);
+	op.once = once;
+	int err = bw_io_run(&j->io, &op);
+
+	for (size_t i = 0; i < n; i++)
+		j->r->objects += items[i].outcome == BW_OK;
+	return err ? fail(j, err, "cannot delete") : go_on(j);
+}
+
+static int delete_one(struct job *j, const char *key)
+{
+	struct bw_delete_item item = {.key = key};
+
+	return delete_items(j, &item, 1, false);
+}
+
+/* ---- Whose place it is -------------------------------------------------------------------------- */
+
+static int say_no_stream(struct job *j)
+{
+	snprintf(j->why, j->why_len, "there is no stream here");
+	return -BW_E_NO_STREAM;
+}
+
+/* Which stream it is; without stream.json, what the id says, and then the barrier has to bear it out. */
+static int identify(struct job *j)
+{
+	bw_auto_blob struct bw_blob *json = NULL;
+	char id[33];
+	int err = bw_io_stream(&j->io, &j->stream, &json, j->why, j->why_len);
+
+	j->has_json = !err;
+	if (err == -BW_E_NO_STREAM)
+		return bw_unhex(j->d->id, strlen(j->d->id), j->stream.id, sizeof(j->stream.id)) == 0 ? 0 : say_no_stream(j);
+	if (err)
+		return err;
+	bw_hex(j->stream.id, sizeof(j->stream.id), id);
+	if (!strcmp(id, j->d->id))
+		return 0;
+	snprintf(j->why, j->why_len, "the stream here is %s, not %s", id, j->d->id);
+	return -EINVAL;
+}
+
+/*
+ * Others may have brought the same stream to its end since, and made another in its place.  The two have one name in
+ * common, stream.json, and that is not ours then.
+ */
+static int look_again(struct job *j)
+{
+	bw_auto_blob struct bw_blob *json = NULL;
+	struct bw_stream there;
+	char id[33];
+	int err = go_on(j);
+
+	if (err || !j->has_json)
+		return err;
+	err = bw_io_stream(&j->io, &there, &json, j->why, j->why_len);
+	if (err == -BW_E_NO_STREAM) {
+		j->has_json = false;
+		return 0;
+	}
+	if (err || !memcmp(there.id, j->stream.id, sizeof(there.id)))
+		return err;
+	if (j->barrier[0])
+		(void)!delete_one(j, j->barrier);
+	bw_hex(there.id, sizeof(there.id), id);
+	snprintf(j->why, j->why_len, "stream %s is gone, and %s was created here meanwhile, which stays as it is",
+		 j->d->id, id);
+	return -EINVAL;
 }
 
 /* ---- The barrier ------------------------------------------------------------------------------ */
@@ -128,28 +209,7 @@ static int put_barrier(struct job *j)
 	return 0;
 }
 
-/* ---- Deleting --------------------------------------------------------------------------------- */
-
-static int delete_items(struct job *j, struct bw_delete_item *items, size_t n)
-{
-	struct bw_op op;
-
-	if (!n)
-		return 0;
-	bw_op_delete_many(&op, items, n);
-	int err = bw_io_run(&j->io, &op);
-
-	for (size_t i = 0; i < n; i++)
-		j->r->objects += items[i].outcome == BW_OK;
-	return err ? fail(j, err, "cannot delete") : go_on(j);
-}
-
-static int delete_one(struct job *j, const char *key)
-{
-	struct bw_delete_item item = {.key = key};
-
-	return delete_items(j, &item, 1);
-}
+/* ---- Listing ----------------------------------------------------------------------------------- */
 
 /* Calls page() with each page of keys below prefix. */
 static int each_page(struct job *j, const char *prefix,
@@ -194,7 +254,7 @@ static int delete_page(struct job *j, const struct bw_listing *l, void *ctx)
 		    strcmp(l->items[i].key, j->barrier) != 0)
 			items[n++].key = l->items[i].key;
 	*any |= n != 0;
-	int err = delete_items(j, items, n);
+	int err = delete_items(j, items, n, false);
 
 	free(items);
 	return err;
@@ -297,31 +357,6 @@ static int look_page(struct job *j, const struct bw_listing *l, void *ctx)
 	return 0;
 }
 
-static int say_no_stream(struct job *j)
-{
-	snprintf(j->why, j->why_len, "there is no stream here");
-	return -BW_E_NO_STREAM;
-}
-
-/* Which stream it is; without stream.json, what the id says, and then the barrier has to bear it out. */
-static int identify(struct job *j)
-{
-	bw_auto_blob struct bw_blob *json = NULL;
-	char id[33];
-	int err = bw_io_stream(&j->io, &j->stream, &json, j->why, j->why_len);
-
-	j->has_json = !err;
-	if (err == -BW_E_NO_STREAM)
-		return bw_unhex(j->d->id, strlen(j->d->id), j->stream.id, sizeof(j->stream.id)) == 0 ? 0 : say_no_stream(j);
-	if (err)
-		return err;
-	bw_hex(j->stream.id, sizeof(j->stream.id), id);
-	if (!strcmp(id, j->d->id))
-		return 0;
-	snprintf(j->why, j->why_len, "the stream here is %s, not %s", id, j->d->id);
-	return -EINVAL;
-}
-
 static int bar(struct job *j)
 {
 	char prefix[BW_KEY_MAX + 1];
@@ -331,12 +366,14 @@ static int bar(struct job *j)
 
 	if (!err)
 		err = look_at_last(j);
+	if (!err && !j->barrier[0])
+		err = look_again(j);
 	if (!err && !j->has_json && !j->barrier[0])
 		return say_no_stream(j);
 	if (!err && !j->barrier[0])
 		err = put_barrier(j);
 	j->since_ns = bw_now();
-	return err;
+	return err ? err : look_again(j);
 }
 
 static int delete_payload(struct job *j)
@@ -395,6 +432,27 @@ static int sweep(struct job *j)
 	return err;
 }
 
+static bool may_pass(int err)
+{
+	return err == -BW_E_UNKNOWN || err == -BW_E_THROTTLED || err == -BW_E_UNREACHABLE;
+}
+
+/* Looked at before each time it is sent: a repeat might come when it is the stream.json of another. */
+static int delete_json(struct job *j)
+{
+	struct bw_delete_item item = {.key = BW_STREAM_KEY};
+	int err = look_again(j);
+
+	for (int i = 0; !err && j->has_json; i++) {
+		err = delete_items(j, &item, 1, true);
+		if (!may_pass(err) || i == JSON_TRIES)
+			return err;
+		bw_sleep(SLICE_NS << i);
+		err = look_again(j);
+	}
+	return err;
+}
+
 static int name_page(struct job *j, const struct bw_listing *l, void *ctx)
 {
 	struct bw_destroy_report *r = j->r;
@@ -426,8 +484,8 @@ static int destroy(struct job *j)
 		err = delete_roots(j);
 	if (!err)
 		err = sweep(j);
-	if (!err && j->has_json)
-		err = delete_one(j, BW_STREAM_KEY);
+	if (!err)
+		err = delete_json(j);
 	if (!err)
 		err = delete_one(j, j->barrier);
 	if (!err)

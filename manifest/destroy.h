@@ -14,7 +14,9 @@
  * for those that have just looked: so no name is free, and no commit acknowledged, on a chain that is going.
  *
  * Whatever was done before it was stopped, the same call goes on with it; once stream.json is gone, by
- * the barrier, which holds the stream's id.  Synchronous, one thread.
+ * the barrier, which holds the stream's id.  Of several calls each may bring it to its end, and then anybody may make a stream
+ * of his own in the place: so stream.json is read again behind the barrier, and before each request that deletes it.
+ * Synchronous, one thread.
  */
 #ifndef BW_MANIFEST_DESTROY_H
 #define BW_MANIFEST_DESTROY_H
@@ -47,7 +49,7 @@ struct bw_destroy_report {
 };
 
 /*
- * 0; -BW_E_NO_STREAM; -EINVAL: the stream has another id; -ECANCELED: stopped by go_on; else what the store said.  A
+ * 0; -BW_E_NO_STREAM; -EINVAL: the stream has another id, maybe since this began; -ECANCELED: stopped by go_on; else what the store said.  A
  * sentence in why.  *ret is written in any case.
  */
 int bw_stream_destroy(const struct bw_destroy *d, struct bw_destroy_report *ret, char *why, size_t why_len)

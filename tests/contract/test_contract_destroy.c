@@ -216,6 +216,105 @@ EACH_STORE(destroy_stopped_after_every_request)
 	cr_assert_geq(nth, 20, "%s: only %lu requests", t->name, (unsigned long)nth);
 }
 
+/* ---- Two of them, and a new stream ------------------------------------------------------------ */
+
+/* At the nth request of a first one a second one is quicker, and makes a stream of its own in the place. */
+struct overtaken {
+	struct bw_test_store *t;
+	const struct bw_stream *old;
+	struct bw_stream made;
+	uint64_t at, nth;
+	bool done, excused;
+};
+
+static void make_anew(struct overtaken *o)
+{
+	struct bw_stream_options options = o->old->options;
+	struct bw_destroy_report r;
+	char why[512];
+	bool existed;
+	int err = destroy(o->t->s, o->old, &r);
+
+	cr_assert(!err || err == -BW_E_NO_STREAM, "%d", err);
+	err = bw_stream_create(o->t->s, &options, bw_now() + 60 * BW_SEC, &o->made, &existed, why, sizeof(why));
+	cr_assert_eq(err, 0, "%s: created at %lu: %s", o->t->name, (unsigned long)o->nth, why);
+}
+
+static bool overtake(struct bw_test_tap *tap, struct bw_op *op)
+{
+	struct overtaken *o = tap->ctx;
+
+	if (o->at++ != o->nth)
+		return false;
+	o->done = true;
+	/* It has looked, and is on its way: no store can be asked to delete only what was seen. */
+	o->excused = op->kind == BW_OP_DELETE_MANY && !strcmp(op->items[0].key, BW_STREAM_KEY);
+	if (!o->excused)
+		make_anew(o);
+	return false;
+}
+
+static void expect_made(struct overtaken *o, int err, const char *why)
+{
+	struct bw_test_store *t = o->t;
+	char key[BW_KEY_MAX + 1], made[33], said[512];
+	struct bw_root *root = NULL;
+	struct bw_stream s;
+
+	cr_assert(!err || err == -BW_E_NO_STREAM || err == -EINVAL, "%s, overtaken at %lu: %d, %s", t->name,
+		  (unsigned long)o->nth, err, why);
+	bw_hex(o->made.id, sizeof(o->made.id), made);
+	cr_assert(err != -EINVAL || strstr(why, made), "%s", why);
+	err = bw_stream_open(t->s, bw_now() + 60 * BW_SEC, &s, &root, said, sizeof(said));
+	cr_assert_eq(err, 0, "%s, overtaken at %lu: %s", t->name, (unsigned long)o->nth, said);
+	cr_assert_arr_eq(s.id, o->made.id, sizeof(s.id));
+	bw_root_unref(root);
+	bw_key_root(&s, 1, key);
+	cr_assert_eq(objects(t, key), 1);
+	cr_assert_eq(objects(t, ""), 2, "%s, overtaken at %lu: more than a new stream is there", t->name,
+		     (unsigned long)o->nth);
+}
+
+/* False: there is no such request any more. */
+static bool overtake_at(struct bw_test_store *t, uint64_t nth)
+{
+	struct bw_test_tap *tap = bw_test_tap_new(bw_test_way_new(t->s));
+	struct overtaken o = {.t = t, .nth = nth};
+	char id[33], why[512] = "";
+	struct bw_destroy_report r;
+	struct bw_stream stream;
+
+	build(t, &stream);
+	for (size_t i = 0; i < FOREIGN_N; i++)
+		expect(t, bw_test_delete(t->s, foreign[i]), BW_OK);
+	bw_hex(stream.id, sizeof(stream.id), id);
+	o.old = &stream;
+	tap->ctx = &o;
+	tap->on_submit = overtake;
+	const struct bw_destroy d = {.store = &tap->store, .id = id, .op_ns = 30 * BW_SEC};
+	int err = bw_stream_destroy(&d, &r, why, sizeof(why));
+
+	bw_store_free(&tap->store);
+	if (!o.done || o.excused) {
+		cr_assert_eq(err, 0, "%s", why);
+		return o.done;
+	}
+	expect_made(&o, err, why);
+	cr_assert_eq(destroy(t->s, &o.made, &r), 0);
+	return true;
+}
+
+EACH_STORE(destroy_while_another_makes_a_new_one)
+{
+	uint64_t nth = 0;
+
+	if (!is_bare(t) || (!t->in_memory && !t->dir[0]))
+		return;
+	while (overtake_at(t, nth))
+		nth++;
+	cr_assert_geq(nth, 20, "%s: only %lu requests", t->name, (unsigned long)nth);
+}
+
 /* ---- What is whose ---------------------------------------------------------------------------- */
 
 EACH_STORE(destroy_tells_what_it_did_and_what_it_left)
