@@ -146,16 +146,28 @@ static int barrier_print(const struct bw_stream *s, uint64_t version, struct bw_
 	return bw_envelope_seal(BW_ENVELOPE_ROOT, raw.bytes, raw.len, out);
 }
 
-/* How much there is to delete, by the newest root; a guess will do. */
-static void guess_total(struct job *j, const struct bw_blob *newest)
+/* How much there is to delete, by the newest root; a guess will do, and no root as well. */
+static void guess_total(struct job *j, uint64_t version, const struct bw_blob *newest)
 {
 	struct bw_root *root = NULL;
 
 	j->total = j->last;
-	if (bw_version_decode(&j->stream, j->last, newest, &root) != BW_VERSION_ROOT)
+	if (!newest || bw_version_decode(&j->stream, version, newest, &root) != BW_VERSION_ROOT)
 		return;
 	j->total += root->head - root->swept + (root->head - root->swept) / BW_LEAF_ENTRIES;
 	bw_root_unref(root);
+}
+
+/* Below a barrier that was there, where this was stopped before; how much of that is gone is not known. */
+static void guess_rest(struct job *j)
+{
+	bw_auto_blob struct bw_blob *newest = NULL;
+	char key[BW_KEY_MAX + 1];
+
+	bw_key_root(&j->stream, j->last - 1, key);
+	if (j->last > 1)
+		(void)!bw_io_get(&j->io, key, BW_ROOT_STORED_MAX, &newest);
+	guess_total(j, j->last - 1, newest);
 }
 
 /* Whether the highest version is the barrier of this very stream. */
@@ -177,10 +189,12 @@ static int look_at_last(struct job *j)
 		return 0;
 	if (err)
 		return fail(j, err, "cannot read the newest version");
-	if (there->len == barrier.len && !memcmp(there->bytes, barrier.bytes, there->len))
-		memcpy(j->barrier, key, sizeof(key));
-	else
-		guess_total(j, there);
+	if (there->len != barrier.len || memcmp(there->bytes, barrier.bytes, there->len) != 0) {
+		guess_total(j, j->last, there);
+		return 0;
+	}
+	memcpy(j->barrier, key, sizeof(key));
+	guess_rest(j);
 	return 0;
 }
 

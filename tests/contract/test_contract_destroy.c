@@ -393,6 +393,45 @@ EACH_STORE(destroy_deletes_in_pages)
 	expect_only_others(t);
 }
 
+static bool stop_when_some_are_gone(void *ctx, uint64_t deleted, uint64_t total)
+{
+	uint64_t *told = ctx;
+
+	*told = total;
+	return deleted == 0;
+}
+
+static bool hear(void *ctx, uint64_t deleted, uint64_t total)
+{
+	uint64_t *told = ctx;
+
+	(void)deleted;
+	*told = total;
+	return true;
+}
+
+EACH_STORE(destroy_tells_how_much_there_is_also_when_it_goes_on)
+{
+	struct bw_destroy_report r;
+	struct bw_stream stream;
+	uint64_t told = 0;
+	char id[33], why[512];
+
+	if (!is_bare(t))
+		return;
+	build(t, &stream);
+	bw_hex(stream.id, sizeof(stream.id), id);
+	struct bw_destroy d = {.store = t->s, .id = id, .op_ns = 30 * BW_SEC, .go_on = stop_when_some_are_gone, .ctx = &told};
+
+	cr_assert_eq(bw_stream_destroy(&d, &r, why, sizeof(why)), -ECANCELED);
+	/* Versions and steps. */
+	cr_assert_eq(told, 2 + STEPS + STEPS);
+	d.go_on = hear;
+	told = 0;
+	cr_assert_eq(bw_stream_destroy(&d, &r, why, sizeof(why)), 0);
+	cr_assert_eq(told, 2 + STEPS + 1 + STEPS, "and the barrier: %lu", (unsigned long)told);
+}
+
 /* ---- Mounts that are still there -------------------------------------------------------------- */
 
 static bool stop_now(void *ctx, uint64_t deleted, uint64_t total)
