@@ -25,13 +25,14 @@ void bw_errors_done(struct bw_errors *e)
 
 void bw_errors_add(struct bw_errors *e, const char *fmt, ...)
 {
-	char line[512];
+	char line[TIME_LEN + BW_WHY_MAX + 1];
 	va_list ap;
 
 	bw_wall_text(bw_wall_ms(), line, TIME_LEN);
 	line[TIME_LEN - 1] = ' ';
 	va_start(ap, fmt);
-	vsnprintf(line + TIME_LEN, sizeof(line) - TIME_LEN, fmt, ap);
+	bw_cut_at_word(line + TIME_LEN, sizeof(line) - TIME_LEN,
+		       vsnprintf(line + TIME_LEN, sizeof(line) - TIME_LEN, fmt, ap));
 	va_end(ap);
 	for (char *p = line; *p; p++)
 		if ((unsigned char)*p < 0x20 || *p == 0x7f)
@@ -66,6 +67,7 @@ uint64_t bw_errors_total(struct bw_errors *e)
 void bw_errors_last(struct bw_errors *e, char *buf, size_t len)
 {
 	BW_LOCK_SCOPE(&e->lock);
-	snprintf(buf, len, "%s",
-		 e->n ? e->lines[(e->at + BW_ERRORS_KEPT - 1) % BW_ERRORS_KEPT] + TIME_LEN : "");
+	const char *last = e->n ? e->lines[(e->at + BW_ERRORS_KEPT - 1) % BW_ERRORS_KEPT] + TIME_LEN : "";
+
+	bw_cut_at_word(buf, len, snprintf(buf, len, "%s", last));
 }

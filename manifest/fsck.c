@@ -97,7 +97,7 @@ static void say(const struct fsck *f, int err, char *why, size_t why_len)
 	else if (err == -BW_E_NO_STREAM)
 		snprintf(why, why_len, "there is no stream here: no " BW_STREAM_KEY);
 	else if (f->failed[0])
-		snprintf(why, why_len, "%s (%s)", bw_err_text(err, buf, sizeof(buf)), f->failed);
+		bw_cut_at_word(why, why_len, snprintf(why, why_len, "%s (%s)", bw_err_text(err, buf, sizeof(buf)), f->failed));
 	else
 		snprintf(why, why_len, "%s", bw_err_text(err, buf, sizeof(buf)));
 }

@@ -36,7 +36,7 @@ static int result(struct fsck *f, const struct bw_op *op)
 		err = -BW_E_UNREACHABLE;	/* its deadline has passed */
 	BW_LOCK_SCOPE(&f->io_lock);
 	if (!f->failed[0])
-		snprintf(f->failed, sizeof(f->failed), "%s of %.60s: %s", bw_op_kind_name(op->kind),
+		snprintf(f->failed, sizeof(f->failed), "%s of %s: %s", bw_op_kind_name(op->kind),
 			 op->key[0] ? op->key : "the stream",
 			 op->detail[0] ? op->detail : bw_outcome_name(op->outcome));
 	return err;

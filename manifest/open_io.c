@@ -90,9 +90,9 @@ void bw_io_why(const struct bw_io *io, int err, const char *what, char *why, siz
 	const char *advice = bw_s3_advice(io->detail);
 
 	if (advice)
-		snprintf(why, why_len, "%s: %s (%s)", what, advice, io->detail);
-	else if (io->detail[0])
-		snprintf(why, why_len, "%s: %s (%s)", what, text, io->detail);
+		text = advice;
+	if (io->detail[0])
+		bw_cut_at_word(why, why_len, snprintf(why, why_len, "%s: %s (%s)", what, text, io->detail));
 	else
 		snprintf(why, why_len, "%s: %s", what, text);
 }

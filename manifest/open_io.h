@@ -15,7 +15,7 @@
 struct bw_io {
 	struct bw_store *store;	/* borrowed */
 	int64_t deadline_ns;
-	char detail[96];	/* of the last request, when it failed: for the sentence */
+	char detail[BW_DETAIL_MAX + 1];	/* of the last request, when it failed: for the sentence */
 };
 
 /* Any request, until the deadline of io: what bw_op_err() says.  bw_op_done() is due. */

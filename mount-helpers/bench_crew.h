@@ -11,6 +11,7 @@
 
 #include "mount-helpers/bench_times.h"
 #include "mount-helpers/progress.h"
+#include "store/base/limits.h"
 #include "store/base/sync.h"
 
 #include <stdatomic.h>
@@ -36,7 +37,7 @@ struct bw_crew {
 	uint32_t n, ready, running;	/* under lock, like what follows */
 	bool go;
 	int err;			/* the first failure, and what it was */
-	char why[512];
+	char why[BW_WHY_MAX + 1];
 	atomic_bool stop;
 	int64_t limit_ns;		/* of the row; 0: none */
 	_Atomic(int64_t) end_ns;	/* when its time is over */

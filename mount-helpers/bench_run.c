@@ -158,7 +158,7 @@ static int unmount(struct bw_bench *b, enum bw_bench_side side)
 static int mount_side(struct bw_bench *b, enum bw_bench_side side)
 {
 	static const char *const names[] = {"producers", "readers"};
-	char dir[PATH_MAX], why[512] = "";
+	char dir[PATH_MAX], why[BW_WHY_MAX + 1] = "";
 
 	snprintf(dir, sizeof(dir), "%.*s/%s", PATH_MAX - 16, b->work, names[side]);
 	int err = bw_bench_mount_start(&b->mounts[side], b->scratch.url, dir, b->options[side], goes_on, b,

@@ -75,7 +75,7 @@ int bw_scratch_create(struct bw_scratch *s, const struct bw_stream_options *opti
 	struct bw_store_options how = *s->how;
 	struct bw_store *store = NULL;
 	struct bw_stream stream;
-	char why[512] = "";
+	char why[BW_WHY_MAX + 1] = "";
 	bool existed;
 
 	how.s3.part_size = BW_LARGE_OBJECT;
@@ -166,7 +166,7 @@ int bw_scratch_destroy(struct bw_scratch *s, bool (*go_on)(void *ctx), void *ctx
 {
 	struct asked a = {.go_on = go_on, .ctx = ctx};
 	struct bw_store *store = NULL;
-	char why[512] = "";
+	char why[BW_WHY_MAX + 1] = "";
 	int err = 0;
 
 	if (*s->id) {

@@ -141,7 +141,7 @@ static int parse_range(struct bw_bench *b, int option, const char *text)
 static int add_options(const struct bw_command *c, char **list, const char *more)
 {
 	struct bw_mount_options o;
-	char why[512] = "", *both = NULL;
+	char why[BW_WHY_MAX + 1] = "", *both = NULL;
 
 	bw_mount_options_default(&o);
 	if (bw_mount_options_parse(&o, more, why, sizeof(why)) < 0)

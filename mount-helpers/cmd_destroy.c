@@ -66,7 +66,7 @@ static int destroy(const struct bw_command *c, struct bw_store *store, const cha
 {
 	struct bw_destroy_report r;
 	struct shown shown = {.on = false};
-	char why[512] = "";
+	char why[BW_WHY_MAX + 1] = "";
 	const struct bw_destroy d = {.store = store,
 				     .id = id,
 				     .op_ns = BW_SESSION_TIMEOUT_NS,
@@ -85,7 +85,7 @@ static int destroy(const struct bw_command *c, struct bw_store *store, const cha
 /* Nothing is deleted by who has not typed what it is. */
 static int say_what_to_type(const struct bw_command *c, struct bw_store *store, const char *url)
 {
-	char id[33], why[512] = "";
+	char id[33], why[BW_WHY_MAX + 1] = "";
 	int err = bw_stream_id(store, bw_session_deadline(), id, why, sizeof(why));
 
 	if (err == -BW_E_NO_STREAM)

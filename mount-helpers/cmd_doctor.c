@@ -123,7 +123,7 @@ static int look_at_store(struct doctor *doc, const char *url, const struct bw_ur
 /* What is given later counts, whether as --endpoint or in -o. */
 static int take_options(struct doctor *doc, const char *list)
 {
-	char why[512] = "";
+	char why[BW_WHY_MAX + 1] = "";
 
 	doc->mount.s3 = doc->store.s3;
 	if (bw_mount_options_parse(&doc->mount, list, why, sizeof(why)) < 0)
@@ -136,7 +136,7 @@ static int take_options(struct doctor *doc, const char *list)
 
 static int parse_url(const struct doctor *doc, const char *url, struct bw_url *ret)
 {
-	char why[512] = "";
+	char why[BW_WHY_MAX + 1] = "";
 
 	if (bw_url_parse(url, ret, why, sizeof(why)) < 0)
 		return bw_say(doc->c, BW_EXIT_USAGE, "%s", why);

@@ -245,7 +245,7 @@ static int check(const struct bw_command *c, const char *url, const struct bw_st
 				    .ctx = &w};
 	struct bw_fsck_report r;
 	struct bw_store *store;
-	char why[512] = "";
+	char why[BW_WHY_MAX + 1] = "";
 	int code = bw_session_store(c, url, so, false, &store);
 
 	if (code)

@@ -120,7 +120,7 @@ static int create(const struct bw_command *c, const char *url, struct bw_store_o
 	struct bw_store *store = NULL;
 	struct bw_stream stream;
 	bool existed = false;
-	char why[512] = "", id[33];
+	char why[BW_WHY_MAX + 1] = "", id[33];
 
 	how->s3.part_size = BW_LARGE_OBJECT;
 	int code = bw_session_store(c, url, how, true, &store);

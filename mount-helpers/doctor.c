@@ -35,9 +35,9 @@ void bw_doctor_add(struct bw_doctor *d, enum bw_verdict verdict, const char *che
 	f->verdict = verdict;
 	f->check = check;
 	va_start(ap, fmt);
-	vsnprintf(f->found, sizeof(f->found), fmt, ap);
+	bw_cut_at_word(f->found, sizeof(f->found), vsnprintf(f->found, sizeof(f->found), fmt, ap));
 	va_end(ap);
-	snprintf(f->remedy, sizeof(f->remedy), "%s", remedy);
+	bw_cut_at_word(f->remedy, sizeof(f->remedy), snprintf(f->remedy, sizeof(f->remedy), "%s", remedy));
 	make_plain(f->found);
 	make_plain(f->remedy);
 	d->wrong += verdict == BW_WRONG;

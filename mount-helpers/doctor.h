@@ -9,6 +9,7 @@
 #define BW_MOUNT_HELPERS_DOCTOR_H
 
 #include "fs/options.h"
+#include "store/base/limits.h"
 
 #include <stdio.h>
 
@@ -17,8 +18,8 @@ enum bw_verdict { BW_FINE, BW_NOTE, BW_WRONG };
 struct bw_finding {
 	enum bw_verdict verdict;
 	const char *check;	/* static: "fuse device" */
-	char found[480];
-	char remedy[480];	/* "" where there is nothing to do */
+	char found[BW_WHY_MAX + 1];
+	char remedy[BW_WHY_MAX + 1];	/* "" where there is nothing to do */
 };
 
 #define BW_FINDINGS_MAX 64u
@@ -30,7 +31,7 @@ struct bw_doctor {
 	struct bw_finding findings[BW_FINDINGS_MAX];
 };
 
-/* remedy and what fmt makes are copied, cut where they are too long, and hold no control characters then. */
+/* remedy and what fmt makes are copied, cut behind a word where they are too long, and hold no control characters then. */
 void bw_doctor_add(struct bw_doctor *d, enum bw_verdict verdict, const char *check, const char *remedy,
 		   const char *fmt, ...) bw_printf_like(5, 6);
 const char *bw_verdict_name(enum bw_verdict verdict);	/* "ok", "note", "WRONG" */

@@ -46,7 +46,7 @@ struct wait {
 	struct bw_cred_wait wait;
 	struct bw_latch answered;
 	struct bw_creds *creds;
-	char why[512];
+	char why[BW_WHY_MAX + 1];
 };
 
 static void have_creds(struct bw_cred_wait *cw, int err, struct bw_creds *creds, const char *why)
@@ -120,7 +120,7 @@ static int by_value(const void *a, const void *b)
 }
 
 /* 0 or an error: it answered, whatever it said of the object. */
-static int ping(struct look *l, int64_t limit_ns, int64_t *ret_ns, char detail[96])
+static int ping(struct look *l, int64_t limit_ns, int64_t *ret_ns, char detail[BW_DETAIL_MAX + 1])
 {
 	struct bw_op op;
 	int64_t began = bw_now();
@@ -131,7 +131,7 @@ static int ping(struct look *l, int64_t limit_ns, int64_t *ret_ns, char detail[9
 	int err = outcome == BW_OK || outcome == BW_NOT_FOUND ? 0 : bw_op_err(&op);
 
 	*ret_ns = bw_now() - began;
-	memcpy(detail, op.detail, 96);
+	memcpy(detail, op.detail, sizeof(op.detail));
 	bw_op_done(&op);
 	return err;
 }
@@ -152,7 +152,7 @@ static int say_away(struct look *l, const char *check, int err, const char *deta
 /* The first waits as long as a mount would; the others tell how far away the store is. */
 static int check_answer(struct look *l)
 {
-	char detail[96] = "";
+	char detail[BW_DETAIL_MAX + 1] = "";
 	int64_t took[PINGS];
 	int err = ping(l, BW_FIRST_ANSWER_NS, &took[0], detail);
 
@@ -200,7 +200,7 @@ static int probe(struct look *l, struct bw_probe_result *ret, char *why, size_t 
 static void check_rules(struct look *l)
 {
 	struct bw_probe_result result = {.large_unconditional = false};
-	char why[512] = "", text[128];
+	char why[BW_WHY_MAX + 1] = "", text[128];
 	int err = probe(l, &result, why, sizeof(why));
 
 	if (err == -EOPNOTSUPP)
@@ -343,7 +343,7 @@ static void check_stream(struct look *l)
 {
 	struct bw_root *root = NULL;
 	struct bw_stream s;
-	char why[512] = "", text[128], remedy[4200];
+	char why[BW_WHY_MAX + 1] = "", text[128], remedy[4200];
 	int err = bw_stream_open(l->store, deadline(), &s, &root, why, sizeof(why));
 
 	if (err == -BW_E_NO_STREAM) {
@@ -368,7 +368,7 @@ void bw_doctor_store(struct bw_doctor *d, const struct bw_doctor_ask *ask)
 {
 	struct look l = {.d = d, .ask = ask, .is_s3 = ask->parsed->scheme == BW_URL_S3};
 	struct bw_store_config config = {.s3 = ask->s3};
-	char why[512] = "";
+	char why[BW_WHY_MAX + 1] = "";
 
 	if (l.is_s3)
 		check_creds(&l);

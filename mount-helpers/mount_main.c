@@ -27,8 +27,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define WHY_MAX 1024
-
 /* What the command line asks for. */
 struct ask {
 	const char *name;
@@ -45,7 +43,7 @@ struct ask {
 /* What the child tells the parent. */
 struct news {
 	int code;
-	char why[WHY_MAX];
+	char why[BW_WHY_MAX + 1];
 };
 
 static const char help_text[] =
@@ -169,7 +167,7 @@ static int check_dir(struct ask *a)
 
 static int check_operands(struct ask *a, int argc, char **argv)
 {
-	char why[WHY_MAX] = "";
+	char why[BW_WHY_MAX + 1] = "";
 	struct bw_url url;
 
 	if (argc - optind != 2)
@@ -186,7 +184,7 @@ static int check_operands(struct ask *a, int argc, char **argv)
 
 static int take_option(struct ask *a, int option, char **argv, int at)
 {
-	char why[WHY_MAX] = "";
+	char why[BW_WHY_MAX + 1] = "";
 
 	switch (option) {
 	case 'o':
@@ -307,13 +305,13 @@ static int start(const struct ask *a, struct bw_log **ret_log, struct bw_fs **re
 	if (r == 0)
 		bw_last_words_begin(*ret_log, a->real_dir);
 	if (r < 0) {
-		snprintf(why, WHY_MAX, "cannot open the log %.512s: %s", to,
+		snprintf(why, BW_WHY_MAX + 1, "cannot open the log %.512s: %s", to,
 			 bw_err_text(r, detail, sizeof(detail)));
 		return BW_FS_USAGE;
 	}
-	r = bw_fs_start(a->url, a->real_dir, &a->options, *ret_log, ret, why, WHY_MAX);
+	r = bw_fs_start(a->url, a->real_dir, &a->options, *ret_log, ret, why, BW_WHY_MAX + 1);
 	if (r && !*why)
-		snprintf(why, WHY_MAX, "the mount failed");
+		snprintf(why, BW_WHY_MAX + 1, "the mount failed");
 	return r;
 }
 
@@ -395,7 +393,7 @@ static int run_foreground(const struct ask *a)
 {
 	struct bw_log *log = NULL;
 	struct bw_fs *fs = NULL;
-	char why[WHY_MAX] = "";
+	char why[BW_WHY_MAX + 1] = "";
 	sigset_t set;
 
 	block_signals(&set);
@@ -449,7 +447,7 @@ static int run_daemon(const struct ask *a, int news_fd)
 {
 	struct bw_log *log = NULL;
 	struct bw_fs *fs = NULL;
-	char why[WHY_MAX] = "";
+	char why[BW_WHY_MAX + 1] = "";
 	sigset_t set;
 
 	block_signals(&set);
@@ -479,7 +477,7 @@ static int hear(const struct ask *a, int fd, pid_t child)
 		got = read(fd, &n, sizeof(n));
 	while (got < 0 && errno == EINTR);
 	if (got == (ssize_t)sizeof(n)) {
-		n.why[WHY_MAX - 1] = 0;
+		n.why[BW_WHY_MAX] = 0;
 		return n.code ? say(a, n.code, "%s", n.why) : 0;
 	}
 	waitpid(child, &status, 0);

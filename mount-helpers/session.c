@@ -28,7 +28,7 @@ int bw_session_store(const struct bw_command *c, const char *url, const struct b
 {
 	struct bw_store_config config = {.create = create, .s3 = &o->s3};
 	struct bw_url parsed;
-	char why[512] = "";
+	char why[BW_WHY_MAX + 1] = "";
 	int r = bw_url_parse(url, &parsed, why, sizeof(why));
 
 	if (r < 0) {
@@ -53,7 +53,7 @@ int bw_session_open(struct bw_session *s, const struct bw_command *c, const char
 		    const struct bw_store_options *o, bool to_write)
 {
 	bool asks = to_write && strncmp(url, "s3://", 5) == 0;
-	char why[512] = "";
+	char why[BW_WHY_MAX + 1] = "";
 
 	*s = (struct bw_session){.command = c, .url = url, .opened_ns = bw_boottime()};
 	int r = bw_session_store(c, url, o, false, &s->store);

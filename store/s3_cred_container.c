@@ -86,7 +86,7 @@ static int judge(struct bw_cred_job *job, const struct bw_cred_http *h, struct b
 	bool is_json = bw_cred_answer_json(h->text, h->len, "Token", a) == 0;
 
 	if (h->status != 200)
-		return bw_cred_fail(job, "the container's credentials endpoint answered HTTP %d%s%s%s%.150s: check the"
+		return bw_cred_fail(job, "the container's credentials endpoint answered HTTP %d%s%s%s%s: check the"
 				    " role of the task or pod and its authorization token", h->status,
 				    a->code[0] ? " " : "", a->code, a->message[0] ? " " : "", a->message);
 	if (!is_json)

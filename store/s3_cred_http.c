@@ -103,7 +103,7 @@ static int no_answer(struct exchange *x, CURLcode e)
 			   : x->detail[0] ? x->detail
 					  : curl_easy_strerror(e);
 
-	snprintf(x->h->detail, sizeof(x->h->detail), "%.95s", said);
+	snprintf(x->h->detail, sizeof(x->h->detail), "%s", said);
 	return e == CURLE_OUT_OF_MEMORY ? -ENOMEM : -BW_E_UNREACHABLE;
 }
 

@@ -29,7 +29,7 @@ struct bw_cred_http {
 	int status;
 	char *text;			/* NUL-terminated; bw_cred_http_done() frees it */
 	size_t len;
-	char detail[96];		/* why there is no answer */
+	char detail[256];		/* why there is no answer */
 };
 
 /*

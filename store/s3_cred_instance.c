@@ -144,7 +144,7 @@ static int get_credentials(struct imds *m, struct bw_creds *out)
 		return bw_cred_fail(m->job, "the instance metadata service at %.200s answered something else than"
 				    " credentials: check AWS_EC2_METADATA_SERVICE_ENDPOINT", m->base);
 	if (a->code[0] && strcmp(a->code, "Success") != 0)
-		return bw_cred_fail(m->job, "the instance metadata service has no credentials for role %s (%s %.150s):"
+		return bw_cred_fail(m->job, "the instance metadata service has no credentials for role %s (%s %s):"
 				    " check the role's trust policy", m->role, a->code, a->message);
 	return bw_cred_answer_take(m->job, "the instance metadata service", a, out);
 }

@@ -13,7 +13,7 @@ int bw_cred_fail(struct bw_cred_job *job, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(job->why, sizeof(job->why), fmt, ap);
+	bw_cut_at_word(job->why, sizeof(job->why), vsnprintf(job->why, sizeof(job->why), fmt, ap));
 	va_end(ap);
 	/* Parts of it may come from a server. */
 	for (char *p = job->why; *p; p++) {

@@ -9,6 +9,7 @@
 #ifndef BW_STORE_S3_CRED_SOURCE_H
 #define BW_STORE_S3_CRED_SOURCE_H
 
+#include "store/base/limits.h"
 #include "store/s3_creds.h"
 
 #include <limits.h>
@@ -16,7 +17,7 @@
 #include <sys/types.h>
 #include <time.h>
 
-#define BW_CRED_WHY 512
+#define BW_CRED_WHY (BW_DETAIL_MAX + 1)
 #define BW_CRED_WATCHED 2
 
 /* Files that credentials came from: a change of one of them asks for a new look. */

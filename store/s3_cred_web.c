@@ -130,7 +130,7 @@ static int judge(struct bw_cred_job *job, const struct bw_cred_http *h, struct b
 		return -BW_E_UNREACHABLE;
 	}
 	if (is_error)
-		return bw_cred_fail(job, "STS at %.150s refuses the role with %s (%.180s): correct AWS_ROLE_ARN, its"
+		return bw_cred_fail(job, "STS at %.150s refuses the role with %s (%s): correct AWS_ROLE_ARN, its"
 				    " trust policy or the token file", h->url, e.code, e.message);
 	return bw_cred_fail(job, "STS at %.200s answered HTTP %d: check AWS_ENDPOINT_URL_STS and the role", h->url,
 			    h->status);

@@ -69,7 +69,7 @@ struct bw_http_request {
 	/* The result. */
 	enum bw_http_end end;
 	int status;		/* 0: none was seen */
-	char detail[96];	/* curl's words, for the log, when there is no whole answer */
+	char detail[256];	/* curl's words, for the log, when there is no whole answer */
 	struct bw_blob *blob;	/* body of a 2xx answer: the caller's */
 	struct bw_blob *error;	/* body of any other, cut off at BW_HTTP_ERROR_MAX: the caller's */
 	/* Header fields; "" or -1 when absent. */

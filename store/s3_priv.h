@@ -87,7 +87,7 @@ struct bw_s3_exchange {
 	int err;			/* -errno or 0: of the body, of memory */
 	struct bw_http_request http;	/* the answer: status, blob, etag ... */
 	struct bw_s3_error error;	/* what the store said when it refused */
-	char detail[96];		/* for the log: status, code, request id; never a secret */
+	char detail[BW_DETAIL_MAX + 1];	/* for the log: status, code, request id; never a secret */
 
 	/* Private. */
 	enum bw_s3_exchange_state state;

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <expat.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -152,6 +153,15 @@ static const char *error_field(const char *path)
 	return path;
 }
 
+/* Read by people. */
+static void copy_message(const char *text, struct bw_s3_error *e)
+{
+	size_t len = strlen(text);
+
+	bw_xml_copy(text, e->message, sizeof(e->message));
+	bw_cut_at_word(e->message, sizeof(e->message), len < INT_MAX ? (int)len : INT_MAX);
+}
+
 static int error_close(void *ctx, const char *path, const char *text)
 {
 	struct bw_s3_error *e = ctx;
@@ -165,7 +175,7 @@ static int error_close(void *ctx, const char *path, const char *text)
 	if (!strcmp(field, "Code"))
 		bw_xml_copy(text, e->code, sizeof(e->code));
 	else if (!strcmp(field, "Message"))
-		bw_xml_copy(text, e->message, sizeof(e->message));
+		copy_message(text, e);
 	else if (!strcmp(field, "Region"))
 		bw_xml_copy(text, e->region, sizeof(e->region));
 	else if (!strcmp(field, "Endpoint"))

@@ -41,12 +41,30 @@ const char *bw_err_text(int err, char *buf, unsigned long len)
 	return buf;
 }
 
+void bw_cut_at_word(char *text, unsigned long len, int wanted)
+{
+	static const char more[] = " ...";
+
+	if (wanted < 0 || (unsigned long)wanted < len || len < sizeof(more))
+		return;
+	unsigned long end = len - sizeof(more);
+
+	unsigned long at = end;
+
+	while (at && text[at] != ' ')
+		at--;
+	/* One word alone is cut, but not within a character. */
+	while (!at && end && ((unsigned char)text[end] & 0xc0) == 0x80)
+		end--;
+	memcpy(text + (at ? at : end), more, sizeof(more));
+}
+
 int bw_refuse(char *why, unsigned long why_len, const char *fmt, ...)
 {
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(why, why_len, fmt, ap);
+	bw_cut_at_word(why, why_len, vsnprintf(why, why_len, fmt, ap));
 	va_end(ap);
 	return -EINVAL;
 }

@@ -51,7 +51,13 @@ int bw_err_errno(int err);
 /* A sentence without a full stop; static for private codes, else copied into buf.  Never NULL. */
 const char *bw_err_text(int err, char *buf, unsigned long len);
 
-/* Says in why what is wrong with what somebody gave; cut to why_len, which may be 0.  -EINVAL. */
+/*
+ * After snprintf() and its like, which want wanted bytes: a text that is longer than the len bytes at text ends with a
+ * whole word and " ...".  What is read by people goes through here.
+ */
+void bw_cut_at_word(char *text, unsigned long len, int wanted);
+
+/* Says in why what is wrong with what somebody gave; cut to why_len, which may be 0, behind a word.  -EINVAL. */
 int bw_refuse(char *why, unsigned long why_len, const char *fmt, ...) bw_printf_like(3, 4);
 
 #endif

@@ -13,6 +13,10 @@
 #define BW_UPLOAD_ID_MAX 1023		 /* id of an unfinished upload, bytes without the NUL */
 #define BW_DELETE_MANY_MAX 1000		 /* keys in one delete of many */
 
+/* Words for people. */
+#define BW_DETAIL_MAX 1023u		 /* what is told of a request that failed, bytes without the NUL */
+#define BW_WHY_MAX 2047u		 /* a sentence that says why something failed, bytes without the NUL */
+
 /* Streams. */
 #define BW_RANKS_MAX 65536u		 /* ranks of a stream */
 #define BW_STEPS_MAX (UINT64_C(1) << 45) /* steps of a stream: they must fit an inode number */

@@ -206,7 +206,7 @@ void bw_log(struct bw_log *log, enum bw_log_level level, const char *event, cons
 	int n = snprintf(line, sizeof(line), "%s%s", event, *fmt ? " " : "");
 
 	va_start(ap, fmt);
-	vsnprintf(line + n, sizeof(line) - (size_t)n, fmt, ap);
+	bw_cut_at_word(line + n, sizeof(line) - (size_t)n, vsnprintf(line + n, sizeof(line) - (size_t)n, fmt, ap));
 	va_end(ap);
 	/* One event is one line, whatever a file name or a server put into it. */
 	for (char *p = line; *p; p++)

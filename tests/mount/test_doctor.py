@@ -248,6 +248,21 @@ class Doctor(bw.TestCase):
                            env={"AWS_CONFIG_FILE": self.root + "/config"})
         self.assertRegex(said["credentials"][1], r"^note .*key \.\.\.SS12, expire soon: 20")
 
+    def test_sentences_are_whole(self):
+        """Long names and long words of curl: whoever reads it sees the end, which says what to do."""
+        deep = self.root + "/" + "long-name-of-a-folder/" * 5
+        env = {"AWS_CONFIG_FILE": deep + "config", "AWS_SHARED_CREDENTIALS_FILE": deep + "credentials"}
+        end = "credentials: add it or name another"
+        self.assertIn(end + ";", self.doctor("s3://bucket/run", "--profile", "gone", env=env, code=3)["credentials"][1])
+        done = bw.batchweave("status", "s3://bucket/run", "--profile", "gone", check=False, env={**self.env, **env})
+        self.assertEqual((done.returncode, done.stdout), (3, ""))
+        self.assertIn(end, done.stderr)
+        host = "a-host-with-a-long-name." * 6 + "invalid"
+        for args in (("doctor",), ("status",)):
+            done = bw.batchweave(*args, "s3://bucket/run", "--endpoint", f"http://{host}", "--path-style", check=False, env={**self.env, **self.keys})
+            self.assertEqual(done.returncode, 3)
+            self.assertRegex(done.stdout + done.stderr, rf"[Rr]esolve host:? '?{host}\b")
+
     def test_stores_that_break_a_rule(self):
         """I14: the rule is named, and exit 1; who refuses everything is exit 3."""
         for rule, code, says in (("no-condition", 1, "put-if-absent"), ("stale", 1, "cannot be read at once"), ("unordered", 1, "use another store"),

@@ -10,6 +10,7 @@
 
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -20,6 +21,35 @@ Test(err, private_codes_fold_to_their_class)
 	cr_assert_eq(bw_err_errno(-BW_E_FENCED), ESTALE);
 	cr_assert_eq(bw_err_errno(-BW_E_PAST_END), ENODATA);
 	cr_assert_eq(bw_err_errno(-100000), EIO);
+}
+
+/* len of it stands in a buffer of its own, so that a sanitizer sees what goes past it. */
+static const char *cut(const char *text, unsigned long len, char ret[64])
+{
+	char *own = malloc(len);
+
+	bw_cut_at_word(own, len, snprintf(own, len, "%s", text));
+	snprintf(ret, 64, "%s", own);
+	free(own);
+	return ret;
+}
+
+Test(err, sentences_are_cut_behind_a_word)
+{
+	char got[64];
+
+	cr_assert_str_eq(cut("nothing is cut", 15, got), "nothing is cut");
+	cr_assert_str_eq(cut("nothing is cut", 14, got), "nothing ...");
+	cr_assert_str_eq(cut("nothing is cut", 12, got), "nothing ...", "there is room for both");
+	cr_assert_str_eq(cut("nothing is cut", 11, got), "nothin ...", "one word alone");
+	cr_assert_str_eq(cut("nothing is cut", 5, got), " ...");
+	cr_assert_str_eq(cut("nothing is cut", 4, got), "not", "no room to say so");
+	cr_assert_str_eq(cut("\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac", 9, got), "\xe2\x82\xac ...");
+	cr_assert_eq(bw_refuse(got, 12, "%s is %d", "nothing", 1000), -EINVAL);
+	cr_assert_str_eq(got, "nothing ...");
+	char at_end[] = "kept";
+	bw_cut_at_word(at_end, sizeof(at_end), -1);
+	cr_assert_str_eq(at_end, "kept");
 }
 
 Test(buf, refuses_to_pass_its_maximum)

@@ -193,6 +193,31 @@ Test(s3_creds_http, sts_refuses_at_once)
 	bw_test_rmtree(dir);
 }
 
+/* What a person has to read to the end: all of it, and what is longer up to a word. */
+Test(s3_creds_http, what_sts_says_is_not_cut)
+{
+	static const char said[] = "User arn:aws:sts::123456789012:assumed-role/of-the-training-nodes/i-0123456789abcdef0"
+				   " is not authorized to perform sts:AssumeRoleWithWebIdentity on resource"
+				   " arn:aws:iam::123456789012:role/reader-of-batches";
+	char body[2048], dir[BW_TMPDIR_MAX];
+	struct bw_script_rule rule = {.method = "POST", .target = "/", .status = 403, .body = body};
+
+	snprintf(body, sizeof(body), STS_ERROR("AccessDenied", "%s"), said);
+	struct bw_script *s = bw_script_new(&rule, 1);
+
+	web_world(dir, s);
+	cred_expect_why("", "with AccessDenied (User", "role/reader-of-batches): correct AWS_ROLE_ARN, its trust policy or the"
+			" token file");
+	bw_script_free(s);
+	snprintf(body, sizeof(body), STS_ERROR("AccessDenied", "%s %s %s"), said, said, said);
+	s = bw_script_new(&rule, 1);
+	bw_test_rmtree(dir);
+	web_world(dir, s);
+	cred_expect_why("", " ...): correct AWS_ROLE_ARN, its trust policy or the token file");
+	bw_script_free(s);
+	bw_test_rmtree(dir);
+}
+
 /* Nor is it a refusal when it goes on: who waits may ask again, and does. */
 Test(s3_creds_http, sts_throttles_on, .timeout = 60)
 {
