@@ -257,13 +257,48 @@ static bool mount_session(struct bw_fs *fs, char *said, size_t said_len)
 	return ok;
 }
 
+#define IN_A_CONTAINER "in a container, give it the device and the right to mount: docker run --device /dev/fuse --cap-add SYS_ADMIN"
+
+/* What somebody can do about words of libfuse, fusermount3 and mount(2). */
+static const struct remedy {
+	const char *words, *remedy;
+	enum bw_fs_failure code;
+} remedies[] = {
+	{"allow_other", "as root: echo user_allow_other >> /etc/fuse.conf; or leave out allow_other", BW_FS_USAGE},
+	{"no write access to mountpoint", "mount on a directory that belongs to this user", BW_FS_USAGE},
+	{"not owned by user", "mount on a directory that belongs to this user", BW_FS_USAGE},
+	{"too many FUSE filesystems", "as root: raise mount_max in /etc/fuse.conf", BW_FS_MOUNT_FAILED},
+	{"exec fusermount3", "install it (apt-get install fuse3), or mount as root", BW_FS_SYSTEM},
+	{"not permitted", "mount as root, or as a user through fusermount3, which must be setuid root; " IN_A_CONTAINER
+	 " --security-opt apparmor=unconfined", BW_FS_USAGE},
+	{"ermission denied", "mount as root, or on a directory that belongs to this user; " IN_A_CONTAINER, BW_FS_USAGE},
+};
+
 static int say_not_mounted(const struct bw_fs *fs, char *said, char *why, size_t why_len)
 {
 	const char *reason = reason_of(said);
 
+	for (size_t i = 0; i < sizeof(remedies) / sizeof(remedies[0]); i++) {
+		if (strstr(reason, remedies[i].words)) {
+			snprintf(why, why_len, "cannot mount on %s: %s; %s", fs->dir, reason, remedies[i].remedy);
+			return remedies[i].code;
+		}
+	}
 	snprintf(why, why_len, "cannot mount on %s: %s", fs->dir,
 		 *reason ? reason : "only root may, or fusermount3, if it is installed, for others");
 	return BW_FS_MOUNT_FAILED;
+}
+
+/* Asked before libfuse, whose words do not tell what to do. */
+static int check_device(char *why, size_t why_len)
+{
+	if (access("/dev/fuse", R_OK | W_OK) == 0)
+		return 0;
+	bool refused = errno == EACCES || errno == EPERM;
+
+	snprintf(why, why_len, "/dev/fuse cannot be opened (%s): as root, %s; " IN_A_CONTAINER, strerrordesc_np(errno),
+		 refused ? "chmod 666 /dev/fuse" : "modprobe fuse");
+	return refused ? BW_FS_USAGE : BW_FS_SYSTEM;
 }
 
 /* Tells this mount from others that come to be at the same path. */
@@ -281,14 +316,11 @@ int bw_fuse_mount(struct bw_fs *fs, char *why, size_t why_len)
 {
 	char said[1024];
 
-	if (bw_fs_passed_fd(fs->dir) < 0 && access("/dev/fuse", R_OK | W_OK)) {
-		snprintf(why, why_len, "/dev/fuse cannot be opened (%s): load the fuse module, or give the "
-				       "container the device", strerror(errno));
-		return BW_FS_SYSTEM;
-	}
-	int err = session_new(fs);
+	int code = bw_fs_passed_fd(fs->dir) < 0 ? check_device(why, why_len) : 0;
 
-	if (err) {
+	if (code)
+		return code;
+	if (session_new(fs)) {
 		snprintf(why, why_len, "cannot set up FUSE");
 		return BW_FS_SYSTEM;
 	}

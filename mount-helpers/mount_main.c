@@ -159,6 +159,9 @@ static int check_dir(struct ask *a)
 	case ENOTCONN:
 		return say(a, BW_FS_MOUNT_FAILED,
 			   "a mount at %s has lost its daemon; run umount -l %s first", a->dir, a->dir);
+	case EACCES:
+		return say(a, BW_FS_USAGE, "cannot mount on %s: this user may not enter a directory on the way there",
+			   a->dir);
 	default:
 		return say(a, BW_FS_MOUNT_FAILED, "cannot mount on %s: %s", a->dir,
 			   strerrordesc_np(errno));

@@ -174,6 +174,36 @@ class Command(bw.TestCase):
         bw.write(file, b"x")
         self.refuses(32, "file", stream.url, file)
 
+    def test_s4_what_a_user_may_not(self):
+        """S4: permissions are exit 1, a machine without FUSE is 2; the sentence says what to do, and that helps."""
+        self.needs_root()
+        stream, mnt, roots, hidden = self.stream(), self.folder("mnt"), self.folder("roots"), self.root + "/private/mnt"
+        os.makedirs(hidden)
+        os.chmod(self.root, 0o755)
+        os.chmod(os.path.dirname(hidden), 0o700)
+        subprocess.run(["chown", "-R", "65534:65534", mnt, stream.dir], check=True)
+        mount = f"{os.path.abspath(bw.MOUNT)} {stream.url}"
+        user = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+        for code, device, words, command in (
+                (1, 600, "as root, chmod 666 /dev/fuse; in a container, .*--device /dev/fuse", f"{user} {mount} {mnt}"),
+                (0, 666, "^$", f"{user} {mount} {mnt} -o log=/dev/null && {user} fusermount3 -u {mnt}"),
+                (2, None, "modprobe fuse; in a container, .*--device /dev/fuse", f"{mount} {mnt}"),
+                (1, 666, "echo user_allow_other >> /etc/fuse.conf", f"{user} {mount} {mnt} -o allow_other"),
+                (1, 666, "mount on a directory that belongs to this user", f"{user} {mount} {roots}"),
+                (1, 666, "may not enter a directory on the way", f"{user} {mount} {hidden}"),
+                (1, 666, "cap-add SYS_ADMIN", f"setpriv --bounding-set=-sys_admin {mount} {mnt}")):
+            dev = self.folder("dev")
+            done = subprocess.run(["unshare", "-m", "--propagation=private", "sh", "-c", f"""
+                mount -t tmpfs -o mode=755 dev {dev} && cd {dev} || exit 99
+                mknod -m 666 null c 1 3; mkdir shm; mount --rbind /dev/shm shm
+                [ {device} = None ] || mknod -m {device} fuse c 10 229
+                echo > conf; mount --bind conf /etc/fuse.conf
+                mount --move . /dev && cd / || exit 99
+                {command}"""], capture_output=True, text=True, timeout=bw.PATIENCE, check=False, stdin=subprocess.DEVNULL)
+            self.assertEqual(done.returncode, code, (command, done.stderr))
+            self.assertRegex(done.stderr.rstrip("\n"), words, command)
+            self.assertLessEqual(done.stderr.count("\n"), 1, done.stderr)
+
     def test_s4_a_mount_point_with_files(self):
         """S4: what is below a mount point is hidden, and there again afterwards."""
         stream, mnt = self.stream(), self.folder("mnt")
