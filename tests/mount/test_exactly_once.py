@@ -407,7 +407,7 @@ class Followers(bw.TestCase):
         """P8, S5: 2 was taken, and what it waits for never came: the log says that it is not committed."""
         self.write(2)
         self.assertEqual(self.m.stop(), 0)
-        self.assertEqual(re.findall(r"error commit_failed producer=p seq=(\d+) errno=\d+ reason=\"([^\"]+)\"", self.m.log()),
+        self.assertEqual(re.findall(r"(?m) error commit_failed producer=p seq=(\d+) errno=\d+ reason=\"([^\"]+)\"$", self.m.log()),
                          [("2", "shutting down")])
         self.m.restart()
         self.check(self.m, 1)

@@ -204,7 +204,7 @@ class Deadline(bw.TestCase):
         self.assertIn(bw.error_of(os.rmdir, m.slot("p", 1)), ("EBUSY", "ENOTEMPTY"))
         self.assertEqual(os.stat(m.slot("p", 1, 0)).st_size, 1)
         self.assert_nothing_committed(m, 1)
-        self.assertIn("seq=1", m.status("errors"))
+        self.assertRegex(m.status("errors"), r'(?m)^\S+ producer=p seq=1 errno=110 reason="[^"]+" detail="the attempt goes on"$')
         self.g.open()
         bw.wait_until(lambda: m.head() == 2, what="the commit")
         self.assertEqual(m.get(1), [b"x", b"y"])

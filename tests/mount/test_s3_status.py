@@ -217,6 +217,16 @@ class Status(bw.TestCase):
             self.assertEqual(put.wait(60), 0)
         self.assertEqual(self.m.get(0), [b"by hand"])
 
+    def test_a_commit_that_failed(self):
+        """What the store said has a key of its own, in the log and in /status/errors."""
+        self.m.begin("p", 0)
+        self.s3.rule = "read-only"
+        self.assert_errno("EACCES", bw.write, self.m.slot("p", 0, 0), b"refused")
+        said = r'producer=p seq=0 errno=13 reason="the store refuses access" detail="403 AccessDenied[^"]*"$'
+        self.assertRegex(self.m.status("errors"), r"(?m)^\S+Z " + said)
+        self.assertRegex(self.m.log(), r"(?m) error commit_failed " + said)
+        self.s3.rule = ""
+
     def test_a_read_that_failed(self):
         """A read of an open file that ends EIO has its line in /status/errors, as an open has."""
         self.m.put("p", 0, [os.urandom(100000)])
