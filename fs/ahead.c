@@ -114,7 +114,7 @@ static void go_on(struct bw_produce *p, struct bw_ahead *w, int err)
 
 static void asked(struct bw_ask *ask, int err)
 {
-	struct bw_ahead *w = (struct bw_ahead *)((char *)ask - offsetof(struct bw_ahead, ask));
+	struct bw_ahead *w = bw_container_of(ask, struct bw_ahead, ask);
 	struct bw_produce *p = w->producer->produce;
 
 	bw_lock(&p->lock);

@@ -86,8 +86,7 @@ static void list_remove(struct bw_stage_batch *b)
 
 	if (sp->done_last == b)
 		sp->done_last = b->prev == &sp->done ? NULL
-						     : (struct bw_stage_batch *)((char *)b->prev -
-										 offsetof(struct bw_stage_batch, next));
+						     : bw_container_of(b->prev, struct bw_stage_batch, next);
 	*b->prev = b->next;
 	if (b->next)
 		b->next->prev = b->prev;

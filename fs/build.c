@@ -157,7 +157,7 @@ static bool next_step_locked(struct bw_build *u, struct step *ret)
 
 static struct bw_build *build_of(struct bw_task *task)
 {
-	return (struct bw_build *)((char *)task - offsetof(struct bw_build, task));
+	return bw_container_of(task, struct bw_build, task);
 }
 
 static void run_feed(struct bw_task *task)

@@ -247,7 +247,7 @@ static bool is_hung(struct judgement *j)
 
 static void run_bound(struct bw_task *task)
 {
-	struct judgement *j = (struct judgement *)((char *)task - offsetof(struct judgement, bound));
+	struct judgement *j = bw_container_of(task, struct judgement, bound);
 
 	if (!is_hung(j)) {
 		bw_workq_push_at(j->closer->timer, &j->bound, bw_now() + HANG_AGAIN_NS);
@@ -259,7 +259,7 @@ static void run_bound(struct bw_task *task)
 
 static void run_look(struct bw_task *task)
 {
-	struct judgement *j = (struct judgement *)((char *)task - offsetof(struct judgement, look));
+	struct judgement *j = bw_container_of(task, struct judgement, look);
 
 	j->looker = gettid();
 	bw_workq_push_at(j->closer->timer, &j->bound, bw_now() + HANG_FIRST_NS);

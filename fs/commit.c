@@ -445,7 +445,7 @@ static int add_state(struct bw_stage_batch *b)
 
 static struct bw_stage_batch *batch_of(struct bw_task *task)
 {
-	return (struct bw_stage_batch *)((char *)task - offsetof(struct bw_stage_batch, task));
+	return bw_container_of(task, struct bw_stage_batch, task);
 }
 
 static void run_upload(struct bw_task *task)
@@ -607,7 +607,7 @@ static bool expire_locked(struct bw_produce *p, struct bw_answer **list, int64_t
 
 static void run_tick(struct bw_task *task)
 {
-	struct bw_produce *p = (struct bw_produce *)((char *)task - offsetof(struct bw_produce, tick));
+	struct bw_produce *p = bw_container_of(task, struct bw_produce, tick);
 	struct bw_answer *late = NULL;
 	int64_t now = bw_now();
 

@@ -175,7 +175,7 @@ static bool give_up(struct bw_descriptors *d)
 
 static void run_give_up(struct bw_task *task)
 {
-	struct bw_descriptors *d = (struct bw_descriptors *)((char *)task - offsetof(struct bw_descriptors, give_up));
+	struct bw_descriptors *d = bw_container_of(task, struct bw_descriptors, give_up);
 
 	/* At its end the timer runs this again at once, until none are left. */
 	if (give_up(d))

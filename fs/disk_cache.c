@@ -260,7 +260,7 @@ static void write_one(struct bw_disk_cache *d, const struct wish *w)
 
 static void write_wishes(struct bw_task *task)
 {
-	struct bw_disk_cache *d = (struct bw_disk_cache *)((char *)task - offsetof(struct bw_disk_cache, write));
+	struct bw_disk_cache *d = bw_container_of(task, struct bw_disk_cache, write);
 	bool more = true;
 
 	while (more) {
@@ -361,7 +361,7 @@ void bw_disk_forget(struct bw_disk_cache *d, uint64_t step, uint32_t number)
 
 static void read_one(struct bw_task *task)
 {
-	struct bw_disk_get *g = (struct bw_disk_get *)((char *)task - offsetof(struct bw_disk_get, task));
+	struct bw_disk_get *g = bw_container_of(task, struct bw_disk_get, task);
 	struct bw_disk_cache *d = g->disk;
 	struct bw_disk_name n = name_of(d, g->step, g->number, g->len);
 	struct bw_blob *bytes = NULL;
@@ -449,7 +449,7 @@ static struct file *gather_locked(struct bw_disk_cache *d, size_t *at)
 
 static void trim_all(struct bw_task *task)
 {
-	struct bw_disk_cache *d = (struct bw_disk_cache *)((char *)task - offsetof(struct bw_disk_cache, trim));
+	struct bw_disk_cache *d = bw_container_of(task, struct bw_disk_cache, trim);
 	bool over = false;
 
 	bw_lock(&d->lock);
@@ -554,7 +554,7 @@ static uint64_t default_size(struct bw_disk_cache *d)
 
 static void find_all(struct bw_task *task)
 {
-	struct bw_disk_cache *d = (struct bw_disk_cache *)((char *)task - offsetof(struct bw_disk_cache, scan));
+	struct bw_disk_cache *d = bw_container_of(task, struct bw_disk_cache, scan);
 	char text[128];
 	int err = bw_disk_scan(d->dir, &d->stopping, found, d);
 

@@ -51,7 +51,7 @@ bool bw_fetcher_stopping(struct bw_fetcher *by)
 
 static struct bw_fetch *fetch_of(struct bw_task *task)
 {
-	return (struct bw_fetch *)((char *)task - offsetof(struct bw_fetch, task));
+	return bw_container_of(task, struct bw_fetch, task);
 }
 
 static void judge_later(struct bw_fetch *f, void (*run)(struct bw_task *task))
@@ -170,7 +170,7 @@ static bool is_reclaimed(const struct bw_fetch *f)
 
 static void disk_came(struct bw_disk_get *get, struct bw_blob *bytes)
 {
-	struct bw_fetch *f = (struct bw_fetch *)((char *)get - offsetof(struct bw_fetch, disk));
+	struct bw_fetch *f = bw_container_of(get, struct bw_fetch, disk);
 	char why[192];
 
 	f->from_disk = true;
@@ -231,7 +231,7 @@ static void judge_missing(struct bw_task *task)
 
 static void asked(struct bw_ask *ask, int err)
 {
-	struct bw_fetch *f = (struct bw_fetch *)((char *)ask - offsetof(struct bw_fetch, ask));
+	struct bw_fetch *f = bw_container_of(ask, struct bw_fetch, ask);
 
 	f->ask_err = err;
 	judge_later(f, judge_missing);

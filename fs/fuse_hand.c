@@ -81,7 +81,7 @@ static void close_tree(struct bw_hand *h)
 
 static void rest(struct bw_task *task)
 {
-	struct bw_hand *h = (struct bw_hand *)((char *)task - offsetof(struct bw_hand, rest));
+	struct bw_hand *h = bw_container_of(task, struct bw_hand, rest);
 
 	if (bw_now() - h->used_ns < REST_NS && !bw_workq_stopping(h->queue))
 		bw_workq_push_at(h->queue, task, h->used_ns + REST_NS);
@@ -91,7 +91,7 @@ static void rest(struct bw_task *task)
 
 static void look(struct bw_task *task)
 {
-	struct bw_hand *h = (struct bw_hand *)((char *)task - offsetof(struct bw_hand, look));
+	struct bw_hand *h = bw_container_of(task, struct bw_hand, look);
 
 	bw_lock(&h->lock);
 	h->look_ns = BW_NEVER;

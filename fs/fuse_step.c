@@ -248,7 +248,7 @@ static void end(struct step_req *q, int err, struct bw_tgb *t)
 
 static void got_tgb(struct bw_tgb_wait *w, int err, struct bw_tgb *t)
 {
-	struct step_req *q = (struct step_req *)((char *)w - offsetof(struct step_req, tgb_wait));
+	struct step_req *q = bw_container_of(w, struct step_req, tgb_wait);
 
 	bw_waiting_remove(&q->fs->waiting, &q->resolve.waiter);
 	end(q, err, t);

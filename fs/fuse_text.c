@@ -24,7 +24,7 @@ static bool is_a_look(const struct bw_fresh *f)
 
 static void fresh_done(struct bw_ask *ask, int err)
 {
-	struct bw_fresh *f = (struct bw_fresh *)((char *)ask - offsetof(struct bw_fresh, ask));
+	struct bw_fresh *f = bw_container_of(ask, struct bw_fresh, ask);
 
 	if (is_a_look(f))
 		bw_waiting_forget(&f->fs->waiting, &f->waiter);
@@ -122,7 +122,7 @@ static void status_fresh(struct bw_fresh *f, int err)
 
 static void looked(struct bw_ask *ask, int err)
 {
-	struct bw_fs *fs = (struct bw_fs *)((char *)ask - offsetof(struct bw_fs, look));
+	struct bw_fs *fs = bw_container_of(ask, struct bw_fs, look);
 
 	(void)err;	/* what the store said has been noted on its way */
 	atomic_store(&fs->looking, false);
@@ -245,7 +245,7 @@ static bool is_of_same_state(const struct bw_producer_entry *e, const struct bw_
 
 static void state_asked(struct bw_ask *ask, int err)
 {
-	struct text_open *t = (struct text_open *)((char *)ask - offsetof(struct text_open, ask));
+	struct text_open *t = bw_container_of(ask, struct text_open, ask);
 	struct bw_root *root = bw_head_root(t->fs->head);
 	const struct bw_producer_entry *now = bw_root_producer(root, t->entry->name);
 

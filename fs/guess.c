@@ -222,7 +222,7 @@ static void take_footer(struct guess *s, struct bw_tgb *tgb)
 /* Before those who asked for the footer after it hear of it: so their reads find what is on its way. */
 static void footer_came(struct bw_tgb_wait *wait, int err, struct bw_tgb *tgb)
 {
-	struct guess *s = (struct guess *)((char *)wait - offsetof(struct guess, wait));
+	struct guess *s = bw_container_of(wait, struct guess, wait);
 
 	if (!err)
 		take_footer(s, tgb);

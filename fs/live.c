@@ -22,7 +22,7 @@ static int look(struct bw_live *l);
 
 static void found(struct bw_find *find, int err)
 {
-	struct bw_live *l = (struct bw_live *)((char *)find - offsetof(struct bw_live, find));
+	struct bw_live *l = bw_container_of(find, struct bw_live, find);
 
 	if (!err) {
 		learn(l, find->step, find->entry.before);

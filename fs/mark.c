@@ -90,7 +90,7 @@ static struct bw_mark *pop_late(struct bw_checkpoint *c, int64_t now)
 
 void bw_checkpoint_run_tick(struct bw_task *task)
 {
-	struct bw_checkpoint *c = (struct bw_checkpoint *)((char *)task - offsetof(struct bw_checkpoint, tick));
+	struct bw_checkpoint *c = bw_container_of(task, struct bw_checkpoint, tick);
 	int64_t now = bw_now();
 
 	for (struct bw_mark *m; (m = pop_late(c, now));)

@@ -271,7 +271,7 @@ static void take_footer(struct walk *w, struct bw_tgb *tgb)
 
 static void footer_came(struct bw_tgb_wait *wait, int err, struct bw_tgb *tgb)
 {
-	struct walk *w = (struct walk *)((char *)wait - offsetof(struct walk, wait));
+	struct walk *w = bw_container_of(wait, struct walk, wait);
 
 	if (!err)
 		take_footer(w, tgb);
@@ -299,7 +299,7 @@ static bool ask_footer(struct walk *w)
 
 static void entry_came(struct bw_find *find, int err)
 {
-	struct walk *w = (struct walk *)((char *)find - offsetof(struct walk, find));
+	struct walk *w = bw_container_of(find, struct walk, find);
 
 	if (err || ask_footer(w))
 		walk_end(w);

@@ -53,7 +53,7 @@ static void found_now(struct bw_resolve *r, int err)
 
 static void found(struct bw_find *find, int err)
 {
-	struct bw_resolve *r = (struct bw_resolve *)((char *)find - offsetof(struct bw_resolve, find));
+	struct bw_resolve *r = bw_container_of(find, struct bw_resolve, find);
 
 	bw_waiting_remove(r->steps->c.waiting, &r->waiter);
 	found_now(r, err);
@@ -131,7 +131,7 @@ static void park(struct bw_steps *s, struct bw_resolve *r)
 
 static void asked(struct bw_ask *ask, int err)
 {
-	struct bw_resolve *r = (struct bw_resolve *)((char *)ask - offsetof(struct bw_resolve, ask));
+	struct bw_resolve *r = bw_container_of(ask, struct bw_resolve, ask);
 	struct bw_steps *s = r->steps;
 
 	bw_lock(&s->lock);
@@ -291,7 +291,7 @@ static void end_waits(struct bw_steps *s, int64_t now)
 
 static void run_tick(struct bw_task *task)
 {
-	struct bw_steps *s = (struct bw_steps *)((char *)task - offsetof(struct bw_steps, tick));
+	struct bw_steps *s = bw_container_of(task, struct bw_steps, tick);
 
 	bw_lock(&s->lock);
 	s->ticking = false;

@@ -137,8 +137,7 @@ static bool any_taker_may_go(struct bw_stage_producer *sp, uint64_t next)
 
 static void news_arrived(struct bw_ask *ask, int err)
 {
-	struct bw_stage_producer *sp =
-		(struct bw_stage_producer *)((char *)ask - offsetof(struct bw_stage_producer, ask));
+	struct bw_stage_producer *sp = bw_container_of(ask, struct bw_stage_producer, ask);
 	struct bw_produce *p = sp->produce;
 	bool held, go, closed;
 

@@ -117,7 +117,7 @@ struct dir_sync {
 
 static void run_dir_sync(struct bw_task *task)
 {
-	struct dir_sync *d = (struct dir_sync *)((char *)task - offsetof(struct dir_sync, task));
+	struct dir_sync *d = bw_container_of(task, struct dir_sync, task);
 
 	d->err = file_sync(d->fd);
 	bw_latch_open(&d->over);
@@ -370,7 +370,7 @@ static void early_finish(struct file_early *e, struct bw_op *op)
 
 static void run_early(struct bw_task *task)
 {
-	struct file_early *e = (struct file_early *)((char *)task - offsetof(struct file_early, task));
+	struct file_early *e = bw_container_of(task, struct file_early, task);
 
 	for (;;) {
 		bw_lock(&e->lock);

@@ -240,7 +240,7 @@ static struct child *take_late(struct hedge *h)
 
 static void run_alarm(struct bw_task *task)
 {
-	struct hedge *h = (struct hedge *)((char *)task - offsetof(struct hedge, alarm.task));
+	struct hedge *h = bw_container_of(task, struct hedge, alarm.task);
 	struct child *c;
 
 	bw_lock(&h->lock);

@@ -199,7 +199,7 @@ static struct bw_op *take_late(struct limit *l)
 
 static void run_alarm(struct bw_task *task)
 {
-	struct limit *l = (struct limit *)((char *)task - offsetof(struct limit, alarm.task));
+	struct limit *l = bw_container_of(task, struct limit, alarm.task);
 	struct bw_op *op;
 
 	/* Once, for those who end below may submit more, and that sets it again. */

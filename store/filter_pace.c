@@ -280,7 +280,7 @@ static struct bw_op *take_late(struct pace *p)
 
 static void run_alarm(struct bw_task *task)
 {
-	struct pace *p = (struct pace *)((char *)task - offsetof(struct pace, alarm.task));
+	struct pace *p = bw_container_of(task, struct pace, alarm.task);
 	struct bw_op *op;
 
 	/* Once, for those who end below may submit more, and that sets it again. */

@@ -316,7 +316,7 @@ static void feed(struct retry *r)
 
 static void run_alarm(struct bw_task *task)
 {
-	struct retry *r = (struct retry *)((char *)task - offsetof(struct retry, alarm.task));
+	struct retry *r = bw_container_of(task, struct retry, alarm.task);
 
 	bw_lock(&r->lock);
 	bw_alarm_clear(&r->alarm);

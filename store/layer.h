@@ -24,7 +24,7 @@ struct bw_frame *bw_frame_pop(struct bw_op *op);
 
 static inline struct bw_op *bw_op_of(struct bw_task *task)
 {
-	return (struct bw_op *)((char *)task - offsetof(struct bw_op, task));
+	return bw_container_of(task, struct bw_op, task);
 }
 
 /* What asks and changes nothing: lost, it was as if never sent. */

@@ -248,7 +248,7 @@ static bool keep_asked_for(struct bw_op *op)
 
 static void run_list(struct bw_task *task)
 {
-	struct single *g = (struct single *)((char *)task - offsetof(struct single, task));
+	struct single *g = bw_container_of(task, struct single, task);
 	struct bw_op *op = g->job.op;
 	const struct bw_blob *b = g->x.http.blob;
 	const char *prefix = g->x.address.prefix;

@@ -197,7 +197,7 @@ static int print(struct deletion *d)
 
 static void run(struct bw_task *task)
 {
-	struct deletion *d = (struct deletion *)((char *)task - offsetof(struct deletion, task));
+	struct deletion *d = bw_container_of(task, struct deletion, task);
 	struct bw_s3_exchange *x = &d->x;
 
 	bw_lock(&d->s->lock);

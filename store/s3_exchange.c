@@ -17,7 +17,7 @@ static void go_on(struct bw_s3_exchange *x);
 
 static struct bw_s3_exchange *exchange_of(struct bw_task *task)
 {
-	return (struct bw_s3_exchange *)((char *)task - offsetof(struct bw_s3_exchange, task));
+	return bw_container_of(task, struct bw_s3_exchange, task);
 }
 
 /* ---- The end ---------------------------------------------------------------------------------- */
@@ -250,8 +250,7 @@ static void go_on(struct bw_s3_exchange *x)
 
 static void on_credentials(struct bw_cred_wait *w, int err, struct bw_creds *creds, const char *why)
 {
-	struct bw_s3_exchange *x =
-		(struct bw_s3_exchange *)((char *)w - offsetof(struct bw_s3_exchange, wait));
+	struct bw_s3_exchange *x = bw_container_of(w, struct bw_s3_exchange, wait);
 	struct bw_s3 *s = x->s;
 
 	bw_lock(&s->lock);

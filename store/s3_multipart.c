@@ -151,7 +151,7 @@ static void on_aborted(struct bw_s3_exchange *x);
 
 static void run_abort(struct bw_task *task)
 {
-	struct bw_s3_upload *u = (struct bw_s3_upload *)((char *)task - offsetof(struct bw_s3_upload, task));
+	struct bw_s3_upload *u = bw_container_of(task, struct bw_s3_upload, task);
 
 	exchange_init(u, &u->x, BW_OP_DELETE, "DELETE", u->query);
 	u->x.deadline_ns = bw_now() + ABORT_NS;
@@ -287,7 +287,7 @@ static void fail_by_locked(struct bw_s3_upload *u, const struct bw_s3_exchange *
 
 static void cancel_locked(struct bw_s3_job *job)
 {
-	struct bw_s3_upload *u = (struct bw_s3_upload *)((char *)job - offsetof(struct bw_s3_upload, job));
+	struct bw_s3_upload *u = bw_container_of(job, struct bw_s3_upload, job);
 
 	/* A beginning is heard out: it is short, and without the id there is nothing to abort. */
 	if (u->completing)
@@ -300,7 +300,7 @@ static void cancel_locked(struct bw_s3_job *job)
 
 static void run_waited(struct bw_task *task)
 {
-	struct bw_s3_upload *u = (struct bw_s3_upload *)((char *)task - offsetof(struct bw_s3_upload, task));
+	struct bw_s3_upload *u = bw_container_of(task, struct bw_s3_upload, task);
 
 	bw_lock(&u->s->lock);
 	u->waits = false;
@@ -460,7 +460,7 @@ static void send_part(struct slot *slot)
 
 static void run_part(struct bw_task *task)
 {
-	struct slot *slot = (struct slot *)((char *)task - offsetof(struct slot, again));
+	struct slot *slot = bw_container_of(task, struct slot, again);
 	struct bw_s3_upload *u = slot->u;
 
 	bw_lock(&u->s->lock);
@@ -590,7 +590,7 @@ static bool has_failed(struct bw_s3_upload *u)
 
 static void run_complete(struct bw_task *task)
 {
-	struct bw_s3_upload *u = (struct bw_s3_upload *)((char *)task - offsetof(struct bw_s3_upload, task));
+	struct bw_s3_upload *u = bw_container_of(task, struct bw_s3_upload, task);
 	int err = 0;
 
 	if (!has_failed(u) && !u->list.len)

@@ -8,6 +8,7 @@
 #ifndef BW_BASE_WORKQ_H
 #define BW_BASE_WORKQ_H
 
+#include "store/base/container.h"	/* a run() finds what its task is embedded in */
 #include "store/base/err.h"
 
 #include <stdbool.h>

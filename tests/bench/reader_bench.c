@@ -280,7 +280,7 @@ static void wait_over(struct one_read *r, const char *what)
 
 static void footer_done(struct bw_tgb_wait *wait, int err, struct bw_tgb *tgb)
 {
-	struct one_read *r = (struct one_read *)((char *)wait - offsetof(struct one_read, footer));
+	struct one_read *r = bw_container_of(wait, struct one_read, footer);
 
 	BW_LOCK_SCOPE(&r->lock);
 	r->tgb = tgb;

@@ -451,7 +451,7 @@ struct sleeper {
 
 static enum bw_fault trouble(struct bw_fault_plan *plan, const struct bw_op *op, uint64_t nth)
 {
-	struct sleeper *s = (struct sleeper *)((char *)plan - offsetof(struct sleeper, plan));
+	struct sleeper *s = bw_container_of(plan, struct sleeper, plan);
 	enum bw_fault fault = BW_FAULT_NONE;
 
 	(void)nth;

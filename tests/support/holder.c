@@ -38,7 +38,7 @@ static void note_cancel(struct bw_store *s, struct bw_op *op)
 
 static void run_end(struct bw_task *task)
 {
-	struct bw_op *op = (struct bw_op *)((char *)task - offsetof(struct bw_op, task));
+	struct bw_op *op = bw_container_of(task, struct bw_op, task);
 
 	if (op->outcome == BW_OK && op->kind == BW_OP_GET)
 		op->blob = bw_blob_copy("bytes", 5);

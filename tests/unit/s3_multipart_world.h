@@ -63,7 +63,7 @@ struct world {
 
 static struct world *world_of(struct bw_s3 *s)
 {
-	return (struct world *)((char *)s - offsetof(struct world, s3));
+	return bw_container_of(s, struct world, s3);
 }
 
 /* ---- What stands in for s3.c and s3_exchange.c ------------------------------------------------ */
@@ -205,8 +205,7 @@ static struct answer ask(struct world *w, struct bw_s3_exchange *x)
 
 static void run_answer(struct bw_task *task)
 {
-	struct bw_s3_exchange *x =
-		(struct bw_s3_exchange *)((char *)task - offsetof(struct bw_s3_exchange, task));
+	struct bw_s3_exchange *x = bw_container_of(task, struct bw_s3_exchange, task);
 	struct world *w = world_of(x->s);
 	struct answer a = ask(w, x);
 	int err = 0;
@@ -275,7 +274,7 @@ void fake_to_op(const struct bw_s3_exchange *x, struct bw_op *op)
 
 static int read_body(struct bw_body *body, uint64_t off, void *buf, size_t len)
 {
-	struct world *w = (struct world *)((char *)body - offsetof(struct world, body));
+	struct world *w = bw_container_of(body, struct world, body);
 	uint8_t *to = buf;
 
 	cr_assert_leq(off + len, body->size);

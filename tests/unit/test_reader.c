@@ -592,7 +592,7 @@ static void hole_submit(struct bw_store *s, struct bw_op *op)
 
 static void hole_end(struct bw_task *task)
 {
-	struct bw_op *op = (struct bw_op *)((char *)task - offsetof(struct bw_op, task));
+	struct bw_op *op = bw_container_of(task, struct bw_op, task);
 
 	op->outcome = BW_CANCELLED;
 	op->done(op);

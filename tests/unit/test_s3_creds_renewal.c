@@ -2,6 +2,7 @@
 /* Renewal, refusal, waiting and the end of the credential chain. */
 #include "tests/support/http_script.h"
 #include "tests/unit/cred_world.h"
+#include "store/base/container.h"
 
 #define N(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -308,7 +309,7 @@ struct asker_again {
 
 static void told_second(struct bw_cred_wait *w, int err, struct bw_creds *creds, const char *why)
 {
-	struct asker_again *m = (struct asker_again *)((char *)w - offsetof(struct asker_again, second));
+	struct asker_again *m = bw_container_of(w, struct asker_again, second);
 
 	cred_told(&m->a.wait, err, creds, why);
 }
