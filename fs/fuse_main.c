@@ -304,12 +304,7 @@ static int check_device(char *why, size_t why_len)
 /* Tells this mount from others that come to be at the same path. */
 static void remember_device(struct bw_fs *fs)
 {
-	struct bw_proc_mount m;
-
-	if (!bw_proc_mount_at(fs->dir, &m))
-		return;
-	fs->dev_major = m.major;
-	fs->dev_minor = m.minor;
+	bw_proc_mount_at(fs->dir, &fs->dev_major, &fs->dev_minor);
 }
 
 int bw_fuse_mount(struct bw_fs *fs, char *why, size_t why_len)
@@ -429,11 +424,11 @@ static void end_replies(struct bw_fs *fs)
 /* Ours was detached (umount -l) and a program is still in it, or somebody has mounted over it. */
 static bool path_is_anothers(const struct bw_fs *fs)
 {
-	struct bw_proc_mount m;
+	unsigned major, minor;
 
 	if (!fs->dev_major && !fs->dev_minor)
 		return false;
-	return bw_proc_mount_at(fs->dir, &m) && (m.major != fs->dev_major || m.minor != fs->dev_minor);
+	return bw_proc_mount_at(fs->dir, &major, &minor) && (major != fs->dev_major || minor != fs->dev_minor);
 }
 
 /*

@@ -448,22 +448,18 @@ static void check_mount(struct bw_doctor *d, const char *dir)
 
 void bw_doctor_mounts(struct bw_doctor *d, const struct bw_machine *m, const char *url)
 {
-	char line[8800], dir[4200], of[4200], path[PATH_MAX];
+	char *line = NULL, path[PATH_MAX];
+	struct bw_proc_mount at;
+	size_t room = 0;
 
 	path_of(m, "/proc/self/mountinfo", path);
 	FILE *f = fopen(path, "re");
 
-	while (f && fgets(line, sizeof(line), f)) {
-		const char *kind = strstr(line, " - fuse.batchweave ");
-
-		if (!kind || sscanf(line, "%*d %*d %*s %*s %4199s", dir) != 1 ||
-		    sscanf(kind, " - fuse.batchweave %4199s", of) != 1)
-			continue;
-		bw_proc_unescape(dir);
-		bw_proc_unescape(of);
-		if (!url || strcmp(of, url) == 0)
-			check_mount(d, dir);
-	}
+	while (f && getline(&line, &room, f) > 0)
+		if (bw_proc_mount_read(line, &at) && strcmp(at.type, "fuse.batchweave") == 0 &&
+		    (!url || strcmp(at.source, url) == 0))
+			check_mount(d, at.where);
+	free(line);
 	if (f)
 		fclose(f);
 }

@@ -69,26 +69,17 @@ enum whose { OURS, OTHERS, NOBODYS };
 /* Of the mount of that number at path; NOBODYS: it is mounted no more. */
 static enum whose whose_is(const char *id, const char *path)
 {
-	char *line = NULL, *where, *type;
+	struct bw_proc_mount m;
+	char *line = NULL;
 	size_t room = 0;
 	enum whose whose = NOBODYS;
 	FILE *f = fopen("/proc/self/mountinfo", "re");
 
 	if (!f)
 		return OTHERS;
-	while (getline(&line, &room, f) > 0) {
-		char *rest = line;
-		bool is_it = strcmp(strsep(&rest, " "), id) == 0;
-		for (int field = 1; field < 4; field++)
-			strsep(&rest, " ");
-		where = strsep(&rest, " ");
-		type = rest ? strstr(rest, " - ") : NULL;
-		if (!is_it || !where || !type)
-			continue;
-		bw_proc_unescape(where);
-		bool ours = strcmp(where, path) == 0 && strncmp(type + 3, FSTYPE " ", sizeof(FSTYPE)) == 0;
-		whose = ours ? OURS : OTHERS;
-	}
+	while (getline(&line, &room, f) > 0)
+		if (bw_proc_mount_read(line, &m) && strcmp(m.id, id) == 0)
+			whose = strcmp(m.where, path) == 0 && strcmp(m.type, FSTYPE) == 0 ? OURS : OTHERS;
 	free(line);
 	fclose(f);
 	return whose;

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-void bw_proc_unescape(char *text)
+/* In place: blanks, tabs, newlines and backslashes of what people named are \ and three octal digits in mountinfo. */
+static void unescape(char *text)
 {
 	char *to = text;
 
@@ -21,39 +22,48 @@ void bw_proc_unescape(char *text)
 	*to = 0;
 }
 
-/* "36 35 98:0 /root /mnt/dir rw - type source options"; false: not one of path.  Changes the line. */
-static bool read_mount(char *line, const char *path, struct bw_proc_mount *ret)
+/* "36 35 98:0 /root /mnt/dir rw - type source options" */
+bool bw_proc_mount_read(char *line, struct bw_proc_mount *ret)
 {
-	struct bw_proc_mount m;
-	char *rest = line;
+	enum { ID, PARENT, DEVICE, ROOT, WHERE, FIELDS };
+	char *field[FIELDS], *rest = line;
 
-	if (sscanf(line, "%*d %*d %u:%u", &m.major, &m.minor) != 2)
+	for (int i = 0; i < FIELDS; i++)
+		field[i] = strsep(&rest, " ");
+	rest = rest ? strstr(rest, " - ") : NULL;
+	if (!rest || sscanf(field[DEVICE], "%u:%u", &ret->major, &ret->minor) != 2)
 		return false;
-	for (int field = 0; field < 4; field++)
-		strsep(&rest, " ");
-	char *where = strsep(&rest, " "), *type = rest ? strstr(rest, " - ") : NULL;
+	rest += strlen(" - ");
+	char *type = strsep(&rest, " "), *source = strsep(&rest, " \n");
 
-	if (!where || !type || sscanf(type + 3, "%63s", m.type) != 1)
+	if (!source)
 		return false;
-	bw_proc_unescape(where);
-	if (strcmp(where, path))
-		return false;
-	*ret = m;
+	unescape(field[WHERE]);
+	unescape(source);
+	ret->id = field[ID];
+	ret->where = field[WHERE];
+	ret->type = type;
+	ret->source = source;
 	return true;
 }
 
-bool bw_proc_mount_at(const char *path, struct bw_proc_mount *ret)
+bool bw_proc_mount_at(const char *path, unsigned *ret_major, unsigned *ret_minor)
 {
 	FILE *f = fopen("/proc/self/mountinfo", "re");
+	struct bw_proc_mount m;
 	char *line = NULL;
 	size_t room = 0;
 	bool found = false;
 
 	if (!f)
 		return false;
-	/* The last one of a path hides the others. */
-	while (getline(&line, &room, f) > 0)
-		found |= read_mount(line, path, ret);
+	while (getline(&line, &room, f) > 0) {
+		if (!bw_proc_mount_read(line, &m) || strcmp(m.where, path))
+			continue;
+		found = true;	/* the last one of a path hides the others */
+		*ret_major = m.major;
+		*ret_minor = m.minor;
+	}
 	free(line);
 	fclose(f);
 	return found;

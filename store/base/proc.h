@@ -5,15 +5,16 @@
 
 #include <stdbool.h>
 
-/* In place: blanks, tabs, newlines and backslashes of paths in mountinfo and kin are \ and three octal digits there. */
-void bw_proc_unescape(char *text);
-
+/* One line of mountinfo.  The texts are in the line. */
 struct bw_proc_mount {
+	const char *id, *where, *type, *source;
 	unsigned major, minor;		/* of the file system: each mount of FUSE has its own for as long as it is there */
-	char type[64];
 };
 
-/* What is mounted on top at path, which is absolute and has no symbolic links.  False: nothing, or /proc does not say. */
-bool bw_proc_mount_at(const char *path, struct bw_proc_mount *ret);
+/* Takes a line apart in place, escapes and all.  False: it is none of mountinfo. */
+bool bw_proc_mount_read(char *line, struct bw_proc_mount *ret);
+
+/* The device of what is mounted on top at path, which is absolute and has no symbolic links.  False: nothing, or /proc does not say. */
+bool bw_proc_mount_at(const char *path, unsigned *ret_major, unsigned *ret_minor);
 
 #endif

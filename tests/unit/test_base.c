@@ -224,12 +224,32 @@ Test(key, segments_are_plain)
 		cr_assert_not(bw_key_valid(bad[i]), "%s", bad[i]);
 }
 
-Test(proc, what_proc_escapes)
+Test(proc, a_line_of_mountinfo)
 {
-	char text[] = "/mnt/a\\040b\\134\\011c\\8\\04", plain[] = "/mnt";
+	char line[] = "36 35 0:98 / /mnt/a\\040b\\134\\011c\\8\\04 rw,nosuid shared:1 - fuse.batchweave s3://b/a\\040c rw\n";
+	char bare[] = "36 35 0:98 / /mnt rw - tmpfs none\n";
+	struct bw_proc_mount m;
 
-	bw_proc_unescape(text);
-	cr_assert_str_eq(text, "/mnt/a b\\\tc\\8\\04", "and what is no escape stays");
-	bw_proc_unescape(plain);
-	cr_assert_str_eq(plain, "/mnt");
+	cr_assert(bw_proc_mount_read(line, &m));
+	cr_assert_str_eq(m.id, "36");
+	cr_assert(m.major == 0 && m.minor == 98);
+	cr_assert_str_eq(m.where, "/mnt/a b\\\tc\\8\\04", "and what is no escape stays");
+	cr_assert_str_eq(m.type, "fuse.batchweave");
+	cr_assert_str_eq(m.source, "s3://b/a c");
+	cr_assert(bw_proc_mount_read(bare, &m), "a line may end with the source");
+	cr_assert_str_eq(m.source, "none");
+}
+
+Test(proc, what_is_no_line_of_mountinfo)
+{
+	static const char *const bad[] = {"", "\n", "36", "36 35 0:98 / /mnt", "36 35 0:98 / /mnt rw - tmpfs", "36 35 098 / /mnt rw - tmpfs none rw",
+					  "36 35 0:98 / /mnt rw -"};
+	struct bw_proc_mount m;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		char *line = strdup(bad[i]);
+
+		cr_assert_not(bw_proc_mount_read(line, &m), "%s", bad[i]);
+		free(line);
+	}
 }
