@@ -9,6 +9,7 @@
 #include "mount-helpers/say.h"
 #include "mount-helpers/stale.h"
 #include "store/base/clock.h"
+#include "store/base/path.h"
 #include "store/base/sync.h"
 #include "store/store.h"
 
@@ -498,16 +499,15 @@ static bool keep_paths(void)
 {
 	static const char *const names[] = {"AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE",
 					    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"};
-	char here[PATH_MAX], *whole;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		const char *path = getenv(names[i]);
 
 		if (!path || !*path || *path == '/' || strncmp(path, "~/", 2) == 0)
 			continue;
-		if (!getcwd(here, sizeof(here)) || asprintf(&whole, "%s/%s", here, path) < 0)
-			return false;
-		bool kept = setenv(names[i], whole, 1) == 0;
+		char *whole = bw_path_absolute(path);
+		bool kept = whole && setenv(names[i], whole, 1) == 0;
+
 		free(whole);
 		if (!kept)
 			return false;

@@ -3,10 +3,10 @@
 
 #include "store/base/clock.h"
 #include "store/base/devlog.h"
+#include "store/base/path.h"
 #include "store/base/sync.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -36,17 +36,6 @@ static const char *const level_names[] = {"error", "warn", "info", "debug"};
 static int open_file(const char *path)
 {
 	return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
-}
-
-static char *absolute(const char *path)
-{
-	char here[PATH_MAX], *whole;
-
-	if (*path == '/')
-		return strdup(path);
-	if (!getcwd(here, sizeof(here)) || asprintf(&whole, "%s/%s", here, path) < 0)
-		return NULL;
-	return whole;
 }
 
 /* Takes fd, the log's file from now on, and closes the one before. */
@@ -100,7 +89,7 @@ int bw_log_open(const char *to, enum bw_log_level level, struct bw_log **ret)
 	if (!log)
 		return -ENOMEM;
 	if (strcmp(to, "stderr") != 0) {
-		log->path = absolute(to);
+		log->path = bw_path_absolute(to);
 		int fd = log->path ? open_file(log->path) : -1, err = -errno;
 		if (fd < 0) {
 			bw_log_close(log);
