@@ -9,6 +9,7 @@
 
 #include "fs/names.h"
 #include "store/base/clock.h"
+#include "store/base/parse.h"
 
 #include <fcntl.h>
 #include <stdio.h>

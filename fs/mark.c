@@ -7,6 +7,7 @@
 
 #include "fs/names.h"
 #include "store/base/clock.h"
+#include "store/base/parse.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,36 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fs/names.h"
 
-#include <ctype.h>
+#include "store/base/parse.h"
+
 #include <string.h>
 
 int bw_decimal_parse(const char *text, uint64_t *ret)
 {
-	uint64_t v = 0;
-
-	if (!isdigit((unsigned char)text[0]) || (text[0] == '0' && text[1]))
-		return -EINVAL;
-	for (const char *p = text; *p; p++) {
-		if (!isdigit((unsigned char)*p))
-			return -EINVAL;
-		if (__builtin_mul_overflow(v, UINT64_C(10), &v) ||
-		    __builtin_add_overflow(v, (uint64_t)(*p - '0'), &v) || v >= BW_COUNTER_MAX)
-			return -EINVAL;
-	}
-	*ret = v;
-	return 0;
-}
-
-bool bw_name_valid(const char *text)
-{
-	size_t n = strlen(text);
-
-	if (n < 1 || n > BW_NAME_MAX || !isalnum((unsigned char)text[0]))
-		return false;
-	for (const char *p = text; *p; p++)
-		if (!isalnum((unsigned char)*p) && !strchr("._-", *p))
-			return false;
-	return true;
+	return bw_parse_u64(text, BW_COUNTER_MAX - 1, ret);
 }
 
 /* Extensions that writers of slices add by themselves (np.save appends .npy). */

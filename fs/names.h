@@ -22,9 +22,6 @@
 /* 0, or -EINVAL for anything but canonical decimal below 2^63. */
 int bw_decimal_parse(const char *text, uint64_t *ret) bw_must_check;
 
-/* [A-Za-z0-9][A-Za-z0-9._-]{0,63} */
-bool bw_name_valid(const char *text);
-
 /*
  * What a file name inside rank/ is: a rank (canonical decimal below ranks, alone or with one of the
  * known extensions), -ENOENT a stray name, -EINVAL digits (with or without extension) that are no

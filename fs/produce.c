@@ -5,6 +5,7 @@
 #include "fs/names.h"
 #include "fs/stage.h"
 #include "store/base/clock.h"
+#include "store/base/parse.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -9,6 +9,7 @@
 #include "fs/stage.h"
 
 #include "store/base/clock.h"
+#include "store/base/parse.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -6,8 +6,8 @@
 #include "manifest/tgb.h"
 
 #include "store/base/hash.h"
+#include "store/base/parse.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,18 +18,6 @@ void bw_new_nodes_done(struct bw_new_nodes *n)
 	free(n->nodes);
 	n->nodes = NULL;
 	n->n = 0;
-}
-
-static bool name_ok(const char *name)
-{
-	size_t len = strnlen(name, BW_NAME_MAX + 1);
-
-	if (!len || len > BW_NAME_MAX || !isalnum((unsigned char)name[0]))
-		return false;
-	for (size_t i = 1; i < len; i++)
-		if (!isalnum((unsigned char)name[i]) && !strchr("._-", name[i]))
-			return false;
-	return true;
 }
 
 static bool owner_ok(const uint8_t owner[16])
@@ -152,7 +140,7 @@ int bw_change_check(const struct bw_stream *s, const struct bw_root *r, const st
 	default:
 		break;
 	}
-	if (!name_ok(c->name))
+	if (!bw_name_valid(c->name))
 		return -EINVAL;
 	switch (c->kind) {
 	case BW_CHANGE_REGISTER:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "manifest/json.h"
 
+#include "store/base/parse.h"
 #include "store/base/rand.h"
 
 #include <stdlib.h>
@@ -154,21 +155,6 @@ static const char *plain_string(struct bw_json *j, size_t max, size_t *ret_len)
 	return start;
 }
 
-bool bw_json_name_valid(const char *name)
-{
-	size_t len = 0;
-
-	for (const char *p = name; *p; p++, len++) {
-		bool alnum = is_digit(*p) || (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z');
-
-		if (!alnum && (!len || (*p != '.' && *p != '_' && *p != '-')))
-			return false;
-		if (len >= BW_NAME_MAX)
-			return false;
-	}
-	return len > 0;
-}
-
 void bw_json_name(struct bw_json *j, char name[BW_NAME_MAX + 1])
 {
 	size_t len;
@@ -179,7 +165,7 @@ void bw_json_name(struct bw_json *j, char name[BW_NAME_MAX + 1])
 		return;
 	memcpy(name, text, len);
 	name[len] = 0;
-	if (strlen(name) != len || !bw_json_name_valid(name)) {
+	if (strlen(name) != len || !bw_name_valid(name)) {
 		name[0] = 0;
 		j->bad = true;
 	}

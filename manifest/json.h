@@ -69,7 +69,4 @@ void bw_json_put_hex64(struct bw_buf *b, uint64_t v);
 void bw_json_put_hex(struct bw_buf *b, const void *bytes, size_t len);
 void bw_json_put_text(struct bw_buf *b, const char *text);
 
-/* [A-Za-z0-9][A-Za-z0-9._-]{0,63}: what a producer or a job may be called. */
-bool bw_json_name_valid(const char *name);
-
 #endif

@@ -2,6 +2,7 @@
 #include "manifest/key.h"
 
 #include "manifest/json.h"
+#include "store/base/parse.h"
 #include "store/base/rand.h"
 
 #include <stdio.h>
@@ -45,7 +46,7 @@ static void parse_upload(const char *text, enum bw_key_kind kind, struct bw_key 
 	if (len > BW_NAME_MAX)
 		return;
 	memcpy(k->producer, text, len);
-	if (!bw_json_name_valid(k->producer))
+	if (!bw_name_valid(k->producer))
 		return;
 	text += len + (text[len] == '/');
 	k->kind = kind;

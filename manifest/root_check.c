@@ -4,6 +4,7 @@
 #include "manifest/root_entry.h"
 #include "manifest/root_footers.h"
 #include "store/base/hash.h"
+#include "store/base/parse.h"
 
 #include <string.h>
 
@@ -50,14 +51,14 @@ static bool change_valid(const struct bw_change *c)
 	case BW_CHANGE_FENCE:
 	case BW_CHANGE_JOB:
 	case BW_CHANGE_UNJOB:
-		return bw_json_name_valid(c->name);
+		return bw_name_valid(c->name);
 	case BW_CHANGE_APPEND:
-		return bw_json_name_valid(c->name) && append_valid(c);
+		return bw_name_valid(c->name) && append_valid(c);
 	case BW_CHANGE_MARK:
-		return bw_json_name_valid(c->name) && c->step <= BW_STEPS_MAX &&
+		return bw_name_valid(c->name) && c->step <= BW_STEPS_MAX &&
 		       (!c->text || strlen(c->text) <= BW_MARKER_TEXT_MAX);
 	case BW_CHANGE_UNMARK:
-		return bw_json_name_valid(c->name) && c->step <= BW_STEPS_MAX;
+		return bw_name_valid(c->name) && c->step <= BW_STEPS_MAX;
 	case BW_CHANGE_SWEEP:
 		return c->step <= BW_STEPS_MAX;
 	case BW_CHANGE_TRIM:
@@ -85,7 +86,7 @@ static bool producer_valid(const struct bw_root *r, const struct bw_producer_ent
 {
 	static const uint8_t nobody[sizeof(p->owner)];
 
-	if (!bw_json_name_valid(p->name) || p->epoch >= BW_COUNTER_MAX || p->next > r->head ||
+	if (!bw_name_valid(p->name) || p->epoch >= BW_COUNTER_MAX || p->next > r->head ||
 	    p->last_version > r->version || !time_valid(p->last_ms) || p->last_ms > r->time_ms)
 		return false;
 	if (p->epoch == 0 && (p->next || memcmp(p->owner, nobody, sizeof(nobody)) != 0))
@@ -126,7 +127,7 @@ static const char *check_jobs(const struct bw_root *r)
 	for (uint32_t i = 0; i < r->jobs_n; i++) {
 		const struct bw_job *job = &r->jobs[i];
 
-		if (!bw_json_name_valid(job->name) || job->markers_n > BW_MARKERS_MAX)
+		if (!bw_name_valid(job->name) || job->markers_n > BW_MARKERS_MAX)
 			return "a job is malformed";
 		if (i && strcmp(job[-1].name, job->name) >= 0)
 			return "jobs out of order";

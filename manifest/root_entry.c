@@ -2,6 +2,7 @@
 #include "manifest/root_entry.h"
 
 #include "store/base/hash.h"
+#include "store/base/parse.h"
 
 #include <endian.h>
 #include <stdlib.h>
@@ -92,7 +93,7 @@ void bw_entry_get(struct bw_json *j, struct bw_entry *ret)
 
 bool bw_entry_valid(const struct bw_entry *e)
 {
-	return e->step < BW_STEPS_MAX && bw_json_name_valid(e->producer) && e->epoch > 0 &&
+	return e->step < BW_STEPS_MAX && bw_name_valid(e->producer) && e->epoch > 0 &&
 	       e->epoch < BW_COUNTER_MAX && e->seq < BW_COUNTER_MAX && e->seq <= e->step &&
 	       e->size <= BW_BYTES_MAX && e->raw > 0 && e->raw <= BW_BYTES_MAX &&
 	       e->before <= BW_BYTES_MAX - e->size && e->footer_len > 0 &&

@@ -5,6 +5,7 @@
 #include "manifest/root.h"
 #include "manifest/tgb_layout.h"
 #include "store/base/hash.h"
+#include "store/base/parse.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -77,7 +78,7 @@ static int get_header(struct bw_cur *c, struct bw_tgb *t, uint32_t *ret_page_ran
 		if (name[i])
 			return -BW_E_CORRUPT;
 	}
-	if (strlen(t->producer) != name_len || !bw_json_name_valid(t->producer) || !t->epoch ||
+	if (strlen(t->producer) != name_len || !bw_name_valid(t->producer) || !t->epoch ||
 	    t->epoch >= BW_COUNTER_MAX || t->seq >= BW_COUNTER_MAX || !t->ranks ||
 	    t->ranks > BW_RANKS_MAX || !t->block_size || t->block_size > BW_BLOCK_SIZE_MAX)
 		return -BW_E_CORRUPT;

@@ -4,6 +4,7 @@
 #include "manifest/tgb.h"
 #include "manifest/tgb_layout.h"
 #include "store/base/hash.h"
+#include "store/base/parse.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +29,7 @@ struct bw_tgb_builder {
 int bw_tgb_builder_new(const struct bw_stream *s, const char *producer, uint64_t epoch, uint64_t seq,
 		       struct bw_tgb_builder **ret)
 {
-	if (!bw_json_name_valid(producer) || !epoch || epoch >= BW_COUNTER_MAX ||
+	if (!bw_name_valid(producer) || !epoch || epoch >= BW_COUNTER_MAX ||
 	    seq >= BW_COUNTER_MAX)
 		return -EINVAL;
 	struct bw_tgb_builder *b = calloc(1, sizeof(*b));

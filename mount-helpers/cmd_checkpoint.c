@@ -7,8 +7,8 @@
  */
 #include "mount-helpers/session.h"
 
-#include "fs/names.h"
 #include "manifest/committer.h"
+#include "store/base/parse.h"
 
 #include <inttypes.h>
 #include <stdio.h>

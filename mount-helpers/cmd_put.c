@@ -3,7 +3,6 @@
 #include "mount-helpers/slice_file.h"
 
 #include "fs/jobs.h"
-#include "fs/names.h"
 #include "manifest/committer.h"
 #include "store/base/parse.h"
 

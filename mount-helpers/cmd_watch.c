@@ -3,7 +3,6 @@
 #include "mount-helpers/watch_look.h"
 #include "mount-helpers/watch_plan.h"
 
-#include "fs/names.h"
 #include "store/base/parse.h"
 
 #include <inttypes.h>

@@ -2,6 +2,9 @@
 #include "store/base/parse.h"
 
 #include "store/base/clock.h"
+#include "store/base/limits.h"
+
+#include <stddef.h>
 
 /* Canonical decimal digits up to max; *end is the first byte that is no digit. */
 static int parse_digits(const char *text, uint64_t max, uint64_t *ret, const char **end)
@@ -105,4 +108,19 @@ int bw_parse_duration(const char *text, int64_t *ret_ns)
 		return -EINVAL;
 	*ret_ns = (int64_t)(whole * unit * (uint64_t)BW_SEC + billionths * unit);
 	return 0;
+}
+
+bool bw_name_valid(const char *text)
+{
+	size_t len = 0;
+
+	for (const char *p = text; *p; p++, len++) {
+		bool alnum = (*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z');
+
+		if (!alnum && (!len || (*p != '.' && *p != '_' && *p != '-')))
+			return false;
+		if (len >= BW_NAME_MAX)
+			return false;
+	}
+	return len > 0;
 }

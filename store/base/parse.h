@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Numbers that people type: options of commands and of mounts.
+ * Numbers and names that people type: options of commands and of mounts, paths in a mount.
  *
- * One spelling each: no sign, no blank, no leading zero, nothing behind the number but a known unit.
+ * One spelling of each number: no sign, no blank, no leading zero, nothing behind it but a known unit.
  * All of them are pure, read nothing behind the NUL, write *ret on success only and return 0 or
  * -EINVAL.
  */
@@ -11,6 +11,7 @@
 
 #include "store/base/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Canonical decimal from 0 to max, max included. */
@@ -21,5 +22,8 @@ int bw_parse_size(const char *text, uint64_t *ret) bw_must_check;
 
 /* Nanoseconds of "30", "30s", "5m", "2h", "0.5", "1.5h"; at most nine digits behind the point. */
 int bw_parse_duration(const char *text, int64_t *ret_ns) bw_must_check;
+
+/* [A-Za-z0-9][A-Za-z0-9._-]{0,63}: what a producer or a job may be called.  Reads no more than BW_NAME_MAX + 1 bytes. */
+bool bw_name_valid(const char *text);
 
 #endif

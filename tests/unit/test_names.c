@@ -17,17 +17,6 @@ Test(names, decimal_is_canonical)
 		cr_assert_eq(bw_decimal_parse(bad[i], &v), -EINVAL, "%s", bad[i]);
 }
 
-Test(names, producer_and_job_names)
-{
-	cr_assert(bw_name_valid("p0"));
-	cr_assert(bw_name_valid("A.b_c-9"));
-	const char *bad[] = {"", ".x", "-x", "_x", "a/b", "a b", "a\n", "\xff", "\xc3\xa9",
-			     "a2345678901234567890123456789012345678901234567890123456789012345"};
-
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		cr_assert_not(bw_name_valid(bad[i]), "%s", bad[i]);
-}
-
 Test(names, P2_rank_names)
 {
 	static const struct {

@@ -88,3 +88,16 @@ Test(parse, duration_knows_seconds_minutes_and_hours)
 	for (size_t i = 0; i < N(bad); i++)
 		cr_assert_eq(bw_parse_duration(bad[i], &v), -EINVAL, "'%s'", bad[i]);
 }
+
+Test(parse, names_of_producers_and_jobs)
+{
+	static const char longest[] = "a234567890123456789012345678901234567890123456789012345678901234";
+	const char *bad[] = {"", ".x", "-x", "_x", "a/b", "a b", "a\n", "\xff", "\xc3\xa9",
+			     "a2345678901234567890123456789012345678901234567890123456789012345"};
+
+	cr_assert(bw_name_valid("p0"));
+	cr_assert(bw_name_valid("A.b_c-9"));
+	cr_assert(bw_name_valid(longest));
+	for (size_t i = 0; i < N(bad); i++)
+		cr_assert_not(bw_name_valid(bad[i]), "%s", bad[i]);
+}
