@@ -275,7 +275,7 @@ static uint64_t set_transfers(struct bw_mount_options *o, const char *url)
 {
 	uint64_t bytes = o->memory / 4;
 
-	if (o->ro || strncmp(url, "s3://", 5) != 0)
+	if (o->ro || !bw_url_is_s3(url))
 		return 0;
 	o->s3.parts_memory = bytes < BW_S3_PARTS_MEMORY ? bytes : BW_S3_PARTS_MEMORY;
 	return o->s3.parts_memory;

@@ -2,9 +2,9 @@
 #include "fs/stage.h"
 
 #include "store/base/clock.h"
+#include "store/base/container.h"
 #include "store/base/hash.h"
 
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -65,7 +65,7 @@ static void unlink_child(struct bw_produce *p, struct bw_stage_node *n)
 	*at = n->by_name;
 	if (n->parent->listed == n)
 		n->parent->listed = n->prev == &n->parent->children ? NULL
-			: (struct bw_stage_node *)((char *)n->prev - offsetof(struct bw_stage_node, next));
+			: bw_container_of(n->prev, struct bw_stage_node, next);
 	*n->prev = n->next;
 	if (n->next)
 		n->next->prev = n->prev;

@@ -285,7 +285,7 @@ static int settle_scratch(struct typed *t, const char *url)
 	if (t->pid)
 		return bw_say(b->command, BW_EXIT_USAGE, "--pid is for the mount of somebody else");
 	for (int side = 0; side < BW_BENCH_SIDES; side++)
-		if (join_options(t, strncmp(url, "s3://", 5) == 0, (enum bw_bench_side)side))
+		if (join_options(t, bw_url_is_s3(url), (enum bw_bench_side)side))
 			return bw_say_err(b->command, -ENOMEM, "cannot start");
 	b->plan.pending = asks_pending(b->options[BW_BENCH_PRODUCERS]);
 	return 0;

@@ -104,7 +104,7 @@ static int create_in(struct bw_store *store, const char *url, const struct bw_st
 	bw_progress_init(&progress, "probing", "checks", BW_PROBE_STEPS, true);
 	struct bw_probe_config probe = {
 		.ways = ways.stores, .ways_n = ways.n, .step = count_step, .ctx = &progress,
-		.large = strncmp(url, "s3://", 5) == 0 ? LARGE : 0,
+		.large = bw_url_is_s3(url) ? LARGE : 0,
 	};
 	if (r == 0)
 		r = bw_stream_create_probed(store, &probe, o, bw_session_deadline(), ret, ret_existed, why,

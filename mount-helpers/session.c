@@ -52,7 +52,7 @@ int bw_session_store(const struct bw_command *c, const char *url, const struct b
 int bw_session_open(struct bw_session *s, const struct bw_command *c, const char *url,
 		    const struct bw_store_options *o, bool to_write)
 {
-	bool asks = to_write && strncmp(url, "s3://", 5) == 0;
+	bool asks = to_write && bw_url_is_s3(url);
 	char why[BW_WHY_MAX + 1] = "";
 
 	*s = (struct bw_session){.command = c, .url = url, .opened_ns = bw_boottime()};

@@ -400,6 +400,8 @@ struct bw_url {
 	char path[4096];	/* file: absolute directory; s3: bucket[/prefix] */
 };
 int bw_url_parse(const char *text, struct bw_url *ret, char *why, size_t why_len) bw_must_check;
+/* Whether text, which bw_url_parse() takes, is of a bucket. */
+bool bw_url_is_s3(const char *text);
 
 struct bw_s3_config;
 /* The production chain stats -> limit -> retry -> hedge (s3) -> pace -> backend. */

@@ -78,3 +78,8 @@ int bw_url_parse(const char *text, struct bw_url *ret, char *why, size_t why_len
 	*ret = url;
 	return 0;
 }
+
+bool bw_url_is_s3(const char *text)
+{
+	return strncmp(text, "s3://", 5) == 0;
+}

@@ -35,6 +35,7 @@ Test(url, what_it_takes)
 		cr_assert_eq(bw_url_parse(cases[i].text, &url, why, sizeof(why)), 0, "%s: %s",
 			     cases[i].text, why);
 		cr_assert_eq((int)url.scheme, cases[i].scheme);
+		cr_assert_eq(bw_url_is_s3(cases[i].text), cases[i].scheme == BW_URL_S3, "%s", cases[i].text);
 		cr_assert_str_eq(url.path, cases[i].path);
 		cr_assert_str_eq(why, "");
 	}
