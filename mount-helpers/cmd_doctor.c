@@ -129,8 +129,8 @@ static int take_options(struct doctor *doc, const char *list)
 	if (bw_mount_options_parse(&doc->mount, list, why, sizeof(why)) < 0)
 		return bw_say(doc->c, BW_EXIT_USAGE, "%s", why);
 	doc->store.s3 = doc->mount.s3;
-	if (*doc->mount.s3_option && !doc->store.given)
-		doc->store.given = doc->mount.s3_option;
+	if (!*doc->store.given)
+		snprintf(doc->store.given, sizeof(doc->store.given), "%s", doc->mount.s3_option);
 	return 0;
 }
 
@@ -140,7 +140,7 @@ static int parse_url(const struct doctor *doc, const char *url, struct bw_url *r
 
 	if (bw_url_parse(url, ret, why, sizeof(why)) < 0)
 		return bw_say(doc->c, BW_EXIT_USAGE, "%s", why);
-	if (ret->scheme != BW_URL_S3 && doc->store.given)
+	if (ret->scheme != BW_URL_S3 && *doc->store.given)
 		return bw_say(doc->c, BW_EXIT_USAGE, "%s is for s3:// streams; leave it out for %s", doc->store.given,
 			      url);
 	return 0;

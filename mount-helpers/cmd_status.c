@@ -221,7 +221,7 @@ int bw_cmd_status(const struct bw_command *c, int argc, char **argv)
 
 	if (strstr(where, "://"))
 		return status_of_stream(c, where, &o, json);
-	if (o.given)
+	if (*o.given)
 		return bw_say(c, BW_EXIT_USAGE,
 			      "%s is for s3:// streams; the mount at %s has its own options", o.given,
 			      where);

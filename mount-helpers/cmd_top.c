@@ -428,7 +428,7 @@ int bw_cmd_top(const struct bw_command *c, int argc, char **argv)
 		return bw_say_usage(c);
 	t.where = argv[optind];
 	t.of_url = strstr(t.where, "://") != NULL;
-	if (!t.of_url && t.store.given)
+	if (!t.of_url && *t.store.given)
 		return bw_say(c, BW_EXIT_USAGE, "%s is for s3:// streams; the mount at %s has its own options",
 			      t.store.given, t.where);
 	if (t.once && t.looks)

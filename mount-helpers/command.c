@@ -127,39 +127,28 @@ int bw_option(const struct bw_command *c, int argc, char **argv, const struct op
 
 void bw_store_options_init(struct bw_store_options *o)
 {
-	*o = (struct bw_store_options){.given = NULL};
+	*o = (struct bw_store_options){.given = ""};
 	bw_s3_config_from_env(&o->s3);
 }
 
-/* 0 or an exit code with the sentence said. */
-static int take_store_option(const struct bw_command *c, int option, struct bw_store_options *o)
+/* 0 or an exit code with the sentence said.  To bw_s3_config_set() an option is what it is here, with _ for -. */
+static int take_store_option(const struct bw_command *c, const struct option *option, struct bw_store_options *o)
 {
-	static const struct {
-		const char *option, *name;
-		bool takes_value;
-	} table[] = {
-		{"--endpoint", "endpoint", true},
-		{"--region", "region", true},
-		{"--profile", "profile", true},
-		{"--path-style", "path_style", false},
-		{"--ca", "ca", true},
-		{"--no-verify-tls", "no_verify_tls", false},
-		{"--unsigned-payload", "unsigned_payload", false},
-		{"--virtual-hosts", "virtual_hosts", false},
-	};
-	_Static_assert(sizeof(table) / sizeof(table[0]) == BW_STORE_OPTIONS_N, "as in BW_STORE_OPTIONS");
-	unsigned at = (unsigned)(option - BW_STORE_OPTION);
-	const char *given = table[at].option, *expect = "";
+	char name[sizeof(o->given)];
+	const char *value = option->has_arg ? optarg : NULL, *expect = "";	/* getopt leaves the value of the option before */
 
-	/* getopt leaves the value of the option before. */
-	if (bw_s3_config_set(&o->s3, table[at].name, table[at].takes_value ? optarg : NULL, &expect)) {
+	snprintf(name, sizeof(name), "%s", option->name);
+	for (char *p = name; *p; p++)
+		if (*p == '-')
+			*p = '_';
+	if (bw_s3_config_set(&o->s3, name, value, &expect)) {
 		/* What was written for an endpoint may hold a password: it is not repeated. */
-		if (strchr(optarg, '@'))
-			return bw_say(c, BW_EXIT_USAGE, "%s must be %s", given, expect);
-		return bw_say(c, BW_EXIT_USAGE, "%s must be %s, not '%s'", given, expect, optarg);
+		if (!value || strchr(value, '@'))
+			return bw_say(c, BW_EXIT_USAGE, "--%s must be %s", option->name, expect);
+		return bw_say(c, BW_EXIT_USAGE, "--%s must be %s, not '%s'", option->name, expect, value);
 	}
-	if (!o->given)
-		o->given = given;
+	if (!*o->given)
+		snprintf(o->given, sizeof(o->given), "--%s", option->name);
 	return 0;
 }
 
@@ -169,9 +158,13 @@ int bw_option_of(const struct bw_command *c, int argc, char **argv, const struct
 	for (;;) {
 		int option = bw_option(c, argc, argv, longs, ret_code);
 
-		if (option < BW_STORE_OPTION || option >= BW_STORE_OPTION + BW_STORE_OPTIONS_N)
+		if (option < BW_STORE_OPTION || option >= BW_OPT_STOP)
 			return option;
-		*ret_code = take_store_option(c, option, o);
+		const struct option *row = longs;
+
+		while (row->val != option)
+			row++;
+		*ret_code = take_store_option(c, row, o);
 		if (*ret_code)
 			return BW_OPT_STOP;
 	}

@@ -55,11 +55,10 @@ int bw_option(const struct bw_command *c, int argc, char **argv, const struct op
 /* How to reach the store of an s3:// URL: the environment, and options of the command line over it. */
 struct bw_store_options {
 	struct bw_s3_config s3;
-	const char *given;	/* the first such option that was written, "--endpoint"; NULL: none */
+	char given[32];		/* the first such option that was written, "--endpoint"; "": none */
 };
 /* Rows of the table of long options of a command that takes them. */
-#define BW_STORE_OPTION 900
-#define BW_STORE_OPTIONS_N 8
+#define BW_STORE_OPTION 900	/* their vals: from here to BW_OPT_STOP */
 #define BW_STORE_OPTIONS                                                                           \
 	{"endpoint", required_argument, NULL, BW_STORE_OPTION},                                    \
 	{"region", required_argument, NULL, BW_STORE_OPTION + 1},                                  \

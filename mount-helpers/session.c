@@ -35,7 +35,7 @@ int bw_session_store(const struct bw_command *c, const char *url, const struct b
 		bw_say_why(c, r, why);
 		return BW_EXIT_USAGE;
 	}
-	if (parsed.scheme != BW_URL_S3 && o->given)
+	if (parsed.scheme != BW_URL_S3 && *o->given)
 		return bw_say(c, BW_EXIT_USAGE, "%s is for s3:// streams; leave it out for %s", o->given,
 			      url);
 	r = bw_store_open(&parsed, &config, ret, why, sizeof(why));
