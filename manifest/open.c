@@ -56,14 +56,6 @@ static int newest(struct bw_io *io, const struct bw_stream *s, struct bw_root **
 				ret);
 }
 
-int bw_root_newest(struct bw_store *store, const struct bw_stream *s, int64_t deadline_ns,
-		   struct bw_root **ret)
-{
-	struct bw_io io = {.store = store, .deadline_ns = deadline_ns};
-
-	return newest(&io, s, ret);
-}
-
 int bw_io_stream(struct bw_io *io, struct bw_stream *ret, struct bw_blob **ret_json, char *why,
 		 size_t why_len)
 {

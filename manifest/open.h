@@ -62,8 +62,4 @@ int bw_stream_open(struct bw_store *store, int64_t deadline_ns, struct bw_stream
 int bw_stream_open_to_write(struct bw_store *store, int64_t deadline_ns, struct bw_stream *ret,
 			    struct bw_root **ret_root, char *why, size_t why_len) bw_must_check;
 
-/* The search of a cold open alone: also what a poller does when it meets a tombstone. */
-int bw_root_newest(struct bw_store *store, const struct bw_stream *s, int64_t deadline_ns,
-		   struct bw_root **ret) bw_must_check;
-
 #endif
