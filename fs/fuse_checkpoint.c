@@ -12,9 +12,7 @@
 #include "store/base/parse.h"
 
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 static void node_stat(const struct bw_fs *fs, const struct bw_mark_node *n, struct stat *st)
 {

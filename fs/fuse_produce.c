@@ -2,13 +2,11 @@
 /* /produce: FUSE requests to produce.h and its answers back. */
 #include "fs/fuse_ops.h"
 
-#include "fs/names.h"
 #include "store/base/clock.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /*
  * Every open of a slice passes through three directories here.  Names of batches that are gone may resolve for so long

@@ -10,7 +10,6 @@
 
 #include "fs/names.h"
 #include "store/base/clock.h"
-#include "store/base/rand.h"
 
 #include <fcntl.h>
 #include <inttypes.h>

@@ -11,8 +11,6 @@
 #include "fs/names.h"
 #include "store/base/clock.h"
 
-#include <stdlib.h>
-
 static struct bw_view_place place_of(uint64_t ino)
 {
 	return ino == BW_INO_ROOT ? (struct bw_view_place){0} : bw_view_ino_split(ino);

@@ -3,8 +3,6 @@
 
 #include "store/base/clock.h"
 
-#include <stddef.h>
-
 #define FIND_NS (30 * BW_SEC)
 
 static void learn(struct bw_live *l, uint64_t first, uint64_t before)

@@ -3,7 +3,6 @@
 
 #include "store/base/clock.h"
 
-#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>

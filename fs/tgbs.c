@@ -6,7 +6,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define SHARE 8		/* footers keep at most 1/8 of the budget */
 #define SEARCH 64	/* oldest footers looked at, at a time, for one that nobody holds */

@@ -9,7 +9,6 @@
 #include "store/base/rand.h"
 #include "store/base/sync.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 

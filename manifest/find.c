@@ -6,7 +6,6 @@
 #include "manifest/head_priv.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #define FETCHES 5	/* of a node that came damaged: it may have been damaged on the way */
 

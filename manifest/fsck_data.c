@@ -9,8 +9,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define QUEUE 64u
 #define RANGE (UINT64_C(8) << 20)	/* bytes of one get, or a single longer block */

@@ -8,8 +8,6 @@
 #include "manifest/root_entry.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
 
 struct walk {
 	struct fsck *f;

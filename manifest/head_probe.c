@@ -12,9 +12,6 @@
 #include "manifest/open_search.h"
 #include "manifest/standing.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 /*
  * Of two requests one may stall, and the second that the store's filters send for it as well: an ask that waits 5 s
  * (V3) must have time for another.  A store that takes longer to answer is given that time.

@@ -7,7 +7,6 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
 static const char *const members[] = {"level",	 "first",   "last", "digest_before",
 				      "entries", "pointers", NULL};

@@ -3,7 +3,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 /* A tombstone at the newest version says that there is a newer one by now: so often, it is a lie. */
 #define RESTARTS 16

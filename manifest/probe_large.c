@@ -7,8 +7,6 @@
  */
 #include "manifest/probe_priv.h"
 
-#include <string.h>
-
 #define REPEATS 5	/* of a put whose answer was lost */
 #define REPEAT_NS (100 * BW_MS)	/* doubling */
 

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "manifest/standing.h"
 
-#include "manifest/key.h"
-
 #include <string.h>
 
 static enum bw_outcome run(const struct bw_slot *slot, struct bw_op *op)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "manifest/tgb.h"
 
-#include "manifest/json.h"
 #include "manifest/root.h"
 #include "manifest/tgb_layout.h"
 #include "store/base/hash.h"

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "manifest/json.h"
 #include "manifest/root_entry.h"
 #include "manifest/tgb.h"
 #include "manifest/tgb_layout.h"

@@ -3,7 +3,6 @@
 
 #include "manifest/apply_draft.h"
 #include "manifest/root_footers.h"
-#include "store/base/hash.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -6,7 +6,6 @@
 #include "store/base/rand.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 struct consume {
 	const struct bw_load *load;

@@ -5,7 +5,6 @@
 #include "store/base/clock.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #define RANKS 8u

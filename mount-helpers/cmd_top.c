@@ -5,8 +5,6 @@
 #include "store/base/parse.h"
 #include "store/base/sync.h"
 
-#include <inttypes.h>
-#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>

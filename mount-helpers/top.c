@@ -5,7 +5,6 @@
 #include "store/base/rand.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

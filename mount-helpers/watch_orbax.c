@@ -10,7 +10,6 @@
  */
 #include "mount-helpers/watch.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define SUFFIX ".orbax-checkpoint-tmp"

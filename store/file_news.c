@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/file_news.h"
 
-#include "store/base/clock.h"
 #include "store/base/sync.h"
 
 #include <limits.h>

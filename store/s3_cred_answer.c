@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/s3_cred_answer.h"
 
-#include <string.h>
-
 int bw_cred_answer_take(struct bw_cred_job *job, const char *where, const struct bw_cred_answer *a,
 			struct bw_creds *out)
 {

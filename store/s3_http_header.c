@@ -5,7 +5,6 @@
 #include "store/base/parse.h"
 
 #include <curl/curl.h>
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
