@@ -81,8 +81,9 @@ static void log_pass(struct bw_gc *g, const struct bw_reclaim_report *r)
 		       " requests=%" PRIu64,
 		       sum.n, sum.bytes, r->roots_buried, r->swept, r->requests);
 	if (r->err && r->err != g->err && r->err != -BW_E_STOPPING)
-		bw_log(log, BW_LOG_WARN, "reclaim_failed", "at=\"%s\" object=\"%s\" reason=\"%s\"",
-		       bw_reclaim_stage_name(r->stage), r->what, bw_err_text(r->err, text, sizeof(text)));
+		bw_log(log, BW_LOG_WARN, "reclaim_failed", "at=\"%s\" object=\"%s\" reason=\"%s\" detail=\"%s\"",
+		       bw_reclaim_stage_name(r->stage), r->what, bw_err_text(r->err, text, sizeof(text)),
+		       r->detail);
 	g->trim = r->trim;
 	g->err = r->err;
 }

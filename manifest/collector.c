@@ -306,6 +306,7 @@ static void run(struct bw_collector *c, struct bw_reclaim *r)
 		if (want == BW_RECLAIM_DONE)
 			return;
 		serve(c, want, &q, &a);
+		a.detail = c->op.detail;
 	}
 	bw_root_unref(a.root);
 	bw_op_done(&c->op);

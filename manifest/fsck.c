@@ -3,6 +3,7 @@
 
 #include "manifest/fsck_priv.h"
 #include "manifest/open.h"
+#include "store/s3.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -90,6 +91,7 @@ static int run(struct fsck *f)
 
 static void say(const struct fsck *f, int err, char *why, size_t why_len)
 {
+	const char *advice = bw_s3_advice(f->failed);
 	char buf[96];
 
 	if (err == -ECANCELED)
@@ -97,7 +99,8 @@ static void say(const struct fsck *f, int err, char *why, size_t why_len)
 	else if (err == -BW_E_NO_STREAM)
 		snprintf(why, why_len, "there is no stream here: no " BW_STREAM_KEY);
 	else if (f->failed[0])
-		bw_cut_at_word(why, why_len, snprintf(why, why_len, "%s (%s)", bw_err_text(err, buf, sizeof(buf)), f->failed));
+		bw_cut_at_word(why, why_len, snprintf(why, why_len, "%s (%s)", advice ? advice : bw_err_text(err, buf, sizeof(buf)),
+						      f->failed));
 	else
 		snprintf(why, why_len, "%s", bw_err_text(err, buf, sizeof(buf)));
 }

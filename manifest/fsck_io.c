@@ -28,7 +28,8 @@ static int result(struct fsck *f, const struct bw_op *op)
 {
 	int err = bw_op_err(op);
 
-	if (!fsck_fatal(err))
+	/* A page that is none is no object that is damaged: what lies behind it is not known. */
+	if (!fsck_fatal(err) && !(err && op->kind == BW_OP_LIST))
 		return err;
 	if (fsck_stopped(f))
 		return -ECANCELED;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "manifest/reclaim_priv.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 const char *bw_reclaim_stage_name(enum bw_reclaim_stage stage)
@@ -342,6 +343,7 @@ enum bw_reclaim_want bw_reclaim_step(struct bw_reclaim *r, const struct bw_recla
 
 	if (r->begun && r->want == BW_RECLAIM_DONE)
 		return BW_RECLAIM_DONE;
+	snprintf(r->rep.detail, sizeof(r->rep.detail), "%s", a && a->detail ? a->detail : "");
 	if (r->sleeping) {
 		r->sleeping = false;
 		r->rep.requests++;

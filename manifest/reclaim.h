@@ -34,6 +34,7 @@ enum bw_reclaim_want {
 
 struct bw_reclaim_answer {
 	enum bw_outcome outcome;	/* GET, PUT, LIST, UPLOADS, ABORT */
+	const char *detail;		/* what the store said of a request that failed: borrowed; NULL: nothing */
 	struct bw_blob *blob;		/* GET OK: borrowed */
 	int64_t modified_ms;		/* GET OK: by the store's clock; 0: it did not say, so nothing is old */
 	const struct bw_listing *listing;	/* LIST OK: borrowed */
@@ -97,6 +98,7 @@ struct bw_reclaim_report {
 	int err;		/* 0, or what ended the pass early, negative; what is below was done all the same */
 	enum bw_reclaim_stage stage;	/* the last one begun */
 	char what[BW_KEY_MAX + 1];	/* err: the object it met, or "" */
+	char detail[96];	/* err: what the store said of the last request, or "" */
 	uint64_t version, head;		/* of the newest root */
 	uint64_t judge;			/* version of G; 0: no root is older than grace */
 	uint64_t judge_first;		/* its first */

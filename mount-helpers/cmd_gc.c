@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "manifest/collector.h"
+#include "manifest/open_io.h"
 #include "mount-helpers/gc_report.h"
 #include "mount-helpers/progress.h"
 #include "mount-helpers/session.h"
@@ -10,6 +11,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { DRY = 256, FORCE, ONCE, EVERY, RATE };
@@ -112,10 +114,14 @@ static void progress(void *ctx, const struct bw_reclaim *r)
 
 static int say_failed(struct gc *gc, const struct bw_reclaim_report *r)
 {
-	if (r->what[0])
-		return bw_say_err(gc->c, r->err, "stopped at %s, object %s",
-				  bw_reclaim_stage_name(r->stage), r->what);
-	return bw_say_err(gc->c, r->err, "stopped at %s", bw_reclaim_stage_name(r->stage));
+	char what[64 + BW_KEY_MAX], why[1024];
+	struct bw_io io = {.store = NULL};
+
+	snprintf(what, sizeof(what), "stopped at %s%s%s", bw_reclaim_stage_name(r->stage),
+		 r->what[0] ? ", object " : "", r->what);
+	memcpy(io.detail, r->detail, sizeof(io.detail));
+	bw_io_why(&io, r->err, what, why, sizeof(why));
+	return bw_say_why(gc->c, r->err, why);
 }
 
 static int pass(struct gc *gc, bool first)

@@ -214,6 +214,12 @@ static int ask_uploads(struct single *g, const struct bw_op *op)
 	return err ? err : bw_buf_err(q);
 }
 
+/* A page of keys that were listed already would come again for ever; the page itself ascends. */
+static bool goes_back(const struct bw_op *op)
+{
+	return op->listing->n && strcmp(op->listing->items[0].key, op->after) <= 0;
+}
+
 /* A page that begins anew at the upload that it was to go on behind would come again for ever. */
 static bool goes_nowhere(const struct bw_op *op)
 {
@@ -252,9 +258,15 @@ static void run_list(struct bw_task *task)
 	struct bw_op *op = g->job.op;
 	const struct bw_blob *b = g->x.http.blob;
 	const char *prefix = g->x.address.prefix;
+	const char *why = "no whole page of a listing";
 	int err = op->kind == BW_OP_LIST ? bw_s3_list_parse(b->bytes, b->len, prefix, &op->listing)
 					 : bw_s3_uploads_parse(b->bytes, b->len, prefix, &op->uploads);
 
+	if (!err && op->kind == BW_OP_LIST && goes_back(op)) {
+		bw_op_done(op);
+		why = "a listing does not go on";
+		err = -BW_E_CORRUPT;
+	}
 	if (!err && op->kind == BW_OP_LIST_UPLOADS && (goes_nowhere(op) || !keep_asked_for(op))) {
 		bw_op_done(op);
 		err = -BW_E_CORRUPT;
@@ -263,7 +275,7 @@ static void run_list(struct bw_task *task)
 		bw_op_fail(op, BW_UNREACHABLE, err);
 	} else if (err) {
 		bw_op_fail(op, BW_CORRUPT, 0);
-		snprintf(op->detail, sizeof(op->detail), "no whole page of a listing");
+		snprintf(op->detail, sizeof(op->detail), "%s", why);
 	}
 	end_single(g);
 }

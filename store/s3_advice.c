@@ -24,6 +24,8 @@ const char *bw_s3_advice(const char *detail)
 		{"NotImplemented", "the store does not have what is needed"},
 		{"UserSuspended", "the user of these credentials is suspended"},
 		{"no whole page of a listing", "what came is no listing of S3, or not all of it"},
+		{"a listing does not go on", "asked for the next page of a listing (start-after) the store lists again what"
+					     " it has listed"},
 		/* Words of curl and OpenSSL.  What is not about the signature of the certificate goes first. */
 		{"certificate subject name", "the certificate is for another host: use the name it was made for as"
 					     " endpoint"},

@@ -130,7 +130,7 @@ class Refused(Case):
             "no-condition": "a second put-if-absent of one name succeeds",
             "no-range": "a read of a range brings other bytes|cannot read a range",
             "unordered": "a listing is not in the order of its keys|cannot list the store",
-            "no-pages": "a listing is not in the order of its keys",
+            "no-pages": "asked for the next page of a listing .* lists again what it has listed",
             "stale": "what was written cannot be read at once",
         }
         for rule, sentence in rules.items():
@@ -150,6 +150,20 @@ class Refused(Case):
                 self.bad(code, sentence, *self.init(s3))
                 self.assertEqual(list(s3.objects), ["run/7/other"])
                 self.assertEqual([c for c, _ in s3.requests if c != "GET"], [], "nothing was written there")
+
+    def test_a_store_whose_listings_do_not_go_on(self):
+        """Who lists ends with an error that names it, and asks for no page twice."""
+        s3 = self.server()
+        self.good(*self.init(s3, "--grace", 0))
+        id8 = self.stream(s3)["id"][:8]
+        s3.objects |= {f"run/7/{id8}/state/{n:04}": b"of somebody else" for n in range(1001)}
+        s3.rule = "no-pages"
+        name = self.stream(s3)["id"]
+        for code, *words in (1, "gc", self.url), (3, "fsck", self.url), (1, "destroy", self.url, "--yes-destroy", name):
+            with self.subTest(words[0]):
+                s3.requests.clear()
+                self.bad(code, "lists again what it has listed", *words, "--endpoint", s3.endpoint)
+                self.assertLess(len(s3.requests), 100)
 
     def test_a_store_that_deletes_one_by_one(self):
         s3 = self.server("no-delete-many")

@@ -164,7 +164,7 @@ Test(s3_delete, a_listing_that_is_none_is_told_from_an_empty_one)
 		{200, "<ListBucketResult>" ITEM "</ListBucketResult>", "", BW_CORRUPT},
 		{200, "<ListBucketResult><IsTruncated/>" ITEM "</ListBucketResult>", "", BW_CORRUPT},
 		{200, "<ListBucketResult/>", "", BW_CORRUPT},
-		{200, "<html>Welcome</html>", "", BW_CORRUPT},
+		{200, "<html>Welcome</html>", "no whole page of a listing", BW_CORRUPT},
 		{200, "", "", BW_CORRUPT},
 		{501, "<Error><Code>NotImplemented</Code></Error>", "501 NotImplemented", BW_DENIED},
 		{501, "", "501", BW_DENIED},
@@ -190,4 +190,30 @@ Test(s3_delete, a_listing_that_is_none_is_told_from_an_empty_one)
 		bw_store_free(s);
 		bw_script_free(script);
 	}
+}
+
+/* Whoever asked for the page behind it, again and again, would never come to an end. */
+Test(s3_delete, a_page_that_does_not_go_on_is_no_page)
+{
+	static const struct {
+		const char *after;
+		enum bw_outcome outcome;
+	} asked[] = {{"Z", BW_OK}, {"a", BW_CORRUPT}, {"aa", BW_CORRUPT}, {"b", BW_CORRUPT}};
+	struct bw_script_rule rule = {
+		.method = "GET", .target = "/bucket/?encoding-type=url&list-type=2&max-keys=1000&prefix=p%2F", .prefix = true,
+		.status = 200, .body = "<ListBucketResult><IsTruncated>true</IsTruncated>" ITEM "</ListBucketResult>"};
+	struct bw_script *script = bw_script_new(&rule, 1);
+	struct bw_store *s = store_at(script);
+	struct bw_op op;
+
+	for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
+		bw_op_list(&op, "", asked[i].after, 1000);
+		cr_assert_eq(bw_store_sync(s, &op), asked[i].outcome, "behind %s: %s", asked[i].after, op.detail);
+		cr_assert_eq(op.listing != NULL, asked[i].outcome == BW_OK);
+		if (op.outcome == BW_CORRUPT)
+			cr_assert(strstr(bw_s3_advice(op.detail), "lists again what it has listed"), "%s", op.detail);
+		bw_op_done(&op);
+	}
+	bw_store_free(s);
+	bw_script_free(script);
 }
