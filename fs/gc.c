@@ -78,8 +78,8 @@ static void log_pass(struct bw_gc *g, const struct bw_reclaim_report *r)
 	if (sum.n || r->roots_buried)
 		bw_log(log, BW_LOG_INFO, "reclaimed",
 		       "objects=%" PRIu64 " bytes=%" PRIu64 " versions=%" PRIu64 " swept=%" PRIu64
-		       " requests=%" PRIu64,
-		       sum.n, sum.bytes, r->roots_buried, r->swept, r->requests);
+		       " requests=%" PRIu64 " versions_left=%" PRIu64,
+		       sum.n, sum.bytes, r->roots_buried, r->swept, r->requests, r->roots_left);
 	if (r->err && r->err != g->err && r->err != -BW_E_STOPPING)
 		bw_log(log, BW_LOG_WARN, "reclaim_failed", "at=\"%s\" object=\"%s\" reason=\"%s\" detail=\"%s\"",
 		       bw_reclaim_stage_name(r->stage), r->what, bw_err_text(r->err, text, sizeof(text)),
@@ -102,6 +102,7 @@ static void *run(void *arg)
 		bw_collector_pass(g->collector, &options, BW_WALK_NOW_AND_THEN, &r);
 		log_pass(g, &r);
 		part = 0.75 + bw_rng_unit(&g->rng) / 2;
+		every = r.roots_left && !r.err ? EVERY_MIN_NS : every_ns(g->config.stream);
 	}
 	return NULL;
 }

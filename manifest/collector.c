@@ -21,10 +21,11 @@ struct bw_collector {
 	struct bw_mutex lock;		/* what follows */
 	struct bw_cond cond;
 	bool stopping;
-	bool answered;
+	size_t awaited;			/* answers */
+	bool ended[BW_RECLAIM_PUTS_MAX];	/* of the ops under way */
 	int err;
 	/* Of the pass alone. */
-	struct bw_op op;
+	struct bw_op op, puts[BW_RECLAIM_PUTS_MAX];
 };
 
 int bw_collector_new(const struct bw_collector_config *config, struct bw_collector **ret)
@@ -76,41 +77,55 @@ static void answered(struct bw_collector *c, int err)
 {
 	BW_LOCK_SCOPE(&c->lock);
 	c->err = err;
-	c->answered = true;
+	c->awaited--;
 	bw_cond_broadcast(&c->cond);
 }
 
-static void expect(struct bw_collector *c)
+static void expect(struct bw_collector *c, size_t n)
 {
 	BW_LOCK_SCOPE(&c->lock);
-	c->answered = false;
+	c->awaited = n;
 }
 
 static void op_done(struct bw_op *op)
 {
-	answered(op->ctx, 0);
+	struct bw_collector *c = op->ctx;
+
+	BW_LOCK_SCOPE(&c->lock);
+	c->ended[op == &c->op ? 0 : op - c->puts] = true;
+	c->awaited--;
+	bw_cond_broadcast(&c->cond);
 }
 
-/* Sends c->op and waits.  A stop cancels it, so the wait ends. */
-static enum bw_outcome run_op(struct bw_collector *c)
+/* Sends all of them and waits.  A stop cancels them, so the wait ends. */
+static void run_ops(struct bw_collector *c, struct bw_op *ops, size_t n)
 {
 	bool cancelled = false;
 
-	c->op.prio = BW_PRIO_IDLE;
-	c->op.deadline_ns = bw_now() + REQUEST_NS;
-	c->op.done = op_done;
-	c->op.ctx = c;
-	expect(c);
-	bw_store_submit(c->config.store, &c->op);
-	BW_LOCK_SCOPE(&c->lock);
-	while (!c->answered) {
-		if (c->stopping && !cancelled) {
-			bw_store_cancel(c->config.store, &c->op);
-			cancelled = true;
-			continue;
-		}
-		bw_cond_wait(&c->cond, &c->lock);
+	for (size_t i = 0; i < n; i++) {
+		ops[i].prio = BW_PRIO_IDLE;
+		ops[i].deadline_ns = bw_now() + REQUEST_NS;
+		ops[i].done = op_done;
+		ops[i].ctx = c;
+		c->ended[i] = false;
 	}
+	expect(c, n);
+	for (size_t i = 0; i < n; i++)
+		bw_store_submit(c->config.store, &ops[i]);
+	BW_LOCK_SCOPE(&c->lock);
+	while (c->awaited) {
+		for (size_t i = 0; i < n && c->stopping && !cancelled; i++)
+			if (!c->ended[i])
+				bw_store_cancel(c->config.store, &ops[i]);
+		cancelled |= c->stopping;
+		if (c->awaited)
+			bw_cond_wait(&c->cond, &c->lock);
+	}
+}
+
+static enum bw_outcome run_op(struct bw_collector *c)
+{
+	run_ops(c, &c->op, 1);
 	return c->op.outcome;
 }
 
@@ -144,17 +159,17 @@ static void refresh(struct bw_collector *c, struct bw_reclaim_answer *a)
 			    .c = c};
 	bool cancel;
 
-	expect(c);
+	expect(c, 1);
 	bw_head_ask(c->config.head, &f.ask);
 	bw_lock(&c->lock);
-	while (!c->answered && !c->stopping)
+	while (c->awaited && !c->stopping)
 		bw_cond_wait(&c->cond, &c->lock);
-	cancel = !c->answered;
+	cancel = c->awaited;
 	bw_unlock(&c->lock);
 	if (cancel && bw_head_ask_cancel(c->config.head, &f.ask))
 		answered(c, -BW_E_STOPPING);
 	bw_lock(&c->lock);
-	while (!c->answered)
+	while (c->awaited)
 		bw_cond_wait(&c->cond, &c->lock);
 	a->err = c->err;
 	bw_unlock(&c->lock);
@@ -176,11 +191,11 @@ static void commit(struct bw_collector *c, const struct bw_change *change,
 	struct bw_commit_item item = {.change = *change, .done = commit_done, .ctx = c};
 
 	bw_lock(&c->lock);
-	c->answered = c->stopping;
+	c->awaited = !c->stopping;
 	c->err = -BW_E_STOPPING;
 	if (!c->stopping)
 		bw_committer_push(c->config.committer, &item);
-	while (!c->answered)
+	while (c->awaited)
 		bw_cond_wait(&c->cond, &c->lock);
 	a->err = c->err;
 	bw_unlock(&c->lock);
@@ -196,14 +211,23 @@ static void get(struct bw_collector *c, const struct bw_reclaim_request *q,
 	a->modified_ms = c->op.modified_ms;
 }
 
-static void put(struct bw_collector *c, const struct bw_reclaim_request *q,
-		struct bw_reclaim_answer *a)
+static void put(struct bw_collector *c, const struct bw_reclaim_request *q)
 {
-	struct bw_bytes_body body;
+	struct bw_bytes_body bodies[BW_RECLAIM_PUTS_MAX];
 
-	bw_bytes_body_init(&body, q->bytes, q->len);
-	bw_op_put(&c->op, q->key, &body.body, false);
-	a->outcome = pace(c, 1) ? run_op(c) : BW_CANCELLED;
+	for (size_t i = 0; i < q->puts_n; i++) {
+		bw_bytes_body_init(&bodies[i], q->puts[i].bytes, q->puts[i].len);
+		bw_op_put(&c->puts[i], q->puts[i].key, &bodies[i].body, false);
+		c->puts[i].outcome = BW_CANCELLED;
+	}
+	if (pace(c, q->puts_n))
+		run_ops(c, c->puts, q->puts_n);
+	for (size_t i = 0; i < q->puts_n; i++) {
+		q->puts[i].outcome = c->puts[i].outcome;
+		if (c->puts[i].outcome != BW_OK)	/* for the report */
+			memcpy(c->op.detail, c->puts[i].detail, sizeof(c->op.detail));
+		bw_op_done(&c->puts[i]);
+	}
 }
 
 static void list(struct bw_collector *c, const struct bw_reclaim_request *q,
@@ -256,7 +280,7 @@ static void serve(struct bw_collector *c, enum bw_reclaim_want want,
 		get(c, q, a);
 		break;
 	case BW_RECLAIM_PUT:
-		put(c, q, a);
+		put(c, q);
 		break;
 	case BW_RECLAIM_LIST:
 		list(c, q, a);

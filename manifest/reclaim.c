@@ -77,12 +77,17 @@ size_t bw_reclaim_bytes(const struct bw_reclaim *r)
 
 /* ---- Asking ----------------------------------------------------------------------------------- */
 
+static uint64_t cost(const struct bw_reclaim *r)
+{
+	return r->want == BW_RECLAIM_PUT ? r->req.puts_n : r->want != BW_RECLAIM_DONE;
+}
+
 static void ask(struct bw_reclaim *r, enum bw_reclaim_want want)
 {
 	r->want = want;
 	r->asked = true;
 	r->tries = 0;
-	r->rep.requests += want != BW_RECLAIM_DONE;
+	r->rep.requests += cost(r);
 }
 
 static void set_key(struct bw_reclaim *r, const char *key)
@@ -106,10 +111,9 @@ void bw_reclaim_get_node(struct bw_reclaim *r)
 	bw_reclaim_get(r, key, 2 * (uint64_t)BW_NODE_RAW_MAX);
 }
 
-void bw_reclaim_put(struct bw_reclaim *r, const char *key, size_t len)
+void bw_reclaim_put(struct bw_reclaim *r, size_t n)
 {
-	r->req = (struct bw_reclaim_request){.bytes = r->text, .len = len};
-	set_key(r, key);
+	r->req = (struct bw_reclaim_request){.puts = r->puts, .puts_n = n};
 	ask(r, BW_RECLAIM_PUT);
 }
 
@@ -284,10 +288,33 @@ static int outcome_err(enum bw_outcome outcome)
 	}
 }
 
+/* What was not put stays, and is named by the key of the request. */
+static int puts_failure(struct bw_reclaim *r)
+{
+	enum bw_outcome worst = BW_OK;
+	size_t left = 0;
+
+	for (size_t i = 0; i < r->req.puts_n; i++) {
+		if (r->puts[i].outcome == BW_OK) {
+			r->rep.roots_buried += r->rep.stage == BW_RECLAIM_ROOTS;
+			continue;
+		}
+		worst = worst == BW_DENIED ? worst : r->puts[i].outcome;
+		r->puts[left++] = r->puts[i];
+	}
+	r->req.puts_n = left;
+	if (!left)
+		return 0;
+	set_key(r, r->puts[0].key);
+	return outcome_err(worst);
+}
+
 /* 0: an answer for the phase; else why it is none. */
-static int failure(const struct bw_reclaim *r, const struct bw_reclaim_answer *a)
+static int failure(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 {
 	switch (r->want) {
+	case BW_RECLAIM_PUT:
+		return puts_failure(r);
 	case BW_RECLAIM_REFRESH:
 		return a->err;
 	case BW_RECLAIM_COMMIT:	/* that markers have moved is for the phase */
@@ -301,7 +328,6 @@ static int failure(const struct bw_reclaim *r, const struct bw_reclaim_answer *a
 		if (a->outcome == BW_DENIED || a->outcome == BW_NOT_FOUND)
 			return 0;
 		break;
-	case BW_RECLAIM_PUT:
 	case BW_RECLAIM_LIST:
 		break;
 	default:
@@ -346,7 +372,7 @@ enum bw_reclaim_want bw_reclaim_step(struct bw_reclaim *r, const struct bw_recla
 	snprintf(r->rep.detail, sizeof(r->rep.detail), "%s", a && a->detail ? a->detail : "");
 	if (r->sleeping) {
 		r->sleeping = false;
-		r->rep.requests++;
+		r->rep.requests += cost(r);
 	} else if (!a || !failed(r, a)) {
 		r->begun = true;
 		r->asked = false;

@@ -21,7 +21,7 @@
 enum bw_reclaim_want {
 	BW_RECLAIM_REFRESH,	/* bring the newest root, asked for from now on; step with root, or err */
 	BW_RECLAIM_GET,		/* get key whole, max bytes; step with outcome, blob, modified_ms */
-	BW_RECLAIM_PUT,		/* put key with bytes, whatever is there; step with outcome */
+	BW_RECLAIM_PUT,		/* put all puts, in any order, whatever is there, and set the outcome of each */
 	BW_RECLAIM_LIST,	/* a page of max keys; step with outcome and listing */
 	BW_RECLAIM_DELETE,	/* delete all items, in any order, and set the outcome of each */
 	BW_RECLAIM_UPLOADS,	/* a page of the uploads that have not ended; step with outcome and uploads */
@@ -33,7 +33,7 @@ enum bw_reclaim_want {
 };
 
 struct bw_reclaim_answer {
-	enum bw_outcome outcome;	/* GET, PUT, LIST, UPLOADS, ABORT */
+	enum bw_outcome outcome;	/* GET, LIST, UPLOADS, ABORT */
 	const char *detail;		/* what the store said of a request that failed: borrowed; NULL: nothing */
 	struct bw_blob *blob;		/* GET OK: borrowed */
 	int64_t modified_ms;		/* GET OK: by the store's clock; 0: it did not say, so nothing is old */
@@ -43,13 +43,23 @@ struct bw_reclaim_answer {
 	int err;			/* REFRESH, COMMIT: 0, or why not, negative */
 };
 
+#define BW_RECLAIM_PUTS_MAX 16u		/* in one request */
+#define BW_RECLAIM_BURIED_MAX 4096u	/* tombstones that a pass writes; the next one goes on */
+
+struct bw_reclaim_put {
+	char key[BW_KEY_MAX + 1];
+	char bytes[BW_TOMBSTONE_MAX];	/* len of them; the hint is shorter */
+	size_t len;
+	enum bw_outcome outcome;
+};
+
 struct bw_reclaim_request {
-	char key[BW_KEY_MAX + 1];	/* GET, PUT, ABORT; LIST, UPLOADS: the prefix */
+	char key[BW_KEY_MAX + 1];	/* GET, ABORT; LIST, UPLOADS: the prefix */
 	char after[BW_KEY_MAX + 1];	/* LIST, UPLOADS */
 	const char *upload;		/* ABORT: its id; UPLOADS: NULL, or behind which one of `after`; borrowed */
 	uint64_t max;			/* GET: longest object to accept; LIST, UPLOADS: items */
-	const void *bytes;		/* PUT: borrowed until the next step */
-	size_t len;
+	struct bw_reclaim_put *puts;	/* PUT: 1 to BW_RECLAIM_PUTS_MAX, borrowed until the next step */
+	size_t puts_n;
 	struct bw_delete_item *items;	/* DELETE: 1 to BW_DELETE_MANY_MAX, borrowed until the next step */
 	size_t items_n;
 	struct bw_change change;	/* COMMIT: TRIM or SWEEP, owns nothing */
@@ -110,6 +120,7 @@ struct bw_reclaim_report {
 	struct bw_reclaim_tally deleted[BW_WHYS];	/* dry: would be */
 	struct bw_reclaim_tally kept[BW_WHYS];
 	uint64_t roots_buried;		/* dry: would be */
+	uint64_t roots_left;		/* that are due as well: for the next pass */
 	uint64_t requests;
 	bool walked;			/* data/ was walked to its end */
 };

@@ -47,17 +47,16 @@ static int64_t grace_ms(const struct bw_stream *s)
 /* The hint is the one object that may be written at any time: what is read back of it is what time it is. */
 static void clock_put(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 {
-	char key[BW_KEY_MAX + 1];
-
 	(void)a;
 	if (r->o.dry) {
 		r->now_ms = r->o.dry_now_ms;
 		bw_reclaim_search(r, grace_ms(r->stream), r->memo->old, judged);
 		return;
 	}
-	bw_key_hint(r->stream, key);
+	bw_key_hint(r->stream, r->puts[0].key);
+	r->puts[0].len = bw_hint_print(r->newest->version, r->puts[0].bytes);
 	r->phase = clock_get;
-	bw_reclaim_put(r, key, bw_hint_print(r->newest->version, r->text));
+	bw_reclaim_put(r, 1);
 }
 
 static void clock_get(struct bw_reclaim *r, const struct bw_reclaim_answer *a)

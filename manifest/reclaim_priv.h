@@ -72,7 +72,6 @@ struct bw_reclaim {
 	/* The trim. */
 	unsigned look;
 	uint64_t look_steps[4], look_before[4];	/* first; that of G's markers; that of the newest; how far it may go */
-	char text[BW_TOMBSTONE_MAX + BW_HINT_MAX];	/* body of a small put */
 
 	/* Steps, and references. */
 	struct bw_walk walk;
@@ -94,6 +93,8 @@ struct bw_reclaim {
 
 	/* Old roots. */
 	uint64_t bury, bury_end, bury_low, bury_high;
+	uint64_t buried;		/* all below are tombstones */
+	struct bw_reclaim_put puts[BW_RECLAIM_PUTS_MAX];
 
 	/* The delete in the making. */
 	struct bw_reclaim_item *batch;	/* owned, [BW_DELETE_MANY_MAX] */
@@ -106,7 +107,7 @@ struct bw_reclaim {
 
 /* Asking; the phase is called again with the answer.  GET also answers NOT_FOUND, and CORRUPT in the end. */
 void bw_reclaim_get(struct bw_reclaim *r, const char *key, uint64_t max);
-void bw_reclaim_put(struct bw_reclaim *r, const char *key, size_t len);	/* of r->text */
+void bw_reclaim_put(struct bw_reclaim *r, size_t n);	/* the first n of r->puts */
 void bw_reclaim_list(struct bw_reclaim *r, enum bw_key_kind kind, const char *after);
 void bw_reclaim_list_uploads(struct bw_reclaim *r, const char *after, const char *id);
 void bw_reclaim_abort(struct bw_reclaim *r, const char *key, const char *id);

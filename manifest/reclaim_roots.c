@@ -3,10 +3,13 @@
  * Superseded roots become tombstones, ascending: their names are never free again.
  *
  * Whoever sent a root and was away still finds the slot's bytes for a day, and so need not ask the state.
+ *
+ * Some are put at a time, and the next not before all of these are in their place.  So whoever was stopped has left roots
+ * among tombstones only in the BW_RECLAIM_PUTS_MAX versions up to the last tombstone.
  */
 #include "manifest/reclaim_priv.h"
 
-static bw_reclaim_phase aged, find, found, bury;
+static bw_reclaim_phase aged, find, found, recheck, rechecked, bury;
 
 void bw_reclaim_roots(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 {
@@ -23,23 +26,23 @@ static void aged(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 	(void)a;
 	r->memo->aged = end;
 	r->bury_end = end < r->judge->version ? end : r->judge->version;
-	r->bury_low = r->memo->buried ? r->memo->buried : 1;
+	r->buried = r->bury_low = r->memo->buried ? r->memo->buried : 1;
 	r->bury_high = r->bury_end;
 	r->phase = find;
 }
 
-/* The first that is no tombstone, in [bury_low, bury_high]: the end of the range is looked at first, as most often
- * nothing is left to do, then its begin, then it is halved. */
+/* A last tombstone, in [bury_low, bury_high]: the end of the range is looked at first, as most often nothing is left
+ * to do, then its begin, then it is halved. */
 static void find(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 {
 	char key[BW_KEY_MAX + 1];
 
 	(void)a;
 	if (r->bury_low >= r->bury_high) {
-		r->bury = r->bury_low;
-		r->memo->buried = r->bury_low;
-		bw_reclaim_stage(r, BW_RECLAIM_ROOTS, r->bury_end > r->bury ? r->bury_end - r->bury : 0);
-		r->phase = bury;
+		r->bury_high = r->bury_low;
+		if (r->bury_low > r->buried + BW_RECLAIM_PUTS_MAX)
+			r->buried = r->bury_low - BW_RECLAIM_PUTS_MAX;
+		r->phase = recheck;
 		return;
 	}
 	uint64_t at = r->bury_low + (r->bury_high - r->bury_low) / 2;
@@ -52,8 +55,8 @@ static void find(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 	bw_reclaim_get(r, key, BW_ROOT_STORED_MAX);
 }
 
-/* Damaged roots are no tombstones: they become some. */
-static void found(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
+/* Damaged roots are no tombstones: they become some.  1: it is one; negative: the pass has ended. */
+static int is_tombstone(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 {
 	struct bw_root *root = NULL;
 	bool tombstone = false;
@@ -64,38 +67,83 @@ static void found(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 	bw_root_unref(root);
 	if (err == -ENOMEM || err == -BW_E_FORMAT_NEWER) {
 		bw_reclaim_fail(r, err, r->req.key);
-		return;
+		return err;
 	}
-	if (tombstone)
+	return tombstone;
+}
+
+static void found(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
+{
+	int is = is_tombstone(r, a);
+
+	if (is > 0)
 		r->bury_low = r->bury + 1;
 	else
 		r->bury_high = r->bury;
 	r->phase = find;
 }
 
-static int put_tombstone(struct bw_reclaim *r)
+/* The first that is none: it may lie a little before the last tombstone. */
+static void recheck(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 {
+	uint64_t most = r->buried + BW_RECLAIM_BURIED_MAX;
 	char key[BW_KEY_MAX + 1];
+
+	(void)a;
+	if (r->buried < r->bury_high) {
+		r->bury = r->buried;
+		bw_key_root(r->stream, r->bury, key);
+		r->phase = rechecked;
+		bw_reclaim_get(r, key, BW_ROOT_STORED_MAX);
+		return;
+	}
+	r->memo->buried = r->buried;
+	if (r->bury_end > most) {
+		r->rep.roots_left = r->bury_end - most;
+		r->bury_end = most;
+	}
+	bw_reclaim_stage(r, BW_RECLAIM_ROOTS, r->bury_end > r->buried ? r->bury_end - r->buried : 0);
+	r->bury = r->buried;
+	r->phase = bury;
+}
+
+static void rechecked(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
+{
+	if (is_tombstone(r, a) > 0)
+		r->buried++;
+	else
+		r->bury_high = r->buried;
+	r->phase = recheck;
+}
+
+/* The next few; 0: they are asked for. */
+static int put_tombstones(struct bw_reclaim *r)
+{
 	bw_auto_buf struct bw_buf tombstone = {.max = 0};
+	size_t n = 0;
 
-	bw_buf_init(&tombstone, sizeof(r->text));
-	int err = bw_tombstone_encode(r->bury, &tombstone);
+	bw_buf_init(&tombstone, BW_TOMBSTONE_MAX);
+	for (; n < BW_RECLAIM_PUTS_MAX && r->bury < r->bury_end; n++, r->bury++) {
+		struct bw_reclaim_put *p = &r->puts[n];
 
-	if (err)
-		return err;
-	memcpy(r->text, tombstone.bytes, tombstone.len);
-	bw_key_root(r->stream, r->bury, key);
-	bw_reclaim_put(r, key, tombstone.len);
+		bw_buf_reset(&tombstone);
+		int err = bw_tombstone_encode(r->bury, &tombstone);
+
+		if (err)
+			return err;
+		memcpy(p->bytes, tombstone.bytes, tombstone.len);
+		p->len = tombstone.len;
+		bw_key_root(r->stream, r->bury, p->key);
+	}
+	bw_reclaim_put(r, n);
 	return 0;
 }
 
 static void bury(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 {
-	if (a) {	/* the one before is in its place */
-		r->bury++;
+	if (a) {	/* those before are in their places */
+		r->done_n += r->bury - r->memo->buried;
 		r->memo->buried = r->bury;
-		r->rep.roots_buried++;
-		r->done_n++;
 	} else if (r->o.dry && r->bury_end > r->bury) {
 		r->rep.roots_buried = r->bury_end - r->bury;
 		r->bury = r->bury_end;
@@ -104,7 +152,7 @@ static void bury(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 		bw_reclaim_end(r);
 		return;
 	}
-	int err = put_tombstone(r);
+	int err = put_tombstones(r);
 
 	if (err)
 		bw_reclaim_fail(r, err, "");

@@ -61,7 +61,8 @@ const struct bw_command bw_commands[] = {
 	 "  --rate N      objects deleted per second at most (default 1000)\n"
 	 "\n"
 	 "Says what was deleted, and what was kept and why.  Any number may run at once, and any may be\n"
-	 "killed at any time: the next pass goes on where it was.\n",
+	 "killed at any time: the next pass goes on where it was.  A pass makes tombstones of 4096 old\n"
+	 "versions at most and says how many are left; with --every the next follows a second later then.\n",
 	 true, bw_cmd_gc},
 	{"watch", "URL --job J --dir DIR --format NAME [--once]",
 	 "Keeps the markers of a job equal to the checkpoints in a trainer's directory",

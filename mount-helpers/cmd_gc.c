@@ -124,12 +124,13 @@ static int say_failed(struct gc *gc, const struct bw_reclaim_report *r)
 	return bw_say_why(gc->c, r->err, why);
 }
 
-static int pass(struct gc *gc, bool first)
+static int pass(struct gc *gc, bool first, bool *ret_left)
 {
 	struct bw_reclaim_options o = {.dry = gc->dry, .force = gc->force, .dry_now_ms = bw_wall_ms()};
 	struct bw_reclaim_report r;
 
 	bw_collector_pass(gc->collector, &o, gc->every_ns ? BW_WALK_NOW_AND_THEN : BW_WALK_ALWAYS, &r);
+	*ret_left = r.roots_left && !r.err && !gc->dry;
 	progress_end(gc);
 	if (first || bw_gc_did(&r))
 		bw_gc_report(&gc->s.stream, &r, gc->dry);
@@ -142,12 +143,13 @@ static int pass(struct gc *gc, bool first)
 /* Passes that fail are said, and the next one is made all the same: a store comes back. */
 static int passes(struct gc *gc)
 {
-	int code = pass(gc, true);
+	bool left;
+	int code = pass(gc, true, &left);
 
 	while (gc->every_ns && !atomic_load(&gc->interrupted)) {
-		if (!bw_collector_wait(gc->collector, bw_now() + gc->every_ns))
+		if (!bw_collector_wait(gc->collector, bw_now() + (left ? BW_SEC : gc->every_ns)))
 			break;
-		code = pass(gc, false);
+		code = pass(gc, false, &left);
 	}
 	return gc->every_ns && atomic_load(&gc->interrupted) ? BW_EXIT_DONE : code;
 }

@@ -114,6 +114,8 @@ void bw_gc_report(const struct bw_stream *stream, const struct bw_reclaim_report
 	if (r->roots_buried)
 		printf("  %10" PRIu64 "  old versions, %s\n", r->roots_buried,
 		       dry ? "which would become tombstones" : "which are tombstones now");
+	if (r->roots_left)
+		printf("  %10" PRIu64 "  more of them are left for the next pass\n", r->roots_left);
 	if (sum(r->kept))
 		printf("kept\n");
 	print_rows(r->kept);

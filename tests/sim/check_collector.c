@@ -75,6 +75,24 @@ static void finish(struct world *w, struct collector *me)
 		sleep_until_next(w, me);
 }
 
+/* One after the other, the last one first: a life may end between two of them. */
+static void put_next(struct world *w, struct collector *me)
+{
+	const struct bw_reclaim_put *p = &me->request.puts[me->request.puts_n - 1 - me->put];
+
+	bw_sim_put_over(&w->sim, me->who, ++me->token, p->key, p->bytes, p->len);
+}
+
+/* True: there are more. */
+static bool put_answered(struct world *w, struct collector *me, enum bw_outcome outcome)
+{
+	me->request.puts[me->request.puts_n - 1 - me->put].outcome = outcome;
+	if (++me->put == me->request.puts_n)
+		return false;
+	put_next(w, me);
+	return true;
+}
+
 static void request(struct world *w, struct collector *me)
 {
 	static const struct bw_reclaim_answer denied = {.outcome = BW_DENIED};
@@ -90,7 +108,7 @@ static void request(struct world *w, struct collector *me)
 		bw_sim_get(&w->sim, me->who, ++me->token, r->key);
 		return;
 	case BW_RECLAIM_PUT:
-		bw_sim_put_over(&w->sim, me->who, ++me->token, r->key, r->bytes, r->len);
+		put_next(w, me);
 		return;
 	case BW_RECLAIM_LIST:
 		bw_sim_list(&w->sim, me->who, ++me->token, r->key, r->after,
@@ -151,6 +169,7 @@ static void commit(struct world *w, struct collector *me)
 static void step(struct world *w, struct collector *me, const struct bw_reclaim_answer *a)
 {
 	me->want = bw_reclaim_step(me->pass, a, &me->request);
+	me->put = 0;
 	if (me->want == BW_RECLAIM_DONE)
 		finish(w, me);
 	else if (me->want == BW_RECLAIM_COMMIT)
@@ -166,6 +185,8 @@ static void answer_pass(struct world *w, struct collector *me, struct bw_sim_op 
 	struct bw_reclaim_answer a = {.outcome = op->outcome, .blob = op->blob, .listing = op->listing,
 				      .modified_ms = op->modified_ms};
 
+	if (me->want == BW_RECLAIM_PUT && put_answered(w, me, op->outcome))
+		return;
 	if (me->want == BW_RECLAIM_REFRESH) {
 		a.err = op->outcome == BW_OK ? 0 : -BW_E_UNREACHABLE;
 		a.root = op->root;

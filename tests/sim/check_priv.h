@@ -53,6 +53,7 @@ struct collector {
 	struct bw_reclaim_memo memo;
 	struct bw_reclaim_request request;
 	enum bw_reclaim_want want;
+	size_t put;		/* of the request's: those before are answered */
 	struct bw_txn *txn;	/* of a commit that the pass has asked for */
 	struct bw_txn_request ask;
 	struct bw_dac dac;

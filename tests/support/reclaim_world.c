@@ -536,11 +536,29 @@ static void abort_upload(struct bw_test_collector *c)
 	c->a.outcome = BW_NOT_FOUND;
 }
 
-static void serve(struct bw_test_collector *c, size_t deletes_from)
+/* The last one first: whoever is stopped in the middle has put those whose turn would come last. */
+static void put_all(struct bw_test_collector *c, bool half)
+{
+	struct bw_world *w = c->w;
+	size_t n = c->q.puts_n;
+
+	w->puts += n;
+	w->most_puts = n > w->most_puts ? n : w->most_puts;
+	for (size_t i = n; i-- > (half ? n / 2 : 0);) {
+		struct bw_reclaim_put *p = &c->q.puts[i];
+		bool fault = faulty(w, true);
+
+		if (!fault)
+			bw_world_put(w, p->key, p->bytes, p->len);
+		p->outcome = fault ? w->fault : BW_OK;
+	}
+}
+
+static void serve(struct bw_test_collector *c, bool half)
 {
 	struct bw_world *w = c->w;
 
-	w->requests += c->want != BW_RECLAIM_SLEEP;
+	w->requests += c->want == BW_RECLAIM_PUT ? c->q.puts_n : c->want != BW_RECLAIM_SLEEP;
 	switch (c->want) {
 	case BW_RECLAIM_REFRESH:
 		c->a.root = bw_root_ref(w->root);
@@ -549,17 +567,14 @@ static void serve(struct bw_test_collector *c, size_t deletes_from)
 		get(c);
 		break;
 	case BW_RECLAIM_PUT:
-		if (faulty(w, true))
-			c->a.outcome = w->fault;
-		else
-			bw_world_put(w, c->q.key, c->q.bytes, c->q.len);
+		put_all(c, half);
 		break;
 	case BW_RECLAIM_LIST:
 		c->listing = list(w, c->q.key, c->q.after, c->q.max);
 		c->a.listing = c->listing;
 		break;
 	case BW_RECLAIM_DELETE:
-		delete_keys(c, deletes_from);
+		delete_keys(c, half ? c->q.items_n / 2 : 0);
 		break;
 	case BW_RECLAIM_UPLOADS:
 		list_uploads(c);
@@ -578,12 +593,12 @@ static void serve(struct bw_test_collector *c, size_t deletes_from)
 
 void bw_test_collector_serve(struct bw_test_collector *c)
 {
-	serve(c, 0);
+	serve(c, false);
 }
 
 void bw_test_collector_serve_half(struct bw_test_collector *c)
 {
-	serve(c, c->q.items_n / 2);
+	serve(c, true);
 }
 
 struct bw_reclaim_report bw_world_pass(struct bw_world *w, const struct bw_reclaim_options *options)

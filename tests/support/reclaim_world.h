@@ -32,6 +32,7 @@ struct bw_world {
 	int64_t now_ms;
 	uint64_t requests;	/* served */
 	uint64_t deletes, most_deletes;	/* keys of deletes, in all and in one */
+	uint64_t puts, most_puts;	/* the same */
 	uint64_t commits;
 	size_t most_bytes;	/* that a collector held */
 	/* Deletes, or if so puts, fail with this for as many requests as there are; 0: none. */
@@ -92,7 +93,7 @@ void bw_test_collector_done(struct bw_test_collector *c);
 /* What it asks for next; bw_test_collector_serve() answers. */
 enum bw_reclaim_want bw_test_collector_ask(struct bw_test_collector *c);
 void bw_test_collector_serve(struct bw_test_collector *c);
-/* Of a delete, only the second half of the keys. */
+/* Of a delete, and of puts, only the second half of the keys. */
 void bw_test_collector_serve_half(struct bw_test_collector *c);
 
 /* A pass to its end. */

@@ -196,6 +196,134 @@ Test(reclaim, old_roots_become_tombstones_a_day_after_they_were_superseded)
 	bw_world_done(&w);
 }
 
+#define BACKLOG (BW_RECLAIM_BURIED_MAX + 1000)
+
+static void many_versions(struct bw_world *w)
+{
+	bw_world_init(w);
+	bw_world_commit_one(w, bw_test_fence("p", 1));
+	while (w->root->version <= BACKLOG)
+		bw_world_commit_one(w, bw_test_fence("p", (uint8_t)(1 + w->root->version % 2)));
+	w->now_ms += 2 * DAY;
+}
+
+static bool is_root(const struct bw_world *w, uint64_t version)
+{
+	char key[BW_KEY_MAX + 1];
+
+	bw_key_root(&w->stream, version, key);
+	return bw_world_get(w, key)->blob->len > BW_TOMBSTONE_MAX;
+}
+
+static uint64_t roots(const struct bw_world *w)
+{
+	uint64_t n = 0;
+
+	for (uint64_t v = 1; v <= w->root->version; v++)
+		n += is_root(w, v);
+	return n;
+}
+
+/* However many are due, a pass has an end; those that follow leave nothing. */
+Test(reclaim, a_pass_makes_so_many_tombstones_some_at_a_time_and_the_next_goes_on)
+{
+	struct bw_reclaim_memo memo = {.old = 0};
+	struct bw_reclaim_options o = {.walk = true, .memo = &memo};
+	struct bw_world w;
+
+	many_versions(&w);
+	struct bw_reclaim_options dry = {.dry = true, .walk = true, .dry_now_ms = w.now_ms};
+	struct bw_reclaim_report d = bw_world_pass(&w, &dry), r;
+
+	w.puts = w.requests = 0;
+	r = bw_world_pass(&w, &o);
+	cr_assert_eq(r.err, 0);
+	cr_assert(d.roots_buried == r.roots_buried && d.roots_left == r.roots_left);
+	cr_assert_eq(r.roots_buried, BW_RECLAIM_BURIED_MAX);
+	cr_assert_eq(r.roots_left, BACKLOG - BW_RECLAIM_BURIED_MAX);
+	cr_assert_eq(w.puts, BW_RECLAIM_BURIED_MAX + 1, "and the hint");
+	cr_assert_eq(w.most_puts, BW_RECLAIM_PUTS_MAX);
+	cr_assert_eq(r.requests, w.requests);
+	cr_assert_leq(w.most_bytes, UINT64_C(4) << 20);
+	cr_assert_eq(roots(&w), BACKLOG + 1 - BW_RECLAIM_BURIED_MAX);
+	r = bw_world_pass(&w, &o);
+	cr_assert(r.roots_buried == BACKLOG - BW_RECLAIM_BURIED_MAX && !r.roots_left);
+	cr_assert_eq(roots(&w), 1);
+	bw_world_done(&w);
+}
+
+/* Of those that were under way when a pass was stopped any may be in its place. */
+Test(reclaim, roots_that_were_left_among_tombstones_are_found)
+{
+	const uint64_t end = 40;
+	struct bw_reclaim_report r;
+	struct bw_world w;
+	char key[BW_KEY_MAX + 1];
+
+	for (uint64_t hole = 1; hole <= BW_RECLAIM_PUTS_MAX; hole++) {
+		bw_auto_buf struct bw_buf b = {.max = 0};
+
+		bw_world_init(&w);
+		while (w.root->version <= end)
+			bw_world_commit_one(&w, bw_test_fence("p", (uint8_t)(1 + w.root->version % 2)));
+		w.now_ms += 2 * DAY;
+		bw_buf_init(&b, BW_TOMBSTONE_MAX);
+		for (uint64_t v = 1; v <= end; v++) {
+			bw_buf_reset(&b);
+			cr_assert_eq(bw_tombstone_encode(v, &b), 0);
+			bw_key_root(&w.stream, v, key);
+			if (v != end + 1 - hole)
+				bw_world_put(&w, key, b.bytes, b.len);
+		}
+		r = bw_world_pass(&w, &whole);
+		cr_assert_eq(r.err, 0);
+		cr_assert_eq(roots(&w), 1, "version %lu is left", (unsigned long)(end + 1 - hole));
+		bw_world_done(&w);
+	}
+}
+
+/* Those that failed are put again, and they alone; a pass that gives up has counted the others. */
+static struct bw_reclaim_report failing(struct bw_world *w, enum bw_outcome fault, unsigned faults)
+{
+	struct bw_test_collector c;
+
+	bw_world_init(w);
+	while (w->root->version <= 40)
+		bw_world_commit_one(w, bw_test_fence("p", (uint8_t)(1 + w->root->version % 2)));
+	w->now_ms += 2 * DAY;
+	bw_test_collector_init(&c, w, &whole);
+	while (bw_test_collector_ask(&c) != BW_RECLAIM_DONE) {
+		if (c.want == BW_RECLAIM_PUT && c.q.puts_n > 1 && !w->fault) {
+			w->puts = 0;
+			w->fault = fault;
+			w->faults = faults;
+			w->faulty_puts = true;
+		}
+		bw_test_collector_serve(&c);
+	}
+	struct bw_reclaim_report report = *bw_reclaim_report(c.r);
+
+	bw_test_collector_done(&c);
+	cr_assert_eq(report.requests, w->requests);
+	cr_assert_eq(roots(w), 41 - report.roots_buried);
+	return report;
+}
+
+Test(reclaim, tombstones_that_fail_are_made_again)
+{
+	struct bw_world w;
+	struct bw_reclaim_report r = failing(&w, BW_THROTTLED, 16 + 5);
+
+	cr_assert_eq(r.err, 0);
+	cr_assert_eq(r.roots_buried, 40);
+	cr_assert_eq(w.puts, 40 + 16 + 5);
+	bw_world_done(&w);
+	r = failing(&w, BW_DENIED, 5);
+	cr_assert_eq(r.err, -BW_E_DENIED);
+	cr_assert_eq(r.roots_buried, 16 - 5);
+	bw_world_done(&w);
+}
+
 Test(reclaim, a_dry_run_says_what_a_real_one_then_does_and_writes_nothing)
 {
 	struct bw_world w, before;
