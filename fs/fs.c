@@ -19,6 +19,7 @@
 #define BUILD_THREADS 2u	/* of their own: a large batch must not hold up a read */
 #define TOGETHER (UINT64_C(2) << 20)	/* in one get; of larger ones a single reader has too few at a time */
 #define GC_SHARE 32u		/* of the memory, for a pass of reclaiming */
+#define TEXTS_SHARE 8u		/* of the memory, for texts of files that are open */
 #define REST_MS 10000		/* nothing to do for so long */
 #define DRAIN_NS (30 * BW_SEC)		/* S5: what is queued may take this long at the end */
 
@@ -309,6 +310,7 @@ static int make(const char *url, const char *dir, const struct bw_mount_options 
 	if (!fs->o.memory)
 		fs->o.memory = bw_memory_default();
 	bw_budget_init(&fs->budget, fs->o.memory - set_transfers(&fs->o, url));
+	bw_budget_init(&fs->texts, fs->o.memory / TEXTS_SHARE);
 	bw_errors_init(&fs->errors);
 	bw_waiting_init(&fs->waiting, &fs->counters);
 	bw_released_init(&fs->released);
@@ -380,7 +382,7 @@ failed:
 static uint64_t activity(struct bw_fs *fs)
 {
 	return atomic_load(&fs->counters.useful) + atomic_load(&fs->counters.prefetched) +
-	       atomic_load(&fs->counters.commits_ok) + bw_budget_used(&fs->budget);
+	       atomic_load(&fs->counters.commits_ok) + bw_memory_used(fs);
 }
 
 /* Until somebody wakes it.  A mount that had nothing to do for a while holds no memory for what may come. */

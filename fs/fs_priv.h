@@ -42,6 +42,7 @@ struct bw_fs {
 	struct bw_store_stats stats;
 	struct bw_counters counters;
 	struct bw_budget budget;
+	struct bw_budget texts;		/* of it: what texts of open files may hold (fuse_reply.c) */
 	struct bw_errors errors;
 	struct bw_waiting waiting;
 	struct bw_spool_space space;
@@ -128,6 +129,7 @@ enum bw_status_file {
 const char *bw_status_name(enum bw_status_file file);
 void bw_status_print(struct bw_fs *fs, enum bw_status_file file, struct bw_buf *out);
 void bw_metrics_print(struct bw_fs *fs, struct bw_buf *out);	/* metrics.c */
+uint64_t bw_memory_used(const struct bw_fs *fs);	/* of memory=, but for texts: a look does not change what it sees */
 /* meta.json of a step. */
 void bw_meta_print(const struct bw_fs *fs, const struct bw_entry *e, const struct bw_tgb *t,
 		   struct bw_buf *out);

@@ -33,6 +33,7 @@ struct bw_handle {
 	struct bw_fs *fs;
 	struct bw_handle *next, **prev;		/* of fs->handles */
 	struct bw_buf text;			/* TEXT */
+	uint64_t charge;			/* TEXT: what it holds of the budget */
 	struct bw_stage_handle *stage;		/* STAGE */
 	struct bw_mark_text *mark;		/* MARK: owned */
 	/* SLICE */
@@ -69,7 +70,10 @@ void bw_fill_file(const struct bw_fs *fs, uint64_t ino, uint32_t perm, uint64_t 
 void bw_reply_entry(fuse_req_t req, const struct stat *st, double timeout);
 /* Takes h.  False: the open was interrupted, h is freed, and no release will come. */
 bool bw_reply_open(fuse_req_t req, struct fuse_file_info *fi, struct bw_handle *h);
-/* A text handle over what text holds (taken); direct_io, so that sizes seen before do not matter. */
+/*
+ * A text handle over what text holds (taken); direct_io, so that sizes seen before do not matter.  -ENOMEM is replied where texts
+ * hold their share of memory= already.  No lock is held.
+ */
 void bw_reply_open_text(fuse_req_t req, struct fuse_file_info *fi, struct bw_buf *text);
 
 struct bw_dirbuf {

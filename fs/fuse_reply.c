@@ -23,6 +23,41 @@ struct bw_handle *bw_handle_new(struct bw_fs *fs, enum bw_handle_kind kind)
 	return h;
 }
 
+/* A text that is larger than all may be is alone. */
+static bool take_share(struct bw_budget *texts, uint64_t bytes)
+{
+	uint_fast64_t none = 0;
+
+	return bw_budget_take(texts, bytes) || atomic_compare_exchange_strong(&texts->used, &none, bytes);
+}
+
+static void give_text(struct bw_handle *h)
+{
+	if (!h->charge)
+		return;
+	bw_budget_give(&h->fs->texts, h->charge);
+	bw_budget_give(&h->fs->budget, h->charge);
+}
+
+/* Whoever wants to see how a mount is doing sees it also when data holds all of its memory: blocks give way. */
+static bool take_text(struct bw_handle *h)
+{
+	struct bw_fs *fs = h->fs;
+	uint64_t bytes = sizeof(*h) + h->text.cap, used;
+
+	if (!take_share(&fs->texts, bytes))
+		return false;
+	h->charge = bytes;
+	bw_budget_force(&fs->budget, bytes);
+	used = bw_budget_used(&fs->budget);
+	if (used <= fs->budget.limit)
+		return true;
+	BW_LOCK_SCOPE(&fs->lock);
+	if (!fs->head_over)	/* or the reader may have gone */
+		bw_reader_shrink(fs->reader, used - fs->budget.limit);
+	return true;
+}
+
 void bw_handle_free(struct bw_handle *h)
 {
 	if (!h)
@@ -33,6 +68,7 @@ void bw_handle_free(struct bw_handle *h)
 		h->next->prev = h->prev;
 	bw_unlock(&h->fs->handles_lock);
 	bw_buf_done(&h->text);
+	give_text(h);
 	if (h->kind == BW_HANDLE_SLICE && !h->is_hand)
 		bw_once_closed(&h->fs->once);
 	bw_tgb_unref(h->tgb);
@@ -107,12 +143,15 @@ void bw_reply_open_text(fuse_req_t req, struct fuse_file_info *fi, struct bw_buf
 {
 	struct bw_handle *h = bw_buf_err(text) ? NULL : bw_handle_new(bw_req_fs(req), BW_HANDLE_TEXT);
 
-	if (!h) {
+	if (h)
+		h->text = *text;
+	else
 		bw_buf_done(text);
+	if (!h || !take_text(h)) {
+		bw_handle_free(h);
 		bw_reply_err(req, -ENOMEM);
 		return;
 	}
-	h->text = *text;
 	fi->direct_io = 1;
 	bw_reply_open(req, fi, h);
 }

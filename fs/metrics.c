@@ -228,7 +228,7 @@ void bw_metrics_print(struct bw_fs *fs, struct bw_buf *out)
 	bw_buf_fmt(out, "batchweave_staging_bytes{place=\"disk\"} %" PRIu64 "\n",
 		   (uint64_t)atomic_load(&fs->space.disk));
 	one(out, "memory_limit_bytes", "gauge", "The memory= budget.", fs->o.memory);
-	one(out, "memory_used_bytes", "gauge", "What is taken of it.", bw_budget_used(&fs->budget));
+	one(out, "memory_used_bytes", "gauge", "What is taken of it.", bw_memory_used(fs));
 	one(out, "reclaimed_bytes_total", "counter", "Bytes of objects that this mount has deleted (option gc).",
 	    atomic_load(&fs->counters.reclaimed_bytes));
 	one(out, "errors_total", "counter", "Errors that callers got; the last ones are in /status/errors.",

@@ -108,6 +108,13 @@ static void store_trouble(struct bw_fs *fs, char *text, size_t len)
 		snprintf(text, len, "%s since %s", trouble_word(trouble), since);
 }
 
+uint64_t bw_memory_used(const struct bw_fs *fs)
+{
+	uint64_t used = bw_budget_used(&fs->budget), texts = bw_budget_used(&fs->texts);
+
+	return used > texts ? used - texts : 0;
+}
+
 static uint64_t send_rate(struct bw_fs *fs)
 {
 	return atomic_load(&fs->stats.send.rate);
@@ -163,7 +170,7 @@ static void print_json(struct bw_fs *fs, const struct bw_root *r, struct bw_buf 
 	bw_buf_str(out, ",\"store\":");
 	print_store_json(fs, out);
 	bw_buf_fmt(out, ",\"memory\":{\"limit\":%" PRIu64 ",\"used\":%" PRIu64 "}", fs->o.memory,
-		   bw_budget_used(&fs->budget));
+		   bw_memory_used(fs));
 	if (fs->disk) {
 		const struct bw_disk_stats *s = bw_disk_stats(fs->disk);
 		bw_buf_fmt(out, ",\"disk_cache\":{\"limit\":%" PRIu64 ",\"used\":%" PRIu64 ",\"blocks\":%" PRIu64
@@ -243,7 +250,7 @@ static void print_status(struct bw_fs *fs, const struct bw_root *r, struct bw_bu
 		   r->producers_n, staged_batches(fs));
 	print_jobs(fs, r, out);
 	bw_buf_fmt(out, "memory     %" PRIu64 " of %" PRIu64 " bytes, staged on disk %" PRIu64 "\n",
-		   bw_budget_used(&fs->budget), fs->o.memory, (uint64_t)atomic_load(&fs->space.disk));
+		   bw_memory_used(fs), fs->o.memory, (uint64_t)atomic_load(&fs->space.disk));
 	print_disk_line(fs, out);
 	bw_buf_fmt(out, "waiting    %" PRIu64 " requests\n", waiters);
 	int poisoned = bw_head_poisoned(fs->head);

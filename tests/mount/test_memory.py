@@ -2,6 +2,7 @@
 # ctest: long 90-s
 """S6: memory is promised."""
 import contextlib
+import json
 import os
 import sys
 import threading
@@ -122,6 +123,74 @@ class Memory(bw.TestCase):
     def test_s6_the_limit_is_told(self):
         """S6: memory_limit_bytes and status.json say what was promised."""
         self.assertEqual(self.m.metric("memory_limit_bytes"), MEMORY)
+
+
+class Texts(bw.TestCase):
+    """S6: texts are made when they are opened, and count until they are closed."""
+
+    SHARE = (16 << 20) // 8
+
+    def setUp(self):
+        super().setUp()
+        self.m = self.mount(self.stream(1), "memory=16M")
+        self.open = []
+        self.addCleanup(self.close)
+
+    def close(self):
+        while self.open:
+            os.close(self.open.pop())
+
+    def fill(self, path):
+        """Opens it as often as can be, and closes one again; how often that was."""
+        bw.wait_until(lambda: bw.error_of(lambda: self.open.append(os.open(path, os.O_RDONLY))), what="an end")
+        self.assert_errno("ENOMEM", os.open, path, os.O_RDONLY)
+        os.close(self.open.pop())
+        return len(self.open)
+
+    def memory(self):
+        return json.loads(self.m.status("status.json"))["memory"]
+
+    def test_s6_many_that_are_open(self):
+        """What does not fit is ENOMEM; data is read on, and what is closed counts no more."""
+        self.m.put("p", 0)
+        bw.read(self.m.step(0, 0), "rb")
+        path, before = self.m.path("status", "metrics"), self.memory()["used"]
+        size = len(bw.read(path))
+        for _ in range(3):
+            n = self.fill(path)
+            self.assertGreater(n, 10)
+            self.assertLess(n * size, self.SHARE)
+            self.assertEqual(bw.read(self.m.step(0, 0), "rb"), bw.payload("p", 0, 0))
+            self.close()
+            self.assertEqual(self.memory()["used"], before)
+
+    def test_s6_data_gives_way(self):
+        """Beside blocks that hold all of memory= texts have room, and all together what was promised."""
+        data = os.urandom(MEBIBYTE) * 4
+        for seq in range(8):
+            self.m.put("p", seq, [data])
+        for seq in range(8):  # in part, so that the blocks stay
+            with open(self.m.step(seq, 0), "rb", buffering=0) as f:
+                for block in range(4):
+                    os.pread(f.fileno(), 4096, block * MEBIBYTE)
+        full = self.memory()
+        self.assertGreater(full["used"], full["limit"] - 3 * MEBIBYTE)
+        path = self.m.path("status", "metrics")
+        texts = self.fill(path) * len(bw.read(path))
+        self.assertGreater(texts, MEBIBYTE // 2)
+        self.assertLessEqual(self.memory()["used"], full["limit"] - texts)
+
+    def test_s6_one_that_is_larger_than_all_may_be(self):
+        """A state above the share can be read, once at a time."""
+        state = os.urandom(4 * MEBIBYTE)
+        self.m.put("p", 0, state=state)
+        path = self.m.path("produce/p/state")
+        for _ in range(2):
+            with open(path, "rb") as f:
+                self.assert_errno("ENOMEM", os.open, path, os.O_RDONLY)
+                self.assert_errno("ENOMEM", self.memory)
+                self.assertTrue(f.read() == state)
+        self.assertGreater(self.memory()["used"], 0)
 
 
 if __name__ == "__main__":
