@@ -124,9 +124,22 @@ static bool is_true_locked(const struct bw_stage_batch *b)
 struct step {
 	struct bw_spool_body *body;
 	uint64_t upto, len;
+	uint64_t expected;	/* bytes of the whole batch, about */
 	bool whole;		/* and the slice ends there */
 	bool cut;		/* more is certain */
 };
+
+/* The batch is taken to be like the one before, unless it is larger by now: then its slices are taken to be like its largest. */
+static uint64_t expected_locked(struct bw_build *u, const struct bw_stage_node *n)
+{
+	struct bw_root *root = bw_head_root(u->produce->c.head);
+	const struct bw_entry *before = root->head ? bw_root_tail_entry(root, root->head - 1) : NULL;
+	uint64_t raw = before ? before->raw : 0, size = bw_spool_size(n->spool);
+
+	bw_root_unref(root);
+	u->largest = u->largest > size ? u->largest : size;
+	return raw >= u->raw ? raw : u->largest * u->produce->c.stream->options.ranks;
+}
 
 /* The next piece to feed, promised by its spool; false: there is none now. */
 static bool next_step_locked(struct bw_build *u, struct step *ret)
@@ -152,6 +165,8 @@ static bool next_step_locked(struct bw_build *u, struct step *ret)
 	if (ret->body->spool != b->by_rank[rank]->spool)
 		return false;
 	bw_spool_promise(ret->body->spool, ret->whole ? UINT64_MAX : ret->upto);
+	u->raw += ret->len;
+	ret->expected = expected_locked(u, b->by_rank[rank]);
 	return true;
 }
 
@@ -177,7 +192,7 @@ static void run_feed(struct bw_task *task)
 		bw_unlock(&p->lock);
 		int err = bw_batch_feed(u->batch, &s.body->body, s.upto, s.whole);
 		if (!err && !s.cut)
-			bw_batch_early_grow(u->batch);
+			bw_batch_early_grow(u->batch, s.expected);
 		sum += s.len;
 		bw_lock(&p->lock);
 		u->failed |= err != 0;

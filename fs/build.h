@@ -31,6 +31,8 @@ struct bw_build {
 	bool feeding;			/* its task is queued or runs */
 	bool wanted;			/* the batch is frozen: no more feeding, the commit goes on from here */
 	bool failed;
+	uint64_t largest;		/* bytes of the largest slice of which something was fed */
+	uint64_t raw;			/* bytes that were fed */
 	struct bw_task task;
 };
 

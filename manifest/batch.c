@@ -281,10 +281,10 @@ bool bw_batch_early(struct bw_batch *b, struct bw_store *store, void (*released)
 	return b->early;
 }
 
-void bw_batch_early_grow(struct bw_batch *b)
+void bw_batch_early_grow(struct bw_batch *b, uint64_t expected)
 {
 	if (b->early)
-		b->early->grow(b->early, b->offset);
+		b->early->grow(b->early, b->offset, expected);
 }
 
 void bw_batch_early_drop(struct bw_batch *b)

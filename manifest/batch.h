@@ -39,12 +39,13 @@ uint64_t bw_batch_fed(const struct bw_batch *b);	/* bytes of it */
 int bw_batch_finish(struct bw_batch *b) bw_must_check;
 
 /*
- * Begins to upload a batch that is being fed (store.h, struct bw_early).  early_grow: what was fed may go.  True: released() runs
+ * Begins to upload a batch that is being fed (store.h, struct bw_early).  early_grow: what was fed may go; the
+ * object will have about `expected` bytes (0: nobody knows).  True: released() runs
  * once, maybe after bw_batch_upload() is done; until then the batch, its slices and its sink stay.  Before the batch is
  * freed without an upload, early_drop.
  */
 bool bw_batch_early(struct bw_batch *b, struct bw_store *store, void (*released)(void *ctx), void *ctx);
-void bw_batch_early_grow(struct bw_batch *b);
+void bw_batch_early_grow(struct bw_batch *b, uint64_t expected);
 void bw_batch_early_drop(struct bw_batch *b);
 /* Adds the state to commit with it; copied.  At most BW_STATE_MAX bytes: -EFBIG.  It rides in the root
  * when it is short and inline_ok (the root seems to have room: bw_root_state_room()), else in an object. */

@@ -400,9 +400,10 @@ static void early_wake_locked(struct file_early *e)
 	bw_workq_push(e->f->q, &e->task);
 }
 
-static void early_grow(struct bw_early *early, uint64_t upto)
+static void early_grow(struct bw_early *early, uint64_t upto, uint64_t expected)
 {
 	struct file_early *e = (struct file_early *)early;
+	(void)expected;
 
 	BW_LOCK_SCOPE(&e->lock);
 	e->upto = upto;
@@ -463,6 +464,6 @@ struct bw_early *file_prepare(struct bw_store *s, const char *key, struct bw_bod
 	if (!e)
 		return NULL;
 	e->prepare = true;
-	early_grow(&e->early, body->size);
+	early_grow(&e->early, body->size, body->size);
 	return &e->early;
 }

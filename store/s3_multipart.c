@@ -25,7 +25,9 @@
  *
  * Early (store.h).  An upload may be begun, and parts of it sent, before there is an op: then it is `open`, and its size is not
  * known.  It rests when all that it was told of has arrived, until it hears of more, of its op, or that there will be none.  What
- * fails meanwhile is not told; the op makes an upload of its own.
+ * fails meanwhile is not told; the op makes an upload of its own.  Parts are of one size, for some stores insist on that, so it is
+ * settled when the upload begins, for a quarter more than is expected by then.  An object that does not fit into 10,000 of them
+ * all the same is sent anew by its op.
  *
  * All state of an upload is under the store's lock; `busy` counts the parts on their way, a wait for memory, and
  * the thread that is in advance(): who brings it to zero goes on alone.
@@ -41,11 +43,13 @@
 #define PARTS_MAX 10000u			/* of S3 */
 #define PART_MIN (UINT64_C(5) << 20)		/* of S3, but for the last one */
 #define PART_MAX (UINT64_C(5) << 30)
+#define OBJECT_MAX (UINT64_C(5) << 40)		/* no expectation makes parts larger than such an object needs */
 #define SLOTS 4					/* parts of one upload in memory */
 #define TRIES 3u
 #define PAUSE_NS (100 * BW_MS)			/* before the second try; doubled before the third */
 #define ABORT_NS (5 * BW_SEC)
-#define EARLY_NS (30 * BW_SEC)			/* for a part that no op waits for */
+#define EARLY_NS (30 * BW_SEC)			/* for a part that no op waits for, and a second for so many bytes of it */
+#define EARLY_RATE (UINT64_C(1) << 20)
 #define ABORT_AGAIN_NS (500 * BW_MS)
 #define ANSWER_MAX (1u << 20)
 #define LIST_MAX (16u << 20)
@@ -714,13 +718,20 @@ void bw_s3_multipart_put(struct bw_s3 *s, struct bw_op *op)
 
 /* ---- Before there is an op ------------------------------------------------------------------ */
 
-static void early_grow(struct bw_early *early, uint64_t upto)
+static uint64_t early_part_size(const struct bw_s3 *s, uint64_t expected)
+{
+	return part_size_of(expected < OBJECT_MAX / 5 * 4 ? expected + expected / 4 : OBJECT_MAX, s->part_size);
+}
+
+static void early_grow(struct bw_early *early, uint64_t upto, uint64_t expected)
 {
 	struct bw_s3_upload *u = (struct bw_s3_upload *)early;
 
 	bw_lock(&u->s->lock);
 	u->upto = upto;
-	u->deadline_ns = bw_now() + EARLY_NS;
+	if (!u->begun)
+		u->part_size = early_part_size(u->s, expected > upto ? expected : upto);
+	u->deadline_ns = bw_now() + EARLY_NS + (int64_t)(u->part_size / EARLY_RATE) * BW_SEC;
 	/* Less would not go in parts. */
 	bool starts = !u->begun && !u->failed && upto > u->part_size + u->part_size / 2;
 	u->begun |= starts;
@@ -756,7 +767,7 @@ static bool adopt(struct bw_s3_upload *u, struct bw_op *op)
 	uint64_t size = op->body->size;
 
 	bw_lock(&s->lock);
-	bool usable = u->begun && !u->failed && part_size_of(size, s->part_size) == u->part_size;
+	bool usable = u->begun && !u->failed && size <= PARTS_MAX * u->part_size;
 	if (usable) {
 		u->open = false;
 		u->op = op;

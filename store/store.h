@@ -178,12 +178,12 @@ struct bw_store;
  * with the same key and body, sends whatever is missing; after a failure, or the second time, everything.  It is no op: filters
  * do not see it, so backends begin no more of it than they can hold.
  *
- * grow: bytes [0, upto) of body may be read from now on, by threads of the store, and do not change.  drop: instead of
- * the put.  Neither blocks.  released() runs once, not inside the calls, on a thread of the store: after drop, or
+ * grow: bytes [0, upto) of body may be read from now on, by threads of the store, and do not change; it will have about
+ * `expected` of them in the end, as far as is known (0: not at all).  drop: instead of the put.  Neither blocks.  released() runs once, not inside the calls, on a thread of the store: after drop, or
  * about when the put ends; before it the body stays as it is.
  */
 struct bw_early {
-	void (*grow)(struct bw_early *e, uint64_t upto);
+	void (*grow)(struct bw_early *e, uint64_t upto, uint64_t expected);
 	void (*drop)(struct bw_early *e);
 };
 typedef struct bw_early *bw_early_fn(struct bw_store *s, const char *key, struct bw_body *body,

@@ -4,8 +4,10 @@
 import contextlib
 import os
 import signal
+import types
 
 import bw
+from broken_s3 import BrokenS3
 
 MIB = 1 << 20
 
@@ -178,6 +180,35 @@ class Packed(bw.TestCase):
         for rank, data in enumerate(slices):
             bw.write(m.slot("p", 0, rank), data)
         self.assertTrue(m.get(0) == slices)
+
+
+@bw.file_only("it has an S3 server of its own")
+class Parts(bw.TestCase):
+    """How much is to come decides how large the parts are, of which there may be 10,000."""
+    RANKS = 18_900
+
+    def setUp(self):
+        super().setUp()
+        self.s3 = BrokenS3()
+        self.s3.__enter__()
+        self.addCleanup(self.s3.__exit__)
+        keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1", "AWS_CA_BUNDLE": ""}
+        url = "s3://bucket/run"
+        bw.batchweave("init", url, "--ranks", self.RANKS, "--endpoint", self.s3.endpoint, env={**os.environ, **keys})
+        self.m = self.mount(types.SimpleNamespace(url=url, ranks=self.RANKS), "endpoint=" + self.s3.endpoint, env=keys)
+        self.m.begin("p", 0)
+
+    def parts(self):
+        return [len(part) for upload in list(self.s3.uploads.values()) for part in list(upload.values())]
+
+    def test_18_900_slices_of_8_mib(self):
+        """147 GiB, and a quarter more, in 10,000 parts: of 19 MiB."""
+        for rank in range(5):
+            bw.write(self.m.slot("p", 0, rank), body(rank, 8 * MIB))
+        bw.wait_until(lambda: len(self.parts()) == 2, what="two parts")
+        self.assertEqual(self.parts(), [19 * MIB, 19 * MIB])
+        bw.shutil.rmtree(self.m.slot("p", 0))
+        bw.wait_until(lambda: not self.s3.uploads, what="an abort")
 
 
 class Huge(bw.TestCase):

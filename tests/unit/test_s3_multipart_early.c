@@ -32,13 +32,13 @@ Test(s3_multipart, early_parts_have_arrived_when_the_put_comes)
 	w.is_deadline_of_op = false;
 	struct bw_early *e = fake_early(&w.s3.store, "data/key", &w.body, count, &released);
 
-	e->grow(e, 12 * MIB);
+	e->grow(e, 12 * MIB, 0);
 	cr_assert_eq(w.asked[BEGIN], 0, "as little goes in one piece");
-	e->grow(e, 13 * MIB);
+	e->grow(e, 13 * MIB, 0);
 	wait_asked(&w, PART, 1);
-	e->grow(e, 20 * MIB);
+	e->grow(e, 20 * MIB, 0);
 	wait_asked(&w, PART, 2);
-	e->grow(e, 20 * MIB + 100);
+	e->grow(e, 20 * MIB + 100, 0);
 	cr_assert_eq(w.asked[COMPLETE], 0);
 	cr_assert(put_early(&w, e));
 	cr_assert_eq(end(&w), BW_OK);
@@ -59,7 +59,7 @@ Test(s3_multipart, early_parts_that_nobody_wants_are_aborted)
 
 		world_init(&w, 100 * MIB, true);
 		struct bw_early *e = fake_early(&w.s3.store, "data/key", &w.body, count, &released);
-		e->grow(e, mib * MIB);
+		e->grow(e, mib * MIB, 0);
 		if (mib % 4 == 0 && mib > 12)
 			wait_asked(&w, PART, 1);
 		e->drop(e);
@@ -89,7 +89,7 @@ Test(s3_multipart, after_an_early_failure_the_put_sends_everything)
 		w.script = first_try_denied;
 		w.number = bad;
 		struct bw_early *e = fake_early(&w.s3.store, "data/key", &w.body, count, &released);
-		e->grow(e, 18 * MIB);
+		e->grow(e, 18 * MIB, 0);
 		for (bool failed = false; !failed;) {
 			BW_LOCK_SCOPE(&w.s3.lock);
 			failed = ((struct bw_s3_upload *)e)->failed;
@@ -120,7 +120,7 @@ static struct bw_early *early_up_to(struct world *w, uint64_t upto, atomic_uint 
 	w->is_deadline_of_op = false;
 	struct bw_early *e = fake_early(&w->s3.store, "data/key", &w->body, count, released);
 
-	e->grow(e, upto);
+	e->grow(e, upto, 0);
 	return e;
 }
 
@@ -220,7 +220,7 @@ Test(s3_multipart, early_ones_end_whenever_they_are_ended)
 		uint64_t stop = bw_rng_below(&rng, size);
 		while (at < stop) {
 			at += bw_rng_below(&rng, 6 * MIB) + 1;
-			e->grow(e, at < size ? at : size);
+			e->grow(e, at < size ? at : size, 0);
 			if (bw_rng_below(&rng, 3) == 0)
 				sched_yield();
 		}
@@ -234,6 +234,99 @@ Test(s3_multipart, early_ones_end_whenever_they_are_ended)
 			cr_assert_geq(w.sent, size);
 		}
 		bw_gate_wait(&w.s3.gate);
+		cr_assert_eq(released, 1);
+		world_done(&w);
+	}
+}
+
+/* ---- How large they are --------------------------------------------------------------------- */
+
+#define GIB (UINT64_C(1) << 30)
+
+/* The largest object there is fits into the parts that there may be, if it was expected. */
+Test(s3_multipart, early_parts_are_as_large_as_is_expected)
+{
+	static const struct {
+		uint64_t expected, part;
+	} cases[] = {
+		{0, 8 * MIB}, {12 * MIB, 8 * MIB}, {62 * GIB, 8 * MIB}, {65536 * MIB, 9 * MIB}, {GIB << 10, 132 * MIB},
+		{4096 * GIB, 525 * MIB}, {5 * 1024 * GIB, 525 * MIB}, {UINT64_MAX, 525 * MIB},
+	};
+	struct world w;
+
+	world_init(&w, 1, true);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		atomic_uint released = 0;
+		struct bw_early *e = fake_early(&w.s3.store, "data/key", &w.body, count, &released);
+		e->grow(e, MIB, cases[i].expected);
+		uint64_t part = ((struct bw_s3_upload *)e)->part_size;
+		cr_assert_eq(part, cases[i].part, "case %zu: %llu MiB", i, (unsigned long long)(part / MIB));
+		if (cases[i].expected <= 5 * 1024 * GIB)
+			cr_assert_leq(cases[i].expected, 10000 * part);
+		e->drop(e);
+		bw_gate_wait(&w.s3.gate);
+		cr_assert_eq(released, 1);
+	}
+	cr_assert_eq(w.asked[BEGIN], 0);
+	world_done(&w);
+}
+
+/* What is expected becomes more before the upload begins, and less when it has begun: parts stay as they are, and serve the put. */
+Test(s3_multipart, early_parts_that_were_made_for_more_serve_the_put)
+{
+	atomic_uint released = 0;
+	struct world w;
+
+	world_init(&w, 120 * MIB, true);
+	w.is_deadline_of_op = false;
+	struct bw_early *e = fake_early(&w.s3.store, "data/key", &w.body, count, &released);
+
+	e->grow(e, MIB, 100 * MIB);
+	e->grow(e, 13 * MIB, 256 * GIB);
+	cr_assert_eq(w.asked[BEGIN], 0, "as little goes in one piece, of 33 MiB");
+	e->grow(e, 60 * MIB, 256 * GIB);
+	wait_asked(&w, PART, 1);
+	e->grow(e, 120 * MIB, 120 * MIB);
+	wait_asked(&w, PART, 3);
+	cr_assert(put_early(&w, e));
+	cr_assert_eq(end(&w), BW_OK);
+	cr_assert_eq(w.asked[BEGIN], 1);
+	cr_assert_eq(w.asked[PART], 4);
+	cr_assert_eq(w.sent, 120 * MIB);
+	cr_assert_eq(w.asked[ABORT], 0);
+	cr_assert_eq(released, 1);
+	world_done(&w);
+}
+
+/* Nobody expected so much: no part has a number above 10,000, and the put, which has more of them, does without. */
+Test(s3_multipart, early_parts_that_are_too_small_end)
+{
+	const uint64_t most = 10000 * 8 * MIB;
+
+	for (unsigned over = 0; over < 2; over++) {
+		atomic_uint released = 0;
+		struct world w;
+
+		world_init(&w, most + over, true);
+		struct bw_early *e = fake_early(&w.s3.store, "data/key", &w.body, count, &released);
+		struct bw_s3_upload *u = (struct bw_s3_upload *)e;
+
+		e->grow(e, 15 * MIB, 0);
+		wait_asked(&w, PART, 1);
+		bw_lock(&w.s3.lock);
+		u->next = 10000;	/* as if the others had arrived */
+		bw_unlock(&w.s3.lock);
+		e->grow(e, most + over, 0);
+		wait_asked(&w, PART, 2);
+		cr_assert_eq(w.tries[10000], 1);
+		cr_assert_eq(w.tries[10001], 0);
+		if (over)
+			cr_assert_not(put_early(&w, e));
+		else
+			e->drop(e);	/* the put would serve, but for the parts that this test has left out */
+		bw_gate_wait(&w.s3.gate);
+		cr_assert_eq(w.tries[10001], 0);
+		cr_assert_geq(w.asked[ABORT], 1);
 		cr_assert_eq(released, 1);
 		world_done(&w);
 	}

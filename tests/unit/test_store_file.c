@@ -586,9 +586,9 @@ Test(file, an_early_put_has_written_what_it_was_told_of)
 	bw_bytes_body_init(&body, "0123456789", 10);
 	struct bw_early *e = bw_store_early(f.s, "a/early", &body.body, count, &released);
 
-	e->grow(e, 3);
+	e->grow(e, 3, 0);
 	wait_for_bytes(&f, 3);
-	e->grow(e, 8);
+	e->grow(e, 8, 0);
 	wait_for_bytes(&f, 8);
 	cr_assert_eq(keys(&f), 0, "no object before the put");
 	expect(put_early(&f, e, &body.body), BW_OK);
@@ -611,10 +611,10 @@ Test(file, an_early_put_that_is_dropped_leaves_nothing)
 
 	e->drop(e);
 	e = bw_store_early(f.s, "a/early", &body.body, count, &released);
-	e->grow(e, 5);
+	e->grow(e, 5, 0);
 	e->drop(e);
 	e = bw_store_early(f.s, "a/early", &body.body, count, &released);
-	e->grow(e, 5);
+	e->grow(e, 5, 0);
 	wait_for_bytes(&f, 5);
 	e->drop(e);
 	close_store(&f);
@@ -644,7 +644,7 @@ Test(file, after_an_early_failure_the_put_writes_everything)
 	setup(&f);
 	struct bw_early *e = bw_store_early(f.s, "a/early", &body.body, count, &released);
 
-	e->grow(e, 4);
+	e->grow(e, 4, 0);
 	while (!atomic_load(&body.reads))
 		bw_sleep(BW_MS);
 	wait_for_bytes(&f, 0);
