@@ -18,6 +18,7 @@
 #define INDEX_SHARE 16u			/* of the budget */
 #define QUEUE_SHARE 16u
 #define QUEUE_MOST (UINT64_C(16) << 20)	/* bytes that wait to be written */
+#define QUEUE_BLOCKS 1024u		/* and blocks, all of which are looked at when another comes */
 #define FILE_COST 80u			/* bytes of memory an indexed file takes, table and allocator included */
 #define PAGE 4096u			/* what a file system gives out at a time */
 #define PAUSE_NS (60 * BW_SEC)		/* that a full or failing disk is left alone */
@@ -59,6 +60,7 @@ struct bw_disk_cache {
 	struct wish *wishes, **last;	/* the first one is being written */
 	struct file *graves;		/* damaged, chained by item.chain: the writer deletes them */
 	uint64_t queued;		/* bytes of wishes */
+	unsigned wishes_n;
 	bool writing, trimming, ready;
 	bool busy[BW_DISK_THREADS];	/* rooms */
 	int64_t paused_until_ns, told_until_ns;
@@ -193,6 +195,7 @@ static void drop_wish(struct bw_disk_cache *d, struct file *written)
 	if (!d->wishes)
 		d->last = &d->wishes;
 	d->queued -= w->bytes->len;
+	d->wishes_n--;
 	if (written)
 		add_locked(d, written);
 	bw_unlock(&d->lock);
@@ -292,7 +295,7 @@ static bool has_room_locked(const struct bw_disk_cache *d, size_t len)
 {
 	if (d->paused_until_ns && d->config.now() < d->paused_until_ns)
 		return false;
-	return !d->queued || d->queued + len <= d->queue_max;
+	return !d->wishes_n || (d->wishes_n < QUEUE_BLOCKS && d->queued + len <= d->queue_max);
 }
 
 /* Returns whether the writer has to be woken. */
@@ -310,6 +313,7 @@ static bool wish_locked(struct bw_disk_cache *d, struct wish *w)
 	*d->last = w;
 	d->last = &w->next;
 	d->queued += w->bytes->len;
+	d->wishes_n++;
 	bw_budget_force(d->config.budget, w->bytes->len);
 	return has_work_locked(d);
 }

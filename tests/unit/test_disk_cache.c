@@ -186,6 +186,28 @@ Test(disk_cache, a_slow_disk_drops_what_its_queue_does_not_hold)
 	world_done(&w);
 }
 
+/* Blocks of a few bytes would be a million of them before they are many bytes. */
+Test(disk_cache, S6_its_queue_holds_so_many_blocks)
+{
+	struct getting held[THREADS];
+	struct world w;
+
+	world_init(&w, 64 * MIB);
+	put_all(&w, 1, 0, 100);
+	hold_threads(&w, held);
+	for (uint32_t i = 1; i <= 1030; i++)
+		put(&w, 2, i, 1);
+	cr_assert_eq(stats(&w)->dropped, 6);
+	cr_assert_eq(bw_budget_used(&w.budget), FILE_COST + 1024);
+	let_threads_go(held);
+	while (stats(&w)->blocks < 1025)
+		bw_sleep(BW_MS);
+	cr_assert(get(&w, 2, 1024, 1));
+	put_all(&w, 2, 1025, 1);
+	cr_assert_eq(stats(&w)->dropped, 6);
+	world_done(&w);
+}
+
 Test(disk_cache, V6_a_disk_that_does_not_answer_is_not_asked)
 {
 	struct getting held[THREADS], more = {.hold = false};
