@@ -416,6 +416,9 @@ bool bw_produce_is_text(struct bw_produce *p, uint64_t ino, enum bw_produce_text
 	return true;
 }
 
+#define LISTED 8u	/* of a batch's ranks that are missing, neighbours as one; and of its stray names */
+#define BATCHES 1000u	/* that have a line */
+
 /* As a value of a line: nothing in it ends the value, or the line. */
 static void print_name(const char *name, struct bw_buf *out)
 {
@@ -428,7 +431,7 @@ static void print_names(const struct bw_stage_node *dir, struct bw_buf *out, uns
 	for (const struct bw_stage_node *c = dir ? dir->children : NULL; c; c = c->next) {
 		bool stray = c->kind == BW_NODE_DIR ||
 			     (c->kind == BW_NODE_FILE && c->rank < 0 && c->batch->state_file != c);
-		if (!stray || (*n)++ >= 8)
+		if (!stray || (*n)++ >= LISTED)
 			continue;
 		bw_buf_fmt(out, "%s%s", *n == 1 ? " stray=" : ",", dir->kind == BW_NODE_RANKS ? "rank/" : "");
 		print_name(c->name, out);
@@ -450,23 +453,45 @@ static const char *why_not_whole(const struct bw_stage_node *n)
 	return n->writers ? "(open)" : bw_spool_size(n->spool) ? "(not renamed)" : "(empty)";
 }
 
+static bool is_missing(const struct bw_stage_node *n)
+{
+	return !n || !bw_stage_node_whole(n);
+}
+
+/* The ranks that are not whole, neighbours that lack the same as one: 0-5,7(open),9-65535. */
+static void print_ranks(const struct bw_stage_batch *b, uint32_t ranks, uint32_t missing, struct bw_buf *out)
+{
+	unsigned listed = 0;
+
+	for (uint32_t r = 0, end; missing && listed < LISTED && r < ranks; r = end) {
+		end = r + 1;
+		if (!is_missing(b->by_rank[r]))
+			continue;
+		const char *why = why_not_whole(b->by_rank[r]);
+		while (end < ranks && is_missing(b->by_rank[end]) && strcmp(why, why_not_whole(b->by_rank[end])) == 0)
+			end++;
+		bw_buf_fmt(out, "%s%" PRIu32, listed++ ? "," : " ranks=", r);
+		if (end - r > 1)
+			bw_buf_fmt(out, "-%" PRIu32, end - 1);
+		bw_buf_str(out, why);
+		missing -= end - r;
+	}
+	if (missing)
+		bw_buf_fmt(out, " more=%" PRIu32, missing);
+}
+
 static void print_batch(const struct bw_stage_batch *b, uint32_t ranks, struct bw_buf *out)
 {
 	static const char *const states[] = {"staging", "whole", "committing", "committed"};
 	uint32_t missing = bw_stage_batch_missing(b, ranks);
-	unsigned listed = 0, stray = 0;
+	bool lacks_state = bw_stage_batch_state_missing(b);
+	unsigned stray = 0;
 	char text[64];
 
 	bw_buf_fmt(out, "producer=%s seq=%" PRIu64 " state=%s missing=%" PRIu32 "/%" PRIu32,
 		   b->producer->name, b->seq, states[b->state], missing, ranks);
-	for (uint32_t r = 0; r < ranks && listed < 8 && missing; r++) {
-		const struct bw_stage_node *n = b->by_rank[r];
-		if (n && bw_stage_node_whole(n))
-			continue;
-		bw_buf_fmt(out, "%s%" PRIu32 "%s", listed++ ? "," : " ranks=", r,
-			   why_not_whole(n));
-	}
-	if (bw_stage_batch_state_missing(b))
+	print_ranks(b, ranks, missing - lacks_state, out);
+	if (lacks_state)
 		bw_buf_fmt(out, " state_file=%s", why_not_whole(b->state_file));
 	print_names(b->dir, out, &stray);
 	print_names(b->ranks, out, &stray);
@@ -479,10 +504,15 @@ static void print_batch(const struct bw_stage_batch *b, uint32_t ranks, struct b
 
 void bw_produce_print(struct bw_produce *p, struct bw_buf *out)
 {
+	unsigned n = 0;
+
 	BW_LOCK_SCOPE(&p->lock);
 	for (struct bw_stage_producer *sp = p->producers; sp; sp = sp->next)
 		for (struct bw_stage_batch *b = sp->batches; b; b = b->next)
-			print_batch(b, p->c.stream->options.ranks, out);
+			if (n++ < BATCHES)
+				print_batch(b, p->c.stream->options.ranks, out);
+	if (n > BATCHES)
+		bw_buf_fmt(out, "... and %u more batches\n", n - BATCHES);
 }
 
 uint64_t bw_produce_pending(struct bw_produce *p, const char *producer)

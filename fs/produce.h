@@ -148,7 +148,7 @@ enum bw_produce_text { BW_TEXT_NEXT, BW_TEXT_STATE, BW_TEXT_RESUME };
 bool bw_produce_is_text(struct bw_produce *p, uint64_t ino, enum bw_produce_text *ret_what,
 			char producer[BW_NAME_MAX + 1]);
 
-/* Lines for /status/waiting: batches that are not whole, what they lack, what is stray in them. */
+/* Lines for /status/waiting: batches that are not committed, what they lack, what is stray in them; of a thousand at most. */
 void bw_produce_print(struct bw_produce *p, struct bw_buf *out);
 /* For status.json: batches queued or being committed of one producer. */
 uint64_t bw_produce_pending(struct bw_produce *p, const char *producer);

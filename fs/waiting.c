@@ -7,12 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#define COPIES_MAX 100000u	/* waiters that are printed */
+#define PRINTED 1000u	/* waiters that have a line */
 
 void bw_waiting_init(struct bw_waiting *w, struct bw_counters *counters)
 {
 	bw_mutex_init(&w->lock, BW_RANK_WAITERS);
 	w->head = NULL;
+	w->n = 0;
 	w->counters = counters;
 }
 
@@ -26,6 +27,7 @@ void bw_waiting_add(struct bw_waiting *w, struct bw_waiter *one)
 	one->since_ns = bw_now();
 	atomic_fetch_add(&w->counters->waiters[one->reason], 1);
 	BW_LOCK_SCOPE(&w->lock);
+	w->n++;
 	one->next = w->head;
 	one->prev = &w->head;
 	if (w->head)
@@ -37,6 +39,7 @@ void bw_waiting_forget(struct bw_waiting *w, struct bw_waiter *one)
 {
 	atomic_fetch_sub(&w->counters->waiters[one->reason], 1);
 	BW_LOCK_SCOPE(&w->lock);
+	w->n--;
 	*one->prev = one->next;
 	if (one->next)
 		one->next->prev = one->prev;
@@ -77,12 +80,13 @@ void bw_waiting_print(struct bw_waiting *w, struct bw_buf *out)
 	static const char *const reasons[] = BW_WAIT_REASON_NAMES;
 	int64_t now = bw_now(), wall = bw_wall_ms();
 	char comm[32], since[32];
-	bw_auto_buf struct bw_buf copies = {.max = COPIES_MAX * sizeof(struct bw_waiter)};
+	bw_auto_buf struct bw_buf copies = {.max = PRINTED * sizeof(struct bw_waiter)};
 
 	/* Every read takes the lock, and must not wait for /proc. */
 	bw_lock(&w->lock);
-	for (struct bw_waiter *one = w->head; one; one = one->next)
+	for (struct bw_waiter *one = w->head; one && !bw_buf_err(&copies); one = one->next)
 		bw_buf_add(&copies, one, sizeof(*one));
+	size_t more = w->n - copies.len / sizeof(struct bw_waiter);
 	bw_unlock(&w->lock);
 	for (size_t at = 0; at < copies.len; at += sizeof(struct bw_waiter)) {
 		const struct bw_waiter *one = (const struct bw_waiter *)(copies.bytes + at);
@@ -92,4 +96,6 @@ void bw_waiting_print(struct bw_waiting *w, struct bw_buf *out)
 		bw_buf_fmt(out, "pid=%d comm=%s %s since=%s reason=%s\n", (int)one->pid, comm,
 			   one->what, since, reasons[one->reason]);
 	}
+	if (more)
+		bw_buf_fmt(out, "... and %zu more who wait\n", more);
 }

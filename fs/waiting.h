@@ -23,7 +23,8 @@ struct bw_waiter {
 
 struct bw_waiting {
 	struct bw_mutex lock;
-	struct bw_waiter *head;
+	struct bw_waiter *head;		/* the one that came last */
+	uint32_t n;
 	struct bw_counters *counters;	/* borrowed */
 };
 
@@ -35,7 +36,7 @@ void bw_waiting_remove(struct bw_waiting *w, struct bw_waiter *one);
 void bw_waiting_forget(struct bw_waiting *w, struct bw_waiter *one);
 /* Says anew what one that waits is waiting for. */
 void bw_waiting_say(struct bw_waiting *w, struct bw_waiter *one, const char *what);
-/* A line per waiter: pid= comm= WHAT since= reason= */
+/* A line per waiter, of the thousand that came last: pid= comm= WHAT since= reason=; and how many more there are. */
 void bw_waiting_print(struct bw_waiting *w, struct bw_buf *out);
 
 #endif

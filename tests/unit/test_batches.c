@@ -426,6 +426,66 @@ Test(batches, a_rename_looks_at_its_rank)
 	wide_done(&w);
 }
 
+static void assert_printed(struct wide *w, const char *expected)
+{
+	bw_auto_buf struct bw_buf text = {.max = 0};
+
+	bw_buf_init(&text, 1u << 20);
+	bw_produce_print(w->f.p, &text);
+	cr_assert_eq(bw_buf_err(&text), 0);
+	cr_assert_str_eq(bw_buf_text(&text), expected);
+}
+
+/* /status/waiting: a line can be read however many ranks are missing. */
+Test(batches, P2_missing_ranks_are_told_in_ranges)
+{
+	struct wide w;
+
+	wide_init(&w);
+	struct bw_stage_node *torn = bw_stage_node_make(w.f.p, w.b->ranks, BW_NODE_FILE, "torn");
+
+	cr_assert_not_null(torn);
+	torn->rank = w.slice->rank = 0;		/* their names are of ranks */
+	torn->torn = BW_TORN_KILLED;
+	assert_printed(&w, "producer=p seq=0 state=staging missing=65536/65536 ranks=0-65535\n");
+	w.b->by_rank[6] = w.b->by_rank[8] = w.slice;
+	assert_printed(&w, "producer=p seq=0 state=staging missing=65534/65536 ranks=0-5,7,9-65535\n");
+	w.b->by_rank[10] = w.b->by_rank[11] = torn;
+	assert_printed(&w, "producer=p seq=0 state=staging missing=65534/65536 "
+			   "ranks=0-5,7,9,10-11(writer killed),12-65535\n");
+	w.b->state_file = torn;
+	for (unsigned r = 0; r < WIDE; r += 2)
+		w.b->by_rank[r] = w.slice;
+	w.b->by_rank[11] = NULL;
+	assert_printed(&w, "producer=p seq=0 state=staging missing=32769/65536 ranks=1,3,5,7,9,11,13,15 more=32760"
+			   " state_file=(writer killed)\n");
+	w.b->state_file = NULL;
+	for (unsigned r = 0; r < WIDE; r++)
+		w.b->by_rank[r] = r == WIDE - 1 ? NULL : w.slice;
+	assert_printed(&w, "producer=p seq=0 state=staging missing=1/65536 ranks=65535\n");
+	memset(w.b->by_rank, 0, WIDE * sizeof(struct bw_stage_node *));
+	wide_done(&w);
+}
+
+/* It has so many lines, however many batches are staged. */
+Test(batches, S6_so_many_batches_have_a_line)
+{
+	bw_auto_buf struct bw_buf text = {.max = 0};
+	struct fixture f;
+	unsigned lines = 0;
+
+	setup(&f);
+	for (unsigned i = 0; i < 1003; i++)
+		make(&f, i);
+	bw_buf_init(&text, 1u << 20);
+	bw_produce_print(f.p, &text);
+	for (const char *at = bw_buf_text(&text); (at = strchr(at, '\n')); at++)
+		lines++;
+	cr_assert_eq(lines, 1001);
+	cr_assert(strstr(bw_buf_text(&text), "\nproducer=p seq=999 state=staging missing=2/2 ranks=0-1\n... and 3 more batches\n"));
+	teardown(&f);
+}
+
 /* ---- Listings --------------------------------------------------------------------------------------- */
 
 struct page {
