@@ -22,7 +22,8 @@
 #define FILE_COST 80u			/* bytes of memory an indexed file takes, table and allocator included */
 #define PAGE 4096u			/* what a file system gives out at a time */
 #define PAUSE_NS (60 * BW_SEC)		/* that a full or failing disk is left alone */
-#define STALL_NS (2 * BW_SEC)		/* without an answer to any read: then nothing more is asked */
+#define LATE_NS (2 * BW_SEC)		/* who reads waits no longer */
+#define HUNG_MAX (BW_DISK_THREADS / 2)	/* reads that are later: then no more are begun, and the other threads stay free */
 #define TOUCH_S 3600u			/* a file is told so rarely that it is of use */
 #define BATCH 256u			/* files looked at under one hold of the lock */
 
@@ -31,6 +32,19 @@ struct file {
 	struct bw_item item;
 	uint32_t len;
 	uint32_t used_s;	/* as the file's mtime has it, about */
+};
+
+/* One get, which may outlive who asked: its thread frees it. */
+struct reading {
+	struct bw_item item;		/* in reads, but when it was given up before it began */
+	struct bw_task task;
+	struct bw_disk_cache *disk;
+	struct bw_disk_name name;
+	bool touch;
+	int64_t since_ns;
+	struct bw_disk_get *get;	/* under the lock, with what follows; NULL: answered, or given up */
+	bool begun, is_late;
+	uint32_t charged;		/* bytes of the budget: its buffer is nobody's */
 };
 
 /* One that is to be. */
@@ -44,10 +58,10 @@ struct bw_disk_cache {
 	struct bw_disk_config config;
 	struct bw_disk_stats stats;
 	int dir;
-	struct bw_workq *threads;
+	struct bw_workq *threads, *timer;
 	uint64_t files_max, queue_max;
 	atomic_bool stopping;
-	struct bw_task write, trim, scan;
+	struct bw_task write, trim, scan, watch;
 	struct bw_disk_room rooms[BW_DISK_THREADS];	/* each is its thread's while it is busy */
 	struct file **found;		/* by the scan alone */
 	size_t found_n, found_cap;
@@ -61,11 +75,10 @@ struct bw_disk_cache {
 	struct file *graves;		/* damaged, chained by item.chain: the writer deletes them */
 	uint64_t queued;		/* bytes of wishes */
 	unsigned wishes_n;
-	bool writing, trimming, ready;
+	bool writing, trimming, ready, watching;
 	bool busy[BW_DISK_THREADS];	/* rooms */
 	int64_t paused_until_ns, told_until_ns;
-	unsigned reading;		/* gets under way */
-	int64_t moved_ns;		/* when the first of them began, or the last one ended */
+	struct bw_item reads;		/* oldest first */
 };
 
 static uint64_t pages(uint32_t len)
@@ -363,62 +376,200 @@ void bw_disk_forget(struct bw_disk_cache *d, uint64_t step, uint32_t number)
 	       d->config.dir, step, number);
 }
 
+/* False: it was given up meanwhile. */
+static bool begin(struct reading *r)
+{
+	BW_LOCK_SCOPE(&r->disk->lock);
+	r->begun = r->get;
+	return r->begun;
+}
+
+/* Who asked, once. */
+static struct bw_disk_get *take_asker_locked(struct reading *r)
+{
+	struct bw_disk_get *g = r->get;
+
+	r->get = NULL;
+	return g;
+}
+
+static void answer(struct reading *r, struct bw_blob *bytes)
+{
+	bw_lock(&r->disk->lock);
+	struct bw_disk_get *g = take_asker_locked(r);
+	bw_unlock(&r->disk->lock);
+
+	if (g)
+		g->done(g, bytes);
+	else
+		bw_blob_unref(bytes);
+}
+
+static unsigned hung_locked(const struct bw_disk_cache *d, int64_t now)
+{
+	unsigned n = 0;
+
+	for (const struct bw_item *i = d->reads.next; i != &d->reads; i = i->next) {
+		const struct reading *r = (const struct reading *)i;
+		if (now - r->since_ns <= LATE_NS)
+			break;
+		n += r->begun;
+	}
+	return n;
+}
+
+static void end(struct reading *r)
+{
+	struct bw_disk_cache *d = r->disk;
+
+	bw_lock(&d->lock);
+	bw_list_remove(&r->item);
+	bool answers = r->is_late && !hung_locked(d, d->config.now()) && atomic_exchange(&d->stats.hangs, false);
+	bw_budget_give(d->config.budget, r->charged);
+	bw_unlock(&d->lock);
+	if (answers)
+		bw_log(d->config.log, BW_LOG_INFO, "disk_cache_answers", "dir=%s", d->config.dir);
+	free(r);
+}
+
 static void read_one(struct bw_task *task)
 {
-	struct bw_disk_get *g = bw_container_of(task, struct bw_disk_get, task);
-	struct bw_disk_cache *d = g->disk;
-	struct bw_disk_name n = name_of(d, g->step, g->number, g->len);
+	struct reading *r = bw_container_of(task, struct reading, task);
+	struct bw_disk_cache *d = r->disk;
 	struct bw_blob *bytes = NULL;
+
+	if (!begin(r)) {
+		free(r);
+		return;
+	}
 	struct bw_disk_room *room = room_take(d);
 	size_t was = room->size;
-	bool touch = g->touch;
-	int err = bw_disk_read(d->dir, &n, room, &bytes);
+	int err = bw_disk_read(d->dir, &r->name, room, &bytes);
 
 	room_give(d, room, was);
 	if (err && err != -ENOMEM)
-		bw_disk_forget(d, g->step, g->number);
-	g->done(g, err ? NULL : bytes);
-	/* Who reads does not wait for that; g is gone. */
-	if (!err && touch)
-		bw_disk_touch(d->dir, &n);
-	BW_LOCK_SCOPE(&d->lock);
-	d->reading--;
-	d->moved_ns = d->config.now();
+		bw_disk_forget(d, r->name.step, r->name.number);
+	answer(r, err ? NULL : bytes);
+	if (!err && r->touch)	/* nobody waits for that */
+		bw_disk_touch(d->dir, &r->name);
+	end(r);
 }
 
-static bool may_ask_locked(struct bw_disk_cache *d)
+/* The oldest one of which it is not known yet that it is late. */
+static struct reading *oldest_locked(struct bw_disk_cache *d)
 {
-	int64_t now = d->config.now();
+	struct bw_item *i = d->reads.next;
 
-	if (d->reading && now - d->moved_ns > STALL_NS)
-		return false;
-	if (!d->reading++)
-		d->moved_ns = now;
-	return true;
+	while (i != &d->reads && ((struct reading *)i)->is_late)
+		i = i->next;
+	return i == &d->reads ? NULL : (struct reading *)i;
+}
+
+/* What has begun goes on, and its bytes are nobody's when they come. */
+static struct bw_disk_get *give_up_locked(struct bw_disk_cache *d, struct reading *r)
+{
+	struct bw_disk_get *g = take_asker_locked(r);
+
+	r->is_late = r->begun;
+	if (!r->begun) {
+		bw_list_remove(&r->item);
+	} else if (g) {
+		r->charged = r->name.len;
+		bw_budget_force(d->config.budget, r->charged);
+	}
+	return g;
+}
+
+/* The oldest one, if it is late: true, there may be more.  Else how long until it is, 0: there is none. */
+static bool give_up_one(struct bw_disk_cache *d, int64_t *ret_wait_ns)
+{
+	struct bw_disk_get *g = NULL;
+
+	bw_lock(&d->lock);
+	struct reading *r = oldest_locked(d);
+	int64_t wait_ns = r ? r->since_ns + LATE_NS + 1 - d->config.now() : 0;
+	bool is_late = r && wait_ns <= 0, hangs = is_late && r->begun;
+	uint64_t step = hangs ? r->name.step : 0;
+	uint32_t number = hangs ? r->name.number : 0;
+	if (is_late)
+		g = give_up_locked(d, r);
+	d->watching = r;
+	bool told = hangs && atomic_exchange(&d->stats.hangs, true);
+	bw_unlock(&d->lock);
+
+	if (g) {
+		atomic_fetch_add(&d->stats.given_up, 1);
+		g->done(g, NULL);
+	}
+	if (hangs && !told)
+		bw_log(d->config.log, BW_LOG_WARN, "disk_cache_hangs", "dir=%s step=%" PRIu64 " block=%" PRIu32, d->config.dir,
+		       step, number);
+	*ret_wait_ns = wait_ns;
+	return is_late;
+}
+
+static void watch_reads(struct bw_task *task)
+{
+	struct bw_disk_cache *d = (struct bw_disk_cache *)((char *)task - offsetof(struct bw_disk_cache, watch));
+	int64_t wait_ns;
+
+	while (give_up_one(d, &wait_ns))
+		;
+	if (wait_ns)
+		bw_workq_push_at(d->timer, task, bw_now() + wait_ns);
+}
+
+static struct reading *reading_new(struct bw_disk_cache *d, struct bw_disk_get *g)
+{
+	struct reading *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	r->disk = d;
+	r->name = name_of(d, g->step, g->number, g->len);
+	r->task = (struct bw_task){.run = read_one, .prio = g->prio};
+	r->get = g;
+	return r;
+}
+
+/* Returns whether the watch has to be started. */
+static bool enter_locked(struct bw_disk_cache *d, struct reading *r, struct file *f)
+{
+	uint32_t now_s = (uint32_t)(bw_wall_ms() / 1000);
+	bool wake = !d->watching;
+
+	bw_list_remove(&f->item);
+	bw_list_add(&d->lru, &f->item);
+	r->touch = now_s - f->used_s > TOUCH_S;
+	if (r->touch)
+		f->used_s = now_s;
+	r->since_ns = d->config.now();
+	bw_list_add(&d->reads, &r->item);
+	d->watching = true;
+	return wake;
 }
 
 bool bw_disk_get(struct bw_disk_cache *d, struct bw_disk_get *g)
 {
-	if (!d)
+	struct reading *r = d ? reading_new(d, g) : NULL;
+	bool wake = false;
+
+	if (!r)
 		return false;
 	bw_lock(&d->lock);
 	struct file *f = d->ready ? find_locked(d, g->step, g->number) : NULL;
-	if (f && !may_ask_locked(d))
+	if (f && hung_locked(d, d->config.now()) >= HUNG_MAX)
 		f = NULL;
-	if (f) {
-		uint32_t now_s = (uint32_t)(bw_wall_ms() / 1000);
-		bw_list_remove(&f->item);
-		bw_list_add(&d->lru, &f->item);
-		g->touch = now_s - f->used_s > TOUCH_S;
-		if (g->touch)
-			f->used_s = now_s;
-	}
+	if (f)
+		wake = enter_locked(d, r, f);
 	bw_unlock(&d->lock);
-	if (!f)
+	if (!f) {
+		free(r);
 		return false;
-	g->disk = d;
-	g->task = (struct bw_task){.run = read_one, .prio = g->prio};
-	bw_workq_push(d->threads, &g->task);
+	}
+	if (wake)
+		bw_workq_push_at(d->timer, &d->watch, bw_now() + LATE_NS);
+	bw_workq_push(d->threads, &r->task);
 	return true;
 }
 
@@ -601,8 +752,10 @@ static int make(const struct bw_disk_config *config, struct bw_disk_cache **ret)
 	d->write = (struct bw_task){.run = write_wishes, .prio = BW_PRIO_IDLE};
 	d->trim = (struct bw_task){.run = trim_all, .prio = BW_PRIO_IDLE};
 	d->scan = (struct bw_task){.run = find_all, .prio = BW_PRIO_IDLE};
+	d->watch = (struct bw_task){.run = watch_reads};
 	bw_mutex_init(&d->lock, BW_RANK_LEAF);
 	bw_list_init(&d->lru);
+	bw_list_init(&d->reads);
 	d->config.dir = strdup(config->dir);
 	*ret = d;
 	return d->config.dir ? bw_table_init(&d->table) : -ENOMEM;
@@ -618,6 +771,8 @@ int bw_disk_new(const struct bw_disk_config *config, struct bw_disk_cache **ret,
 		err = bw_disk_dir_open(config->dir, &d->dir, why, why_len);
 	if (!err)
 		err = bw_workq_new("bw-disk", BW_DISK_THREADS, &d->threads);
+	if (!err)
+		err = bw_workq_new("bw-disk-late", 1, &d->timer);
 	if (err) {
 		bw_disk_free(d);
 		return err;
@@ -638,6 +793,8 @@ enum bw_disk_state bw_disk_state(struct bw_disk_cache *d)
 		return BW_DISK_UNUSABLE;
 	if (!atomic_load(&d->stats.ready))
 		return BW_DISK_LOOKS;
+	if (atomic_load(&d->stats.hangs))
+		return BW_DISK_HANGS;
 	BW_LOCK_SCOPE(&d->lock);
 	return atomic_load(&d->stats.paused) && d->config.now() < d->told_until_ns ? BW_DISK_DOES_NOT_FILL : BW_DISK_FILLS;
 }
@@ -659,6 +816,7 @@ void bw_disk_free(struct bw_disk_cache *d)
 		return;
 	atomic_store(&d->stopping, true);
 	bw_workq_free(d->threads);
+	bw_workq_free(d->timer);	/* nothing is under way that it would wait for */
 	forget_all(d);
 	if (d->dir >= 0)
 		close(d->dir);

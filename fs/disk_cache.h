@@ -13,11 +13,14 @@
  *
  * Writing is in the background, one file at a time, from a queue that takes no more when the disk is
  * slower than the store.  The least recently used goes before a file would pass the limit.  A disk that
- * is full, or fails, is not written to for a while; one that does not answer is not asked until it does.
+ * is full, or fails, is not written to for a while.
+ *
+ * A read that takes longer than two seconds is given up: who asked goes to the store, the call goes on in its thread.
+ * Where half of the threads hang so, nothing is asked until one comes back.
  *
  * What lies in the directory is found again at the start, in the background; until then nothing is
- * served or kept.  Index and queue are taken of the mount's budget (S6): each at most a sixteenth of it; and for each
- * thread a block of at most BW_DISK_ROOM_MAX.
+ * served or kept.  Index and queue are taken of the mount's budget (S6): each at most a sixteenth of it; for each
+ * thread a block of at most BW_DISK_ROOM_MAX; and for one that hangs what it reads.
  *
  * Thread-safe, one lock, under which nothing blocks.
  */
@@ -57,12 +60,14 @@ struct bw_disk_stats {
 	atomic_bool ready;		/* what lay in the directory has been found */
 	atomic_bool unusable;		/* it could not be looked at: nothing is served or kept */
 	atomic_bool paused;		/* the last write failed: none is tried for a while */
+	atomic_uint_fast64_t given_up;	/* gets that took too long, ever */
+	atomic_bool hangs;		/* reads that were given up have not come back */
 };
 
 /* Opens the directory and starts threads.  As bw_disk_dir_open(). */
 int bw_disk_new(const struct bw_disk_config *config, struct bw_disk_cache **ret, char *why, size_t why_len)
 	bw_must_check;
-/* No get is under way.  What is queued to be written is dropped.  NULL is fine, as for all that follows. */
+/* All gets are done.  What is queued to be written is dropped.  Waits for what hangs.  NULL is fine, as for all that follows. */
 void bw_disk_free(struct bw_disk_cache *d);
 const struct bw_disk_stats *bw_disk_stats(const struct bw_disk_cache *d);
 
@@ -71,23 +76,20 @@ const struct bw_disk_stats *bw_disk_stats(const struct bw_disk_cache *d);
  * nothing to write does not try, and one that fails all the time is tried again before that is over.
  */
 #define BW_DISK_TOLD_NS (10 * 60 * BW_SEC)
-enum bw_disk_state { BW_DISK_LOOKS, BW_DISK_UNUSABLE, BW_DISK_DOES_NOT_FILL, BW_DISK_FILLS };
+enum bw_disk_state { BW_DISK_LOOKS, BW_DISK_UNUSABLE, BW_DISK_HANGS, BW_DISK_DOES_NOT_FILL, BW_DISK_FILLS };
 enum bw_disk_state bw_disk_state(struct bw_disk_cache *d);	/* not NULL */
 
-/* One who wants a block; embedded in the asker. */
+/* One who wants a block; embedded in the asker, and lent until done(). */
 struct bw_disk_get {
 	uint64_t step;
 	uint32_t number;	/* BW_DISK_FOOTER: the footer */
 	uint32_t len;		/* as the store has it */
 	enum bw_prio prio;
 	/* Once, on a thread of the disk cache; must not block.  bytes is the callee's, unverified; NULL: it is not
-	 * there after all. */
+	 * there after all, or the disk took too long. */
 	void (*done)(struct bw_disk_get *get, struct bw_blob *bytes);
-	struct bw_disk_cache *disk;	/* private, with what follows */
-	struct bw_task task;
-	bool touch;
 };
-/* False: it is not there, done will not run. */
+/* False: it is not there, or the disk does not answer; done will not run. */
 bool bw_disk_get(struct bw_disk_cache *d, struct bw_disk_get *get);
 bool bw_disk_has(struct bw_disk_cache *d, uint64_t step, uint32_t number);
 /* What bw_disk_get() brought is damaged; its file is deleted soon.  Never waits; call it in done(). */

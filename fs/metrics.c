@@ -142,13 +142,15 @@ static void print_disk(struct bw_disk_cache *d, struct bw_buf *out)
 	one(out, "disk_cache_limit_bytes", "gauge", "What it may hold; 0 until what lay there has been found.",
 	    atomic_load(&s->limit));
 	one(out, "disk_cache_blocks", "gauge", "Its files.", atomic_load(&s->blocks));
-	one(out, "disk_cache_filling", "gauge", "1; 0 while it is not ready, or the disk is full or fails.",
+	one(out, "disk_cache_filling", "gauge", "1; 0 while it is not ready, or the disk is full, fails or hangs.",
 	    bw_disk_state(d) == BW_DISK_FILLS);
 	one(out, "disk_cache_written_bytes_total", "counter", "Bytes written to it.", atomic_load(&s->written));
 	one(out, "disk_cache_dropped_total", "counter", "Blocks not kept as the disk was slow, full or failing.",
 	    atomic_load(&s->dropped));
 	one(out, "disk_cache_damaged_total", "counter", "Files that were gone, cut or damaged when they were read.",
 	    atomic_load(&s->damaged));
+	one(out, "disk_cache_given_up_total", "counter", "Reads of it that took longer than 2 seconds: the store was asked.",
+	    atomic_load(&s->given_up));
 }
 
 static void print_waits(struct bw_fs *fs, struct bw_buf *out)

@@ -209,6 +209,7 @@ static const char *disk_state(struct bw_disk_cache *d)
 	static const char *const texts[] = {
 		[BW_DISK_LOOKS] = "looks what is there",
 		[BW_DISK_UNUSABLE] = "DOES NOT FILL: the directory cannot be read",
+		[BW_DISK_HANGS] = "DOES NOT ANSWER: what is not read within 2 seconds is fetched",
 		[BW_DISK_DOES_NOT_FILL] = "DOES NOT FILL: the disk is full or fails",
 		[BW_DISK_FILLS] = "fills",
 	};

@@ -364,8 +364,8 @@ static void *leave_in_time(void *arg)
 		if (bw_cond_wait_until(&l->cond, &l->lock, deadline))
 			continue;
 		bw_log(l->log, BW_LOG_ERROR, "left",
-		       "reason=\"a request to the store does not return: what it was about is decided "
-		       "by the store\"");
+		       "reason=\"a request to the store, or a call to a local disk, does not return: what a request was about is "
+		       "decided by the store\"");
 		_exit(BW_FS_SYSTEM);
 	}
 	return NULL;

@@ -9,6 +9,8 @@
  *	after ERRNO	link, then fail all the same: the reply is lost
  * and writes at an offset into a folder called "staging":
  *	staging		wait until the file is gone, then go on; $BW_GATE.held is made meanwhile
+ * and reads at an offset of files of a disk cache:
+ *	disk		wait until the file is gone, then go on
  * and umount2(2):
  *	detach		wait until the file is gone, then go on; $BW_GATE.held is made meanwhile
  * and the close of the descriptor of /dev/fuse:
@@ -99,7 +101,7 @@ static pwrite_fn *real_pwrite(void)
 	return fn;
 }
 
-static int is_staged(int fd)
+static int is_below(int fd, const char *part)
 {
 	char proc[64], path[PATH_MAX];
 
@@ -107,7 +109,7 @@ static int is_staged(int fd)
 	ssize_t n = readlink(proc, path, sizeof(path) - 1);
 
 	path[n < 0 ? 0 : n] = 0;
-	return strstr(path, "/staging/") != NULL;
+	return strstr(path, part) != NULL;
 }
 
 /* The new file's descriptor, or -1. */
@@ -156,13 +158,35 @@ ssize_t pwrite(int fd, const void *bytes, size_t len, off_t off)
 	char word[16] = "";
 	int number = 0;
 
-	while (is_staged(fd) && ask(word, &number) && strcmp(word, "staging") == 0) {
+	while (is_below(fd, "/staging/") && ask(word, &number) && strcmp(word, "staging") == 0) {
 		int held = say_held();
 		if (held >= 0)
 			close(held);
 		usleep(2000);
 	}
 	return real_pwrite()(fd, bytes, len, off);
+}
+
+typedef ssize_t pread_fn(int fd, void *to, size_t len, off_t off);
+
+static pread_fn *real_pread(void)
+{
+	pread_fn *fn = NULL;
+	void *symbol = dlsym(RTLD_NEXT, "pread64");
+
+	memcpy(&fn, &symbol, sizeof(fn));
+	return fn;
+}
+
+/* As pwrite(). */
+ssize_t pread(int fd, void *to, size_t len, off_t off)
+{
+	char word[16] = "";
+	int number = 0;
+
+	while (is_below(fd, "/bw1-") && ask(word, &number) && strcmp(word, "disk") == 0)
+		usleep(2000);
+	return real_pread()(fd, to, len, off);
 }
 
 typedef int umount2_fn(const char *target, int flags);

@@ -26,9 +26,9 @@ class DiskCache(bw.TestCase):
         writer.umount()
         return stream, data
 
-    def reader(self, stream, more="cache_size=1G"):
+    def reader(self, stream, more="cache_size=1G", gate=None):
         """A mount whose queue holds 16 MiB, so that no block of a test is dropped, however slow the machine."""
-        m = self.mount(stream, ",".join(filter(None, (f"cache={self.dir},memory=512M", more))))
+        m = self.mount(stream, ",".join(filter(None, (f"cache={self.dir},memory=512M", more))), gate)
         bw.wait_until(lambda: m.metric("disk_cache_filling"), what="what lies in the directory")
         return m
 
@@ -173,6 +173,30 @@ class DiskCache(bw.TestCase):
             self.assert_errno("EIO", bw.read, m.step(2, 0), "rb")
             self.assert_errno("EIO", os.stat, m.step(3))
         self.check(m, data)
+
+    def test_v6_a_disk_that_hangs(self):
+        """V6: what it does not read is fetched; it is asked again when it answers."""
+        stream, data = self.made(4)
+        first = self.reader(stream)
+        self.check(first, data)
+        self.filled(first, 4)
+        first.umount()
+        gate = bw.Gate(self.root + "/gate")
+        self.addCleanup(gate.open)
+        m = self.reader(stream, "cache_size=1G,prefetch=0", gate)
+        gate.say("disk")
+        self.check(m, data, [0, 1, 2])
+        self.assertEqual(m.metric("read_bytes_total", source="disk"), 0)
+        self.assertGreaterEqual(m.metric("disk_cache_given_up_total"), 2)
+        self.assertEqual(m.metric("disk_cache_filling"), 0)
+        self.assertIn("DOES NOT ANSWER", m.status("status"))
+        self.assertEqual(m.log().count("disk_cache_hangs"), 1)
+        gate.open()
+        bw.wait_until(lambda: "disk_cache_answers" in m.log(), what="the disk")
+        self.check(m, data)
+        self.assertGreater(m.metric("read_bytes_total", source="disk"), 0)
+        self.assertIn("fills", m.status("status"))
+        self.assertEqual(m.metric("disk_cache_damaged_total"), 0)
 
     def test_cache_size_is_kept(self):
         """The directory never holds more, and what was read last is what is there."""

@@ -159,11 +159,27 @@ class Metrics(Case):
                     f.write(b"?")
         m.get(3)
         self.until(m, "disk_cache_damaged_total")
+        self.slow_disk(stream)
         full = self.mount(stream, f"cache={self.disk('256k')}/c,cache_size=1G,prefetch=0")
         for step in (2, 3, 4):
             full.get(step)
         self.until(full, "disk_cache_dropped_total")
         return m
+
+    def slow_disk(self, stream):
+        """What a disk that hangs has is fetched."""
+        gate = bw.Gate(self.root + "/gate")
+        self.addCleanup(gate.open)
+        m = self.mount(stream, f"cache={self.folder('slow')}/c", gate)
+        m.get(4)
+        self.until(m, "disk_cache_blocks")
+        m.umount()
+        m.restart()
+        self.until(m, "disk_cache_blocks")
+        gate.say("disk")
+        m.get(4)
+        self.until(m, "disk_cache_given_up_total")
+        gate.open()
 
     def crowd(self, mounts, name, **labels):
         """A producer on each mount commits as fast as it can until a metric of one of them is above 0."""

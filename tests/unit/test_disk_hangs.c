@@ -5,17 +5,18 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Calls of one kind that wait until they are let go. */
-enum kind { NONE, TOUCHES, REMOVALS };
+/* Calls of one kind that wait until they are let go; not more of them than most. */
+enum kind { NONE, READS, TOUCHES, REMOVALS };
 
 static struct {
 	_Atomic enum kind held;
+	atomic_int most;
 	atomic_uint waiting;
 } gate;
 
 static void pass(enum kind kind)
 {
-	if (gate.held != kind)
+	if (gate.held != kind || gate.most-- <= 0)
 		return;
 	gate.waiting++;
 	while (gate.held == kind)
@@ -23,10 +24,22 @@ static void pass(enum kind kind)
 	gate.waiting--;
 }
 
+static void hold(enum kind kind, int most)
+{
+	gate.most = most;
+	gate.held = kind;
+}
+
 static void until_waiting(unsigned n)
 {
 	while (gate.waiting != n)
 		bw_sleep(BW_MS);
+}
+
+ssize_t pread(int fd, void *to, size_t len, off_t off)
+{
+	pass(READS);
+	return syscall(SYS_pread64, fd, to, len, off);
 }
 
 int utimensat(int dir, const char *name, const struct timespec times[2], int flags)
@@ -66,7 +79,7 @@ Test(disk_hangs, a_file_is_touched_when_its_reader_has_its_bytes)
 	path_of(&w, 1, 1, 100, path);
 	cr_assert_eq(utimensat(AT_FDCWD, path, old, 0), 0);
 	world_again(&w);
-	gate.held = TOUCHES;
+	hold(TOUCHES, 1);
 	cr_assert(get_start(&w, &g, 1, 1, 100));
 	until_waiting(1);
 	cr_assert(is_over(&g));
@@ -91,7 +104,7 @@ Test(disk_hangs, nobody_waits_for_the_end_of_what_is_damaged)
 	put_all(&w, 1, 2, 100);
 	path_of(&w, 1, 1, 100, path);
 	cr_assert_eq(truncate(path, 99), 0);
-	gate.held = REMOVALS;
+	hold(REMOVALS, 1);
 	cr_assert_not(get(&w, 1, 1, 100));
 	bw_disk_forget(w.d, 1, 2);
 	until_waiting(1);
@@ -105,4 +118,109 @@ Test(disk_hangs, nobody_waits_for_the_end_of_what_is_damaged)
 	cr_assert(get(&w, 1, 1, 100), "what is fetched again is not what is deleted");
 	cr_assert_not(exists(&w, 1, 2, 100));
 	world_done(&w);
+}
+
+/* ---- Reads ------------------------------------------------------------------------------------ */
+
+#define THREADS ((int)BW_DISK_THREADS)
+#define GETS (THREADS + 2)
+
+/* The clock that says what is late; the cache looks at it two seconds after a get. */
+static void later(void)
+{
+	atomic_fetch_add(&test_now, 3 * BW_SEC);
+}
+
+static void world_of_blocks(struct world *w)
+{
+	world_init(w, 64 * MIB);
+	for (uint32_t i = 0; i < GETS; i++)
+		put_all(w, 1, i, 100);
+	cr_assert_eq(bw_budget_used(&w->budget), GETS * FILE_COST);
+}
+
+static void let_go(struct world *w)
+{
+	gate.held = NONE;
+	while (logged(w, "disk_cache_answers") == 0)
+		bw_sleep(BW_MS);
+	cr_assert_eq(logged(w, "disk_cache_hangs"), 1);
+	cr_assert_eq(bw_disk_state(w->d), BW_DISK_FILLS);
+	cr_assert_eq(bw_budget_used(&w->budget), GETS * FILE_COST);
+	cr_assert_eq(stats(w)->damaged, 0);
+	for (uint32_t i = 0; i < GETS; i++)
+		cr_assert(get(w, 1, i, 100));
+	cr_assert_eq(logged(w, "disk_cache_answers"), 1);
+	world_done(w);
+}
+
+Test(disk_hangs, V6_one_that_hangs_is_given_up_and_the_others_are_served)
+{
+	struct getting g = {.hold = false};
+	struct world w;
+
+	world_of_blocks(&w);
+	hold(READS, 1);
+	cr_assert(get_start(&w, &g, 1, 0, 100));
+	until_waiting(1);
+	cr_assert(get(&w, 1, 1, 100));
+	cr_assert_not(is_over(&g));
+	later();
+	get_wait(&g);
+	cr_assert_null(g.bytes);
+	cr_assert_eq(stats(&w)->given_up, 1);
+	cr_assert_eq(bw_disk_state(w.d), BW_DISK_HANGS);
+	cr_assert_eq(bw_budget_used(&w.budget), GETS * FILE_COST + 100, "S6: what it reads counts until it has come back");
+	for (uint32_t i = 1; i < GETS; i++)
+		cr_assert(get(&w, 1, i, 100));
+	cr_assert(bw_disk_has(w.d, 1, 0), "it may be as it should be");
+	cr_assert_eq(stats(&w)->given_up, 1);
+	let_go(&w);
+}
+
+Test(disk_hangs, V6_where_many_hang_none_is_asked_until_one_comes_back)
+{
+	struct getting held[GETS] = {{.hold = false}};
+	struct world w;
+
+	world_of_blocks(&w);
+	hold(READS, GETS);
+	for (uint32_t i = 0; i < GETS; i++)
+		cr_assert(get_start(&w, &held[i], 1, i, 100));
+	until_waiting(BW_DISK_THREADS);
+	later();
+	cr_assert_not(get(&w, 1, 1, 100), "not asked, before it is known who is given up");
+	for (uint32_t i = 0; i < GETS; i++) {
+		get_wait(&held[i]);
+		cr_assert_null(held[i].bytes);
+	}
+	cr_assert_eq(stats(&w)->given_up, GETS, "those whose turn had not come as well");
+	cr_assert_eq(gate.waiting, BW_DISK_THREADS);
+	cr_assert_not(get(&w, 1, 1, 100));
+	let_go(&w);
+}
+
+/* Who reads has his bytes then, and nothing is given up. */
+Test(disk_hangs, V6_a_touch_that_hangs_is_one_of_them)
+{
+	static const struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+	struct world w;
+	char path[512];
+
+	world_of_blocks(&w);
+	for (uint32_t i = 0; i < 2; i++) {
+		path_of(&w, 1, i, 100, path);
+		cr_assert_eq(utimensat(AT_FDCWD, path, old, 0), 0);
+	}
+	world_again(&w);
+	hold(TOUCHES, 2);
+	cr_assert(get(&w, 1, 0, 100));
+	cr_assert(get(&w, 1, 1, 100));
+	until_waiting(2);
+	later();
+	cr_assert_not(get(&w, 1, 2, 100));
+	while (logged(&w, "disk_cache_hangs") == 0)
+		bw_sleep(BW_MS);
+	cr_assert_eq(stats(&w)->given_up, 0);
+	let_go(&w);
 }
