@@ -115,28 +115,62 @@ static void take_out_locked(struct bw_disk_cache *d, struct file *f)
 	atomic_store(&d->stats.blocks, d->table.n);
 }
 
-/* Files that left the index, chained by item.chain.  Deletes them, then gives back their bytes. */
-static void bury(struct bw_disk_cache *d, struct file *dead)
-{
-	uint64_t bytes = 0;
-
-	if (!dead)
-		return;
-	for (struct file *f = dead, *next; f; f = next) {
-		struct bw_disk_name n = name_of(d, f->item.step, f->item.number, f->len);
-		next = (struct file *)f->item.chain;
-		bw_disk_remove(d->dir, &n);
-		bytes += pages(f->len);
-		free(f);
-	}
-	BW_LOCK_SCOPE(&d->lock);
-	d->used -= bytes;
-	atomic_store(&d->stats.bytes, d->used);
-}
-
 static struct file *find_locked(struct bw_disk_cache *d, uint64_t step, uint32_t number)
 {
 	return (struct file *)bw_table_find(&d->table, step, number);
+}
+
+static bool is_wished_locked(const struct bw_disk_cache *d, uint64_t step, uint32_t number)
+{
+	for (const struct wish *w = d->wishes; w; w = w->next)
+		if (w->name.step == step && w->name.number == number)
+			return true;
+	return false;
+}
+
+/* As the oldest. */
+static bool put_back_locked(struct bw_disk_cache *d, struct file *f)
+{
+	if (find_locked(d, f->item.step, f->item.number) || is_wished_locked(d, f->item.step, f->item.number))
+		return false;
+	bw_table_add(&d->table, &f->item);
+	bw_list_add(d->lru.next, &f->item);
+	bw_budget_force(d->config.budget, FILE_COST);
+	atomic_store(&d->stats.blocks, d->table.n);
+	return true;
+}
+
+/* f is the caller's no more. */
+static void end_file(struct bw_disk_cache *d, struct file *f, bool back)
+{
+	bw_lock(&d->lock);
+	bool is_back = back && put_back_locked(d, f);
+	if (!is_back)
+		d->used -= pages(f->len);
+	atomic_store(&d->stats.bytes, d->used);
+	bw_unlock(&d->lock);
+	if (!is_back)
+		free(f);
+}
+
+/*
+ * Files that left the index, chained by item.chain.  Deletes them, then gives back their bytes.  What a disk that fails or is read-only
+ * does not let go comes back when it is of use: 0, or why that is.
+ */
+static int bury(struct bw_disk_cache *d, struct file *dead, bool of_use)
+{
+	int ret = 0;
+
+	for (struct file *f = dead, *next; f; f = next) {
+		struct bw_disk_name n = name_of(d, f->item.step, f->item.number, f->len);
+		next = (struct file *)f->item.chain;
+		int err = bw_disk_remove(d->dir, &n);
+		bool stays = of_use && err && err != -EISDIR;
+		end_file(d, f, stays);
+		if (stays)
+			ret = err;
+	}
+	return ret;
 }
 
 /* Takes out what must go before bytes more may be written. */
@@ -246,6 +280,13 @@ static bool came_back(struct bw_disk_cache *d)
 	return is_there;
 }
 
+static void not_written(struct bw_disk_cache *d, int err)
+{
+	atomic_fetch_add(&d->stats.dropped, 1);
+	pause_writing(d, err);
+	drop_wish(d, NULL);
+}
+
 static void write_one(struct bw_disk_cache *d, const struct wish *w)
 {
 	struct file *f = calloc(1, sizeof(*f));
@@ -259,9 +300,7 @@ static void write_one(struct bw_disk_cache *d, const struct wish *w)
 
 	if (err) {
 		free(f);
-		atomic_fetch_add(&d->stats.dropped, 1);
-		pause_writing(d, err);
-		drop_wish(d, NULL);
+		not_written(d, err);
 		return;
 	}
 	if (atomic_exchange(&d->stats.paused, false))
@@ -283,18 +322,12 @@ static void write_wishes(struct bw_task *task)
 		struct file *dead;
 		struct wish *w = first_wish(d, &dead);
 		more = w || dead;
-		bury(d, dead);
-		if (w)
+		int err = bury(d, dead, w);
+		if (w && err)
+			not_written(d, err);
+		else if (w)
 			write_one(d, w);
 	}
-}
-
-static bool is_wished_locked(const struct bw_disk_cache *d, uint64_t step, uint32_t number)
-{
-	for (const struct wish *w = d->wishes; w; w = w->next)
-		if (w->name.step == step && w->name.number == number)
-			return true;
-	return false;
 }
 
 static bool wants_locked(struct bw_disk_cache *d, uint64_t step, uint32_t number, size_t len)
@@ -615,7 +648,7 @@ static void trim_all(struct bw_task *task)
 		struct file *dead = gather_locked(d, &at);
 		over = at > d->table.mask;
 		bw_unlock(&d->lock);
-		bury(d, dead);
+		(void)bury(d, dead, false);
 	}
 }
 
@@ -723,7 +756,7 @@ static void find_all(struct bw_task *task)
 	d->ready = !err;
 	d->trimming = trim;
 	bw_unlock(&d->lock);
-	bury(d, dead);
+	(void)bury(d, dead, true);
 	if (trim)
 		bw_workq_push(d->threads, &d->trim);
 	if (err)

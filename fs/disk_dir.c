@@ -319,12 +319,12 @@ int bw_disk_write(int dir, const struct bw_disk_name *n, const void *bytes, stru
 	return err;
 }
 
-void bw_disk_remove(int dir, const struct bw_disk_name *n)
+int bw_disk_remove(int dir, const struct bw_disk_name *n)
 {
 	char name[BW_DISK_NAME_LEN + 1];
 
 	bw_disk_name_print(n, name);
-	(void)unlinkat(dir, name, 0);
+	return unlinkat(dir, name, 0) && errno != ENOENT ? -errno : 0;
 }
 
 /* ---- What is there ---------------------------------------------------------------------------- */

@@ -66,7 +66,8 @@ void bw_disk_touch(int dir, const struct bw_disk_name *n);
 /* Leaves the whole file or none, unless the machine or the process dies meanwhile.  bytes: n->len of them. */
 int bw_disk_write(int dir, const struct bw_disk_name *n, const void *bytes, struct bw_disk_room *room)
 	bw_must_check;
-void bw_disk_remove(int dir, const struct bw_disk_name *n);
+/* 0, also when there is none; -EISDIR: not a file; -errno. */
+int bw_disk_remove(int dir, const struct bw_disk_name *n) bw_must_check;
 
 /*
  * Tells of each file that is named as ours and could be what its name says; what could not is deleted, as is

@@ -383,6 +383,45 @@ Test(disk_cache, half_of_what_is_free_and_at_least_64_MiB)
 	world_done(&w);
 }
 
+/* What must go for a new one does not go either. */
+Test(disk_cache, a_disk_that_becomes_read_only_is_read_on)
+{
+	struct world w;
+	unsigned files;
+
+	if (geteuid() != 0)
+		cr_skip_test("needs root");
+	world_init(&w, 4 * PAGE);
+	world_close(&w);
+	small_disk(&w, "size=8m,mode=700");
+	world_open(&w);
+	for (uint32_t i = 0; i < 4; i++)
+		put_all(&w, 1, i, 100);
+	cr_assert_eq(mount("none", w.dir, NULL, MS_REMOUNT | MS_RDONLY, "size=8m,mode=700"), 0);
+	for (uint32_t round = 1; round <= 3; round++) {
+		put(&w, 2, 0, 2 * PAGE);
+		while (stats(&w)->dropped < round || bw_budget_used(&w.budget) > 4 * FILE_COST)
+			bw_sleep(BW_MS);
+		cr_assert_eq(bw_disk_state(w.d), BW_DISK_DOES_NOT_FILL);
+		for (uint32_t i = 0; i < 4; i++)
+			cr_assert(get(&w, 1, i, 100));
+		cr_assert_eq(stats(&w)->bytes, 4 * PAGE);
+		atomic_fetch_add(&test_now, 60 * BW_SEC);
+	}
+	cr_assert_eq(logged(&w, "disk_cache_stops_filling"), 1);
+	cr_assert_eq(mount("none", w.dir, NULL, MS_REMOUNT, "size=8m,mode=700"), 0);
+	put_all(&w, 2, 0, 2 * PAGE);
+	cr_assert_eq(logged(&w, "disk_cache_fills_again"), 1);
+	cr_assert_eq(on_disk(&w, &files), 4 * PAGE, "it never holds more");
+	cr_assert_eq(stats(&w)->bytes, 4 * PAGE);
+	cr_assert_not(get(&w, 1, 0, 100) || get(&w, 1, 1, 100), "the oldest went");
+	cr_assert(get(&w, 1, 2, 100) && get(&w, 1, 3, 100) && get(&w, 2, 0, 2 * PAGE));
+	world_close(&w);
+	cr_assert_eq(umount(w.dir), 0);
+	world_open(&w);
+	world_done(&w);
+}
+
 static void large_files(struct world *w)
 {
 	static const uint32_t lens[] = {65535, 65536, 65537, 65536 + 4095, 69632, 1048575, 1048576, 1048581};
