@@ -465,6 +465,12 @@ static void end(struct reading *r)
 	free(r);
 }
 
+/* Not of the daemon, which is short of something. */
+static bool is_of_the_file(int err)
+{
+	return err && err != -ENOMEM && err != -EMFILE && err != -ENFILE;
+}
+
 static void read_one(struct bw_task *task)
 {
 	struct reading *r = bw_container_of(task, struct reading, task);
@@ -480,7 +486,7 @@ static void read_one(struct bw_task *task)
 	int err = bw_disk_read(d->dir, &r->name, room, &bytes);
 
 	room_give(d, room, was);
-	if (err && err != -ENOMEM)
+	if (is_of_the_file(err))
 		bw_disk_forget(d, r->name.step, r->name.number);
 	answer(r, err ? NULL : bytes);
 	if (!err && r->touch)	/* nobody waits for that */

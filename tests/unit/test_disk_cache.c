@@ -317,29 +317,52 @@ Test(disk_cache, a_write_that_failed_is_told_for_ten_minutes)
 	world_done(&w);
 }
 
-Test(disk_cache, a_directory_that_cannot_be_looked_at_is_told)
+/* So many more may be opened; returns what was. */
+static struct rlimit limit_descriptors(unsigned more)
 {
-	struct world w;
-	struct rlimit few;
-	char why[400];
-
-	world_init(&w, MIB);
-	world_close(&w);
+	struct rlimit few, was;
 	int next = dup(0);
 
 	cr_assert_geq(next, 0);
 	close(next);
-	/* One for the directory, none for whoever lists it. */
-	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &few), 0);
-	few.rlim_cur = (rlim_t)next + 1;
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &was), 0);
+	few = was;
+	few.rlim_cur = (rlim_t)next + more;
 	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	return was;
+}
+
+Test(disk_cache, where_the_daemon_is_short_of_descriptors_no_file_is_to_blame)
+{
+	struct world w;
+
+	world_init(&w, MIB);
+	put_all(&w, 1, 1, 100);
+	struct rlimit was = limit_descriptors(0);
+
+	cr_assert_not(get(&w, 1, 1, 100));
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &was), 0);
+	cr_assert(get(&w, 1, 1, 100));
+	cr_assert_eq(stats(&w)->damaged, 0);
+	world_done(&w);
+}
+
+Test(disk_cache, a_directory_that_cannot_be_looked_at_is_told)
+{
+	struct world w;
+	char why[400];
+
+	world_init(&w, MIB);
+	world_close(&w);
+	/* One for the directory, none for whoever lists it. */
+	struct rlimit was = limit_descriptors(1);
+
 	cr_assert_eq(bw_disk_new(&w.config, &w.d, why, sizeof(why)), 0, "%s", why);
 	while (bw_disk_state(w.d) == BW_DISK_LOOKS)
 		bw_sleep(BW_MS);
 	cr_assert_eq(bw_disk_state(w.d), BW_DISK_UNUSABLE);
 	cr_assert_not(stats(&w)->ready);
-	few.rlim_cur = few.rlim_max;
-	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &was), 0);
 	world_done(&w);
 }
 
