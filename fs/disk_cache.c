@@ -251,7 +251,8 @@ static void drop_wish(struct bw_disk_cache *d, struct file *written)
 	free(w);
 }
 
-static void pause_writing(struct bw_disk_cache *d, int err)
+/* why: more than err says, or "". */
+static void pause_writing(struct bw_disk_cache *d, int err, const char *why)
 {
 	char text[128];
 
@@ -262,17 +263,21 @@ static void pause_writing(struct bw_disk_cache *d, int err)
 	bw_unlock(&d->lock);
 	if (!told)
 		bw_log(d->config.log, BW_LOG_WARN, "disk_cache_stops_filling", "dir=%s bytes=%" PRIu64 " err=\"%s\"",
-		       d->config.dir, (uint64_t)atomic_load(&d->stats.bytes), bw_err_text(err, text, sizeof(text)));
+		       d->config.dir, (uint64_t)atomic_load(&d->stats.bytes), *why ? why : bw_err_text(err, text, sizeof(text)));
 }
 
-/* Somebody has deleted the directory with all that was in it: true, with a new one, whose descriptor has the old one's number. */
-static bool came_back(struct bw_disk_cache *d)
+#define WHY_MAX 512
+
+/*
+ * Somebody has deleted the directory with all that was in it: true, with a new one, whose descriptor has the old one's number.  Else
+ * perhaps in why what keeps it from being made.
+ */
+static bool came_back(struct bw_disk_cache *d, char why[WHY_MAX])
 {
-	char why[512];
 	struct stat st;
 	int dir;
 
-	if (fstat(d->dir, &st) || st.st_nlink || bw_disk_dir_open(d->config.dir, &dir, why, sizeof(why)))
+	if (fstat(d->dir, &st) || st.st_nlink || bw_disk_dir_open(d->config.dir, &dir, why, WHY_MAX))
 		return false;
 	bool is_there = dup3(dir, d->dir, O_CLOEXEC) >= 0;
 
@@ -280,10 +285,10 @@ static bool came_back(struct bw_disk_cache *d)
 	return is_there;
 }
 
-static void not_written(struct bw_disk_cache *d, int err)
+static void not_written(struct bw_disk_cache *d, int err, const char *why)
 {
 	atomic_fetch_add(&d->stats.dropped, 1);
-	pause_writing(d, err);
+	pause_writing(d, err, why);
 	drop_wish(d, NULL);
 }
 
@@ -292,15 +297,16 @@ static void write_one(struct bw_disk_cache *d, const struct wish *w)
 	struct file *f = calloc(1, sizeof(*f));
 	struct bw_disk_room *room = room_take(d);
 	size_t was = room->size;
+	char why[WHY_MAX] = "";
 	int err = f ? bw_disk_write(d->dir, &w->name, w->bytes->bytes, room) : -ENOMEM;
 
-	if (err == -ENOENT && came_back(d))
+	if (err == -ENOENT && came_back(d, why))
 		err = bw_disk_write(d->dir, &w->name, w->bytes->bytes, room);
 	room_give(d, room, was);
 
 	if (err) {
 		free(f);
-		not_written(d, err);
+		not_written(d, err, why);
 		return;
 	}
 	if (atomic_exchange(&d->stats.paused, false))
@@ -324,7 +330,7 @@ static void write_wishes(struct bw_task *task)
 		more = w || dead;
 		int err = bury(d, dead, w);
 		if (w && err)
-			not_written(d, err);
+			not_written(d, err, "");
 		else if (w)
 			write_one(d, w);
 	}
@@ -766,8 +772,8 @@ static void find_all(struct bw_task *task)
 	if (trim)
 		bw_workq_push(d->threads, &d->trim);
 	if (err)
-		bw_log(d->config.log, BW_LOG_WARN, "disk_cache_unusable", "dir=%s err=\"%s\"", d->config.dir,
-		       bw_err_text(err, text, sizeof(text)));
+		bw_log(d->config.log, BW_LOG_WARN, "disk_cache_unusable", "dir=%s err=\"%s\" note=\"all is fetched until the next mount\"",
+		       d->config.dir, bw_err_text(err, text, sizeof(text)));
 	else
 		bw_log(d->config.log, BW_LOG_INFO, "disk_cache", "dir=%s blocks=%" PRIu64 " bytes=%" PRIu64
 		       " limit=%" PRIu64, d->config.dir, (uint64_t)atomic_load(&d->stats.blocks),

@@ -94,6 +94,9 @@ static int check_private(int fd, const char **ret_what)
 	*ret_what = "others may use the directory: chmod 700 it";
 	if (st.st_mode & 077)
 		return -EPERM;
+	*ret_what = "its owner may not use the directory: chmod 700 it";
+	if ((st.st_mode & 0700) != 0700)
+		return -EPERM;
 	*ret_what = NULL;
 	return 0;
 }

@@ -43,7 +43,7 @@ bool bw_disk_name_parse(const char *text, size_t len, struct bw_disk_name *ret);
 
 /*
  * Opens path, which is made when only itself is missing, and holds its lock until *ret is closed.  0,
- * -EBUSY (another mount has it), -EPERM (others could read or change it), -EINVAL (not an absolute path),
+ * -EBUSY (another mount has it), -EPERM (others could read or change it, or its owner could not), -EINVAL (not an absolute path),
  * -errno; one sentence in why.
  */
 int bw_disk_dir_open(const char *path, int *ret, char *why, size_t why_len) bw_must_check;

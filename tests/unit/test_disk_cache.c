@@ -646,6 +646,27 @@ Test(disk_cache, deleted_below_it_is_absent_and_can_be_kept_again)
 	world_done(&w);
 }
 
+Test(disk_cache, why_its_directory_cannot_be_made_again_is_told)
+{
+	struct world w;
+	int other;
+	char why[400];
+
+	world_init(&w, MIB);
+	cr_assert_eq(rmdir(w.dir), 0);
+	cr_assert_eq(bw_disk_dir_open(w.dir, &other, why, sizeof(why)), 0, "%s", why);
+	put(&w, 1, 1, 100);
+	while (bw_disk_state(w.d) != BW_DISK_DOES_NOT_FILL)
+		bw_sleep(BW_MS);
+	while (logged(&w, "another mount uses this directory") == 0)
+		bw_sleep(BW_MS);
+	close(other);
+	atomic_fetch_add(&test_now, 60 * BW_SEC);
+	put_all(&w, 1, 1, 100);
+	cr_assert(get(&w, 1, 1, 100));
+	world_done(&w);
+}
+
 Test(disk_cache, where_its_directory_cannot_be_made_again_it_does_not_fill)
 {
 	struct world w;
@@ -727,6 +748,11 @@ Test(disk_cache, a_directory_is_private_and_of_one_daemon)
 	for (unsigned bit = 1; bit <= 040; bit <<= 1) {
 		cr_assert_eq(chmod(w.dir, 0700 | bit), 0);
 		refused(&w, w.dir, -EPERM, "chmod 700");
+	}
+	for (unsigned bit = 0100; bit <= 0400; bit <<= 1) {
+		cr_assert_eq(chmod(w.dir, 0700 & ~bit), 0);
+		bool is_seen = geteuid() == 0 || bit != 0400;
+		refused(&w, w.dir, is_seen ? -EPERM : -EACCES, is_seen ? "chmod 700" : "Permission denied");
 	}
 	cr_assert_eq(chmod(w.dir, 0700), 0);
 	if (geteuid() == 0) {
