@@ -184,7 +184,7 @@ static void take_node(struct fsck *f, const struct bw_key *k, uint64_t size)
 static int take_foreign(struct fsck *f, const char *text, uint64_t size)
 {
 	count(f, BW_KEY_FOREIGN, BW_FSCK_OTHER, size);
-	if (!strncmp(text, "probe-", 6))
+	if (bw_key_is_probe(text))
 		return fsck_note(f, BW_FSCK_PROBE, FSCK_NONE, text, "%s was left behind by an init", text);
 	return fsck_note(f, BW_FSCK_FOREIGN, FSCK_NONE, text,
 			 "%s (%" PRIu64 " bytes) is no object of this stream", text, size);

@@ -136,7 +136,7 @@ static int other_each(struct fsck *f, void *ctx, const char *text, uint64_t size
 	char *other = ctx;
 
 	(void)size;
-	if (bw_key_parse(&f->stream, text).kind != BW_KEY_FOREIGN || !strncmp(text, "probe-", 6))
+	if (bw_key_parse(&f->stream, text).kind != BW_KEY_FOREIGN || bw_key_is_probe(text))
 		return 0;
 	memcpy(other, text, strlen(text) + 1);
 	return 1;

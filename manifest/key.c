@@ -128,6 +128,11 @@ struct bw_key bw_key_parse(const struct bw_stream *s, const char *text)
 	return k;
 }
 
+bool bw_key_is_probe(const char *text)
+{
+	return strncmp(text, BW_PROBE_PREFIX, strlen(BW_PROBE_PREFIX)) == 0;
+}
+
 const char *bw_key_kind_name(enum bw_key_kind kind)
 {
 	static const char *const names[] = {

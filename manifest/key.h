@@ -31,6 +31,12 @@ struct bw_key {
 	uint64_t first, last, hash;
 };
 
+/* What a probe of the store writes, and deletes again, before there is a stream or beside it. */
+#define BW_PROBE_PREFIX "probe-"
+
+/* Whether it is that, or was left behind by one that was killed. */
+bool bw_key_is_probe(const char *text);
+
 /* text: the key below the stream's URL.  Never fails: what it does not know is BW_KEY_FOREIGN. */
 struct bw_key bw_key_parse(const struct bw_stream *s, const char *text);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "manifest/open.h"
 
+#include "manifest/key.h"
 #include "manifest/open_io.h"
 #include "store/base/rand.h"
 
@@ -82,7 +83,7 @@ static int take_existing(struct bw_io *io, const struct bw_stream_options *optio
 /* What an interrupted probe has left is ours. */
 static bool is_foreign(const char *key)
 {
-	return strncmp(key, "probe-", 6) != 0 && strcmp(key, BW_STREAM_KEY) != 0;
+	return !bw_key_is_probe(key) && strcmp(key, BW_STREAM_KEY) != 0;
 }
 
 static int check_empty(struct bw_io *io, char *why, size_t why_len)

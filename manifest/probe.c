@@ -7,6 +7,7 @@
  */
 #include "manifest/probe_priv.h"
 
+#include "manifest/key.h"
 #include "store/base/rand.h"
 
 #include <stdio.h>
@@ -271,7 +272,7 @@ int bw_stream_probe(struct bw_store *store, const struct bw_probe_config *config
 
 	bw_random(random, sizeof(random));
 	bw_hex(random, sizeof(random), hex);
-	snprintf(p.prefix, sizeof(p.prefix), "probe-%s/", hex);
+	snprintf(p.prefix, sizeof(p.prefix), BW_PROBE_PREFIX "%s/", hex);
 	int err = ask(&p, &result);
 	int cleaned = clean(&p);
 

@@ -128,7 +128,10 @@ void bw_reclaim_list(struct bw_reclaim *r, enum bw_key_kind kind, const char *af
 void bw_reclaim_list_uploads(struct bw_reclaim *r, const char *after, const char *id)
 {
 	r->req = (struct bw_reclaim_request){.max = BW_LIST_PAGE_MAX, .upload = id};
-	bw_key_prefix(r->stream, BW_KEY_FOREIGN, r->req.key);
+	if (r->probes)
+		set_key(r, BW_PROBE_PREFIX);
+	else
+		bw_key_prefix(r->stream, BW_KEY_FOREIGN, r->req.key);
 	memcpy(r->req.after, after, strnlen(after, BW_KEY_MAX) + 1);
 	ask(r, BW_RECLAIM_UPLOADS);
 }

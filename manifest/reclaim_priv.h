@@ -89,6 +89,7 @@ struct bw_reclaim {
 	} uploads[BW_RECLAIM_UPLOADS_MAX];
 	size_t uploads_n, upload;
 	unsigned rounds;
+	bool probes;			/* below BW_PROBE_PREFIX; else the stream's */
 	char *upload_after;		/* owned: id of the last of the page; NULL: none */
 
 	/* Old roots. */

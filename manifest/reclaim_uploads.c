@@ -3,7 +3,8 @@
  * Ends uploads that were begun and that nothing can come of: their parts cost what objects cost, and no listing of
  * objects shows them.
  *
- * A store may not know how to go on behind an upload that is gone: so they are gathered first, and then aborted.
+ * A store may not know how to go on behind an upload that is gone: so they are gathered first, and then aborted.  Those
+ * of the stream, and then those of probes (probe_large.c) that were killed: none takes a day.
  */
 #include "manifest/reclaim_priv.h"
 
@@ -27,6 +28,7 @@ void bw_reclaim_uploads(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 	(void)a;
 	bw_reclaim_stage(r, BW_RECLAIM_PARTIALS, 0);
 	r->rounds = 0;
+	r->probes = false;
 	r->phase = begin_round;
 }
 
@@ -51,11 +53,21 @@ static bool gather(struct bw_reclaim *r, const struct bw_upload *u)
 	return r->uploads[n].key && r->uploads[n].id;
 }
 
-static bool judge(struct bw_reclaim *r, const struct bw_upload *u)
+static enum bw_reclaim_why why_of(const struct bw_reclaim *r, const struct bw_upload *u)
 {
 	struct bw_key k = bw_key_parse(r->stream, u->key);
 	int64_t age_ms = u->begun_ms > 0 ? r->now_ms - u->begun_ms : 0;
-	enum bw_reclaim_why why = bw_reclaim_judge_partial(&r->rules, &k, age_ms);
+
+	if (!r->probes)
+		return bw_reclaim_judge_partial(&r->rules, &k, age_ms);
+	if (!bw_key_is_probe(u->key))
+		return BW_WHY_LATER;
+	return age_ms < BW_RECLAIM_DAY_MS ? BW_WHY_PARTIAL_YOUNG : BW_WHY_PARTIAL_OLD;
+}
+
+static bool judge(struct bw_reclaim *r, const struct bw_upload *u)
+{
+	enum bw_reclaim_why why = why_of(r, u);
 
 	/* Of what belongs to no part, and of later rounds, nothing is counted twice. */
 	bool counts = !r->rounds && (why == BW_WHY_NEEDED || why == BW_WHY_UNSETTLED || !r->needed.part);
@@ -108,6 +120,10 @@ static void next(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 	bool more = r->uploads_n == BW_RECLAIM_UPLOADS_MAX && ++r->rounds < BW_RECLAIM_ROUNDS;
 
 	bw_reclaim_uploads_done(r);
+	if (!more && !r->probes && !r->needed.part) {
+		more = r->probes = true;
+		r->rounds = 0;
+	}
 	r->phase = more ? begin_round : bw_reclaim_data_next;
 }
 

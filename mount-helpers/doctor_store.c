@@ -2,6 +2,7 @@
 #include "mount-helpers/doctor_store.h"
 
 #include "manifest/head.h"
+#include "manifest/key.h"
 #include "manifest/open.h"
 #include "manifest/tgb.h"
 #include "mount-helpers/command.h"
@@ -265,7 +266,7 @@ static void check_clock(struct look *l)
 
 	bw_random(random, sizeof(random));
 	bw_hex(random, sizeof(random), hex);
-	snprintf(key, sizeof(key), "probe-%s/clock", hex);
+	snprintf(key, sizeof(key), BW_PROBE_PREFIX "%s/clock", hex);
 	int64_t before_ms = bw_wall_ms();
 	int err = put_and_look(l, key, &stored_ms);
 	int64_t after_ms = bw_wall_ms();

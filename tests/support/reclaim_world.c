@@ -513,8 +513,9 @@ static void list_uploads(struct bw_test_collector *c)
 			i = k + 1;
 	u->items = calloc(max, sizeof(*u->items));
 	for (; i < w->begun_n && u->n < max; i++)
-		u->items[u->n++] = (struct bw_upload){strdup(w->begun[i].key), strdup(w->begun[i].id),
-						      w->begun[i].ms};
+		if (!strncmp(w->begun[i].key, c->q.key, strlen(c->q.key)))
+			u->items[u->n++] = (struct bw_upload){strdup(w->begun[i].key), strdup(w->begun[i].id),
+							      w->begun[i].ms};
 	u->more = i < w->begun_n;
 	c->uploads = u;
 	c->a.uploads = u;

@@ -394,6 +394,40 @@ Test(reclaim, c5_uploads_that_have_not_ended_go_when_nothing_can_come_of_them)
 	bw_world_done(&w);
 }
 
+Test(reclaim, uploads_of_a_probe_that_was_killed_go_a_day_later)
+{
+	struct bw_reclaim_options dry = {.dry = true, .walk = true};
+	char key[BW_KEY_MAX + 1], id[32];
+	struct bw_world w;
+
+	bw_world_grow(&w);
+	w.begun_page = 7;
+	for (unsigned i = 0; i < 300; i++) {	/* more than are gathered at once */
+		snprintf(key, sizeof(key), BW_PROBE_PREFIX "%016x/large", i);
+		snprintf(id, sizeof(id), "id-%u", i);
+		bw_world_begin(&w, key, id);
+	}
+	bw_world_begin(&w, "probes/large", "of-another");
+	begin_many(&w, 1, 200, 3);
+	w.now_ms += DAY - 1;
+	struct bw_reclaim_report r = bw_world_pass(&w, &whole);
+
+	cr_assert_eq(r.deleted[BW_WHY_PARTIAL_OLD].n, 0);
+	cr_assert_eq(r.kept[BW_WHY_PARTIAL_YOUNG].n, 303);
+	w.now_ms += 1;
+	bw_world_begin(&w, BW_PROBE_PREFIX "0123456789abcdef/large", "running");
+	dry.dry_now_ms = w.now_ms;
+	cr_assert_eq(bw_world_pass(&w, &dry).deleted[BW_WHY_PARTIAL_OLD].n, 303);
+	cr_assert_eq(w.begun_n, 305);
+	r = bw_world_pass(&w, &whole);
+	cr_assert_eq(r.err, 0);
+	cr_assert_eq(r.deleted[BW_WHY_PARTIAL_OLD].n, 303);
+	cr_assert_eq(w.begun_n, 2);
+	cr_assert_str_eq(w.begun[0].id, "of-another");
+	cr_assert_str_eq(w.begun[1].id, "running");
+	bw_world_done(&w);
+}
+
 Test(reclaim, a_store_that_tells_nobody_of_uploads_is_asked_once)
 {
 	struct bw_world w;
