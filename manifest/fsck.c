@@ -3,7 +3,7 @@
 
 #include "manifest/fsck_priv.h"
 #include "manifest/open.h"
-#include "store/s3.h"
+#include "manifest/open_io.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -91,18 +91,12 @@ static int run(struct fsck *f)
 
 static void say(const struct fsck *f, int err, char *why, size_t why_len)
 {
-	const char *advice = bw_s3_advice(f->failed);
-	char buf[96];
-
 	if (err == -ECANCELED)
 		snprintf(why, why_len, "stopped");
 	else if (err == -BW_E_NO_STREAM)
 		snprintf(why, why_len, "there is no stream here: no " BW_STREAM_KEY);
-	else if (f->failed[0])
-		bw_cut_at_word(why, why_len, snprintf(why, why_len, "%s (%s)", advice ? advice : bw_err_text(err, buf, sizeof(buf)),
-						      f->failed));
 	else
-		snprintf(why, why_len, "%s", bw_err_text(err, buf, sizeof(buf)));
+		bw_detail_why(err, f->failed, why, why_len);
 }
 
 int bw_fsck(struct bw_store *store, const struct bw_fsck_options *o, struct bw_fsck_report *ret,

@@ -80,21 +80,28 @@ int bw_io_make(struct bw_io *io, const char *key, const void *bytes, size_t len,
 	return -EEXIST;
 }
 
-void bw_io_why(const struct bw_io *io, int err, const char *what, char *why, size_t why_len)
+void bw_detail_why(int err, const char *detail, char *why, size_t why_len)
 {
+	const struct bw_s3_advice *advice = bw_s3_advice(detail);
 	char buf[96];
 	/* The deadline has ended it. */
 	const char *text = err == -ECANCELED || err == -ETIMEDOUT ? "the store did not answer in time" :
 								  bw_err_text(err, buf, sizeof(buf));
 
-	const char *advice = bw_s3_advice(io->detail);
-
 	if (advice)
-		text = advice;
-	if (io->detail[0])
-		bw_cut_at_word(why, why_len, snprintf(why, why_len, "%s: %s (%s)", what, text, io->detail));
+		bw_cut_at_word(why, why_len, snprintf(why, why_len, "%s (%s): %s", advice->cause, detail, advice->remedy));
+	else if (*detail)
+		bw_cut_at_word(why, why_len, snprintf(why, why_len, "%s (%s)", text, detail));
 	else
-		snprintf(why, why_len, "%s: %s", what, text);
+		snprintf(why, why_len, "%s", text);
+}
+
+void bw_io_why(const struct bw_io *io, int err, const char *what, char *why, size_t why_len)
+{
+	size_t n = (size_t)snprintf(why, why_len, "%s: ", what);
+
+	if (n < why_len)
+		bw_detail_why(err, io->detail, why + n, why_len - n);
 }
 
 int bw_version_decode(const struct bw_stream *s, uint64_t version, const struct bw_blob *blob,

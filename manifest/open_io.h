@@ -43,6 +43,8 @@ int bw_io_make(struct bw_io *io, const char *key, const void *bytes, size_t len,
 int bw_io_stream(struct bw_io *io, struct bw_stream *ret, struct bw_blob **ret_json, char *why, size_t why_len)
 	bw_must_check;
 
+/* Says why a request has ended with err, of which the store has told detail ("": nothing), and what helps if that is known. */
+void bw_detail_why(int err, const char *detail, char *why, size_t why_len);
 /* Says in one sentence what was done and why it failed. */
 void bw_io_why(const struct bw_io *io, int err, const char *what, char *why, size_t why_len);
 

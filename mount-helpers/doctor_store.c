@@ -137,15 +137,25 @@ static int ping(struct look *l, int64_t limit_ns, int64_t *ret_ns, char detail[B
 	return err;
 }
 
+/* What to do about an error of the store of which nothing more is known. */
+static const char *remedy_of(const struct look *l, int err)
+{
+	if (err == -BW_E_DENIED || err == -EACCES || err == -EPERM)
+		return l->is_s3 ? "give these credentials read, write, list and delete (docs/object-stores.md), or look with -o ro"
+				: "give this user read and write in the directory, or look with -o ro";
+	if (is_away(err))
+		return "check the URL, the endpoint and the network";
+	return "see docs/object-stores.md";
+}
+
 static int say_away(struct look *l, const char *check, int err, const char *detail)
 {
-	const char *advice = bw_s3_advice(detail);
+	const struct bw_s3_advice *advice = bw_s3_advice(detail);
 	char text[128];
 
-	bw_doctor_add(l->d, BW_WRONG, check,
-		      advice ? advice : is_away(err) ? "check the URL, the endpoint, the network and the permissions"
-						     : "see docs/object-stores.md",
-		      "%s: %s%s%s", l->ask->url, bw_err_text(err, text, sizeof(text)), *detail ? ": " : "", detail);
+	bw_doctor_add(l->d, BW_WRONG, check, advice ? advice->remedy : remedy_of(l, err), "%s: %s%s%s%s", l->ask->url,
+		      advice ? advice->cause : bw_err_text(err, text, sizeof(text)), *detail ? " (" : "", detail,
+		      *detail ? ")" : "");
 	l->d->store_away |= is_away(err);
 	return err;
 }
@@ -209,8 +219,7 @@ static void check_rules(struct look *l)
 			      why);
 	else if (err)
 		bw_doctor_add(l->d, BW_WRONG, "store rules",
-			      is_away(err) ? "give these credentials read, write, list and delete, or look with -o ro"
-					   : "use another store or bucket; see docs/object-stores.md", "%s",
+			      is_away(err) ? remedy_of(l, err) : "use another store or bucket; see docs/object-stores.md", "%s",
 			      *why ? why : bw_err_text(err, text, sizeof(text)));
 	else if (result.large_unconditional)
 		bw_doctor_add(l->d, BW_FINE, "store rules", "",
@@ -354,7 +363,9 @@ static void check_stream(struct look *l)
 	}
 	if (err) {
 		bw_doctor_add(l->d, BW_WRONG, "stream",
-			      err == -BW_E_FORMAT_NEWER ? "upgrade this machine" : "batchweave fsck URL says more", "%s",
+			      err == -BW_E_FORMAT_NEWER ? "upgrade this machine"
+			      : is_away(err)		? remedy_of(l, err)
+							: "batchweave fsck URL says more", "%s",
 			      *why ? why : bw_err_text(err, text, sizeof(text)));
 		l->d->store_away |= is_away(err);
 		return;

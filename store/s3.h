@@ -59,8 +59,12 @@ bool bw_s3_endpoint_valid(const char *text);
 /* Where the hosts of AWS are that belong to a region; static. */
 const char *bw_aws_domain(const char *region);
 
-/* What to do about the detail of an op that ended badly; static.  NULL: nothing is known. */
-const char *bw_s3_advice(const char *detail);
+/* Parts of sentences: "there is no such bucket", "create it". */
+struct bw_s3_advice {
+	const char *cause, *remedy;
+};
+/* What the detail of an op that ended badly means, and what to do about it; static.  NULL: nothing is known. */
+const struct bw_s3_advice *bw_s3_advice(const char *detail);
 
 /*
  * The IP addresses (as config.address takes them) behind a "host[:port]" that accept a connection within two

@@ -32,6 +32,7 @@ RULES = {
     "elsewhere": "it is in the region eu-test-1, and says so to whoever signs for another",
     "denied": "everything is answered 403",
     "read-only": "puts and deletes are answered 403",
+    "says STATUS CODE": "everything is answered so",
     "no-bucket": "everything is answered 404 NoSuchBucket",
     "silent": "no answer, ever",
     "stalls": "each name is read in vain the first time: no answer, ever",
@@ -111,6 +112,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif rule == "elsewhere" and "/eu-test-1/s3/" not in self.headers.get("Authorization", ""):
             s3.sent_away += 1
             self.answer(400, b"<Error><Code>AuthorizationHeaderMalformed</Code></Error>", x_amz_bucket_region="eu-test-1")
+        elif rule.startswith("says "):
+            self.error(int(rule.split()[1]), rule.split()[2])
         elif rule == "no-bucket":
             self.error(404, "NoSuchBucket")
         elif rule == "slow-down" and is_first_get:
@@ -260,7 +263,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 class BrokenS3:
     def __init__(self, rule="", host="127.0.0.1", port=0, share=None):
-        if rule not in RULES:
+        if rule not in RULES and not rule.startswith("says "):
             raise ValueError(rule)
         self.rule = rule
         self.lock = share.lock if share else threading.Lock()

@@ -266,7 +266,7 @@ class Doctor(bw.TestCase):
     def test_stores_that_break_a_rule(self):
         """I14: the rule is named, and exit 1; who refuses everything is exit 3."""
         for rule, code, says in (("no-condition", 1, "put-if-absent"), ("stale", 1, "cannot be read at once"), ("unordered", 1, "use another store"),
-                                 ("read-only", 3, "ro"), ("denied", 3, "refuses")):
+                                 ("read-only", 3, "lack a permission"), ("denied", 3, "lack a permission")):
             s3 = self.server(rule)
             said = self.doctor("s3://bucket/run", "--endpoint", s3.endpoint, env=self.keys, code=code)
             check = "store" if rule == "denied" else "store rules"
@@ -274,9 +274,26 @@ class Doctor(bw.TestCase):
             self.assertIn(says, said[check][1], rule)
             self.assertEqual(s3.objects, {}, rule)
 
+    def test_a_store_that_refuses(self):
+        """What it means and what to do, rather than "refuses access"."""
+        for rule, says in (("no-bucket", r"there is no such bucket \(404 NoSuchBucket.*\); remedy: create it"),
+                           ("denied", r"lack a permission \(403 AccessDenied.*\); remedy: docs/object-stores.md lists"),
+                           ("says 403 InvalidAccessKeyId", "does not know this access key .*; remedy: check which key"),
+                           ("says 403 SignatureDoesNotMatch", "secret key does not belong .*; remedy: check how it"),
+                           ("says 403 RequestTimeTooSkewed", "the clock of this machine is wrong .*; remedy: set the clock"),
+                           ("says 301 PermanentRedirect", "another region, .*; remedy: set the region and the endpoint"),
+                           ("says 418 Teapot", r"the store refuses access \(418 Teapot.*\); remedy: give these credentials read")):
+            said = self.doctor("s3://bucket/run", "--endpoint", self.server(rule).endpoint, env=self.keys, code=3)
+            self.assertRegex(said["store"][1], "^WRONG  store  +s3://bucket/run: .*" + says)
+
     def test_a_store_that_is_not_there(self):
-        said = self.doctor("s3://bucket/run", "--endpoint", "http://127.0.0.1:1", env=self.keys, code=3)
-        self.assertEqual(said["store"][0], "WRONG")
+        for args, env, says in ((("--endpoint", "http://127.0.0.1:1"), {}, "nobody answers .*; remedy: check the endpoint"),
+                                (("--endpoint", "http://no-such-host.invalid", "--path-style"), {}, "name of the store is not known .*; remedy: .*getent"),
+                                (("--endpoint", "http://127.0.0.2:1"), {"http_proxy": "http://no-such-proxy.invalid:3128"},
+                                 "name of the proxy is not known .*; remedy: correct http_proxy")):
+            said = self.doctor("s3://bucket/run", *args, env={**self.keys, **env}, code=3)
+            self.assertEqual(said["store"][0], "WRONG")
+            self.assertRegex(said["store"][1], says)
 
     def test_interrupted(self):
         """Ctrl-C in the middle of the probe: it takes its objects away, and then ends with 130."""

@@ -251,14 +251,14 @@ class NotReached(Case):
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             # Kept, so that nobody else comes to listen there meanwhile.
-            self.bad(3, "cannot be reached|did not answer", "init", self.url, "--ranks", 2, "--endpoint",
+            self.bad(3, r"nobody answers at that address and port \(.*\): check the endpoint", "init", self.url, "--ranks", 2, "--endpoint",
                      f"http://127.0.0.1:{s.getsockname()[1]}")
 
     def test_nobody_answers(self):
         self.mount(self.server("silent").endpoint, "cannot be reached|did not answer")
 
     def test_no_such_host(self):
-        self.bad(3, "cannot be reached|did not answer", "status", self.url, "--endpoint",
+        self.bad(3, r"the name of the store is not known here \(.*\): check the endpoint", "status", self.url, "--endpoint",
                  "http://no-such-host.invalid")
 
     def test_only_errors(self):
@@ -267,6 +267,15 @@ class NotReached(Case):
 
     def test_no_such_bucket(self):
         self.each(self.server("no-bucket").endpoint, 3, "there is no such bucket")
+
+    def test_what_to_do_is_said(self):
+        """By init, another command and a mount, behind what the store said."""
+        for rule, says in (("no-bucket", r"there is no such bucket \(404 NoSuchBucket.*\): create it"),
+                           ("says 403 InvalidAccessKeyId", r"does not know this access key \(403 .*\): check which key is used"),
+                           ("says 403 SignatureDoesNotMatch", "does not belong to the access key .*: check how it was copied"),
+                           ("says 301 PermanentRedirect", "another region, or at another endpoint .*: set the region"),
+                           ("says 400 InvalidToken", "session token .*: set AWS_SESSION_TOKEN")):
+            self.each(self.server(rule).endpoint, 3, says)
 
     def test_no_permission(self):
         self.each(self.server("denied").endpoint, 3, "these credentials lack a permission")

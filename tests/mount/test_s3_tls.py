@@ -126,7 +126,7 @@ class NotBelieved(Case):
         front = self.front(self.other_ca.certificate(HERE))
         for option in (self.ca.file, None):  # None: those of the system
             with self.subTest(option):
-                self.refuses(r"not signed by a CA that is trusted here: name the file of its CA with ca=FILE", front,
+                self.refuses(r"not signed by a CA that is trusted here \(.*\): name the file of its CA with --ca FILE, -o ca=FILE", front,
                              *(["--ca", option] if option else []), options=f"ca={option}" if option else "")
         self.assertEqual(front.served, 0, "something was sent to somebody who was not verified")
 

@@ -211,7 +211,7 @@ Test(s3_delete, a_page_that_does_not_go_on_is_no_page)
 		cr_assert_eq(bw_store_sync(s, &op), asked[i].outcome, "behind %s: %s", asked[i].after, op.detail);
 		cr_assert_eq(op.listing != NULL, asked[i].outcome == BW_OK);
 		if (op.outcome == BW_CORRUPT)
-			cr_assert(strstr(bw_s3_advice(op.detail), "lists again what it has listed"), "%s", op.detail);
+			cr_assert(strstr(bw_s3_advice(op.detail)->cause, "lists again what it has listed"), "%s", op.detail);
 		bw_op_done(&op);
 	}
 	bw_store_free(s);

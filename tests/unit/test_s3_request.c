@@ -576,7 +576,7 @@ Test(s3_detail, tells_status_code_and_request)
 	cr_assert_eq(bw_s3_classify(BW_OP_PUT, true, &r, 0, &a, &error, &remedy), BW_DENIED);
 	bw_s3_detail(&r, &error, text, sizeof(text));
 	cr_assert_str_eq(text, "400 InvalidRequest (Object Lock), request id-1");
-	cr_assert(strstr(bw_s3_advice(text), "default retention"));
+	cr_assert(strstr(bw_s3_advice(text)->remedy, "default retention"));
 	r.end = BW_HTTP_LOST;
 	snprintf(r.detail, sizeof(r.detail), "it went away");
 	bw_s3_detail(&r, &error, text, sizeof(text));

@@ -69,14 +69,50 @@ Test(s3_resolve, of_the_host_that_requests_go_to)
 	close(fd);
 }
 
+static const char *cause(const char *detail)
+{
+	const struct bw_s3_advice *advice = bw_s3_advice(detail);
+
+	cr_assert(!advice || (*advice->cause && *advice->remedy));
+	return advice ? advice->cause : "";
+}
+
 Test(s3_resolve, advice_goes_by_the_code_in_the_detail)
 {
-	cr_assert_str_eq(bw_s3_advice("403 SignatureDoesNotMatch, request tx1"),
-			 "the secret key does not belong to the access key");
-	cr_assert_str_eq(bw_s3_advice("404"), "what answers there is no S3 store: check the endpoint");
-	cr_assert_str_eq(bw_s3_advice("400 IllegalLocationConstraintException"), "set the region of the bucket");
-	cr_assert_null(bw_s3_advice("400 InvalidRequest, request tx1"));
-	cr_assert_null(bw_s3_advice(""));
-	cr_assert_null(bw_s3_advice("503"));
-	cr_assert_null(bw_s3_advice("500 InternalError, request tx1"));
+	cr_assert_str_eq(cause("403 SignatureDoesNotMatch, request tx1"), "the secret key does not belong to the access key");
+	cr_assert_str_eq(cause("404"), "what answers there is no S3 store");
+	cr_assert_str_eq(cause("407"), "the proxy wants a password");
+	cr_assert_str_eq(cause("400 IllegalLocationConstraintException"), "the bucket is in another region");
+	static const char *const nothing[] = {"400 InvalidRequest, request tx1", "", "503", "500 InternalError, request tx1",
+					      "404 NoSuchKey", "403, request tx1", "part 404 has no ETag"};
+
+	for (size_t i = 0; i < sizeof(nothing) / sizeof(nothing[0]); i++)
+		cr_assert_null(bw_s3_advice(nothing[i]), "%s", nothing[i]);
+}
+
+/* Of curl, whose words for one thing differ by release. */
+Test(s3_resolve, advice_where_nobody_answered)
+{
+	static const char *const cases[][2] = {
+		{"Could not resolve host: bucket.s3.example.com", "the name of the store is not known here"},
+		{"Couldn't resolve host name", "the name of the store is not known here"},
+		{"Could not resolve proxy: nowhere", "the name of the proxy is not known here"},
+		{"Failed to connect to 127.0.0.1 port 1 after 0 ms: Couldn't connect to server",
+		 "nobody answers at that address and port"},
+		{"Connection timed out after 3001 milliseconds", "nobody answers at that address and port"},
+		{"SSL connection timed out", "nobody answers at that address and port"},
+		{"CONNECT tunnel failed, response 403", "the proxy does not let this through"},
+		{"Received HTTP code 403 from proxy after CONNECT", "the proxy does not let this through"},
+		{"Received HTTP/0.9 when not allowed", "what answers there does not speak HTTP"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		cr_assert_str_eq(cause(cases[i][0]), cases[i][1], "%s", cases[i][0]);
+}
+
+/* A source of credentials says itself what to do, and other codes than the store's may be in it. */
+Test(s3_resolve, no_advice_about_credentials)
+{
+	cr_assert_null(bw_s3_advice("STS at https://sts.example.com refuses the role with AccessDenied (no): correct AWS_ROLE_ARN"));
+	cr_assert_null(bw_s3_advice("profile \"ExpiredToken\" is neither in a nor in b: add it or name another"));
 }
