@@ -77,6 +77,13 @@ static int find_staging(struct bw_fs *fs, char *why, size_t why_len)
 	return err == -ENOENT || err == -ENOTDIR || err == -EACCES || err == -EPERM ? BW_FS_USAGE : BW_FS_SYSTEM;
 }
 
+static int say_no_stream(const struct bw_fs *fs, char *why, size_t why_len)
+{
+	bw_cut_at_word(why, why_len, snprintf(why, why_len, "there is no stream at %s; check the URL, or create one with "
+					      "batchweave init %s --ranks W", fs->url_text, fs->url_text));
+	return BW_FS_MOUNT_FAILED;
+}
+
 static int open_stream(struct bw_fs *fs, struct bw_root **ret_root, char *why, size_t why_len)
 {
 	struct bw_store_config config = {.stats = &fs->stats, .s3 = &fs->o.s3};
@@ -85,6 +92,8 @@ static int open_stream(struct bw_fs *fs, struct bw_root **ret_root, char *why, s
 		return BW_FS_USAGE;
 	int err = bw_store_open(&fs->url, &config, &fs->store, why, why_len);
 
+	if (err == -ENOENT)
+		return say_no_stream(fs, why, why_len);
 	if (err)
 		return err == -EINVAL ? BW_FS_USAGE : BW_FS_MOUNT_FAILED;
 	int64_t deadline = bw_now() + fs->o.io_timeout_ns;
@@ -94,6 +103,8 @@ static int open_stream(struct bw_fs *fs, struct bw_root **ret_root, char *why, s
 	fs->opened_ns = bw_boottime();
 	err = (asks ? bw_stream_open_to_write : bw_stream_open)(fs->store, deadline, &fs->stream,
 								ret_root, why, why_len);
+	if (err == -BW_E_NO_STREAM)
+		return say_no_stream(fs, why, why_len);
 	if (err)
 		return BW_FS_MOUNT_FAILED;
 	if (!fs->o.ro && bw_root_may_write(*ret_root)) {

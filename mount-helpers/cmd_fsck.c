@@ -226,7 +226,7 @@ static int exit_code(const struct bw_command *c, const char *url, const struct b
 	if (err == -ECANCELED)
 		return BW_EXIT_INTERRUPTED;
 	if (err == -BW_E_NO_STREAM)
-		return bw_say(c, BW_EXIT_WRONG, "there is no stream at %s: no stream.json", url);
+		return bw_say(c, BW_EXIT_WRONG, "there is no stream at %s: no stream.json; check the URL", url);
 	/* What cannot be read is not damaged for that: whatever it was, the store did not answer. */
 	return bw_say(c, err == -BW_E_FORMAT_NEWER || err == -ENOMEM ? BW_EXIT_WRONG : BW_EXIT_STORE,
 		      "could not be finished: %s", why);

@@ -19,8 +19,8 @@ int64_t bw_session_deadline(void)
 static int say_no_stream(const struct bw_command *c, const char *url)
 {
 	return bw_say(c, BW_EXIT_WRONG,
-		      "there is no stream at %s; create one with batchweave init %s --ranks W", url,
-		      url);
+		      "there is no stream at %s; check the URL, or create one with batchweave init %s --ranks W",
+		      url, url);
 }
 
 int bw_session_store(const struct bw_command *c, const char *url, const struct bw_store_options *o,

@@ -291,9 +291,9 @@ class NotReached(Case):
 
     def test_no_stream(self):
         s3 = self.server()
-        self.bad(1, "there is no stream at s3://bucket/run/7; create one with batchweave init", "ls", self.url,
+        self.bad(1, "there is no stream at s3://bucket/run/7; check the URL, or create one with batchweave init", "ls", self.url,
                  "--endpoint", s3.endpoint)
-        self.bad(32, "no stream", self.url, self.dir, "-o", "endpoint=" + s3.endpoint, program=bw.MOUNT)
+        self.bad(32, "there is no stream at s3://bucket/run/7; check the URL, or create one with batchweave init s3://bucket/run/7 --ranks W$", self.url, self.dir, "-o", "endpoint=" + s3.endpoint, program=bw.MOUNT)
 
     def test_wrong_words(self):
         self.bad(2, "bucket name", "ls", "s3://b", "--endpoint", "http://127.0.0.1:1")
