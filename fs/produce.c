@@ -47,21 +47,51 @@ void bw_produce_stop(struct bw_produce *p)
 	bw_ahead_stop(p);
 }
 
+/* Directories alone are a loop's next batch, of which nothing is lost. */
+static bool holds_files(const struct bw_stage_batch *b)
+{
+	for (const struct bw_stage_node *n = b->dir->children; n; n = n->next)
+		if (n != b->ranks || n->children)
+			return true;
+	return false;
+}
+
+static void print_missing(const struct bw_stage_batch *b, struct bw_buf *out);
+
+static void log_dropped(const struct bw_stage_batch *b)
+{
+	bw_auto_buf struct bw_buf text = {.max = 0};
+
+	bw_buf_init(&text, BW_WHY_MAX);
+	print_missing(b, &text);
+	bw_log(b->produce->c.log, BW_LOG_WARN, "batch_dropped", "producer=%s seq=%" PRIu64 "%s", b->producer->name, b->seq,
+	       bw_buf_text(&text));
+}
+
+/* Who wrote it has been told nothing: no close was the last one of a whole batch, or it failed. */
+static void give_up_staged_locked(struct bw_produce *p)
+{
+	for (struct bw_stage_producer *sp = p->producers; sp; sp = sp->next) {
+		for (struct bw_stage_batch *b = sp->batches; b; b = b->next) {
+			if (b->state == BW_BATCH_WHOLE) {
+				b->state = BW_BATCH_STAGING;
+				bw_stage_batch_give_up_locked(b);
+			} else if (b->state == BW_BATCH_STAGING && holds_files(b)) {
+				log_dropped(b);
+			}
+		}
+	}
+}
+
 void bw_produce_drain(struct bw_produce *p, int64_t deadline_ns)
 {
 	BW_LOCK_SCOPE(&p->lock);
 	while (p->busy_n || p->asking_n)
 		if (!bw_cond_wait_until(&p->idle, &p->lock, deadline_ns))
 			break;
+	if (!p->closed)
+		give_up_staged_locked(p);
 	p->closed = true;
-	for (struct bw_stage_producer *sp = p->producers; sp; sp = sp->next) {
-		for (struct bw_stage_batch *b = sp->batches; b; b = b->next) {
-			if (b->state != BW_BATCH_WHOLE)
-				continue;
-			b->state = BW_BATCH_STAGING;
-			bw_stage_batch_give_up_locked(b);
-		}
-	}
 }
 
 void bw_produce_release_store(struct bw_produce *p)
@@ -480,16 +510,15 @@ static void print_ranks(const struct bw_stage_batch *b, uint32_t ranks, uint32_t
 		bw_buf_fmt(out, " more=%" PRIu32, missing);
 }
 
-static void print_batch(const struct bw_stage_batch *b, uint32_t ranks, struct bw_buf *out)
+/* " missing=...", and what else keeps it from being whole. */
+static void print_missing(const struct bw_stage_batch *b, struct bw_buf *out)
 {
-	static const char *const states[] = {"staging", "whole", "committing", "committed"};
-	uint32_t missing = bw_stage_batch_missing(b, ranks);
+	uint32_t ranks = b->produce->c.stream->options.ranks, missing = bw_stage_batch_missing(b, ranks);
 	bool lacks_state = bw_stage_batch_state_missing(b);
 	unsigned stray = 0;
 	char text[64];
 
-	bw_buf_fmt(out, "producer=%s seq=%" PRIu64 " state=%s missing=%" PRIu32 "/%" PRIu32,
-		   b->producer->name, b->seq, states[b->state], missing, ranks);
+	bw_buf_fmt(out, " missing=%" PRIu32 "/%" PRIu32, missing, ranks);
 	print_ranks(b, ranks, missing - lacks_state, out);
 	if (lacks_state)
 		bw_buf_fmt(out, " state_file=%s", why_not_whole(b->state_file));
@@ -499,6 +528,14 @@ static void print_batch(const struct bw_stage_batch *b, uint32_t ranks, struct b
 		bw_buf_fmt(out, " uploads_failed=%u", b->uploads_failed);
 	if (b->err)
 		bw_buf_fmt(out, " error=\"%s\"", bw_err_text(b->err, text, sizeof(text)));
+}
+
+static void print_batch(const struct bw_stage_batch *b, struct bw_buf *out)
+{
+	static const char *const states[] = {"staging", "whole", "committing", "committed"};
+
+	bw_buf_fmt(out, "producer=%s seq=%" PRIu64 " state=%s", b->producer->name, b->seq, states[b->state]);
+	print_missing(b, out);
 	bw_buf_str(out, "\n");
 }
 
@@ -510,7 +547,7 @@ void bw_produce_print(struct bw_produce *p, struct bw_buf *out)
 	for (struct bw_stage_producer *sp = p->producers; sp; sp = sp->next)
 		for (struct bw_stage_batch *b = sp->batches; b; b = b->next)
 			if (n++ < BATCHES)
-				print_batch(b, p->c.stream->options.ranks, out);
+				print_batch(b, out);
 	if (n > BATCHES)
 		bw_buf_fmt(out, "... and %u more batches\n", n - BATCHES);
 }

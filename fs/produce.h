@@ -55,7 +55,7 @@ int bw_produce_new(const struct bw_produce_config *config, struct bw_produce **r
 void bw_produce_stop(struct bw_produce *p);
 /*
  * Waits until deadline_ns for batches under way, and for those that follow them; afterwards nothing is handed to the committer,
- * and what is whole and waits for a predecessor is given up, with a line in the log.
+ * and what is whole and waits for a predecessor is given up, with a line in the log, as is what is not whole and holds files.
  */
 void bw_produce_drain(struct bw_produce *p, int64_t deadline_ns);
 /* Nothing is being built any more (the pool is gone): ends uploads of batches that are not whole, so that the store can end. */

@@ -296,6 +296,23 @@ class End(bw.TestCase):
         mount.put("p", 1)
         self.assert_step(mount, 1, "p", 1)
 
+    def test_s5_what_is_abandoned_is_named(self):
+        """S5: each batch that holds files, once, with what it lacked; directories alone are a producer's next batch."""
+        for end in ("umount", "stop"):
+            m = self.mounted(ranks=2)
+            m.put("p", 0)
+            m.begin("p", 1)
+            bw.write(m.slot("p", 1, 0), b"whole")
+            bw.write(m.slot("p", 1, "note"), b"stray")
+            m.begin("p", 2)
+            m.begin("q", 0)
+            bw.write(m.path("produce/q/0/state"), b"state")
+            getattr(m, end)()
+            bw.wait_until(lambda said=m.log: " info unmounted " in said(), what="the daemon's last line")
+            self.assertEqual(sorted(re.findall(r"(?m) warn batch_dropped (.*)$", m.log())),
+                             ["producer=p seq=1 missing=1/2 ranks=1 stray=rank/note", "producer=q seq=0 missing=2/2 ranks=0,1"], end)
+            self.assertNotIn("commit_failed", m.log())
+
     def test_s5_queued_batches_are_drained(self):
         """S5, P8: SIGTERM with a queue, none of which is committed yet: all of it is."""
         stream, gate = self.stream(2), self.gate()
