@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* P3, P4: what becomes of a whole batch whose staged bytes the local disk does not give back. */
+#include "tests/unit/produce_world.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdatomic.h>
+
+#define STATE "the producer's cursor"
+
+/* The disk that the staged bytes are on: reads of so many bytes fail with that. */
+static atomic_size_t bad_len;
+static atomic_int bad_errno;	/* 0: nothing is read, as behind the end */
+
+ssize_t pread(int fd, void *buf, size_t len, off_t off)
+{
+	static ssize_t (*real)(int, void *, size_t, off_t);
+
+	if (!real)
+		real = (ssize_t (*)(int, void *, size_t, off_t))dlsym(RTLD_NEXT, "pread64");
+	if (!bad_len || len != bad_len)
+		return real(fd, buf, len, off);
+	errno = bad_errno;
+	return errno ? -1 : 0;
+}
+
+static void start_on_disk(void)
+{
+	start();
+	w.space.memory_max = 0;
+	bad_len = 0;
+}
+
+TestSuite(commit, .init = start_on_disk, .fini = end);
+
+/* rank/ of batch 0 of p, which is whole but for the name of its rank 0. */
+static uint64_t stage(const char *slice)
+{
+	uint64_t batch = make_dir(make_dir(BW_PRODUCE_INO, "p", false), "0", false);
+	uint64_t ranks = make_dir(batch, "rank", false);
+	char name[24];
+
+	write_file(batch, "state", STATE);
+	for (unsigned r = 1; r < w.stream.options.ranks; r++) {
+		snprintf(name, sizeof(name), "%u", r);
+		write_file(ranks, name, slice);
+	}
+	write_file(ranks, "part", slice);
+	return ranks;
+}
+
+static int renamed(uint64_t ranks, const char *from, const char *to)
+{
+	struct asker a;
+
+	bw_produce_rename(w.p, ranks, from, ranks, to, false, &ask(&a, false)->answer);
+	bw_latch_wait(&a.answered);
+	return a.err;
+}
+
+static void expect_committed(uint64_t steps)
+{
+	struct bw_root *root = bw_head_root(w.head);
+	const struct bw_producer_entry *e = bw_root_producer(root, "p");
+
+	cr_assert_eq(root->head, steps);
+	cr_assert(e);
+	cr_assert_eq(e->next, steps);
+	cr_assert_eq(e->has_state, steps > 0);
+	if (steps) {
+		cr_assert_eq(e->state_len, sizeof(STATE) - 1);
+		cr_assert_arr_eq(e->state, STATE, sizeof(STATE) - 1);
+	}
+	bw_root_unref(root);
+}
+
+static void expect_nothing_then_all(int err)
+{
+	const char *slice = "x";
+	uint64_t ranks = stage(slice);
+
+	bad_errno = err;
+	bad_len = sizeof(STATE) - 1;
+	cr_assert_eq(renamed(ranks, "part", "0"), -EIO);
+	expect_committed(0);
+	bad_len = 0;
+	cr_assert_eq(renamed(ranks, "0", "part"), 0);
+	cr_assert_eq(renamed(ranks, "part", "0"), 0);
+	expect_committed(1);
+}
+
+Test(commit, P4_a_state_that_cannot_be_read_is_not_committed)
+{
+	expect_nothing_then_all(EIO);
+}
+
+Test(commit, P4_a_state_that_has_lost_its_end_is_not_committed)
+{
+	expect_nothing_then_all(0);
+}
+
+Test(commit, P3_a_slice_that_cannot_be_read_is_not_committed)
+{
+	const char *slice = "a slice of another length";
+	uint64_t ranks = stage(slice);
+
+	bad_errno = EIO;
+	bad_len = strlen(slice);
+	cr_assert_eq(renamed(ranks, "part", "0"), -EIO);
+	expect_committed(0);
+	bad_len = 0;
+	cr_assert_eq(renamed(ranks, "0", "part"), 0);
+	cr_assert_eq(renamed(ranks, "part", "0"), 0);
+	expect_committed(1);
+}
