@@ -50,6 +50,15 @@ static void is(struct world *t, struct bw_key k, enum bw_reclaim_why why)
 		     (unsigned long)k.epoch, (unsigned long)k.seq, bw_reclaim_why_words(is));
 }
 
+/* Of an upload that is old enough. */
+static void is_partial(struct world *t, struct bw_key k, enum bw_reclaim_why why)
+{
+	enum bw_reclaim_why is = bw_reclaim_judge_partial(&t->rules, &k, 100 * BW_RECLAIM_DAY_MS);
+
+	cr_assert_eq(is, why, "%s %s/%lu/%lu: %s", bw_key_kind_name(k.kind), k.producer,
+		     (unsigned long)k.epoch, (unsigned long)k.seq, bw_reclaim_why_words(is));
+}
+
 Test(reclaim_rules, data)
 {
 	struct world t;
@@ -200,6 +209,47 @@ Test(reclaim_rules, references_are_never_forgotten_whatever_the_memory)
 	}
 	cr_assert_eq(seen, most, "each is in one part");
 	bw_refs_done(&r);
+}
+
+/* C5: of an object whose reference may be in another part nothing is said before that part's turn. */
+Test(reclaim_rules, c5_with_a_part_of_the_references_only_what_it_covers_is_judged)
+{
+	struct world t;
+	unsigned judged = 0, lost = 0;
+
+	init(&t);
+	bw_refs_done(&t.refs);
+	cr_assert_eq(bw_refs_init(&t.refs, 600, 4096), 0);
+	cr_assert_gt(t.refs.parts, 1);
+	for (;; bw_refs_next_part(&t.refs)) {
+		struct bw_key hint = {.kind = BW_KEY_HINT};
+
+		for (uint32_t i = 5; i < 10; i++)
+			cr_assert_eq(bw_refs_add(&t.refs, t.w.root->tail[i].nonce), 0);
+		for (uint32_t i = 5; i < 10; i++) {
+			const struct bw_entry *e = &t.w.root->tail[i];
+			struct bw_key k = key(BW_KEY_DATA, "p", e->epoch, e->seq, e->nonce);
+			bool covers = bw_refs_covers(&t.refs, e->nonce);
+
+			is(&t, k, covers ? BW_WHY_NEEDED : BW_WHY_LATER);
+			is_partial(&t, k, covers ? BW_WHY_NEEDED : BW_WHY_LATER);
+			judged += covers;
+		}
+		for (uint64_t nonce = 1; nonce <= 100; nonce++) {
+			struct bw_key k = key(BW_KEY_DATA, "p", 3, 9, nonce);
+			bool covers = bw_refs_covers(&t.refs, nonce);
+
+			is(&t, k, covers ? BW_WHY_LOST : BW_WHY_LATER);
+			is_partial(&t, k, covers ? BW_WHY_PARTIAL_OLD : BW_WHY_LATER);
+			lost += covers;
+		}
+		is_partial(&t, hint, t.refs.part ? BW_WHY_LATER : BW_WHY_PARTIAL_OLD);
+		if (t.refs.part + 1 == t.refs.parts)
+			break;
+	}
+	cr_assert_eq(judged, 5, "each in one part");
+	cr_assert_eq(lost, 100, "each in one part");
+	done(&t);
 }
 
 Test(reclaim_rules, references_of_nobody_are_not_there)
