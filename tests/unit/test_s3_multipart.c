@@ -47,6 +47,8 @@ Test(s3_multipart, part_sizes_grow_so_that_ten_thousand_are_enough)
 		cr_assert(part == 8 * MIB || (size + part - MIB - 1) / (part - MIB) >= PARTS_MAX);
 	}
 	cr_assert_eq(part_size_of(80000 * MIB, 8 * MIB), 9 * MIB);
+	cr_assert_eq(part_size_of(PARTS_MAX * PART_MAX - 1, 8 * MIB), PART_MAX);
+	cr_assert_eq(part_size_of(PARTS_MAX * PART_MAX, 8 * MIB), 0);
 	cr_assert_eq(part_size_of(60000000 * MIB, 8 * MIB), 0);
 }
 

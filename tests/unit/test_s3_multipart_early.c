@@ -23,6 +23,15 @@ static bool put_early(struct world *w, struct bw_early *e)
 	return false;
 }
 
+/* Until all that it was told of has arrived. */
+static void wait_rest(struct world *w, struct bw_early *e)
+{
+	for (bool rests = false; !rests;) {
+		BW_LOCK_SCOPE(&w->s3.lock);
+		rests = ((struct bw_s3_upload *)e)->heard && !((struct bw_s3_upload *)e)->busy;
+	}
+}
+
 Test(s3_multipart, early_parts_have_arrived_when_the_put_comes)
 {
 	atomic_uint released = 0;
@@ -36,7 +45,11 @@ Test(s3_multipart, early_parts_have_arrived_when_the_put_comes)
 	cr_assert_eq(w.asked[BEGIN], 0, "as little goes in one piece");
 	e->grow(e, 13 * MIB, 0);
 	wait_asked(&w, PART, 1);
-	e->grow(e, 20 * MIB, 0);
+	wait_rest(&w, e);
+	e->grow(e, 16 * MIB - 1, 0);
+	wait_rest(&w, e);
+	cr_assert_eq(w.asked[PART], 1);
+	e->grow(e, 16 * MIB, 0);
 	wait_asked(&w, PART, 2);
 	e->grow(e, 20 * MIB + 100, 0);
 	cr_assert_eq(w.asked[COMPLETE], 0);
@@ -49,6 +62,13 @@ Test(s3_multipart, early_parts_have_arrived_when_the_put_comes)
 	cr_assert(w.if_absent_sent);
 	cr_assert_eq(released, 1);
 	world_done(&w);
+}
+
+/* Parts get no answer before they are cancelled. */
+static struct answer no_part(struct world *w, enum step step, unsigned nth, unsigned part)
+{
+	(void)w, (void)nth, (void)part;
+	return (struct answer){.outcome = BW_OK, .held = step == PART};
 }
 
 Test(s3_multipart, early_parts_that_nobody_wants_are_aborted)
@@ -70,6 +90,51 @@ Test(s3_multipart, early_parts_that_nobody_wants_are_aborted)
 		cr_assert(mib <= 12 ? !w.asked[ABORT] : w.asked[ABORT] >= 1);
 		world_done(&w);
 	}
+}
+
+/* What it has begun with are parts too small for so much. */
+Test(s3_multipart, early_parts_too_small_for_the_put_are_not_used)
+{
+	const uint64_t fits = PARTS_MAX * 8 * MIB;
+
+	for (unsigned more = 0; more < 2; more++) {
+		atomic_uint released = 0;
+		struct world w;
+
+		world_init(&w, fits + more, true);
+		w.script = no_part;
+		struct bw_early *e = fake_early(&w.s3.store, "data/key", &w.body, count, &released);
+		e->grow(e, 13 * MIB, 0);
+		wait_asked(&w, PART, 1);
+		cr_assert_eq(put_early(&w, e), !more);
+		cancel(&w);
+		bw_gate_wait(&w.s3.gate);
+		cr_assert_eq(w.done, !more);
+		cr_assert_eq(released, 1);
+		cr_assert_eq(w.asked[COMPLETE], 0);
+		cr_assert_geq(w.asked[ABORT], 1);
+		world_done(&w);
+	}
+}
+
+Test(s3_multipart, a_put_with_early_parts_can_be_cancelled)
+{
+	atomic_uint released = 0;
+	struct world w;
+
+	world_init(&w, 20 * MIB, true);
+	w.script = no_part;
+	struct bw_early *e = fake_early(&w.s3.store, "data/key", &w.body, count, &released);
+	e->grow(e, 18 * MIB, 0);
+	wait_asked(&w, PART, 2);
+	cr_assert(put_early(&w, e));
+	cancel(&w);
+	cr_assert_eq(end(&w), BW_CANCELLED, "%s", bw_outcome_name(w.op.outcome));
+	cr_assert_null(w.s3.jobs);
+	cr_assert_eq(released, 1);
+	cr_assert_eq(w.asked[COMPLETE], 0);
+	cr_assert_geq(w.asked[ABORT], 1);
+	world_done(&w);
 }
 
 static struct answer first_try_denied(struct world *w, enum step step, unsigned nth, unsigned part)
