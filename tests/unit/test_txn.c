@@ -507,6 +507,26 @@ Test(txn, tombstone_fenced_and_trimmed)
 	expect_result(0, -BW_E_UNKNOWN);
 }
 
+/* What is looked up is a batch, whatever was committed with it. */
+Test(txn, tombstone_fenced_after_a_commit_of_more_than_batches)
+{
+	struct bw_change mark = bw_test_step(BW_CHANGE_MARK, "j", 1);
+
+	add(bw_test_change(BW_CHANGE_JOB, "j"));
+	add(mine(1));
+	add(mark);
+	begin(BW_TXN_PUT);
+	apply_put();
+	rival_fences();
+	to_tombstone();
+	answer_newest(BW_TXN_FIND);
+	cr_assert_eq(request.step, 1);
+	answer_entry(bw_root_tail_entry(roots[newest], 1), BW_TXN_DONE);
+	expect_committed(0, 0, 3);
+	expect_committed(1, 1, 3);
+	expect_committed(2, 0, 3);
+}
+
 /* One batch of the attempt that can still be looked up is enough for all of them. */
 Test(txn, tombstone_fenced_and_partly_trimmed)
 {
@@ -859,6 +879,30 @@ Test(txn, nodes_go_first)
 	answer(BW_OK, BW_TXN_DONE);
 	expect_committed(0, 255, newest);
 	cr_assert_eq(roots[newest]->levels[0].n, 1);
+}
+
+/* An attempt that was lost says nothing of the nodes of the next one, which may be others. */
+Test(txn, nodes_go_first_in_each_attempt)
+{
+	struct bw_change job = bw_test_change(BW_CHANGE_JOB, "j");
+	char key[BW_KEY_MAX + 1];
+
+	fill_to_fold();
+	begin(BW_TXN_PUT);
+	memcpy(key, request.key, sizeof(key));
+	answer(BW_OK, BW_TXN_PUT);
+	cr_assert_str_neq(request.key, key);
+	commit_by(61, &job, 1);
+	answer(BW_EXISTS, BW_TXN_GET);
+	answer_slot(bytes[newest].bytes, bytes[newest].len, BW_TXN_SLEEP);
+	slept(BW_TXN_REFRESH);
+	answer_newest(BW_TXN_PUT);
+	cr_assert_str_eq(request.key, key);
+	cr_assert_not(bw_txn_in_doubt(txn));
+	answer(BW_OK, BW_TXN_PUT);
+	apply_put();
+	answer(BW_OK, BW_TXN_DONE);
+	expect_committed(0, 255, newest);
 }
 
 Test(txn, node_put_ambiguous)
