@@ -198,6 +198,8 @@ static struct answer ask(struct world *w, struct bw_s3_exchange *x)
 		w->if_absent_sent = x->headers_n == 2 && !strcmp(x->headers[1].name, "if-none-match");
 		cr_assert_eq(w->if_absent_sent, x->if_absent);
 	}
+	if (step == ABORT)
+		cr_assert_gt(x->deadline_ns, bw_now(), "it has time of its own");
 	w->is_deadline_of_op &= step == ABORT || x->deadline_ns == w->op.deadline_ns;
 	bw_cond_broadcast(&w->changed);
 	return w->script ? w->script(w, step, nth, part) : (struct answer){.outcome = BW_OK};

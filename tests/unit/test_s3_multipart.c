@@ -501,3 +501,35 @@ Test(s3_multipart, S6_uploads_share_the_memory)
 	share(50 * MIB);
 	share(1);	/* one at a time */
 }
+
+/* There is memory for the second in line, and none will be given back to tell it so. */
+Test(s3_multipart, S6_whoever_stands_behind_one_that_gives_up_goes, .timeout = 60)
+{
+	struct bw_op small;
+	struct world w;
+
+	world_init(&w, 16 * MIB, true);
+	w.s3.parts_memory = 10 * MIB;
+	take_all(&w, 4 * MIB);
+	begin(&w);
+	wait_in_line(&w);
+	struct bw_s3_job *first = w.s3.jobs;
+
+	w.s3.part_size = 5 * MIB;
+	small = w.op;
+	small.done = on_done_of_many;
+	bw_gate_enter(&w.s3.gate);
+	fake_multipart_put(&w.s3, &small);
+	for (bool waits = false; !waits;) {
+		BW_LOCK_SCOPE(&w.s3.lock);
+		waits = w.s3.uploads_waiting->wait_next;
+	}
+	bw_lock(&w.s3.lock);
+	first->cancel_locked(first);
+	bw_unlock(&w.s3.lock);
+	cr_assert_eq(end(&w), BW_CANCELLED);
+	cr_assert_eq(small.outcome, BW_OK, "%s", bw_outcome_name(small.outcome));
+	cr_assert_eq(w.sent, 16 * MIB);
+	give_all(&w, 4 * MIB);
+	world_done(&w);
+}
