@@ -522,6 +522,32 @@ Test(head, a_fork_of_whole_leaves_is_found_across_a_long_gap)
 	expect_poisoned();
 }
 
+/* As long as the last step that is common, or is not, was not reclaimed. */
+static void fork_and_trim(uint64_t first)
+{
+	struct bw_change c[3] = {bw_test_change(BW_CHANGE_JOB, "j"), bw_test_step(BW_CHANGE_MARK, "j", first),
+				 bw_test_change(BW_CHANGE_TRIM, "")};
+
+	fork_then_grow(100, 20);
+	stream.options.keep = 1;
+	bw_test_commit(&tap->store, &stream, &root, c, 3);
+	bw_test_bury(&tap->store, &stream, root->version - 1);
+	cr_assert_eq(root->first, first);
+}
+
+Test(head, a_fork_is_found_while_its_step_is_there)
+{
+	fork_and_trim(99);
+	expect_poisoned();
+}
+
+Test(head, what_was_reclaimed_in_a_long_gap_contradicts_nothing)
+{
+	fork_and_trim(100);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	cr_assert_eq(known_version(), root->version);
+}
+
 Test(head, a_long_gap_without_a_fork_is_fine)
 {
 	grow(100);
