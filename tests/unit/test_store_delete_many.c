@@ -87,6 +87,7 @@ static void assert_items(const struct bw_delete_item *items, const enum bw_outco
 #define AWAY BW_UNREACHABLE
 #define LOST BW_UNKNOWN
 #define NO BW_DENIED
+#define LATE BW_CANCELLED
 
 Test(delete_many, only_open_items_are_repeated)
 {
@@ -140,6 +141,27 @@ Test(delete_many, S3_doubt_stays_with_its_item)
 	cr_assert_str_eq(s.asked[2], "abd", "a refusal does not end the doubt");
 	assert_items(items, (enum bw_outcome[]){OK, LOST, OK, SLOW, OK});
 	bw_store_free(top);
+}
+
+/* What an item was told before its time was over stands; one that was told nothing is cancelled. */
+Test(delete_many, S3_an_attempt_without_time_takes_no_answer_back)
+{
+	for (int first = 0; first < 2; first++) {
+		struct scripted s = {.script = {{OK, SLOW, LOST, AWAY, OK}, {LATE, LATE, LATE, LATE, LATE}}};
+		struct bw_store *top = over(&s);
+		struct bw_delete_item items[ITEMS];
+		struct bw_op op;
+
+		if (first)
+			memcpy(s.script[0], s.script[1], sizeof(s.script[0]));
+		items_init(items);
+		bw_op_delete_many(&op, items, ITEMS);
+		cr_assert_eq(bw_store_sync(top, &op), first ? LATE : LOST);
+		cr_assert_eq(s.attempts, first ? 1 : 2);
+		assert_items(items, first ? (enum bw_outcome[]){LATE, LATE, LATE, LATE, LATE}
+					  : (enum bw_outcome[]){OK, SLOW, LOST, AWAY, OK});
+		bw_store_free(top);
+	}
 }
 
 Test(delete_many, past_its_deadline_all_are_cancelled)
