@@ -97,7 +97,7 @@ static void top_lookup(fuse_req_t req, const char *name)
 		bw_reply_entry(req, &st, BW_FOREVER);
 		return;
 	}
-	bw_view_lookup(req, BW_INO_ROOT, name);
+	bw_fuse_view_lookup(req, BW_INO_ROOT, name);
 }
 
 static void top_readdir(fuse_req_t req, size_t size, uint64_t off)
@@ -114,7 +114,7 @@ static void top_readdir(fuse_req_t req, size_t size, uint64_t off)
 		if (shown(bw_req_fs(req), i))
 			room = bw_dirbuf_add(&d, tops[i].name, tops[i].ino, true, i + 3);
 	if (room)
-		bw_view_fill(&d, BW_INO_ROOT, off);
+		bw_fuse_view_fill(&d, BW_INO_ROOT, off);
 	bw_dirbuf_reply(&d);
 }
 
@@ -125,7 +125,7 @@ static bool fixed_getattr(fuse_req_t req, fuse_ino_t ino)
 	struct stat st;
 
 	if (ino == BW_INO_ROOT && bw_view_lists_steps(&fs->o.views, 0)) {
-		bw_view_getattr(req, ino);
+		bw_fuse_view_getattr(req, ino);
 		return true;
 	}
 	if (ino == BW_INO_ROOT) {
@@ -164,13 +164,13 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		top_lookup(req, name);
 		break;
 	case AREA_STEP:
-		bw_step_lookup(req, parent, name);
+		bw_fuse_step_lookup(req, parent, name);
 		break;
 	case AREA_VIEW:
-		bw_view_lookup(req, parent, name);
+		bw_fuse_view_lookup(req, parent, name);
 		break;
 	case AREA_STATUS:
-		bw_status_lookup(req, name);
+		bw_fuse_status_lookup(req, name);
 		break;
 	case AREA_CHECKPOINT:
 		bw_fuse_checkpoint_lookup(req, parent, name);
@@ -190,13 +190,13 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		return;
 	switch (area_of(bw_req_fs(req), ino)) {
 	case AREA_STEP:
-		bw_step_getattr(req, ino);
+		bw_fuse_step_getattr(req, ino);
 		break;
 	case AREA_VIEW:
-		bw_view_getattr(req, ino);
+		bw_fuse_view_getattr(req, ino);
 		break;
 	case AREA_STATUS:
-		bw_status_getattr(req, ino);
+		bw_fuse_status_getattr(req, ino);
 		break;
 	case AREA_CHECKPOINT:
 		bw_fuse_checkpoint_getattr(req, ino);
@@ -306,10 +306,10 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	switch (area_of(bw_req_fs(req), ino)) {
 	case AREA_STEP:
-		bw_step_open(req, ino, fi);
+		bw_fuse_step_open(req, ino, fi);
 		break;
 	case AREA_STATUS:
-		bw_status_open(req, ino, fi);
+		bw_fuse_status_open(req, ino, fi);
 		break;
 	case AREA_CHECKPOINT:
 		bw_fuse_checkpoint_open(req, ino, fi);
@@ -328,7 +328,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 
 	(void)ino;
 	if (h->kind == BW_HANDLE_SLICE) {
-		bw_step_read(req, h, size, (uint64_t)off);
+		bw_fuse_step_read(req, h, size, (uint64_t)off);
 	} else if (h->kind == BW_HANDLE_STAGE) {
 		bw_fuse_produce_read(req, h, size, (uint64_t)off);
 	} else if (h->kind == BW_HANDLE_MARK) {
@@ -413,11 +413,11 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 {
 	switch (area_of(bw_req_fs(req), ino)) {
 	case AREA_STEP:
-		bw_step_opendir(req, ino, fi);
+		bw_fuse_step_opendir(req, ino, fi);
 		break;
 	case AREA_ROOT:
 	case AREA_VIEW:
-		bw_view_opendir(req, ino, fi);
+		bw_fuse_view_opendir(req, ino, fi);
 		break;
 	case AREA_CHECKPOINT:
 		bw_fuse_checkpoint_opendir(req, ino, fi);
@@ -439,13 +439,13 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		top_readdir(req, size, (uint64_t)off);
 		break;
 	case AREA_STEP:
-		bw_step_readdir(req, ino, size, (uint64_t)off);
+		bw_fuse_step_readdir(req, ino, size, (uint64_t)off);
 		break;
 	case AREA_VIEW:
-		bw_view_readdir(req, ino, size, (uint64_t)off);
+		bw_fuse_view_readdir(req, ino, size, (uint64_t)off);
 		break;
 	case AREA_STATUS:
-		bw_status_readdir(req, size, (uint64_t)off);
+		bw_fuse_status_readdir(req, size, (uint64_t)off);
 		break;
 	case AREA_CHECKPOINT:
 		bw_fuse_checkpoint_readdir(req, ino, size, (uint64_t)off);
@@ -514,14 +514,14 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
 	if (area_of(bw_req_fs(req), ino) == AREA_STEP)
-		bw_step_getxattr(req, ino, name, size);
+		bw_fuse_step_getxattr(req, ino, name, size);
 	else
 		fuse_reply_err(req, ENODATA);
 }
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
-	bw_step_listxattr(req, ino, size);
+	bw_fuse_step_listxattr(req, ino, size);
 }
 
 /* No forget: what the kernel remembers keeps nothing here alive. */

@@ -90,28 +90,28 @@ bool bw_dirbuf_dots(struct bw_dirbuf *d, uint64_t off, uint64_t ino, uint64_t pa
 
 /* ---- fuse_step.c ------------------------------------------------------------------------------- */
 
-void bw_step_lookup(fuse_req_t req, uint64_t parent, const char *name);
+void bw_fuse_step_lookup(fuse_req_t req, uint64_t parent, const char *name);
 /* A name of this inode number, of a slice or of a step's directory in a view. */
-void bw_step_lookup_ino(fuse_req_t req, uint64_t ino);
-void bw_step_getattr(fuse_req_t req, uint64_t ino);
-void bw_step_open(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi);
-void bw_step_read(fuse_req_t req, struct bw_handle *h, size_t size, uint64_t off);
-void bw_step_opendir(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi);
-void bw_step_readdir(fuse_req_t req, uint64_t ino, size_t size, uint64_t off);
-void bw_step_getxattr(fuse_req_t req, uint64_t ino, const char *name, size_t size);
-void bw_step_listxattr(fuse_req_t req, uint64_t ino, size_t size);
+void bw_fuse_step_lookup_ino(fuse_req_t req, uint64_t ino);
+void bw_fuse_step_getattr(fuse_req_t req, uint64_t ino);
+void bw_fuse_step_open(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi);
+void bw_fuse_step_read(fuse_req_t req, struct bw_handle *h, size_t size, uint64_t off);
+void bw_fuse_step_opendir(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi);
+void bw_fuse_step_readdir(fuse_req_t req, uint64_t ino, size_t size, uint64_t off);
+void bw_fuse_step_getxattr(fuse_req_t req, uint64_t ino, const char *name, size_t size);
+void bw_fuse_step_listxattr(fuse_req_t req, uint64_t ino, size_t size);
 
 /* ---- fuse_view.c: directories of name templates; the top directory has entries of them as well --- */
 
 /* Offsets of entries: this, the number of the place (view.h) and 1; those of the top directory are below. */
 #define BW_VIEW_OFFSET 16u
 
-void bw_view_lookup(fuse_req_t req, uint64_t parent, const char *name);
-void bw_view_getattr(fuse_req_t req, uint64_t ino);
-void bw_view_opendir(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi);
-void bw_view_readdir(fuse_req_t req, uint64_t ino, size_t size, uint64_t off);
+void bw_fuse_view_lookup(fuse_req_t req, uint64_t parent, const char *name);
+void bw_fuse_view_getattr(fuse_req_t req, uint64_t ino);
+void bw_fuse_view_opendir(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi);
+void bw_fuse_view_readdir(fuse_req_t req, uint64_t ino, size_t size, uint64_t off);
 /* Adds the entries from off on; false: full. */
-bool bw_view_fill(struct bw_dirbuf *d, uint64_t ino, uint64_t off);
+bool bw_fuse_view_fill(struct bw_dirbuf *d, uint64_t ino, uint64_t off);
 
 /* ---- fuse_produce.c ---------------------------------------------------------------------------- */
 
@@ -155,12 +155,12 @@ void bw_fuse_checkpoint_readdir(fuse_req_t req, uint64_t ino, size_t size, uint6
 
 /* ---- fuse_text.c: /status, and the files next, state, resume ----------------------------------- */
 
-void bw_status_lookup(fuse_req_t req, const char *name);
-void bw_status_getattr(fuse_req_t req, uint64_t ino);
-void bw_status_open(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi);
-void bw_status_readdir(fuse_req_t req, size_t size, uint64_t off);
-void bw_text_open(fuse_req_t req, uint64_t ino, enum bw_produce_text what, const char *producer,
-		  struct fuse_file_info *fi);
+void bw_fuse_status_lookup(fuse_req_t req, const char *name);
+void bw_fuse_status_getattr(fuse_req_t req, uint64_t ino);
+void bw_fuse_status_open(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi);
+void bw_fuse_status_readdir(fuse_req_t req, size_t size, uint64_t off);
+void bw_fuse_text_open(fuse_req_t req, uint64_t ino, enum bw_produce_text what, const char *producer,
+		       struct fuse_file_info *fi);
 
 /* Asks for fresh news, at most limit_ns, then runs next (on another thread, with the outcome). */
 struct bw_fresh {

@@ -243,7 +243,7 @@ void bw_fuse_produce_open(fuse_req_t req, uint64_t ino, struct fuse_file_info *f
 
 	if (bw_produce_is_text(fs->produce, ino, &what, producer)) {
 		if ((fi->flags & O_ACCMODE) == O_RDONLY)
-			bw_text_open(req, ino, what, producer, fi);
+			bw_fuse_text_open(req, ino, what, producer, fi);
 		else
 			fuse_reply_err(req, EACCES);
 		return;

@@ -3,7 +3,7 @@
  * /step: look-up, attributes, open and read of committed steps.
  *
  * Every question goes the same way: step -> entry (steps.h), entry -> footer (reader.h) where sizes are
- * needed, then the reply.  open("/step/7/rank/3") is bw_step_open() -> resolved() -> got_tgb() ->
+ * needed, then the reply.  open("/step/7/rank/3") is bw_fuse_step_open() -> resolved() -> got_tgb() ->
  * reply_slice_open().
  */
 #include "fs/fuse_ops.h"
@@ -390,23 +390,23 @@ static uint64_t child_ino(struct bw_fs *fs, uint64_t parent, const char *name)
 	return 0;
 }
 
-void bw_step_lookup(fuse_req_t req, uint64_t parent, const char *name)
+void bw_fuse_step_lookup(fuse_req_t req, uint64_t parent, const char *name)
 {
 	uint64_t ino = child_ino(bw_req_fs(req), parent, name);
 
 	if (ino)
-		bw_step_lookup_ino(req, ino);
+		bw_fuse_step_lookup_ino(req, ino);
 	else
 		fuse_reply_err(req, ENOENT);
 }
 
-void bw_step_lookup_ino(fuse_req_t req, uint64_t ino)
+void bw_fuse_step_lookup_ino(fuse_req_t req, uint64_t ino)
 {
 	if (!answer_provisionally(req, ino))
 		ask(req, ino, Q_LOOKUP, NULL, NULL, 0);
 }
 
-void bw_step_getattr(fuse_req_t req, uint64_t ino)
+void bw_fuse_step_getattr(fuse_req_t req, uint64_t ino)
 {
 	struct bw_fs *fs = bw_req_fs(req);
 	struct stat st;
@@ -422,7 +422,7 @@ void bw_step_getattr(fuse_req_t req, uint64_t ino)
 	fuse_reply_attr(req, &st, 1.0);
 }
 
-void bw_step_open(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi)
+void bw_fuse_step_open(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi)
 {
 	if ((fi->flags & O_ACCMODE) != O_RDONLY || (fi->flags & O_TRUNC))
 		fuse_reply_err(req, EROFS);
@@ -430,7 +430,7 @@ void bw_step_open(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi)
 		ask(req, ino, Q_OPEN, fi, NULL, 0);
 }
 
-void bw_step_opendir(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi)
+void bw_fuse_step_opendir(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi)
 {
 	if (ino == BW_INO_STEP)
 		bw_fresh_opendir(req, ino, fi);
@@ -496,7 +496,7 @@ static void readdir_step(fuse_req_t req, uint64_t ino, size_t size, uint64_t off
 	bw_dirbuf_reply(&d);
 }
 
-void bw_step_readdir(fuse_req_t req, uint64_t ino, size_t size, uint64_t off)
+void bw_fuse_step_readdir(fuse_req_t req, uint64_t ino, size_t size, uint64_t off)
 {
 	if (ino == BW_INO_STEP)
 		readdir_steps(req, size, off);
@@ -548,7 +548,7 @@ static void read_done(struct bw_read *read, int err)
 	free(s);
 }
 
-void bw_step_read(fuse_req_t req, struct bw_handle *h, size_t size, uint64_t off)
+void bw_fuse_step_read(fuse_req_t req, struct bw_handle *h, size_t size, uint64_t off)
 {
 	uint64_t raw = bw_tgb_slice(h->tgb, h->rank)->raw;
 
@@ -599,7 +599,7 @@ static bool is_slice(uint64_t ino)
 	return what == BW_STEP_SLICE;
 }
 
-void bw_step_getxattr(fuse_req_t req, uint64_t ino, const char *name, size_t size)
+void bw_fuse_step_getxattr(fuse_req_t req, uint64_t ino, const char *name, size_t size)
 {
 	if (is_slice(ino) && strncmp(name, XATTR_PREFIX, strlen(XATTR_PREFIX)) == 0)
 		for (size_t i = 0; i < XATTRS_N; i++)
@@ -610,7 +610,7 @@ void bw_step_getxattr(fuse_req_t req, uint64_t ino, const char *name, size_t siz
 	fuse_reply_err(req, ENODATA);
 }
 
-void bw_step_listxattr(fuse_req_t req, uint64_t ino, size_t size)
+void bw_fuse_step_listxattr(fuse_req_t req, uint64_t ino, size_t size)
 {
 	char list[256];
 	size_t len = 0;

@@ -87,7 +87,7 @@ static void status_stat(struct bw_fs *fs, enum bw_status_file file, struct stat 
 		     bw_wall_ms() * BW_MS, st);
 }
 
-void bw_status_lookup(fuse_req_t req, const char *name)
+void bw_fuse_status_lookup(fuse_req_t req, const char *name)
 {
 	struct stat st;
 
@@ -101,7 +101,7 @@ void bw_status_lookup(fuse_req_t req, const char *name)
 	fuse_reply_err(req, ENOENT);
 }
 
-void bw_status_getattr(fuse_req_t req, uint64_t ino)
+void bw_fuse_status_getattr(fuse_req_t req, uint64_t ino)
 {
 	struct stat st;
 
@@ -140,7 +140,7 @@ static void look_for_the_end(struct bw_fs *fs)
 	bw_head_ask(fs->head, &fs->look);
 }
 
-void bw_status_open(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi)
+void bw_fuse_status_open(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi)
 {
 	enum bw_status_file file = (enum bw_status_file)(ino - BW_INO_STATUS_FILES);
 	struct bw_buf text;
@@ -161,7 +161,7 @@ void bw_status_open(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi)
 	bw_reply_open_text(req, fi, &text);
 }
 
-void bw_status_readdir(fuse_req_t req, size_t size, uint64_t off)
+void bw_fuse_status_readdir(fuse_req_t req, size_t size, uint64_t off)
 {
 	struct bw_dirbuf d;
 
@@ -317,8 +317,8 @@ static void text_fresh(struct bw_fresh *f, int err)
 	text_go(t);
 }
 
-void bw_text_open(fuse_req_t req, uint64_t ino, enum bw_produce_text what, const char *producer,
-		  struct fuse_file_info *fi)
+void bw_fuse_text_open(fuse_req_t req, uint64_t ino, enum bw_produce_text what, const char *producer,
+		       struct fuse_file_info *fi)
 {
 	bw_fresh_ask(req, ino, producer, fi, what, bw_req_fs(req)->o.io_timeout_ns, text_fresh);
 }

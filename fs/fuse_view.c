@@ -38,7 +38,7 @@ static void fill_fixed(struct bw_fs *fs, const struct bw_view_place *p, struct s
 	bw_root_unref(root);
 }
 
-void bw_view_lookup(fuse_req_t req, uint64_t parent, const char *name)
+void bw_fuse_view_lookup(fuse_req_t req, uint64_t parent, const char *name)
 {
 	struct bw_fs *fs = bw_req_fs(req);
 	struct bw_view_place dir = place_of(parent), p;
@@ -47,34 +47,34 @@ void bw_view_lookup(fuse_req_t req, uint64_t parent, const char *name)
 	if (bw_view_match(&fs->o.views, &dir, name, fs->stream.options.ranks, &p)) {
 		fuse_reply_err(req, ENOENT);
 	} else if (is_of_a_step(fs, &p)) {
-		bw_step_lookup_ino(req, place_ino(fs, &p));
+		bw_fuse_step_lookup_ino(req, place_ino(fs, &p));
 	} else {
 		fill_fixed(fs, &p, &st);
 		bw_reply_entry(req, &st, 1.0);
 	}
 }
 
-void bw_view_getattr(fuse_req_t req, uint64_t ino)
+void bw_fuse_view_getattr(fuse_req_t req, uint64_t ino)
 {
 	struct bw_fs *fs = bw_req_fs(req);
 	struct bw_view_place p = place_of(ino);
 	struct stat st;
 
 	if (is_of_a_step(fs, &p)) {
-		bw_step_getattr(req, ino);
+		bw_fuse_step_getattr(req, ino);
 		return;
 	}
 	fill_fixed(fs, &p, &st);
 	fuse_reply_attr(req, &st, 1.0);
 }
 
-void bw_view_opendir(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi)
+void bw_fuse_view_opendir(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi)
 {
 	struct bw_fs *fs = bw_req_fs(req);
 	struct bw_view_place p = place_of(ino);
 
 	if (is_of_a_step(fs, &p))
-		bw_step_opendir(req, ino, fi);
+		bw_fuse_step_opendir(req, ino, fi);
 	else if (bw_view_lists_steps(&fs->o.views, p.node))
 		bw_fresh_opendir(req, ino, fi);
 	else
@@ -94,7 +94,7 @@ static bool emit(void *ctx, const struct bw_view_place *p, const char *name, uin
 	return bw_dirbuf_add(l->to, name, place_ino(l->fs, p), dir, BW_VIEW_OFFSET + number + 1);
 }
 
-bool bw_view_fill(struct bw_dirbuf *d, uint64_t ino, uint64_t off)
+bool bw_fuse_view_fill(struct bw_dirbuf *d, uint64_t ino, uint64_t off)
 {
 	const struct bw_fs *fs = bw_req_fs(d->req);
 	struct bw_view_place dir = place_of(ino);
@@ -108,7 +108,7 @@ bool bw_view_fill(struct bw_dirbuf *d, uint64_t ino, uint64_t off)
 	return bw_view_list(&fs->o.views, &dir, &range, off > BW_VIEW_OFFSET ? off - BW_VIEW_OFFSET : 0, emit, &l);
 }
 
-void bw_view_readdir(fuse_req_t req, uint64_t ino, size_t size, uint64_t off)
+void bw_fuse_view_readdir(fuse_req_t req, uint64_t ino, size_t size, uint64_t off)
 {
 	struct bw_view_place p = place_of(ino), up = bw_view_parent(&bw_req_fs(req)->o.views, &p);
 	struct bw_dirbuf d;
@@ -118,6 +118,6 @@ void bw_view_readdir(fuse_req_t req, uint64_t ino, size_t size, uint64_t off)
 		return;
 	}
 	if (bw_dirbuf_dots(&d, off, ino, place_ino(bw_req_fs(req), &up)))
-		bw_view_fill(&d, ino, off);
+		bw_fuse_view_fill(&d, ino, off);
 	bw_dirbuf_reply(&d);
 }
