@@ -50,6 +50,12 @@ void bw_errors_add(struct bw_errors *e, const char *fmt, ...)
 	e->total++;
 }
 
+void bw_errors_again(struct bw_errors *e)
+{
+	BW_LOCK_SCOPE(&e->lock);
+	e->total++;
+}
+
 void bw_errors_print(struct bw_errors *e, struct bw_buf *out)
 {
 	BW_LOCK_SCOPE(&e->lock);

@@ -17,6 +17,8 @@ struct bw_errors {
 void bw_errors_init(struct bw_errors *e);
 void bw_errors_done(struct bw_errors *e);
 void bw_errors_add(struct bw_errors *e, const char *fmt, ...) bw_printf_like(2, 3);
+/* One more of an error that has its line: only counted. */
+void bw_errors_again(struct bw_errors *e);
 void bw_errors_print(struct bw_errors *e, struct bw_buf *out);
 uint64_t bw_errors_total(struct bw_errors *e);	/* since the mount, not only those that are kept */
 /* The newest line without its time, or "". */

@@ -12,6 +12,7 @@ void bw_fetcher_init(struct bw_fetcher *by)
 {
 	bw_mutex_init(&by->lock, BW_RANK_LEAF);
 	bw_cond_init(&by->idle);
+	bw_fold_init(&by->fold);
 	by->busy = 0;
 	by->sent = NULL;
 	by->stopping = false;
@@ -19,6 +20,7 @@ void bw_fetcher_init(struct bw_fetcher *by)
 
 void bw_fetcher_done(struct bw_fetcher *by)
 {
+	bw_fold_done(&by->fold);
 	bw_cond_done(&by->idle);
 	bw_mutex_done(&by->lock);
 }
@@ -210,6 +212,17 @@ void bw_fetch_start(struct bw_fetch *f)
 	send(f);
 }
 
+/* One that fails again and again is told of once, until it did not for a minute: how often is said with who got the error. */
+static bool is_news(struct bw_fetch *f, int err)
+{
+	const struct bw_failure failed = {.step = f->entry.step, .part = f->number, .err = err};
+	struct bw_failure over;
+
+	while (bw_fold_due(&f->by->fold, bw_now(), &over))
+		;
+	return bw_fold_first(&f->by->fold, &failed, bw_now(), &over);
+}
+
 /* ---- An object that is not there -------------------------------------------------------------- */
 
 static void judge_missing(struct bw_task *task)
@@ -220,7 +233,7 @@ static void judge_missing(struct bw_task *task)
 	if (!err) {
 		struct bw_root *root = bw_head_root(f->by->head);
 		err = f->entry.step < root->first ? -BW_E_RECLAIMED : -BW_E_CORRUPT;
-		if (err == -BW_E_CORRUPT)
+		if (err == -BW_E_CORRUPT && is_news(f, -ENOENT))
 			bw_log(f->by->log, BW_LOG_ERROR, "object_missing",
 			       "object=%s step=%" PRIu64 " first=%" PRIu64 " version=%" PRIu64,
 			       f->op.key, f->entry.step, root->first, root->version);
@@ -299,15 +312,18 @@ static bool try_again(struct bw_fetch *f, int err)
 	return true;
 }
 
-static void tell(const struct bw_fetch *f, int err, const char *why)
+static void tell(struct bw_fetch *f, int err, const char *why)
 {
+	bool quiet = f->once || (err != -BW_E_CORRUPT && !atomic_load(&f->demanded));
 	char text[64];
 
-	if (err == -BW_E_CORRUPT && !f->once)
+	if (!quiet && !is_news(f, err))
+		return;
+	if (err == -BW_E_CORRUPT && !quiet)
 		bw_log(f->by->log, BW_LOG_ERROR, "checksum", "object=%s step=%" PRIu64 " %s", f->op.key,
 		       f->entry.step, why);
 	else
-		bw_log(f->by->log, atomic_load(&f->demanded) && !f->once ? BW_LOG_WARN : BW_LOG_DEBUG, "get_failed",
+		bw_log(f->by->log, quiet ? BW_LOG_DEBUG : BW_LOG_WARN, "get_failed",
 		       "object=%s step=%" PRIu64 " outcome=%s detail=\"%s\" err=\"%s\"", f->op.key,
 		       f->entry.step, bw_outcome_name(f->op.outcome), f->op.detail,
 		       bw_err_text(err, text, sizeof(text)));

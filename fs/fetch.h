@@ -15,6 +15,7 @@
 
 #include "fs/counters.h"
 #include "fs/disk_cache.h"
+#include "fs/fold.h"
 #include "manifest/head.h"
 #include "store/base/sync.h"
 #include "store/base/workq.h"
@@ -32,7 +33,8 @@ struct bw_fetcher {
 	bool here;				/* judge on the store's thread: reader.h */
 	int64_t io_timeout_ns;
 
-	struct bw_mutex lock;			/* private, with what follows */
+	struct bw_fold fold;			/* private, with what follows */
+	struct bw_mutex lock;
 	struct bw_cond idle;
 	unsigned busy;
 	bool stopping;

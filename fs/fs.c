@@ -323,6 +323,7 @@ static int make(const char *url, const char *dir, const struct bw_mount_options 
 	bw_budget_init(&fs->budget, fs->o.memory - set_transfers(&fs->o, url));
 	bw_budget_init(&fs->texts, fs->o.memory / TEXTS_SHARE);
 	bw_errors_init(&fs->errors);
+	bw_fold_init(&fs->fold);
 	bw_waiting_init(&fs->waiting, &fs->counters);
 	bw_released_init(&fs->released);
 	bw_mutex_init(&fs->lock, BW_RANK_FS);
@@ -407,6 +408,7 @@ static void run_until_woken(struct bw_fs *fs)
 	while ((n = poll(&fd, 1, REST_MS)) <= 0) {
 		if (n)
 			continue;	/* a signal */
+		bw_step_tell_repeats(fs, bw_now());
 		uint64_t now = activity(fs);
 		if (now == seen && !rests)
 			bw_heap_rest();
@@ -429,6 +431,7 @@ void bw_fs_run(struct bw_fs *fs)
 	bw_checkpoint_drain(fs->checkpoint, deadline);
 	bw_steps_stop(fs->steps);
 	bw_fuse_unmount(fs);
+	bw_step_tell_repeats(fs, BW_NEVER);
 }
 
 void bw_fs_stop(struct bw_fs *fs)
@@ -492,6 +495,7 @@ void bw_fs_free(struct bw_fs *fs)
 	bw_once_done(&fs->once);
 	bw_released_done(&fs->released);
 	bw_waiting_done(&fs->waiting);
+	bw_fold_done(&fs->fold);
 	bw_errors_done(&fs->errors);
 	if (fs->wake[0] >= 0) {
 		close(fs->wake[0]);

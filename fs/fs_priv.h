@@ -7,6 +7,7 @@
 #include "fs/closer.h"
 #include "fs/counters.h"
 #include "fs/errors.h"
+#include "fs/fold.h"
 #include "fs/fs.h"
 #include "fs/live.h"
 #include "fs/gc.h"
@@ -44,6 +45,7 @@ struct bw_fs {
 	struct bw_budget budget;
 	struct bw_budget texts;		/* of it: what texts of open files may hold (fuse_reply.c) */
 	struct bw_errors errors;
+	struct bw_fold fold;
 	struct bw_waiting waiting;
 	struct bw_spool_space space;
 	struct bw_released released;
@@ -104,6 +106,11 @@ void bw_fuse_changed(void *fs, uint64_t ino);	/* the kernel forgets its attribut
 /* And joins the threads; late replies go nowhere.  What others have mounted at dir since stays. */
 void bw_fuse_unmount(struct bw_fs *fs);
 void bw_fuse_destroy(struct bw_fs *fs);
+
+/* ---- fuse_step.c ------------------------------------------------------------------------------ */
+
+/* Tells of steps that went on failing for a minute; BW_NEVER: of all that have. */
+void bw_step_tell_repeats(struct bw_fs *fs, int64_t now);
 
 /* ---- fuse_hand.c ------------------------------------------------------------------------------ */
 

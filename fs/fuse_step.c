@@ -206,29 +206,57 @@ static void reply(struct step_req *q, struct bw_tgb *t)
 
 /* ---- The way of a question -------------------------------------------------------------------- */
 
+/* times: so often since it was told; 0: this is the first. */
+static void tell_failure(struct bw_fs *fs, const struct bw_failure *f, const char *who)
+{
+	bool reclaimed = f->err == -BW_E_RECLAIMED;
+	char by[BW_RELEASED_TEXT], text[128];
+	const char *reason = bw_err_text(f->err, text, sizeof(text));
+
+	if (reclaimed)
+		bw_released_text(&fs->released, f->step, by);
+	bw_log(fs->log, reclaimed ? BW_LOG_INFO : BW_LOG_ERROR, "step_failed",
+	       "step=%" PRIu64 " %s errno=%d reason=\"%s\"%s%s", f->step, who, bw_err_errno(f->err), reason,
+	       reclaimed ? " " : "", reclaimed ? by : "");
+	if (!reclaimed && !f->times)
+		bw_errors_add(&fs->errors, "step=%" PRIu64 " errno=%d reason=\"%s\"", f->step, bw_err_errno(f->err), reason);
+}
+
+static void tell_repeats(struct bw_fs *fs, const struct bw_failure *f)
+{
+	char who[40];
+
+	snprintf(who, sizeof(who), "times=%" PRIu64, f->times);
+	tell_failure(fs, f, who);
+}
+
+void bw_step_tell_repeats(struct bw_fs *fs, int64_t now)
+{
+	struct bw_failure f;
+
+	while (bw_fold_due(&fs->fold, now, &f))
+		tell_repeats(fs, &f);
+}
+
 static void log_failure(struct bw_fs *fs, uint64_t step, uint32_t rank, int err)
 {
-	char by[BW_RELEASED_TEXT];
-	char text[128];
+	const struct bw_failure failed = {.step = step, .err = err};
+	struct bw_failure forgotten;
+	char who[40];
 
 	/* What a poller meets all day is not worth a line. */
 	if (err == -BW_E_NOT_COMMITTED || err == -BW_E_PAST_END || err == -EINTR || err == -ETIMEDOUT ||
 	    err == -BW_E_STOPPING)
 		return;
-	const char *reason = bw_err_text(err, text, sizeof(text));
-
-	if (err == -BW_E_RECLAIMED) {
-		bw_released_text(&fs->released, step, by);
-		bw_log(fs->log, BW_LOG_INFO, "step_failed",
-		       "step=%" PRIu64 " rank=%" PRIu32 " errno=%d reason=\"%s\" %s", step, rank,
-		       bw_err_errno(err), reason, by);
+	if (!bw_fold_first(&fs->fold, &failed, bw_now(), &forgotten)) {
+		if (err != -BW_E_RECLAIMED)
+			bw_errors_again(&fs->errors);
 		return;
 	}
-	bw_log(fs->log, BW_LOG_ERROR, "step_failed",
-	       "step=%" PRIu64 " rank=%" PRIu32 " errno=%d reason=\"%s\"", step, rank, bw_err_errno(err),
-	       reason);
-	bw_errors_add(&fs->errors, "step=%" PRIu64 " errno=%d reason=\"%s\"", step, bw_err_errno(err),
-		      reason);
+	if (forgotten.times)
+		tell_repeats(fs, &forgotten);
+	snprintf(who, sizeof(who), "rank=%" PRIu32, rank);
+	tell_failure(fs, &failed, who);
 }
 
 static void end(struct step_req *q, int err, struct bw_tgb *t)

@@ -3,6 +3,7 @@
 """What readers see: V1 to V6 on real mounts."""
 import mmap
 import os
+import re
 import signal
 import threading
 
@@ -296,6 +297,25 @@ class Verified(bw.TestCase):
         stream.store.write(objects[0], whole)
         again = self.mount(stream)
         self.assert_step(again, 0, "p", 0)
+
+    def test_v5_what_every_rank_meets_is_one_line(self):
+        """V5: a step that is lost does not fill the log, however often it is read; how often is told."""
+        stream = self.stream(4)
+        writer = self.mount(stream)
+        writer.put("p", 0)
+        stream.store.remove(stream.objects(writer.meta(0)["object"])[0])
+        mount = self.mount(stream)
+        for _ in range(10):
+            for rank in range(4):
+                self.assert_errno("EIO", bw.read, mount.step(0, rank), "rb")
+        total = mount.metric("errors_total")
+        self.assertGreaterEqual(total, 40)
+        self.assertEqual(len(mount.status("errors").splitlines()), 1)
+        self.assertEqual(mount.stop(), 0)
+        first, again = re.findall(r" error step_failed (.*)", mount.log())
+        self.assertRegex(first, r"^step=0 rank=0 errno=5 reason=")
+        self.assertEqual(mount.log().count(" error object_missing "), 1)
+        self.assertRegex(again, rf"^step=0 times={total - 1:.0f} errno=5 reason=")
 
     def test_v5_objects_of_another_step_are_not_taken(self):
         """V5: the object of one batch in the place of another is not what its name says."""
