@@ -51,11 +51,23 @@ class Command(bw.TestCase):
             self.umount(mnt)
             self.assertEqual(os.listdir(mnt), [])
 
+    def descriptors(self, pid):
+        """What any thread has open above standard error, and whether an exec closes it."""
+        found = set()
+        for task in os.listdir(f"/proc/{pid}/task"):
+            for fd in os.listdir(f"/proc/{pid}/task/{task}/fd"):
+                with contextlib.suppress(FileNotFoundError):  # closed, or the thread has ended, meanwhile
+                    link = os.readlink(f"/proc/{pid}/task/{task}/fd/{fd}")
+                    flags = re.search(r"(?m)^flags:\s*(\d+)", bw.read(f"/proc/{pid}/task/{task}/fdinfo/{fd}"))
+                    if int(fd) > 2:
+                        found.add((link, bool(int(flags.group(1), 8) & os.O_CLOEXEC)))
+        return found
+
     def test_s4_the_daemon_is_on_its_own(self):
         """S4: another session, no terminal, no descriptor of ours, / as its directory."""
         stream, mnt = self.stream(), self.folder("mnt")
         with open(self.root + "/held", "w", encoding="ascii") as held:
-            done = self.run_mount(stream.url, mnt, pass_fds=[held.fileno()], cwd=self.root)
+            done = self.run_mount(stream.url, mnt, "-o", f"cache={self.folder('c')}/c", pass_fds=[held.fileno()], cwd=self.root)
         self.assertEqual(done.returncode, 0, done.stderr)
         try:
             pid = self.daemons(mnt)[0]
@@ -63,6 +75,14 @@ class Command(bw.TestCase):
             self.assertEqual(os.readlink(f"/proc/{pid}/cwd"), "/")
             links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in (0, 1, 2)]
             self.assertEqual([x for x in links if "pipe" in x or "tty" in x or "pts" in x], [])
+            os.makedirs(f"{mnt}/produce/p/0/rank")
+            bw.write(f"{mnt}/produce/p/0/rank/0", b"x")
+            ours = self.descriptors(pid)
+            self.assertNotIn(self.root + "/held", [link for link, _ in ours])
+            self.assertGreater(len(ours), 3)
+            # A pair of sockets by which libcurl wakes itself is not closed: who starts the programs of users closes all.
+            kept = [link for link, is_closed in ours if not is_closed and not link.startswith("socket:")]
+            self.assertEqual(kept, [], "inherited by what the daemon starts")
         finally:
             self.umount(mnt)
 
