@@ -18,6 +18,8 @@ struct bw_probe_config {
 	struct bw_store *const *ways;
 	unsigned ways_n;
 	uint64_t large;		/* bytes of an object that it sends in parts; 0: it has no parts */
+	/* Of a creation, where nothing is yet: an error, with its sentence in why, refuses the place.  May be NULL. */
+	int (*place)(void *ctx, char *why, size_t why_len);
 	void (*step)(void *ctx);	/* runs BW_PROBE_STEPS times when nothing is wrong; may be NULL */
 	void *ctx;
 };

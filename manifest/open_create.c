@@ -174,6 +174,8 @@ int bw_stream_create_probed(struct bw_store *store, const struct bw_probe_config
 	}
 	/* In this order: a place that is refused is left as it was. */
 	err = check_empty(&io, why, why_len);
+	if (!err && probe->place)
+		err = probe->place(probe->ctx, why, why_len);
 	if (!err)
 		err = bw_stream_probe(store, probe, deadline_ns, &probed, why, why_len);
 	if (err)

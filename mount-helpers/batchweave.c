@@ -25,7 +25,8 @@ const struct bw_command bw_commands[] = {
 	 "  --max-ahead N   steps that producers may run ahead of the slowest job (default 0: any)\n"
 	 "  --compress HOW  none, zstd or zstd:LEVEL, for all slices (default none)\n"
 	 "\n"
-	 "A stream that exists with the same options is fine; with other options it is an error.\n",
+	 "A stream that exists with the same options is fine; with other options it is an error.  So is a place\n"
+	 "inside another stream.\n",
 	 true, bw_cmd_init},
 	{"mount", "URL DIR [-o OPTION[,OPTION...]]", "Mounts a stream, as mount.batchweave(8) does", "",
 	 false, bw_cmd_mount},

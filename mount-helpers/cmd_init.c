@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "mount-helpers/outer.h"
 #include "mount-helpers/progress.h"
 #include "mount-helpers/session.h"
 #include "mount-helpers/ways.h"
@@ -87,9 +88,24 @@ static int parse_option(const struct bw_command *c, int option, const char *text
 	}
 }
 
+struct making {
+	struct bw_progress progress;
+	const char *url;
+	const struct bw_s3_config *s3;
+};
+
 static void count_step(void *ctx)
 {
-	bw_progress_add(ctx, 1);
+	struct making *m = ctx;
+
+	bw_progress_add(&m->progress, 1);
+}
+
+static int look_above(void *ctx, char *why, size_t why_len)
+{
+	const struct making *m = ctx;
+
+	return bw_outer_refuse(m->url, m->s3, why, why_len);
 }
 
 /* 0 or a negative error with its sentence in why. */
@@ -97,19 +113,19 @@ static int create_in(struct bw_store *store, const char *url, const struct bw_st
 		     const struct bw_stream_options *o, struct bw_stream *ret, bool *ret_existed,
 		     char *why, size_t why_len)
 {
-	struct bw_progress progress;
+	struct making m = {.url = url, .s3 = &how->s3};
 	struct bw_ways ways;
 	int r = bw_ways_open(&ways, url, &how->s3, why, why_len);
 
-	bw_progress_init(&progress, "probing", "checks", BW_PROBE_STEPS, true);
+	bw_progress_init(&m.progress, "probing", "checks", BW_PROBE_STEPS, true);
 	struct bw_probe_config probe = {
-		.ways = ways.stores, .ways_n = ways.n, .step = count_step, .ctx = &progress,
+		.ways = ways.stores, .ways_n = ways.n, .place = look_above, .step = count_step, .ctx = &m,
 		.large = bw_url_is_s3(url) ? LARGE : 0,
 	};
 	if (r == 0)
 		r = bw_stream_create_probed(store, &probe, o, bw_session_deadline(), ret, ret_existed, why,
 					    why_len);
-	bw_progress_done(&progress);
+	bw_progress_done(&m.progress);
 	bw_ways_done(&ways);
 	return r;
 }
@@ -123,11 +139,16 @@ static int create(const struct bw_command *c, const char *url, struct bw_store_o
 	char why[BW_WHY_MAX + 1] = "", id[33];
 
 	how->s3.part_size = BW_LARGE_OBJECT;
+	/* A directory that is refused is not even made. */
+	int r = strncmp(url, "file://", 7) == 0 ? bw_outer_refuse(url, &how->s3, why, sizeof(why)) : 0;
+
+	if (r < 0)
+		return bw_say_why(c, r, why);
 	int code = bw_session_store(c, url, how, true, &store);
 
 	if (code)
 		return code;
-	int r = create_in(store, url, how, o, &stream, &existed, why, sizeof(why));
+	r = create_in(store, url, how, o, &stream, &existed, why, sizeof(why));
 
 	bw_store_free(store);
 	if (r < 0)

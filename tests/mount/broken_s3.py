@@ -107,7 +107,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             s3.over.wait()
             self.close_connection = True
             return False
-        if rule == "denied" or (rule == "read-only" and self.command in ("PUT", "POST", "DELETE")):
+        if rule == "denied" or self.key in s3.hidden or (rule == "read-only" and self.command in ("PUT", "POST", "DELETE")):
             self.error(403, "AccessDenied")
         elif rule == "elsewhere" and "/eu-test-1/s3/" not in self.headers.get("Authorization", ""):
             s3.sent_away += 1
@@ -273,6 +273,7 @@ class BrokenS3:
         self.requests = []
         self.sent_away = 0
         self.delay = 0  # seconds before each answer
+        self.hidden = ()  # keys that are answered 403
         self.data = ("/data/",)  # no-data is about names with one of these in them
         self.held = ()  # methods that get none until this is empty again
         self.holding = 0  # requests that ever got none because of that

@@ -261,6 +261,26 @@ class Init(Case):
         self.bad(1, r"\w", "init", self.url, "--ranks", 2)
         self.assertEqual(self.objects(""), ["thesis.tex"])
 
+    def test_refuses_a_place_inside_another_stream(self):
+        self.create()
+        before = self.objects("")
+        for inner in (self.url + "/x", self.url + "/x/y/z/"):
+            self.bad(1, f"inside the stream at {self.url};", "init", inner, "--ranks", 2)
+        self.assertEqual(self.objects(""), before)
+        self.assertFalse(os.path.exists(os.path.join(self.store, "x")))
+        self.good("init", self.url, "--ranks", 2)
+        self.good("init", self.url + "-x", "--ranks", 2)
+
+    def test_one_that_is_inside_another_stream_already_is_the_same(self):
+        inner = self.url + "/x/y"
+        self.good("init", inner, "--ranks", 2)
+        self.made.write("stream.json", b'{"name": "of something else"}')
+        self.good("init", self.url + "/other", "--ranks", 2)
+        self.made.write("stream.json", self.made.read("x/y/stream.json"))
+        self.assertRegex(self.good("init", inner, "--ranks", 2), rb"^found the same")
+        self.bad(1, "inside the stream at " + inner, "init", inner + "/z", "--ranks", 2)
+        self.bad(1, f"inside the stream at {self.url};", "init", self.url + "/x/z", "--ranks", 2)
+
     @unittest.skipIf(objects.ON_S3, "only on file://: about a path")
     def test_not_a_directory(self):
         with open(self.store, "w", encoding="utf-8"):

@@ -88,6 +88,16 @@ class Good(Case):
             self.assertNotIn(SECRET, path)
             self.assertTrue(path.startswith("/bucket"), (command, path))
 
+    def test_inside_another_stream(self):
+        s3 = self.server()
+        self.good(*self.init(s3))
+        outer, before = self.url, dict(s3.objects)
+        self.url += "/x/y"
+        self.bad(1, f"inside the stream at {outer};", *self.init(s3))
+        self.assertEqual(s3.objects, before)
+        s3.hidden = ("run/7/stream.json", "run/stream.json", "stream.json")
+        self.good(*self.init(s3))
+
     def test_put_and_read(self):
         s3 = self.server()
         self.env["AWS_ENDPOINT_URL_S3"] = s3.endpoint
