@@ -48,7 +48,8 @@
 	X(HINT, "hint", false)                                                                     \
 	X(TOMBSTONE, "tombstone", false)	/* above a root */                                 \
 	X(LISTING, "listing", false)		/* an object that is there was not listed */       \
-	X(PROBE, "probe", false)		/* left behind by an init */
+	X(PROBE, "probe", false)		/* left behind by an init */                       \
+	X(NESTED, "nested", false)		/* a stream of its own below this one */
 
 enum bw_fsck_check {
 #define X(id, name, wrong) BW_FSCK_##id,

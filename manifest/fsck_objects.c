@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LOOKS_MAX 1000u	/* for a stream.json beside what is foreign */
+
 struct objects {
 	struct fsck *f;
 	struct bw_refs nobody;		/* an empty set: to judge what the root does not name */
@@ -20,6 +22,10 @@ struct objects {
 	uint64_t *missing;
 	size_t missing_n, missing_at;
 	struct fsck_ahead *ahead;
+	/* Directories, with their slash, of the foreign objects that are being listed. */
+	char nested[BW_KEY_MAX + 1];	/* has a stream of its own; "" before there is one */
+	char plain[BW_KEY_MAX + 1];	/* has none, nor have those above */
+	unsigned looks;
 };
 
 static bool in_part(const struct fsck *f, uint64_t hash)
@@ -181,9 +187,64 @@ static void take_node(struct fsck *f, const struct bw_key *k, uint64_t size)
 	count(f, BW_KEY_NODE, class, size);
 }
 
-static int take_foreign(struct fsck *f, const char *text, uint64_t size)
+/* Whether the directory, the first len bytes of text, has the stream.json of a stream. */
+static int look_into(struct fsck *f, const char *text, size_t len, bool *ret)
 {
+	bw_auto_blob struct bw_blob *json = NULL;
+	char key[BW_KEY_MAX + 1];
+	struct bw_stream s;
+
+	*ret = false;
+	if (len + strlen(BW_STREAM_KEY) > BW_KEY_MAX)
+		return 0;
+	memcpy(key, text, len);
+	memcpy(key + len, BW_STREAM_KEY, sizeof(BW_STREAM_KEY));
+	if (!bw_key_valid(key))
+		return 0;
+	int err = fsck_get(f, key, BW_STREAM_JSON_MAX, &json);
+
+	if (!err)
+		err = bw_stream_decode(json->bytes, json->len, &s);
+	*ret = !err || err == -BW_E_FORMAT_NEWER;
+	if (err == -BW_E_DENIED)
+		f->failed[0] = 0;	/* what may not be read is none */
+	if (!*ret)
+		return fsck_fatal(err) && err != -BW_E_DENIED ? err : 0;
+	return fsck_note(f, BW_FSCK_NESTED, FSCK_NONE, key, "%s: a stream of its own lies below this one", key);
+}
+
+/* A listing has what is in a directory in one piece: so each directory is looked into once. */
+static int is_nested(struct objects *o, const char *text, bool *ret)
+{
+	*ret = o->nested[0] && !strncmp(text, o->nested, strlen(o->nested));
+	for (const char *slash = strchr(text, '/'); !*ret && slash && o->looks < LOOKS_MAX; slash = strchr(slash + 1, '/')) {
+		size_t len = (size_t)(slash + 1 - text);
+
+		if (!strncmp(text, o->plain, len))
+			continue;
+		int err = look_into(o->f, text, len, ret);
+
+		if (err)
+			return err;
+		char *dir = *ret ? o->nested : o->plain;
+
+		o->looks++;
+		memcpy(dir, text, len);
+		dir[len] = 0;
+	}
+	return 0;
+}
+
+static int take_foreign(struct objects *o, const char *text, uint64_t size)
+{
+	struct fsck *f = o->f;
+	bool nested = false;
+
 	count(f, BW_KEY_FOREIGN, BW_FSCK_OTHER, size);
+	int err = bw_key_is_probe(text) ? 0 : is_nested(o, text, &nested);
+
+	if (err || nested)
+		return err;
 	if (bw_key_is_probe(text))
 		return fsck_note(f, BW_FSCK_PROBE, FSCK_NONE, text, "%s was left behind by an init", text);
 	return fsck_note(f, BW_FSCK_FOREIGN, FSCK_NONE, text,
@@ -222,7 +283,7 @@ static int each(struct fsck *f, void *ctx, const char *text, uint64_t size)
 	case BW_KEY_FOREIGN:
 		break;
 	}
-	return take_foreign(f, text, size);
+	return take_foreign(o, text, size);
 }
 
 /* ---- Uploads that have not ended -------------------------------------------------------------- */

@@ -284,6 +284,73 @@ Test(fsck, a_freed_name_below_tombstones_is_found)
 	end(&w);
 }
 
+/* ---- What is not of the stream ---------------------------------------------------------------- */
+
+static void put_stream_below(struct bw_whole *w, const char *dir, uint8_t id)
+{
+	bw_auto_buf struct bw_buf json = {.max = 0};
+	struct bw_stream s = w->stream;
+	char key[BW_KEY_MAX + 1], bytes[BW_STREAM_JSON_MAX];
+
+	s.id[0] = id;
+	bw_buf_init(&json, BW_STREAM_JSON_MAX);
+	cr_assert_eq(bw_stream_encode(&s, &json), 0);
+	memcpy(bytes, json.bytes, json.len);
+	snprintf(key, sizeof(key), "%s" BW_STREAM_KEY, dir);
+	bw_whole_put(w, key, bytes, json.len);
+}
+
+Test(fsck, a_stream_below_is_a_warning_and_its_objects_are_not_foreign)
+{
+	struct bw_fsck_report r;
+	struct bw_whole w;
+
+	make(&w);
+	/* Names before its stream.json and after it, some like those of this stream. */
+	bw_whole_put(&w, "a/b/10111213/manifest/00000000000000000001", "root", 4);
+	bw_whole_put(&w, "a/b/.anchor", "x", 1);
+	bw_whole_put(&w, "a/b/zz/stream.json", "of nothing", 10);
+	put_stream_below(&w, "a/b/", 7);
+	bw_whole_fsck(w.store, &quick, &r);
+	assert_only(&r, BW_FSCK_NESTED, 1, 0, "a/b/stream.json", "@: a stream of its own lies below this one");
+	cr_expect_eq(bw_fsck_wrong(&r), 0);
+	cr_expect_eq(r.sums[BW_KEY_FOREIGN][BW_FSCK_OTHER].objects, 4);
+	bw_fsck_report_done(&r);
+	/* What lies beside it is foreign, as is the stream.json of something else. */
+	bw_whole_put(&w, "a/c", "mine", 4);
+	bw_whole_put(&w, "a/stream.json", "of nothing", 10);
+	bw_whole_put(&w, "a/b-2/x", "mine", 4);
+	put_stream_below(&w, "c/", 8);
+	bw_whole_fsck(w.store, &quick, &r);
+	cr_expect_eq(r.counts[BW_FSCK_NESTED], 2);
+	cr_expect_eq(r.counts[BW_FSCK_FOREIGN], 3);
+	cr_expect_eq(r.findings_n, 5);
+	bw_fsck_report_done(&r);
+	end(&w);
+}
+
+Test(fsck, of_many_foreign_directories_not_each_is_looked_into)
+{
+	struct bw_store_stats stats = {0};
+	struct bw_fsck_report r;
+	struct bw_store *counted;
+	char key[BW_KEY_MAX + 1];
+	struct bw_whole w;
+
+	make(&w);
+	for (unsigned i = 0; i < 2000; i++) {
+		snprintf(key, sizeof(key), "old/%u/x", i);
+		bw_whole_put(&w, key, "mine", 4);
+	}
+	cr_assert_eq(bw_filter_stats_new(w.store, &stats, &counted), 0);
+	bw_whole_fsck(counted, &quick, &r);
+	cr_expect_eq(r.counts[BW_FSCK_FOREIGN], 2000);
+	cr_expect_lt(bw_stats_requests(&stats, BW_OP_GET), 1500);
+	bw_fsck_report_done(&r);
+	w.store = counted;
+	end(&w);
+}
+
 Test(fsck, a_foreign_object_is_found)
 {
 	char key[BW_KEY_MAX + 1];
