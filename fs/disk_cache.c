@@ -555,7 +555,7 @@ static bool give_up_one(struct bw_disk_cache *d, int64_t *ret_wait_ns)
 
 static void watch_reads(struct bw_task *task)
 {
-	struct bw_disk_cache *d = (struct bw_disk_cache *)((char *)task - offsetof(struct bw_disk_cache, watch));
+	struct bw_disk_cache *d = bw_container_of(task, struct bw_disk_cache, watch);
 	int64_t wait_ns;
 
 	while (give_up_one(d, &wait_ns))

@@ -305,7 +305,7 @@ static int note_unjudged(struct bw_produce *p, struct bw_stage_handle *h)
 {
 	h->unjudged = true;
 	bw_log(p->c.log, BW_LOG_WARN, "closer_unknown",
-	       "file=%s reason=\"the closing process cannot be seen from here (another pid namespace?): "
+	       "file=%s reason=\"the closing process cannot be seen from here (another pid namespace, hidepid, or no /proc?): "
 	       "nothing is committed; mount with commit=rename\"",
 	       h->node->name);
 	return -ENOTSUP;

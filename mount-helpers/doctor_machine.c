@@ -9,12 +9,14 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,7 +26,6 @@
 #define PAGES_PER_REQUEST 256	/* of the largest request: 1 MiB */
 #define FILES_FEW 1024
 #define MOUNT_ANSWERS_NS (5 * BW_SEC)
-#define CAP_SYS_ADMIN_BIT 21
 
 static void path_of(const struct bw_machine *m, const char *path, char ret[PATH_MAX])
 {
@@ -52,13 +53,13 @@ static bool find_line(const struct bw_machine *m, const char *path, const char *
 
 /* ---- The machine ---------------------------------------------------------------------------------- */
 
-static bool is_admin(const struct bw_machine *m)
+/* Asked of the kernel: /proc may not be there. */
+static bool is_admin(void)
 {
-	char line[256];
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{.effective = 0}};
 
-	if (!find_line(m, "/proc/self/status", "CapEff:", line, sizeof(line)))
-		return m->uid == 0;
-	return strtoull(line + strlen("CapEff:"), NULL, 16) >> CAP_SYS_ADMIN_BIT & 1;
+	return syscall(SYS_capget, &header, data) == 0 && data[0].effective >> CAP_SYS_ADMIN & 1;
 }
 
 void bw_machine_here(struct bw_machine *ret)
@@ -78,8 +79,8 @@ void bw_machine_here(struct bw_machine *ret)
 		.files = files.rlim_cur,
 		.files_max = files.rlim_max,
 		.memory = bw_memory_limit(),
+		.admin = is_admin(),
 	};
-	ret->admin = is_admin(ret);
 }
 
 /* ---- FUSE ----------------------------------------------------------------------------------------- */
@@ -95,7 +96,8 @@ static void check_kernel(struct bw_doctor *d, const struct bw_machine *m)
 		bw_doctor_add(d, BW_FINE, "kernel", "", "Linux %s", m->release);
 }
 
-static bool knows_fuse(const struct bw_machine *m)
+/* 1, 0, or -1: it cannot be told. */
+static int lists_fuse(const struct bw_machine *m)
 {
 	char line[256], full[PATH_MAX];
 
@@ -103,11 +105,32 @@ static bool knows_fuse(const struct bw_machine *m)
 	FILE *f = fopen(full, "re");
 	bool found = false;
 
-	while (f && !found && fgets(line, sizeof(line), f))
+	if (!f)
+		return -1;
+	while (!found && fgets(line, sizeof(line), f))
 		found = strcmp(line, "nodev\tfuse\n") == 0;
-	if (f)
-		fclose(f);
+	fclose(f);
 	return found;
+}
+
+/* Opening the device loads the module, and proves it: what is opened is what a mount opens. */
+static int knows_fuse(const struct bw_machine *m, int device)
+{
+	struct stat st;
+
+	return device >= 0 && fstat(device, &st) == 0 && S_ISCHR(st.st_mode) ? 1 : lists_fuse(m);
+}
+
+static void check_module(struct bw_doctor *d, int knows)
+{
+	if (knows > 0)
+		bw_doctor_add(d, BW_FINE, "fuse module", "", "the kernel knows FUSE");
+	else if (knows < 0)
+		bw_doctor_add(d, BW_NOTE, "fuse module", "mount -t proc proc /proc, or look on the host",
+			      "whether the kernel knows FUSE cannot be told: /proc/filesystems cannot be read");
+	else
+		bw_doctor_add(d, BW_WRONG, "fuse module", "modprobe fuse as root; to have it at each boot: echo fuse >"
+			      " /etc/modules-load.d/fuse.conf", "the kernel does not know FUSE");
 }
 
 static void check_device(struct bw_doctor *d, const struct bw_machine *m)
@@ -115,8 +138,10 @@ static void check_device(struct bw_doctor *d, const struct bw_machine *m)
 	char path[PATH_MAX];
 
 	path_of(m, "/dev/fuse", path);
-	int fd = open(path, O_RDWR | O_CLOEXEC);
+	int fd = open(path, O_RDWR | O_CLOEXEC), why = errno;
 
+	check_module(d, knows_fuse(m, fd));
+	errno = why;
 	if (fd >= 0) {
 		close(fd);
 		bw_doctor_add(d, BW_FINE, "fuse device", "", "/dev/fuse opens");
@@ -163,11 +188,6 @@ static void check_readahead(struct bw_doctor *d, const struct bw_machine *m)
 void bw_doctor_fuse(struct bw_doctor *d, const struct bw_machine *m)
 {
 	check_kernel(d, m);
-	if (!knows_fuse(m))
-		bw_doctor_add(d, BW_WRONG, "fuse module", "modprobe fuse as root; to have it at each boot: echo fuse >"
-			      " /etc/modules-load.d/fuse.conf", "the kernel does not know FUSE");
-	else
-		bw_doctor_add(d, BW_FINE, "fuse module", "", "the kernel knows FUSE");
 	check_device(d, m);
 	check_pages(d, m);
 	check_readahead(d, m);
@@ -239,6 +259,21 @@ static void check_others(struct bw_doctor *d, const struct bw_machine *m, const 
 			      (unsigned)m->uid);
 }
 
+/* Who closes a slice is looked up there. */
+static void check_processes(struct bw_doctor *d, const struct bw_machine *m, const struct bw_mount_options *o)
+{
+	char path[PATH_MAX];
+
+	path_of(m, "/proc/self", path);
+	if (access(path, X_OK) == 0)
+		bw_doctor_add(d, BW_FINE, "processes", "", "/proc tells of them");
+	else
+		bw_doctor_add(d, BW_NOTE, "processes",
+			      "mount -t proc proc /proc where the mount is made, or mount with commit=rename",
+			      "there is no /proc here%s, and which mounts there are cannot be seen",
+			      o->ro || o->commit == BW_COMMIT_RENAME ? "" : ": who closes a slice cannot be judged, so nothing commits");
+}
+
 void bw_doctor_user(struct bw_doctor *d, const struct bw_machine *m, const struct bw_mount_options *o)
 {
 	if (m->uid == 0 && !m->admin)
@@ -247,6 +282,7 @@ void bw_doctor_user(struct bw_doctor *d, const struct bw_machine *m, const struc
 	else
 		bw_doctor_add(d, BW_FINE, "permissions", "", "user %u %s", (unsigned)m->uid,
 			      m->admin ? "may mount" : "mounts through fusermount3");
+	check_processes(d, m, o);
 	check_fusermount(d, m);
 	check_helper(d, m);
 	check_others(d, m, o);

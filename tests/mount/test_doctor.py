@@ -140,6 +140,20 @@ class Doctor(bw.TestCase):
         self.assertRegex(done.stdout, r"(?m)^note +staging .*: batches that do not fit into memory= fail; remedy: ")
         self.assertEqual(done.returncode, 0, done.stdout)
 
+    def test_without_proc(self):
+        """What a mount needs that cannot be seen is no mistake; that of a container's root is seen without /proc too."""
+        self.needs_root()
+        stream = self.stream()
+        for cap, verdict in (("+sys_admin", "ok"), ("-sys_admin", "WRONG")):
+            done = subprocess.run(["unshare", "-m", "--propagation=private", "sh", "-c",
+                                   'umount -l /proc && exec setpriv --bounding-set="$0" "$@"', cap,
+                                   os.path.abspath(bw.BATCHWEAVE), "doctor", stream.url],
+                                  env=self.env, capture_output=True, text=True, timeout=bw.PATIENCE, check=False)
+            self.assertEqual(re.findall(r"(?m)^WRONG +(\S+)", done.stdout), ["permissions"] if verdict == "WRONG" else [], done.stdout)
+            self.assertRegex(done.stdout, rf"(?m)^{verdict} +permissions ")
+            self.assertRegex(done.stdout, r"(?m)^ok +fuse module ")
+            self.assertRegex(done.stdout, r"(?m)^note +processes +there is no /proc here: .*; remedy: mount -t proc")
+
     def test_too_few_descriptors(self):
         def few():
             resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))

@@ -47,6 +47,7 @@ static void world(struct world *w)
 	w->m = (struct bw_machine){.root = w->dir, .release = "6.1.0-18-amd64", .path = "/none:/usr/bin", .tmpdir = w->dir,
 				   .uid = 1000, .files = 4096, .files_max = 4096, .memory = UINT64_C(1) << 30};
 	put(w, "/dev/fuse", "", 0666);
+	put(w, "/proc/self/comm", "doctor\n", 0644);
 	put(w, "/proc/filesystems", "nodev\tsysfs\n\text4\nnodev\tfuse\n", 0444);
 	put(w, "/proc/sys/fs/fuse/max_pages_limit", "256\n", 0644);
 	put(w, "/usr/bin/fusermount3", "", 04755);
@@ -120,6 +121,28 @@ Test(doctor, fuse_is_missing)
 	cr_expect_eq(w.d.wrong, 0);
 	take(&w, "/dev/fuse");
 	expect(&w, BW_WRONG, "fuse device", "--device /dev/fuse");
+	bw_test_rmtree(w.dir);
+}
+
+/* Of a small container: nothing is wrong that nobody can see. */
+Test(doctor, without_proc)
+{
+	struct world w;
+	char path[600];
+
+	world(&w);
+	snprintf(path, sizeof(path), "rm -r %s/proc", w.dir);
+	cr_assert_eq(system(path), 0);
+	expect(&w, BW_NOTE, "fuse module", "mount -t proc proc /proc");
+	expect(&w, BW_NOTE, "processes", "commit=rename");
+	cr_expect(strstr(find(&w.d, "processes")->found, "nothing commits"));
+	w.o.ro = true;
+	look(&w);
+	cr_expect_not(strstr(find(&w.d, "processes")->found, "nothing commits"));
+	snprintf(path, sizeof(path), "rm %s/dev/fuse && ln -s /dev/null %s/dev/fuse", w.dir, w.dir);
+	cr_assert_eq(system(path), 0);
+	look(&w);
+	cr_expect_eq(find(&w.d, "fuse module")->verdict, BW_FINE, "a device that opens is enough");
 	bw_test_rmtree(w.dir);
 }
 
