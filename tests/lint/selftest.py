@@ -7,6 +7,7 @@ import unittest
 import commands
 import events
 import headers
+import installed
 import layers
 import links
 import promises
@@ -104,6 +105,13 @@ class Lint(unittest.TestCase):
         self.assertEqual(self.wrong(links.check, good), [])
         for text in ("[b](c.md)\n", "[b](b.md#none)\n", "[b](#none)\n", "[two\nlines](c.md)\n"):
             self.assertEqual(len(self.wrong(links.check, {**good, "docs/d.md": text})), 1, text)
+
+    def test_installed(self):
+        good = {"doc/README.md": "[a](a.md#b) [out](https://x.org/) ![p](plots/p.svg)\n```sh\n[c](c.md)\n```\n", "doc/a.md": "", "doc/plots/p.svg": ""}
+        self.assertEqual(self.wrong(installed.check, good), [])
+        for text in ("[b](docs/a.md)\n", "![p](p.svg)\n"):
+            self.assertEqual(len(self.wrong(installed.check, {**good, "doc/d.md": text})), 1, text)
+        self.assertTrue(self.wrong(installed.check, {"doc/a.md": ""}))
 
     def test_commands(self):
         help_of = {"batchweave": 'if [ "$1" = help ]; then echo "  init  x"; else echo "  --ranks W"; fi\n',
