@@ -151,6 +151,49 @@ Test(batch, what_is_uploaded_decodes_to_the_slices)
 	}
 }
 
+static size_t view_bytes(struct bw_body *body, uint64_t off, size_t len, struct bw_blob **ret_hold, const uint8_t **ret)
+{
+	*ret_hold = bw_blob_copy(((struct bw_bytes_body *)body)->bytes + off, len);
+	*ret = (*ret_hold)->bytes;
+	return len;
+}
+
+/* The length of the piece that is lent at off; it is what is read there. */
+static size_t check_view(struct bw_body *body, uint64_t off, const uint8_t *whole)
+{
+	struct bw_blob *hold;
+	const uint8_t *bytes;
+	size_t n = body->view(body, off, body->size - off, &hold, &bytes);
+
+	if (!n)
+		return 0;
+	cr_assert_leq(off + n, body->size);
+	cr_assert_eq(memcmp(bytes, whole + off, n), 0, "at %lu", (unsigned long)off);
+	bw_blob_unref(hold);
+	return n;
+}
+
+/* V5: slices as they are may be lent from where they are, and nothing else of the object. */
+Test(batch, V5_what_is_lent_is_what_is_read)
+{
+	for (int compress = 0; compress < 2; compress++) {
+		struct setup *s = setup(compress);
+
+		for (int r = 0; r < RANKS; r++)
+			s->bodies[r].body.view = view_bytes;
+		build(s);
+		struct bw_body *body = (struct bw_body *)s->batch;
+		uint8_t *whole = malloc(body->size);
+		cr_assert_eq(body->read(body, 0, whole, body->size), 0);
+		for (uint64_t off = 0; off < body->size; off++) {
+			size_t n = check_view(body, off, whole);
+			cr_assert_eq(n > 0, !compress && off < 7049, "at %lu", (unsigned long)off);
+		}
+		free(whole);
+		teardown(s);
+	}
+}
+
 /* A backend may pull the body in any pieces and in any order. */
 Test(batch, the_body_reads_the_same_in_any_pieces)
 {
