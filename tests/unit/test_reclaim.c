@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A pass of reclaiming on streams with garbage of every kind (C3, C4, C5). */
+#include "store/base/hash.h"
 #include "tests/support/reclaim_world.h"
 
 #include <criterion/criterion.h>
+#include <endian.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -687,6 +689,35 @@ Test(reclaim, a_damaged_node_of_reclaimed_steps_holds_up_nothing)
 	cr_assert_eq(r.deleted[BW_WHY_FENCED].n, 128, "found by the listing");
 	cr_assert_null(bw_world_missing(&w, NULL));
 	cr_assert_null(bw_world_garbage(&w), "%s", bw_world_garbage(&w));
+	bw_world_done(&w);
+}
+
+/* S8: what a newer release says with it this one does not know, and so does not go past it. */
+Test(reclaim, S8_a_node_of_a_newer_format_ends_the_pass)
+{
+	struct bw_world w;
+	char key[BW_KEY_MAX + 1];
+
+	trimmed(&w);
+	memcpy(key, node_key(&w, 0), strlen(node_key(&w, 0)) + 1);
+	const struct bw_blob *node = bw_world_get(&w, key)->blob;
+	uint8_t newer[1 << 15];
+	size_t len = node->len;
+
+	cr_assert_leq(len, sizeof(newer));
+	memcpy(newer, node->bytes, len);
+	newer[4]++;	/* of the envelope */
+	uint64_t sum = htole64(bw_xxh3(newer, 24));
+
+	memcpy(newer + 24, &sum, 8);
+	bw_world_put(&w, key, newer, len);
+	w.now_ms += 2 * DAY;
+	struct bw_reclaim_report r = bw_world_pass(&w, &whole);
+
+	cr_assert_eq(r.err, -BW_E_FORMAT_NEWER);
+	cr_assert_str_eq(r.what, key);
+	cr_assert_eq(w.root->swept, 0);
+	cr_assert_eq(r.deleted[BW_WHY_RECLAIMED].n, 0);
 	bw_world_done(&w);
 }
 
