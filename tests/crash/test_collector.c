@@ -61,10 +61,10 @@ static void prepare(const char *dir)
 }
 
 /* The end of the pass; roots are buried at once. */
-static int collect(struct bw_test_mount *m)
+static int collect_by(struct bw_test_mount *m, struct bw_committer *committer)
 {
 	struct bw_collector_config config = {.store = m->store, .stream = &m->stream, .head = m->head,
-					     .committer = m->committer};
+					     .committer = committer};
 	struct bw_reclaim_options o = {.root_kept_ms = 1};
 	struct bw_reclaim_report r;
 	struct bw_collector *c;
@@ -74,6 +74,11 @@ static int collect(struct bw_test_mount *m)
 	bw_collector_pass(c, &o, BW_WALK_ALWAYS, &r);
 	bw_collector_free(c);
 	return r.err;
+}
+
+static int collect(struct bw_test_mount *m)
+{
+	return collect_by(m, m->committer);
 }
 
 static void child(const char *dir, uint64_t nth, enum bw_fault kind)
@@ -182,4 +187,26 @@ Test(crash_collector, c4_dies_before_each_operation, .timeout = 200)
 Test(crash_collector, c4_dies_after_each_operation, .timeout = 200)
 {
 	until_it_lives(BW_FAULT_DIE_AFTER);
+}
+
+/* Whoever may not commit may not delete either. */
+Test(crash_collector, c4_without_a_committer_nothing_is_changed)
+{
+	static const enum bw_key_kind kinds[] = {BW_KEY_DATA, BW_KEY_NODE, BW_KEY_ROOT};
+	uint64_t before[3];
+	struct bw_test_mount m;
+	char dir[BW_TMPDIR_MAX];
+
+	bw_test_tmpdir(dir);
+	prepare(dir);
+	cr_assert_eq(bw_test_mount_open(&m, bw_test_plain_store(dir)), 0);
+	for (int i = 0; i < 3; i++)
+		before[i] = count(&m, kinds[i]);
+	cr_assert_eq(collect_by(&m, NULL), 0);
+	for (int i = 0; i < 3; i++)
+		cr_assert_eq(count(&m, kinds[i]), before[i], "%s", bw_key_kind_name(kinds[i]));
+	for (uint64_t step = 0; step < STEPS; step += STORED)
+		cr_assert(is_there(&m, step), "step %lu", (unsigned long)step);
+	bw_test_mount_close(&m);
+	bw_test_rmtree(dir);
 }
