@@ -74,12 +74,12 @@ Test(disk_dir, bytes_that_the_disk_does_not_give_are_none)
 	cr_assert_eq(write(fd, bytes, sizeof(bytes)), (ssize_t)sizeof(bytes));
 	close(fd);
 	fault = EIO;
-	cr_assert_eq(bw_disk_read(dir, &n, false, &room, &blob), -EIO);
+	cr_assert_eq(bw_disk_read(dir, &n, &room, &blob), -EIO);
 	fault = SHORT;
-	cr_assert_eq(bw_disk_read(dir, &n, false, &room, &blob), -BW_E_CORRUPT);
+	cr_assert_eq(bw_disk_read(dir, &n, &room, &blob), -BW_E_CORRUPT);
 	cr_assert_null(blob);
 	fault = 0;
-	cr_assert_eq(bw_disk_read(dir, &n, false, &room, &blob), 0);
+	cr_assert_eq(bw_disk_read(dir, &n, &room, &blob), 0);
 	cr_assert_eq(blob->len, sizeof(bytes));
 	cr_assert_arr_eq(blob->bytes, bytes, sizeof(bytes));
 	bw_blob_unref(blob);
