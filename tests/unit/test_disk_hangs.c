@@ -1,18 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The disk cache on a disk that does not answer: the program's own pread() and its like stand before the C library's. */
+/* The disk cache on a disk that does not answer, or fails: the program's own pread() and its like stand before the C library's. */
 #include "tests/unit/disk_world.h"
 
 #include <sys/syscall.h>
 #include <unistd.h>
 
 /* Calls of one kind that wait until they are let go; not more of them than most. */
-enum kind { NONE, READS, TOUCHES, REMOVALS };
+enum kind { NONE, READS, WRITES, TOUCHES, REMOVALS };
 
 static struct {
 	_Atomic enum kind held;
 	atomic_int most;
 	atomic_uint waiting;
 } gate;
+
+/* Calls of one kind that fail. */
+static struct {
+	_Atomic enum kind kind;
+	int err;
+} fault;
+
+static bool fails(enum kind kind)
+{
+	errno = fault.err;
+	return fault.kind == kind;
+}
 
 static void pass(enum kind kind)
 {
@@ -39,7 +51,12 @@ static void until_waiting(unsigned n)
 ssize_t pread(int fd, void *to, size_t len, off_t off)
 {
 	pass(READS);
-	return syscall(SYS_pread64, fd, to, len, off);
+	return fails(READS) ? -1 : syscall(SYS_pread64, fd, to, len, off);
+}
+
+ssize_t pwrite(int fd, const void *bytes, size_t len, off_t off)
+{
+	return fails(WRITES) ? -1 : syscall(SYS_pwrite64, fd, bytes, len, off);
 }
 
 int utimensat(int dir, const char *name, const struct timespec times[2], int flags)
@@ -223,4 +240,53 @@ Test(disk_hangs, V6_a_touch_that_hangs_is_one_of_them)
 		bw_sleep(BW_MS);
 	cr_assert_eq(stats(&w)->given_up, 0);
 	let_go(&w);
+}
+
+/* ---- A disk that fails ------------------------------------------------------------------------ */
+
+Test(disk_hangs, what_cannot_be_written_is_told_once_and_what_is_there_is_read_on)
+{
+	static const int errs[] = {ENOSPC, EDQUOT, EIO, EROFS};
+
+	for (size_t i = 0; i < sizeof(errs) / sizeof(errs[0]); i++) {
+		struct world w;
+		unsigned files;
+
+		world_init(&w, MIB);
+		put_all(&w, 1, 1, 100);
+		fault.err = errs[i];
+		fault.kind = WRITES;
+		for (uint32_t n = 1; n <= 3; n++) {
+			put(&w, 2, n, 100);
+			while (stats(&w)->dropped < n || bw_budget_used(&w.budget) > FILE_COST)
+				bw_sleep(BW_MS);
+			cr_assert(get(&w, 1, 1, 100));
+			cr_assert_eq(on_disk(&w, &files), PAGE);
+			atomic_fetch_add(&test_now, 60 * BW_SEC);
+		}
+		cr_assert_eq(logged(&w, "disk_cache_stops_filling"), 1);
+		cr_assert_eq(logged(&w, strerror(errs[i])), 1);
+		fault.kind = NONE;
+		put_all(&w, 2, 1, 100);
+		cr_assert_eq(bw_disk_state(w.d), BW_DISK_FILLS);
+		world_done(&w);
+	}
+}
+
+Test(disk_hangs, V5_what_cannot_be_read_is_absent_and_can_be_kept_again)
+{
+	struct world w;
+
+	world_init(&w, MIB);
+	put_all(&w, 1, 1, 100);
+	put_all(&w, 1, 2, 100);
+	fault.err = EIO;
+	fault.kind = READS;
+	cr_assert_not(get(&w, 1, 1, 100));
+	fault.kind = NONE;
+	cr_assert_not(bw_disk_has(w.d, 1, 1));
+	put_all(&w, 1, 1, 100);
+	cr_assert(get(&w, 1, 1, 100) && get(&w, 1, 2, 100));
+	cr_assert_eq(stats(&w)->damaged, 1);
+	world_done(&w);
 }
