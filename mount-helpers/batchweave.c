@@ -3,6 +3,7 @@
  * batchweave(1): the table of commands and the way into them.
  */
 #include "mount-helpers/command.h"
+#include "mount-helpers/output.h"
 #include "mount-helpers/say.h"
 
 #include <signal.h>
@@ -212,13 +213,6 @@ static void on_interrupt(int sig)
 	_exit(BW_EXIT_INTERRUPTED);
 }
 
-static int finish(int code)
-{
-	if (fflush(stdout) == 0 && !ferror(stdout))
-		return code;
-	return code ? code : bw_complain("batchweave", BW_EXIT_WRONG, "cannot write the output");
-}
-
 int main(int argc, char **argv)
 {
 	signal(SIGINT, on_interrupt);
@@ -237,5 +231,5 @@ int main(int argc, char **argv)
 
 	if (!c)
 		return say_unknown(name);
-	return finish(c->run(c, argc - 1, argv + 1));
+	return bw_output_finish("batchweave", c->run(c, argc - 1, argv + 1));
 }

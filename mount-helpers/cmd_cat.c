@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "mount-helpers/output.h"
 #include "mount-helpers/progress.h"
 #include "mount-helpers/session.h"
 
@@ -6,18 +7,9 @@
 #include "store/base/parse.h"
 
 #include <inttypes.h>
-#include <signal.h>
 #include <unistd.h>
 
 static const struct option longs[] = {BW_STORE_OPTIONS, {0}};
-
-/* Whoever read our output has enough: end as cat(1) would, without a word. */
-static int end_by_sigpipe(void)
-{
-	signal(SIGPIPE, SIG_DFL);
-	raise(SIGPIPE);
-	return BW_EXIT_WRONG;
-}
 
 static int write_slice(struct bw_session *s, const struct bw_entry *e, const struct bw_tgb *t,
 		       const struct bw_slice *slice)
@@ -37,7 +29,7 @@ static int write_slice(struct bw_session *s, const struct bw_entry *e, const str
 	}
 	bw_progress_done(&p);
 	if (r == -EPIPE)
-		return end_by_sigpipe();
+		bw_output_unread();
 	return r < 0 ? bw_say_err(s->command, r, "cannot write the output") : code;
 }
 

@@ -217,9 +217,36 @@ class Frame(Case):
     def test_output_that_cannot_be_written(self):
         self.create()
         self.put(b"a" * 100000, b"b")
-        for args in (("cat", self.url, 0, 0), ("ls", self.url), ("status", self.url), ("help",)):
+        for args in self.printing():
             with open("/dev/full", "wb") as full:
                 self.bad(1, "cannot write the output", *args, prefix="batchweave", stdout=full)
+
+        for word in ("--help", "--version"):
+            with open("/dev/full", "wb") as full:
+                self.bad(1, "cannot write the output: No space", word, prefix="mount.batchweave: ", program=MOUNT, stdout=full)
+
+    def printing(self):
+        """Each command that prints, of a stream with a step of two slices."""
+        yield from ((word, self.url) for word in ("ls", "status", "fsck", "gc", "doctor"))
+        yield from ((word, self.url, "--json") for word in ("status", "fsck", "doctor"))
+        yield from (("ls", self.url, 0), ("cat", self.url, 0, 0), ("put", self.url, "p", *self.files(b"a", b"b")),
+                    ("version",), ("help",), ("help", "ls"), ("ls", "--help"))
+
+    def test_output_that_nobody_reads(self):
+        """As of any tool in front of head(1): by SIGPIPE, without a word; what a command is there for is done."""
+        self.create()
+        self.put(b"a" * 100000, b"b")
+        for args in self.printing():
+            reader, writer = os.pipe()
+            os.close(reader)
+            done = self.run_bw(*args, stdout=writer)
+            os.close(writer)
+            self.assertEqual((done.returncode, done.stderr), (-signal.SIGPIPE, b""), args)
+        self.assertEqual(len(self.good("ls", self.url).splitlines()), 2)
+        reader, writer = os.pipe()
+        os.close(reader)
+        self.bad(1, "step 7 is not committed", "cat", self.url, 7, 0, stdout=writer)
+        os.close(writer)
 
 
 class Init(Case):
