@@ -131,6 +131,12 @@ Test(follow, rounds_that_fail_pause_longer_and_longer)
 	cr_assert_geq(before, BW_SEC / 2);
 	pass(BW_MS, 1);
 	cr_assert_leq(bw_follow_ask_due(&f), now, "one answer ends it");
+	bw_follow_failed(&f, now, false);
+	cr_assert_leq(bw_follow_ask_due(&f), now + 10 * BW_MS, "and the next pause is the first again");
+	bw_follow_failed(&f, now += BW_SEC, false);
+	pass(0, 1);
+	cr_assert_leq(bw_follow_ask_due(&f), now, "as soon as it comes");
+	cr_assert_eq(f.failed_ns, 0);
 }
 
 Test(follow, who_asked_in_vain_comes_along_with_those_who_wait)
