@@ -42,6 +42,8 @@ struct bw_mount_options {
 	char s3_option[32];		/* one of its options that was given, which a file:// stream refuses; "" */
 };
 
+/* What counts where no option says otherwise; of the store, what the environment says.  Before there are threads:
+ * the process has no umask for a moment. */
 void bw_mount_options_default(struct bw_mount_options *o);
 
 /*

@@ -36,6 +36,6 @@ int bw_walk_give(struct bw_walk *w, const void *bytes, size_t len) bw_must_check
 /* The node that is wanted is not to be had: goes on behind its last step. */
 void bw_walk_pass(struct bw_walk *w);
 
-size_t bw_walk_bytes(const struct bw_walk *w);
+size_t bw_walk_bytes(const struct bw_walk *w);	/* memory it holds */
 
 #endif

@@ -168,6 +168,7 @@ int bw_root_may_write(const struct bw_root *r) bw_must_check;
 /* Copies what newer releases have put into from; to has none yet.  bw_apply() does it.  -ENOMEM. */
 int bw_root_carry(struct bw_root *to, const struct bw_root *from) bw_must_check;
 
+/* By name; borrowed from r; NULL: there is none. */
 const struct bw_producer_entry *bw_root_producer(const struct bw_root *r, const char *name);
 const struct bw_job *bw_root_job(const struct bw_root *r, const char *name);
 /* The entry when it is in the tail, else NULL. */

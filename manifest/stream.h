@@ -47,6 +47,7 @@ int bw_compress_parse(const char *text, enum bw_compress *ret, int32_t *ret_leve
 
 /* ---- Object keys below the stream's URL (all but stream.json begin with 8 hex digits of the id) --- */
 
+/* Each writes one key, as format.md spells it. */
 void bw_key_root(const struct bw_stream *s, uint64_t version, char key[BW_KEY_MAX + 1]);
 void bw_key_hint(const struct bw_stream *s, char key[BW_KEY_MAX + 1]);
 void bw_key_data(const struct bw_stream *s, const char *producer, uint64_t epoch, uint64_t seq,

@@ -38,6 +38,7 @@ int bw_session_open(struct bw_session *s, const struct bw_command *c, const char
 		    const struct bw_store_options *o, bool to_write);
 void bw_session_done(struct bw_session *s);
 
+/* bw_now() time by which a request that is sent now is to be answered. */
 int64_t bw_session_deadline(void);
 /* For the outcome of a commit, which takes as many requests as others leave it to take: as long as a close on a mount waits. */
 int64_t bw_session_commit_deadline(void);

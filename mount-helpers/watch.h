@@ -48,6 +48,7 @@ struct bw_watch_snapshot {
 };
 void bw_watch_snapshot_done(struct bw_watch_snapshot *s);
 
+/* By name, and by path in the item; borrowed; NULL: there is none. */
 const struct bw_watch_item *bw_watch_item(const struct bw_watch_snapshot *s, const char *name);
 const struct bw_watch_file *bw_watch_file(const struct bw_watch_item *item, const char *path);
 
@@ -93,6 +94,7 @@ bool bw_watch_ends(const char *text, const char *ending);
 /* How files of weights and of state are read, by their ending. */
 enum bw_watch_scan bw_watch_scan_of(const char *path);
 
+/* Sets the state, and why, which is cut where it is too long. */
 void bw_watch_say(struct bw_watch_verdict *v, enum bw_watch_state state, const char *fmt, ...)
 	bw_printf_like(3, 4);
 

@@ -21,11 +21,12 @@ struct bw_buf {
 	int err;		/* first failure: -ENOMEM or -ENOSPC (above max) */
 };
 
-void bw_buf_init(struct bw_buf *b, size_t max);
-void bw_buf_done(struct bw_buf *b);
+void bw_buf_init(struct bw_buf *b, size_t max);	/* of at most max bytes; takes no memory */
+void bw_buf_done(struct bw_buf *b);		/* frees the bytes; may be inited again */
 void bw_buf_reset(struct bw_buf *b);		/* empty, memory kept, error forgotten */
-int bw_buf_err(const struct bw_buf *b) bw_must_check;
+int bw_buf_err(const struct bw_buf *b) bw_must_check;	/* 0, or the first adder's failure since init or reset */
 
+/* Adders: each copies what it is given to the end. */
 void bw_buf_add(struct bw_buf *b, const void *bytes, size_t len);
 void bw_buf_str(struct bw_buf *b, const char *s);
 void bw_buf_fmt(struct bw_buf *b, const char *fmt, ...) bw_printf_like(2, 3);
@@ -36,7 +37,7 @@ void bw_buf_u64(struct bw_buf *b, uint64_t v);
 
 /* Room for len more bytes at the returned address, not yet counted; NULL when it fails. */
 void *bw_buf_room(struct bw_buf *b, size_t len);
-void bw_buf_used(struct bw_buf *b, size_t len);
+void bw_buf_used(struct bw_buf *b, size_t len);	/* so many of them were written, and count now */
 
 /* The text, never NULL; valid until the next adder. */
 const char *bw_buf_text(const struct bw_buf *b);

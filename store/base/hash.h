@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Of all the bytes at once; without a seed it is 0. */
 uint64_t bw_xxh3(const void *bytes, size_t len);
 uint64_t bw_xxh3_seed(const void *bytes, size_t len, uint64_t seed);
 
@@ -14,7 +15,7 @@ struct bw_xxh3;
 struct bw_xxh3 *bw_xxh3_new(void);	/* NULL when memory is short */
 void bw_xxh3_add(struct bw_xxh3 *h, const void *bytes, size_t len);
 uint64_t bw_xxh3_sum(const struct bw_xxh3 *h);
-void bw_xxh3_reset(struct bw_xxh3 *h);
-void bw_xxh3_free(struct bw_xxh3 *h);
+void bw_xxh3_reset(struct bw_xxh3 *h);	/* as new */
+void bw_xxh3_free(struct bw_xxh3 *h);	/* NULL is fine */
 
 #endif
