@@ -389,8 +389,20 @@ class Mount:
         """The slices of a step."""
         return [read(self.step(step, r), "rb") for r in range(self.stream.ranks)]
 
+    def drain(self, producer):
+        """fsync of the producer's directory (P8): everything of it is committed, or this fails."""
+        fd = os.open(self.path("produce", producer), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
     def status(self, name):
         return read(self.path("status", name))
+
+    def said(self):
+        """What status.json says."""
+        return json.loads(self.status("status.json"))
 
     def head(self):
         return int(self.status("head"))

@@ -4,7 +4,6 @@
 What must be true at the end: no call of anybody failed, every acknowledged batch is there once, in the
 producer's order, byte for byte, and nothing else is (S2, S3).
 """
-import json
 import os
 import random
 import sys
@@ -31,21 +30,12 @@ def produce(mount, name, folder, pending):
         if not pending:
             acked = seq
         elif seq % 5 == 0:
-            sync(mount, name)
+            mount.drain(name)
             acked = seq
         bw.write(f"{folder}/{name}.new", f"{acked}\n")
         os.rename(f"{folder}/{name}.new", f"{folder}/{name}.acked")
-    sync(mount, name)
+    mount.drain(name)
     bw.write(f"{folder}/{name}.acked", f"{seq}\n")
-
-
-def sync(mount, name):
-    """Everything of the producer is committed, or this fails."""
-    fd = os.open(mount.path("produce", name), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def follow(mount, folder):
@@ -87,7 +77,7 @@ class Load:
 
     @staticmethod
     def seen(mount):
-        said = json.loads(mount.status("status.json"))["producers"]
+        said = mount.said()["producers"]
         return [int(said.get(name, {"next": 0})["next"]) for name in "pq"]
 
     def anybody_failed(self):

@@ -140,5 +140,5 @@ class TestCase(bw.TestCase):
 
     def store_of(self, mount):
         """What status.json says about the store."""
-        return json.loads(mount.status("status.json"))["store"]
+        return mount.said()["store"]
 

@@ -142,11 +142,11 @@ class Markers(Checkpoint):
         self.job(self.a, "train")
         one = self.at(self.a, "train", 1)
         bw.write(one, b"text")
-        version = json.loads(self.a.status("status.json"))["version"]
+        version = self.a.said()["version"]
         self.shell("touch $F; : > $F; : >> $F; truncate -s 0 $F; cp /dev/null $F", F=one)
         self.assertEqual(bw.read(one), "text")
         bw.write(one, b"text")
-        self.assertEqual(json.loads(self.a.status("status.json"))["version"], version)
+        self.assertEqual(self.a.said()["version"], version)
 
     def test_c2_texts_that_are_refused(self):
         """C2: 256 bytes are EFBIG, a NUL or a hole EINVAL; the marker itself stays."""
@@ -391,7 +391,7 @@ class Trouble(Checkpoint):
         gate = self.gate()
         b = self.mount(self.made, gate=gate)
         gate.fail(errno.EIO, applied=True)
-        version = json.loads(self.a.status("status.json"))["version"]
+        version = self.a.said()["version"]
         os.mkdir(self.at(b, "train"))
         bw.write(self.at(b, "train", 1), b"")
         bw.write(self.at(b, "train", 2), b"text")
@@ -401,7 +401,7 @@ class Trouble(Checkpoint):
         os.unlink(self.at(b, "train", 2))
         os.rmdir(self.at(b, "train"))
         self.assertEqual(os.listdir(self.at(self.a)), [])
-        self.assertEqual(json.loads(self.a.status("status.json"))["version"], version + 7)
+        self.assertEqual(self.a.said()["version"], version + 7)
 
     def test_s1_many_at_once(self):
         """C2, S1: processes of two mounts set and withdraw markers of several jobs side by side."""
@@ -500,7 +500,7 @@ class Status(Checkpoint):
                 self.assertTrue(big * step <= self.used(mount) < (big + 1) * step)
                 self.assertEqual(mount.metric("garbage_steps"), marker - 1)
             said = json.loads(bw.batchweave("status", stream.url, "--json").stdout)
-            self.assertEqual(said["live_bytes"], json.loads(a.status("status.json"))["live_bytes"])
+            self.assertEqual(said["live_bytes"], a.said()["live_bytes"])
             self.assertEqual(said["garbage_steps"], marker - 1)
 
 

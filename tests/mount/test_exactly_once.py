@@ -69,7 +69,7 @@ class States(bw.TestCase):
         bw.wait_until(lambda: len(stream.objects("data/")) == len(states), what="all uploads")
         gate.open()
         for name in names:
-            drain(mount, name)
+            mount.drain(name)
         self.assertEqual(mount.status("errors"), "")
         self.assertEqual(mount.head(), len(states))
         self.assertGreaterEqual(len(self.state_objects(stream)), 16)
@@ -179,7 +179,7 @@ class ElsewhereAgain(bw.TestCase):
         a, b = self.mount(stream, "pending=8"), self.mount(stream)
         os.mkdir(a.path("produce/p"))
         self.replay(a, "p", 15)
-        drain(a, "p")
+        a.drain("p")
         for seq in range(15, 20):
             a.put("p", seq, state=f"after {seq}")
         a.kill()
@@ -203,7 +203,7 @@ class ElsewhereAgain(bw.TestCase):
             os.path.exists(b.step(seq))
         os.mkdir(b.slot("p", seq) + "/rank")
         bw.write(b.slot("p", seq, 0), b"B")
-        fsync = bw.error_of(drain, a, "p")
+        fsync = bw.error_of(a.drain, "p")
         self.assertEqual(fsync, "" if seq == 8 else "ESTALE")
         head = b.head()
         self.assertEqual(head, seq + 1)
@@ -212,22 +212,13 @@ class ElsewhereAgain(bw.TestCase):
         self.assertEqual([int(b.meta(step)["seq"]) for step in range(head)], list(range(head)))
 
 
-def drain(mount, name):
-    """fsync of the producer's directory (P8)."""
-    fd = os.open(mount.path("produce", name), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 class QueuedErrors(bw.TestCase):
     def setUp(self):
         super().setUp()
         self.gate_ = self.gate()
         self.m = self.mount(self.stream(1), "pending=4", gate=self.gate_)
         self.m.put("p", 0)
-        drain(self.m, "p")
+        self.m.drain("p")
 
     def fail_the_first(self):
         """Batch 1 fails after its close has said yes."""
@@ -243,14 +234,14 @@ class QueuedErrors(bw.TestCase):
         self.assertEqual(told, ["ENOSPC", ""])
         # What closes have taken is not all committed, whoever has been told so (S2); so says the batch itself (P3e).
         for _ in range(2):
-            self.assertEqual(bw.error_of(drain, self.m, "p"), "ENOSPC")
+            self.assertEqual(bw.error_of(self.m.drain, "p"), "ENOSPC")
             self.assertEqual(bw.error_of(os.open, self.m.slot("p", 1, 0), os.O_RDONLY), "ENOSPC")
         self.assert_nothing_committed(self.m, 1)
         self.gate_.open()
         # Made again it commits, and what waited behind it after it.
         shutil.rmtree(self.m.slot("p", 1))
         self.m.put("p", 1)
-        drain(self.m, "p")
+        self.m.drain("p")
         self.assertEqual(self.m.head(), 4)
         for step in range(4):
             self.assert_step(self.m, step, "p", step)
@@ -293,7 +284,7 @@ class Followers(bw.TestCase):
         for seq in range(7):
             self.m.begin("p", seq)
         self.write(0)
-        drain(self.m, "p")
+        self.m.drain("p")
 
     def write(self, seq):
         bw.write(self.m.slot("p", seq, 0), bw.payload("p", seq, 0))
@@ -311,10 +302,10 @@ class Followers(bw.TestCase):
         bw.wait_until(lambda: "writer_killed" in self.m.log(), what="the judgement")
         self.write(2)
         for _ in range(2):
-            self.assertEqual(bw.error_of(drain, self.m, "p"), "EAGAIN")
+            self.assertEqual(bw.error_of(self.m.drain, "p"), "EAGAIN")
         self.assert_nothing_committed(self.m, 1)
         self.write(1)
-        drain(self.m, "p")
+        self.m.drain("p")
         self.check(self.m, 3)
 
     def test_p8_s2_fsync_that_waited_for_others(self):
@@ -323,7 +314,7 @@ class Followers(bw.TestCase):
         self.write(1)
         self.write(3)
         said = []
-        sync = threading.Thread(target=lambda: said.append(bw.error_of(drain, self.m, "p")))
+        sync = threading.Thread(target=lambda: said.append(bw.error_of(self.m.drain, "p")))
         sync.start()
         bw.wait_until(lambda: "reason=commit" in self.m.status("waiting"), what="the waiter")
         self.gate_.open()
@@ -331,7 +322,7 @@ class Followers(bw.TestCase):
         self.assertEqual(said, ["EAGAIN"])
         self.check(self.m, 2)
         self.write(2)
-        drain(self.m, "p")
+        self.m.drain("p")
         self.check(self.m, 4)
 
     def test_p8_no_more_than_n(self):
@@ -339,7 +330,7 @@ class Followers(bw.TestCase):
         self.assertEqual([bw.error_of(self.write, seq) for seq in (2, 3, 4, 5)], ["", "", "EAGAIN", "EAGAIN"])
         self.assert_nothing_committed(self.m, 1)
         self.write(1)
-        drain(self.m, "p")
+        self.m.drain("p")
         self.check(self.m, 6)
 
     def test_p8_no_more_than_n_with_the_first(self):
@@ -354,7 +345,7 @@ class Followers(bw.TestCase):
         self.assertFalse(done.is_set(), "a third batch was taken with pending=2")
         self.gate_.open()
         first.join(bw.PATIENCE)
-        drain(self.m, "p")
+        self.m.drain("p")
         self.check(self.m, 4)
 
     @bw.file_only("the gate in the way to an engine cannot say that it is full")
@@ -366,11 +357,11 @@ class Followers(bw.TestCase):
         self.gate_.fail(errno.ENOSPC)
         child = self.spawn(self.write, 1)
         self.join(child)
-        self.assertEqual(bw.error_of(drain, self.m, "p"), "ENOSPC")
+        self.assertEqual(bw.error_of(self.m.drain, "p"), "ENOSPC")
         self.gate_.open()
         os.unlink(self.m.slot("p", 1, 0))
         self.write(1)
-        drain(self.m, "p")
+        self.m.drain("p")
         self.check(self.m, 5)
 
     def end(self, stop):

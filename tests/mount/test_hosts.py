@@ -4,7 +4,6 @@
 falls apart.  What producers were told and what trainers read is compared at the end.
 """
 import hashlib
-import json
 import os
 import random
 import sys
@@ -96,7 +95,7 @@ class Cluster(bw.TestCase):
     # ---- what mounts say ----
 
     def store_of(self, mount):
-        return json.loads(mount.status("status.json"))["store"]
+        return mount.said()["store"]
 
     def explains(self, mount, waiter):
         """Who waits is in status/waiting, and why in status."""

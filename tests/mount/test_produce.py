@@ -2,7 +2,6 @@
 # ctest: 45-s
 """P1, P4, P5, P6, P8: what commits, in which order, by whom, and what leaves no trace."""
 import collections
-import json
 import os
 import re
 import shutil
@@ -391,9 +390,7 @@ class Pipelining(bw.TestCase):
         mount = self.mounted("pending=8")
         for seq in range(40):
             mount.put("p", seq, state=str(seq))
-        fd = os.open(mount.path("produce/p"), os.O_RDONLY | os.O_DIRECTORY)
-        self.addCleanup(os.close, fd)
-        os.fsync(fd)
+        mount.drain("p")
         self.assertEqual(mount.head(), 40)
         for step in range(40):
             self.assertEqual(int(mount.meta(step)["seq"]), step)
@@ -405,12 +402,12 @@ class Pipelining(bw.TestCase):
         stream, gate = self.stream(), self.gate()
         mount = self.mount(stream, "pending=4", gate=gate)
         mount.put("p", 0)
-        self.fsync(mount)
+        mount.drain("p")
         gate.hold()
         for seq in range(1, 5):
             mount.put("p", seq)
         self.assert_nothing_committed(mount, 1)
-        pending = json.loads(mount.status("status.json"))["producers"]["p"]["pending"]
+        pending = mount.said()["producers"]["p"]["pending"]
         self.assertEqual(pending, 4)
         done = threading.Event()
         fifth = threading.Thread(target=lambda: (mount.put("p", 5), done.set()))
@@ -418,27 +415,20 @@ class Pipelining(bw.TestCase):
         self.assertFalse(done.wait(0.5), "a fifth batch was queued with pending=4")
         gate.open()
         fifth.join(bw.PATIENCE)
-        self.fsync(mount)
+        mount.drain("p")
         self.assertEqual(mount.head(), 6)
         for step in range(6):
             self.assert_step(mount, step, "p", step)
-
-    def fsync(self, mount):
-        fd = os.open(mount.path("produce/p"), os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
     def test_p8_the_next_close_or_fsync_reports(self):
         """P8, P3e, P6: a queued batch that fails is told by fsync, and nothing after it commits."""
         stream = self.stream(1)
         a, b = self.mount(stream, "pending=4"), self.mount(stream)
         a.put("p", 0)
-        self.fsync(a)
+        a.drain("p")
         a.begin("p", 1)
         b.begin("p", 1)  # takes the producer
-        said = [bw.error_of(bw.write, a.slot("p", 1, 0), b"from A"), bw.error_of(self.fsync, a)]
+        said = [bw.error_of(bw.write, a.slot("p", 1, 0), b"from A"), bw.error_of(a.drain, "p")]
         self.assertIn("ESTALE", said)
         self.assertEqual(set(said) - {"", "ESTALE"}, set())
         self.assertIn("p", a.status("errors"))

@@ -85,17 +85,12 @@ class Producer:
             if self.pending and seq % 5:
                 continue
             if self.pending:
-                self.drain()
+                self.mount.drain(self.name)
             self.acknowledge(seq)
             self.look_from_the_other()
         if self.pending:
-            self.drain()
+            self.mount.drain(self.name)
         self.acknowledge(seq)
-
-    def drain(self):
-        fd = os.open(self.mount.path("produce", self.name), os.O_RDONLY | os.O_DIRECTORY)
-        os.fsync(fd)
-        os.close(fd)
 
     def look_from_the_other(self):
         """V1, V3: what is acknowledged here opens there, all ranks of it.  A look-up asks the store for

@@ -72,7 +72,7 @@ class Files(bw.TestCase):
         for seq in range(3):
             m.put("p", seq)
         m.put("q", 0)
-        said = json.loads(m.status("status.json"))
+        said = m.said()
         for key in ("stream", "ranks", "head", "first", "sealed", "version", "producers", "jobs", "store",
                     "memory", "since"):
             self.assertIn(key, said)

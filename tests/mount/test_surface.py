@@ -2,7 +2,6 @@
 # ctest: once 10-s
 """The tables of docs/surface.md are what a mount shows, and its numbers are right."""
 import ctypes
-import json
 import os
 import re
 import signal
@@ -55,7 +54,7 @@ class Surface(bw.TestCase):
             self.assertEqual(set(filter(None, labels.split(", "))), family.label_names() - {"le"}, name)
 
     def test_fields(self):
-        said = json.loads(self.m.status("status.json"))
+        said = self.m.said()
         self.assertEqual(paths(said), set(table("Fields of status.json")))
         self.assertIn(said["stream"], bw.batchweave("status", self.m.stream.url).stdout)
         self.assertEqual((said["version"], said["sealed"]), (6, False))  # root, job, producer, its epoch, two batches
@@ -77,7 +76,7 @@ class Surface(bw.TestCase):
     def test_numbers(self):
         """Numbers that are known beforehand, or are said elsewhere."""
         m = self.m
-        said = json.loads(m.status("status.json"))
+        said = m.said()
         sizes = sum(m.meta(step)["bytes"] for step in range(2))
         for name, value in (("head_step", 2), ("version", said["version"]), ("sealed", 0), ("stream_bytes_total", sizes),
                             ("live_bytes", sizes), ("job_markers", 0), ("job_stops_reclaiming", 1), ("store_ok", 1),
