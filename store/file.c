@@ -332,7 +332,7 @@ void file_perform(struct file_store *f, struct bw_op *op)
 		delete_many(f, r, op);
 		break;
 	case BW_OP_LIST:
-		file_list(r, op);
+		file_list(f, r, op);
 		still_there(f, r, op);
 		break;
 	case BW_OP_LIST_UPLOADS:
@@ -383,6 +383,7 @@ static void file_free(struct bw_store *s)
 		bw_workq_free(f->q);
 	}
 	bw_gate_done(&f->earlies);
+	file_rest_free(f->rest);
 	file_root_unref(f->root);
 	bw_mutex_done(&f->lock);
 	free(f->dir);

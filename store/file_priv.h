@@ -44,14 +44,18 @@ struct file_root {
 };
 
 struct deletion;
+struct file_rest;
 
 struct file_store {
 	struct bw_store store;
 	struct bw_workq *q;
 	char *dir;		/* owned */
-	struct bw_mutex lock;	/* root, deletions */
+	struct bw_mutex lock;	/* root, deletions, rest */
 	struct file_root *root;
 	struct deletion *deletions;	/* of many, under way: for cancel() */
+	struct file_rest *rest;	/* owned: of the last listing that is not at its end; NULL: none */
+	struct bw_task forget;	/* drops it */
+	bool forgets;		/* that is queued */
 	struct bw_gate earlies;
 };
 
@@ -65,6 +69,7 @@ static inline void file_close_p(int *fd)
 /* The directory that is at the path now.  -errno when there is none, -ESTALE when it is another store's
  * or an empty one. */
 int file_root_get(struct file_store *f, struct file_root **ret) bw_must_check;
+struct file_root *file_root_ref(struct file_root *r);
 void file_root_unref(struct file_root *r);	/* NULL is fine */
 /* 0 while r is still what the path leads to; else what is wrong with the path, or -ESTALE. */
 int file_root_check(struct file_store *f, const struct file_root *r) bw_must_check;
@@ -130,7 +135,8 @@ static inline int64_t file_appeared_ms(const struct stat *st)
 
 	return written > named ? written : named;
 }
-void file_list(struct file_root *r, struct bw_op *op);
+void file_list(struct file_store *f, struct file_root *r, struct bw_op *op);
+void file_rest_free(struct file_rest *rest);	/* NULL is fine */
 
 static inline bool file_is_missing(int err)
 {

@@ -51,6 +51,12 @@ static int root_open(const char *dir, struct file_root **ret)
 	return 0;
 }
 
+struct file_root *file_root_ref(struct file_root *r)
+{
+	atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
+	return r;
+}
+
 void file_root_unref(struct file_root *r)
 {
 	if (!r || atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) != 1)
@@ -73,9 +79,7 @@ int file_root_check(struct file_store *f, const struct file_root *r)
 static struct file_root *root_ref(struct file_store *f)
 {
 	BW_LOCK_SCOPE(&f->lock);
-	if (f->root)
-		atomic_fetch_add_explicit(&f->root->refs, 1, memory_order_relaxed);
-	return f->root;
+	return f->root ? file_root_ref(f->root) : NULL;
 }
 
 static void root_set(struct file_store *f, struct file_root *r)
@@ -99,8 +103,7 @@ static int root_replace(struct file_store *f, struct file_root *old, struct file
 		file_root_unref(r);
 		return -ESTALE;
 	}
-	atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
-	root_set(f, r);
+	root_set(f, file_root_ref(r));
 	*ret = r;
 	return 0;
 }

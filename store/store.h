@@ -13,7 +13,8 @@
  *    of the store; it may submit further requests and may free the op, but must not block.
  *  - put with if_absent is atomic: of any number of them on one key at most one is ever OK, and a
  *    reader sees all of its bytes or NOT_FOUND.
- *  - read-after-write: a get, list or if_absent put sent after a put was OK sees that put.
+ *  - read-after-write: a get, list or if_absent put sent after a put was OK sees that put; but of a listing, a page
+ *    behind another may lack what was put after the first was sent.  What it tells was there when it was sent.
  *  - a get returns all the bytes asked for, or an outcome other than OK.
  *  - a backend classifies what happened and never repeats a request; only filter_retry repeats
  *    requests, and filter_hedge gets; only the commit protocol repeats commits.

@@ -483,6 +483,116 @@ Test(file, list_of_directories_larger_than_what_is_kept_of_them)
 	teardown(&f);
 }
 
+static void touch(struct fixture *f, const char *name)
+{
+	char path[sizeof(f->dir) + 300];
+
+	snprintf(path, sizeof(path), "%s/%s", f->dir, name);
+	close(open(path, O_CREAT | O_WRONLY, 0644));
+}
+
+/* Of names as long as names may be, not all of a directory are kept. */
+Test(file, list_of_a_directory_whose_names_are_longer_than_what_is_kept)
+{
+	enum { FILES = 9000 };
+	struct fixture f;
+	char path[512], name[256];
+
+	setup(&f);
+	cr_assert_eq(mkdir(below(&f, "d", path), 0755), 0);
+	for (unsigned i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "d/%05u%0235u", i * 7919 % FILES, 0u);
+		touch(&f, name);
+	}
+	cr_assert_eq(list_all(f.s, "", 1000), FILES);
+	cr_assert_eq(list_all(f.s, "d/", 7), FILES);
+	cr_assert_eq(list_all(f.s, "d/012", 11), 100);
+	teardown(&f);
+}
+
+/* A page that goes on behind last, which it sets. */
+static bool next_page(struct fixture *f, const char *prefix, unsigned max, char last[BW_KEY_MAX + 1], size_t *ret_n)
+{
+	struct bw_op op;
+
+	bw_op_list(&op, prefix, last, max);
+	expect(bw_store_sync(f->s, &op), BW_OK);
+	bool more = op.listing->more;
+
+	*ret_n = op.listing->n;
+	cr_assert(!more || op.listing->n == max);
+	for (size_t i = 0; i < op.listing->n; i++) {
+		cr_assert_gt(strcmp(op.listing->items[i].key, last), 0);
+		snprintf(last, BW_KEY_MAX + 1, "%s", op.listing->items[i].key);
+	}
+	bw_op_done(&op);
+	return more;
+}
+
+/* What goes between two pages is not told, whatever stands in its place; what stays is. */
+Test(file, a_listing_goes_on_when_objects_have_gone)
+{
+	enum { FILES = 50 };
+	char last[BW_KEY_MAX + 1] = "", path[512], name[64];
+	struct fixture f;
+	size_t n;
+
+	setup(&f);
+	for (char d = 'a'; d <= 'c'; d++)
+		for (unsigned i = 0; i < FILES; i++) {
+			snprintf(name, sizeof(name), "%c/%02u", d, i);
+			expect(bw_test_put(f.s, name, "", 0, true), BW_OK);
+		}
+	cr_assert(next_page(&f, "", 10, last, &n));
+	/* Three of the page to come, one of them for a directory; all of b; the last but one of c. */
+	for (unsigned i = 10; i < 13; i++) {
+		snprintf(name, sizeof(name), "a/%02u", i);
+		expect(bw_test_delete(f.s, name), BW_OK);
+	}
+	cr_assert_eq(mkdir(below(&f, "a/11", path), 0755), 0);
+	for (unsigned i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "b/%02u", i);
+		expect(bw_test_delete(f.s, name), BW_OK);
+	}
+	expect(bw_test_delete(f.s, "c/48"), BW_OK);
+	cr_assert(next_page(&f, "", 10, last, &n));
+	cr_assert_str_eq(last, "a/22");
+	cr_assert(next_page(&f, "", 27, last, &n));
+	cr_assert_str_eq(last, "a/49");
+	cr_assert(next_page(&f, "", 48, last, &n), "c/49 comes yet");
+	cr_assert_str_eq(last, "c/47");
+	expect(bw_test_delete(f.s, "c/49"), BW_OK);
+	cr_assert_not(next_page(&f, "", 48, last, &n));
+	cr_assert_eq(n, 0);
+	teardown(&f);
+}
+
+/* Only one of them is helped, and both are right. */
+Test(file, two_listings_take_turns)
+{
+	char a[BW_KEY_MAX + 1] = "", b[BW_KEY_MAX + 1] = "", name[64];
+	struct fixture f;
+	size_t n;
+
+	setup(&f);
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(name, sizeof(name), "d/%02u", i);
+		expect(bw_test_put(f.s, name, "", 0, true), BW_OK);
+	}
+	for (unsigned i = 0; i < 9; i++) {
+		cr_assert(next_page(&f, "", 10, a, &n));
+		cr_assert(next_page(&f, "d/", 10, b, &n));
+		cr_assert_str_eq(a, b);
+	}
+	/* One that begins shows what has been put. */
+	expect(bw_test_put(f.s, "d/995", "", 0, true), BW_OK);
+	a[0] = 0;
+	cr_assert_not(next_page(&f, "", 1000, a, &n));
+	cr_assert_eq(n, 101);
+	cr_assert_str_eq(a, "d/995");
+	teardown(&f);
+}
+
 static unsigned open_files(void)
 {
 	return entries_of("/proc/self/fd");

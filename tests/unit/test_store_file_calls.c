@@ -462,3 +462,84 @@ Test(file_calls, a_listing_of_a_store_that_goes_is_unreachable)
 	expect(end_of(f.s, &op), BW_OK, 0);
 	teardown(&f);
 }
+
+static unsigned directories_read;
+
+static void count_read(void)
+{
+	directories_read++;
+}
+
+/* All of a prefix, so many a page. */
+static unsigned list_all(struct fixture *f, const char *prefix, unsigned max)
+{
+	char last[BW_KEY_MAX + 1] = "";
+	bool more = true;
+	struct bw_op op;
+	unsigned n = 0;
+
+	while (more) {
+		bw_op_list(&op, prefix, last, max);
+		cr_assert_eq(bw_store_sync(f->s, &op), BW_OK);
+		more = op.listing->more;
+		n += (unsigned)op.listing->n;
+		if (op.listing->n)
+			snprintf(last, sizeof(last), "%s", op.listing->items[op.listing->n - 1].key);
+		bw_op_done(&op);
+	}
+	return n;
+}
+
+/* However many pages: what is left of a directory when one is full is kept for the next. */
+Test(file_calls, a_listing_reads_each_directory_once)
+{
+	enum { FILES = 3000 };
+	char path[BW_TMPDIR_MAX + 32];
+	struct fixture f;
+
+	setup(&f);
+	unsigned others = list_all(&f, "", 1000);
+
+	expect(put(&f, "a/k", true), BW_OK, 0);
+	expect(put(&f, "b/c/k", true), BW_OK, 0);
+	for (unsigned i = 0; i < FILES; i++) {
+		snprintf(path, sizeof(path), "%s/b/%u", f.dir, i);
+		close(open(path, O_CREAT | O_WRONLY, 0644));
+	}
+	calls.at_listing = count_read;
+	watch_calls();
+	unsigned n = list_all(&f, "", 100);
+
+	cr_assert_eq(n, others + FILES + 2, "%u", n);
+	cr_assert_eq(directories_read, 4, "the store, a, b and b/c: %u", directories_read);
+	directories_read = 0;
+	cr_assert_eq(list_all(&f, "b/1", 7), 1111);
+	cr_assert_eq(directories_read, 1, "%u", directories_read);
+	calls.at_listing = NULL;
+	teardown(&f);
+}
+
+/* What was kept of one directory is not told of another in its place, nor while it is away. */
+Test(file_calls, a_listing_does_not_go_on_in_a_store_that_has_gone)
+{
+	char moved[BW_TMPDIR_MAX + 8];
+	struct fixture f;
+	struct bw_op op;
+
+	setup(&f);
+	for (int i = 0; i < 4; i++)
+		expect(put(&f, (const char *[]){"a", "b", "c", "d"}[i], true), BW_OK, 0);
+	bw_op_list(&op, "", "", 2);
+	expect(end_of(f.s, &op), BW_OK, 0);
+	snprintf(moved, sizeof(moved), "%s-moved", f.dir);
+	cr_assert_eq(rename(f.dir, moved), 0);
+	bw_op_list(&op, "", "b", 2);
+	expect(end_of(f.s, &op), BW_UNREACHABLE, -ENOENT);
+	cr_assert_null(op.listing);
+	cr_assert_eq(rename(moved, f.dir), 0);
+	bw_op_list(&op, "", "b", 2);
+	cr_assert_eq(bw_store_sync(f.s, &op), BW_OK);
+	cr_assert_eq(op.listing->n, 2);
+	bw_op_done(&op);
+	teardown(&f);
+}
