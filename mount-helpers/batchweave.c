@@ -217,6 +217,7 @@ int main(int argc, char **argv)
 {
 	signal(SIGINT, on_interrupt);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);	/* under ulimit -f a write that is too far says EFBIG */
 	if (argc < 2) {
 		print_commands(stderr);
 		return BW_EXIT_USAGE;

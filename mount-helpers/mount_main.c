@@ -285,6 +285,7 @@ static void block_signals(sigset_t *set)
 	sigaddset(set, SIGNAL_END);
 	sigprocmask(SIG_BLOCK, set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);	/* under ulimit -f a write that is too far says EFBIG */
 }
 
 /* S6: killing the mount would stop every process that reads from it.  Needs root; else nothing. */

@@ -404,6 +404,20 @@ class PutAndRead(Case):
             self.assertEqual(p.stderr.read(), b"")
             self.assertEqual(p.wait(NET), -signal.SIGPIPE)
 
+    def test_files_that_may_not_grow(self):
+        """ulimit -f: what a command cannot write is an error of its own, not its death by SIGXFSZ."""
+        limited = f"--fsize={2 * MIB}", BATCHWEAVE
+        self.create(1)
+        at = self.put(os.urandom(4 * MIB))
+        with open(self.path("out"), "wb") as out:
+            self.bad(1, "File too large", *limited, "cat", self.url, at, 0, program="prlimit", stdout=out,
+                     prefix="batchweave cat: ")
+        self.assertEqual(os.stat(self.path("out")).st_size, 2 * MIB)
+        if not objects.ON_S3:
+            self.bad(1, "No space left", *limited, "put", self.url, "p", *self.files(os.urandom(4 * MIB)), program="prlimit",
+                     prefix="batchweave put: ")
+        self.assertEqual(self.put(b"x"), at + 1)
+
     def test_interrupt(self):
         self.create(1)
         self.put(os.urandom(4 * MIB))

@@ -431,5 +431,64 @@ class Limits(bw.TestCase):
         self.assert_nothing_committed(m)
 
 
+@bw.file_only("a limit of the daemon's files, some of which are the store's")
+class FilesThatMayNotGrow(bw.TestCase):
+    """A daemon that was started under ulimit -f: SIGXFSZ is not its end."""
+
+    MOST = 2 << 20
+
+    def setUp(self):
+        super().setUp()
+        self.s = self.stream(1)
+
+    def limited(self, options):
+        return self.mount(self.s, options, prefix=("prlimit", f"--fsize={self.MOST}"))
+
+    def test_p7_staged_bytes(self):
+        """P7: the write that goes too far says EFBIG, is told of, and the mount goes on."""
+        m = self.limited("memory=16M")
+        m.begin("p", 0)
+        with open(m.slot("p", 0, 0), "wb", buffering=0) as f:
+            self.assert_errno("EFBIG", lambda: [f.write(bytes(1 << 20)) for _ in range(16)])
+        self.assertRegex(m.status("errors"), r'seq=0 file=0 errno=27 reason="a write failed"')
+        shutil.rmtree(m.slot("p", 0))
+        m.put("p", 0)
+        self.assert_step(m, 0, "p", 0)
+
+    def test_p6_objects_of_the_store(self):
+        """P6: a batch that the store's files cannot hold is ENOSPC."""
+        m = self.limited("commit_timeout=20")
+        m.begin("p", 0)
+        self.assert_errno("ENOSPC", bw.write, m.slot("p", 0, 0), os.urandom(self.MOST + 1))
+        self.assertIn("File too large", m.log())
+        self.assert_nothing_committed(m)
+        shutil.rmtree(m.slot("p", 0))
+        m.put("p", 0)
+        self.assert_step(m, 0, "p", 0)
+
+    def test_the_log(self):
+        """Its lines are lost, and counted."""
+        log = self.root + "/full.log"
+        bw.write(log, b"\n" * self.MOST)
+        m = self.limited("log=" + log)
+        m.put("p", 0)
+        self.assert_errno("EINVAL", m.begin, "p", 7)
+        self.assertEqual(os.stat(log).st_size, self.MOST)
+        os.truncate(log, 0)
+        self.assertEqual(m.stop(), 0)
+        self.assertRegex(bw.read(log), r"warn lines_dropped lines=3 .*\n.* stopping ")
+
+    def test_the_disk_cache(self):
+        """Reads go on without it, and one line says why it does not fill."""
+        data = [os.urandom(1 << 20)]
+        self.mount(self.s).put("p", 0, data)
+        self.MOST = 1 << 19
+        m = self.limited(f"ro,cache={self.root}/cache,cache_size=1G")
+        self.assert_step(m, 0, "p", 0, data)
+        bw.wait_until(lambda: "disk_cache_stops_filling" in m.log(), what="the line")
+        self.assertRegex(m.log(), r'disk_cache_stops_filling .*err="File too large"')
+        self.assert_step(m, 0, "p", 0, data)
+
+
 if __name__ == "__main__":
     bw.main()
