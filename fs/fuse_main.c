@@ -333,21 +333,20 @@ int bw_fuse_mount(struct bw_fs *fs, char *why, size_t why_len)
 /* The kernel caps readahead at 128 KiB until this is raised, which root may do. */
 static void raise_readahead(struct bw_fs *fs)
 {
-	char path[128];
+	char path[128] = "/sys/class/bdi/$(mountpoint -d DIR)/read_ahead_kb";
+	const char *why = "the device of the mount is not known: somebody else has mounted";
+	int fd = -1;
 
-	if (!fs->dev_major && !fs->dev_minor)
-		return;
-	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", fs->dev_major, fs->dev_minor);
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0) {
-		bw_log(fs->log, BW_LOG_INFO, "readahead_not_raised",
-		       "file=%s reason=\"%s\" remedy=\"as root: echo %d > %s\"", path, strerror(errno),
-		       READ_AHEAD_KB, path);
-		return;
+	if (fs->dev_major || fs->dev_minor) {
+		snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", fs->dev_major, fs->dev_minor);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		why = fd < 0 || dprintf(fd, "%d\n", READ_AHEAD_KB) < 0 ? strerrordesc_np(errno) : NULL;
 	}
-	dprintf(fd, "%d\n", READ_AHEAD_KB);
-	close(fd);
+	if (fd >= 0)
+		close(fd);
+	if (why)
+		bw_log(fs->log, BW_LOG_INFO, "readahead_not_raised",
+		       "file=\"%s\" reason=\"%s\" remedy=\"as root: echo %d > %s\"", path, why, READ_AHEAD_KB, path);
 }
 
 unsigned bw_fuse_threads(void)

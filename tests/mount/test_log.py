@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 
 import bw
 
@@ -78,6 +79,21 @@ class Rotated(bw.TestCase):
         self.say()
         self.assertEqual((self.lines(self.log + ".1"), self.lines(self.log)), ([0], [1]))
         self.assertNotIn("\0", bw.read(self.log))
+
+    def test_a_readahead_that_cannot_be_raised(self):
+        """It is told once, with what to do: /sys is read-only in most containers."""
+        if not bw.ROOT:
+            self.skipTest("it takes a mount namespace of root's")
+        folder, log = self.folder("mnt"), self.root + "/ahead.log"
+        self.shell("""unshare --mount --propagation=private $P $H/apart.py sh -ec '
+            mount -o remount,bind,ro /sys
+            $B $U $D -o log=$L
+            umount $D'""", P=sys.executable, H=bw.HERE, B=bw.MOUNT, U=self.m.stream.url, D=folder, L=log)
+        bw.wait_until(lambda: " unmounted " in bw.read(log), what="the end of the daemon")
+        said = re.findall(r" info readahead_not_raised (.*)", bw.read(log))
+        self.assertEqual(len(said), 1)
+        self.assertRegex(said[0], r'^file="(/sys/class/bdi/0:\d+/read_ahead_kb)" reason="Read-only file system" '
+                                  r'remedy="as root: echo 1024 > \1"$')
 
     def test_removed(self):
         self.say()

@@ -202,6 +202,7 @@ class Passed(bw.TestCase):
             self.assertEqual(os.stat(self.where).st_uid, NOBODY)
             capabilities = re.search(r"CapEff:\s+0+$", bw.read(f"/proc/{daemon.pid}/status"), re.MULTILINE)
             self.assertTrue(capabilities)
+            self.assertEqual(bw.read(self.root + "/log/x").count(" info readahead_not_raised "), 1)
             bw.unmount(self.where)
             self.assertEqual(daemon.wait(bw.PATIENCE), 0)
         finally:
