@@ -13,10 +13,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define POOL_THREADS 2u
 #define BUILD_THREADS 2u	/* of their own: a large batch must not hold up a read */
+#define FILES_ELSE 1024u	/* open files that staging leaves to everything else */
 #define TOGETHER (UINT64_C(2) << 20)	/* in one get; of larger ones a single reader has too few at a time */
 #define GC_SHARE 32u		/* of the memory, for a pass of reclaiming */
 #define TEXTS_SHARE 8u		/* of the memory, for texts of files that are open */
@@ -201,6 +203,18 @@ static int start_readers(struct bw_fs *fs)
 	return err ? err : bw_checkpoint_new(&checkpoint, &fs->checkpoint);
 }
 
+/* What is left of the open files is for the store, the cache, and looks at who closes. */
+static uint32_t staging_files(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > UINT32_MAX)
+		return 0;
+	uint32_t most = (uint32_t)limit.rlim_cur;
+
+	return most > 4 * FILES_ELSE ? most - FILES_ELSE : most / 4 * 3;
+}
+
 static int start_writers(struct bw_fs *fs)
 {
 	/* One thread is left to serve what the others may hang in. */
@@ -212,7 +226,7 @@ static int start_writers(struct bw_fs *fs)
 		return err;
 	fs->space = (struct bw_spool_space){
 		.budget = &fs->budget, .memory_max = fs->o.memory / 2,
-		.dir = fs->staging, .reclaim = reclaim_memory, .ctx = fs,
+		.dir = fs->staging, .files_max = staging_files(), .reclaim = reclaim_memory, .ctx = fs,
 	};
 	struct bw_produce_config produce = {
 		.store = fs->store, .stream = &fs->stream, .head = fs->head,
@@ -485,6 +499,7 @@ void bw_fs_free(struct bw_fs *fs)
 	bw_workq_free(fs->pool);
 	bw_store_free(fs->store);
 	bw_live_done(&fs->live);
+	fs->space.leaving = true;
 	bw_produce_free(fs->produce);
 	bw_checkpoint_free(fs->checkpoint);
 	bw_steps_free(fs->steps);

@@ -214,6 +214,12 @@ static int begin_write(struct bw_produce *p, struct bw_stage_handle *h)
 	return 0;
 }
 
+/* The limit is ours, not the caller's: to him staging is full. */
+static int told(int err)
+{
+	return err == -EMFILE ? -ENOSPC : err;
+}
+
 static void end_write(struct bw_produce *p, struct bw_stage_handle *h, int err)
 {
 	BW_LOCK_SCOPE(&p->lock);
@@ -228,8 +234,11 @@ static void end_write(struct bw_produce *p, struct bw_stage_handle *h, int err)
 		return;
 	h->node->torn = BW_TORN_WRITE;	/* P3k: a slice on which a write failed is not whole */
 	if (h->node->batch)
-		bw_errors_add(p->c.errors, "producer=%s seq=%" PRIu64 " file=%s errno=%d reason=\"a write failed\"",
-			      h->node->batch->producer->name, h->node->batch->seq, h->node->name, -err);
+		bw_errors_add(p->c.errors, "producer=%s seq=%" PRIu64 " file=%s errno=%d reason=\"%s\"",
+			      h->node->batch->producer->name, h->node->batch->seq, h->node->name, -told(err),
+			      err == -EMFILE ? "staged slices have all the open files of the daemon: ulimit -n, "
+					       "LimitNOFILE=, or more memory="
+					     : "a write failed");
 }
 
 /* P3: who writes to what another process has opened may go on when that one has closed it. */
@@ -254,7 +263,7 @@ int bw_produce_write(struct bw_produce *p, struct bw_stage_handle *h, uint64_t o
 		return err;
 	err = bw_spool_write(h->node->spool, off, buf, len);
 	end_write(p, h, err);
-	return err;
+	return told(err);
 }
 
 int bw_produce_fallocate(struct bw_produce *p, struct bw_stage_handle *h, int mode, uint64_t off,
@@ -419,6 +428,7 @@ static void finish_release_locked(struct bw_produce *p, struct bw_stage_handle *
 {
 	struct bw_stage_node *n = h->node;
 	bool torn = h->dirty && (h->killed_own || h->killed_last || h->unjudged);
+	struct bw_spool *freed = NULL;
 	struct bw_answer *now;
 	int err;
 
@@ -430,7 +440,8 @@ static void finish_release_locked(struct bw_produce *p, struct bw_stage_handle *
 		 !n->batch->err)
 		bw_stage_batch_settled_locked(n->batch, NULL, &now, &err);
 	if (n->detached || (n->batch && n->batch->state == BW_BATCH_COMMITTED))
-		bw_stage_node_drop_bytes(n);
+		bw_stage_node_drop_bytes(n, &freed);
+	bw_spool_free_list(freed);
 	free(h);
 	bw_stage_node_settle(p, n);
 }

@@ -37,6 +37,7 @@ struct bw_spool {
 	uint64_t on_disk;	/* counted in space->disk */
 	size_t chunks_n;
 	struct chunk *chunks;	/* owned */
+	struct bw_spool *next;	/* in a list of those to be freed */
 };
 
 int bw_spool_new(struct bw_spool_space *space, struct bw_spool **ret)
@@ -84,16 +85,42 @@ struct bw_spool *bw_spool_ref(struct bw_spool *s)
 	return s;
 }
 
-void bw_spool_free(struct bw_spool *s)
+static void close_file(struct bw_spool *s)
+{
+	if (s->fd < 0)
+		return;
+	if (!s->space->leaving)
+		close(s->fd);
+	s->fd = -1;
+	atomic_fetch_sub(&s->space->files, 1);
+}
+
+void bw_spool_free_later(struct bw_spool *s, struct bw_spool **list)
 {
 	if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	drop_chunks(s);
-	if (s->fd >= 0)
-		close(s->fd);
-	atomic_fetch_sub(&s->space->disk, s->on_disk);
-	bw_mutex_done(&s->lock);
-	free(s);
+	s->next = *list;
+	*list = s;
+}
+
+void bw_spool_free_list(struct bw_spool *list)
+{
+	for (struct bw_spool *s = list, *next; s; s = next) {
+		next = s->next;
+		drop_chunks(s);
+		close_file(s);
+		atomic_fetch_sub(&s->space->disk, s->on_disk);
+		bw_mutex_done(&s->lock);
+		free(s);
+	}
+}
+
+void bw_spool_free(struct bw_spool *s)
+{
+	struct bw_spool *last = NULL;
+
+	bw_spool_free_later(s, &last);
+	bw_spool_free_list(last);
 }
 
 static bool take_memory(struct bw_spool_space *space, uint64_t bytes)
@@ -207,10 +234,21 @@ static void count_disk_locked(struct bw_spool *s, uint64_t now)
 	s->on_disk = now;
 }
 
+/* The rest of what may be open is for the store, the cache and looks at who closes. */
+static int open_file(struct bw_spool_space *space)
+{
+	bool is_one_more = atomic_fetch_add(&space->files, 1) < space->files_max || !space->files_max;
+	int fd = is_one_more ? open_temporary(space->dir) : -EMFILE;
+
+	if (fd < 0)
+		atomic_fetch_sub(&space->files, 1);
+	return fd;
+}
+
 /* Moves everything to a temporary file; on failure everything stays where it was. */
 static int spill_locked(struct bw_spool *s)
 {
-	int fd = open_temporary(s->space->dir), err = 0;
+	int fd = open_file(s->space), err = 0;
 
 	if (fd < 0)
 		return fd;
@@ -226,6 +264,7 @@ static int spill_locked(struct bw_spool *s)
 		err = -errno;
 	if (err) {
 		close(fd);
+		atomic_fetch_sub(&s->space->files, 1);
 		return err;
 	}
 	drop_chunks(s);
@@ -374,8 +413,7 @@ int bw_spool_truncate(struct bw_spool *s, uint64_t size)
 	BW_LOCK_SCOPE(&s->lock);
 	change_locked(s, size < s->size ? size : s->size);
 	if (size == 0 && s->fd >= 0) {
-		close(s->fd);	/* back to memory */
-		s->fd = -1;
+		close_file(s);	/* back to memory */
 		count_disk_locked(s, 0);
 	}
 	if (s->fd >= 0) {

@@ -23,6 +23,9 @@ struct bw_spool_space {
 	uint64_t memory_max;		/* share of the budget that staging may hold */
 	atomic_uint_fast64_t memory, disk;	/* staged bytes now */
 	const char *dir;		/* borrowed: for temporary files */
+	uint32_t files_max;		/* of spools in a file; 0: as many as there may be */
+	atomic_uint files;		/* that there are */
+	bool leaving;			/* the process ends, and its files with it: they need not be closed one by one */
 	/* Asks others (the cache) to give back bytes of the budget; may be NULL. */
 	void (*reclaim)(void *ctx, uint64_t bytes);
 	void *ctx;
@@ -36,11 +39,15 @@ struct bw_spool;
 int bw_spool_new(struct bw_spool_space *space, struct bw_spool **ret) bw_must_check;
 struct bw_spool *bw_spool_ref(struct bw_spool *s);
 void bw_spool_free(struct bw_spool *s);		/* drops a reference; NULL is fine */
+/* The same, without a wait: what is left to be done is put on *list, for bw_spool_free_list() where nobody waits for the caller.  Closing a file that
+ * has no name gives back its blocks, which takes part of a millisecond to seconds. */
+void bw_spool_free_later(struct bw_spool *s, struct bw_spool **list);
+void bw_spool_free_list(struct bw_spool *list);
 
 uint64_t bw_spool_size(struct bw_spool *s);
 uint64_t bw_spool_stored(struct bw_spool *s);	/* bytes it really holds, for st_blocks */
 
-/* All or nothing: on failure (-ENOSPC, -EFBIG, -EIO ...) the old bytes and size stand. */
+/* All or nothing: on failure (-ENOSPC, -EFBIG, -EIO, -EMFILE: files_max ...) the old bytes and size stand. */
 int bw_spool_write(struct bw_spool *s, uint64_t off, const void *bytes, size_t len) bw_must_check;
 /* Bytes read, short at the end; holes read as zeros. */
 ssize_t bw_spool_read(struct bw_spool *s, uint64_t off, void *bytes, size_t len) bw_must_check;

@@ -142,19 +142,19 @@ void bw_stage_node_settle(struct bw_produce *p, struct bw_stage_node *n)
 	free(n);
 }
 
-static void drop_bytes(struct bw_stage_node *n)
+static void drop_bytes(struct bw_stage_node *n, struct bw_spool **freed)
 {
 	if (!n->spool || n->opens)
 		return;
 	n->size_was = bw_spool_size(n->spool);
-	bw_spool_free(n->spool);
+	bw_spool_free_later(n->spool, freed);
 	n->spool = NULL;
 }
 
-void bw_stage_node_drop_bytes(struct bw_stage_node *n)
+void bw_stage_node_drop_bytes(struct bw_stage_node *n, struct bw_spool **freed)
 {
 	for (struct bw_stage_node *at = n;;) {
-		drop_bytes(at);
+		drop_bytes(at, freed);
 		if (at->children) {
 			at = at->children;
 			continue;
@@ -170,6 +170,7 @@ void bw_stage_node_drop_bytes(struct bw_stage_node *n)
 static void detach_one(struct bw_produce *p, struct bw_stage_node *n)
 {
 	struct bw_stage_batch *b = n->batch;
+	struct bw_spool *freed = NULL;
 
 	if (b) {
 		if (n->rank >= 0 && b->by_rank && b->by_rank[n->rank] == n)
@@ -184,7 +185,8 @@ static void detach_one(struct bw_produce *p, struct bw_stage_node *n)
 	unlink_child(p, n);
 	n->batch = NULL;
 	n->detached = true;
-	drop_bytes(n);
+	drop_bytes(n, &freed);
+	bw_spool_free_list(freed);
 	bw_stage_node_settle(p, n);
 }
 

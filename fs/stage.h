@@ -173,8 +173,8 @@ void bw_stage_node_move(struct bw_produce *p, struct bw_stage_node *n, struct bw
 /* Frees a detached node that no handle is open on any more. */
 void bw_stage_node_settle(struct bw_produce *p, struct bw_stage_node *n);
 void bw_stage_node_attr(const struct bw_produce *p, const struct bw_stage_node *n, struct bw_attr *ret);
-/* Frees the bytes of n and of everything below it that no handle is open on; names and sizes stay. */
-void bw_stage_node_drop_bytes(struct bw_stage_node *n);
+/* The bytes of n and of everything below it that no handle is open on go, to *freed (bw_spool_free_list()); names and sizes stay. */
+void bw_stage_node_drop_bytes(struct bw_stage_node *n, struct bw_spool **freed);
 bool bw_stage_node_is_dir(const struct bw_stage_node *n);
 void bw_stage_node_touch(struct bw_stage_node *n);
 

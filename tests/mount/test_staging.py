@@ -189,6 +189,31 @@ class Bytes(bw.TestCase):
         self.commits_as(data)
 
 
+class ManySlices(bw.TestCase):
+    """More slices than the daemon may have files open, and no memory for them."""
+    RANKS = 500
+
+    def test_p7_staging_takes_some_of_the_open_files(self):
+        """P7, P3k: ENOSPC and the reason; all else goes on, and when there is room so does the batch."""
+        few = ("sh", "-c", 'ulimit -n 400; exec "$@"', "sh")
+        m = self.mount(self.stream(self.RANKS), "memory=64M", prefix=few)
+        m.begin("p", 0)
+        slices = [bytes(32 << 20)] + [b"slice %d" % r for r in range(1, self.RANKS)]
+        bw.write(m.slot("p", 0, 0), slices[0])  # all the memory there is for it
+        done = 1
+        while bw.error_of(bw.write, m.slot("p", 0, done), slices[done]) != "ENOSPC":
+            done += 1
+        self.assertEqual(done, 301)  # three quarters
+        self.assertIn(f'file={done} errno=28 reason="staged slices have all the open files of the daemon: ', m.status("errors"))
+        os.truncate(m.slot("p", 0, 0), 0)
+        slices[0] = b"short"
+        bw.write(m.slot("p", 0, 0), slices[0])
+        for rank in range(done, self.RANKS):
+            bw.write(m.slot("p", 0, rank), slices[rank])
+        self.assertEqual(m.head(), 1)
+        self.assertEqual(m.get(0), slices)
+
+
 class Names(bw.TestCase):
     def setUp(self):
         super().setUp()

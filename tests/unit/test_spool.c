@@ -205,6 +205,34 @@ Test(spool, S6_asks_others_before_it_goes_to_a_file)
 	world_done(&w);
 }
 
+/* P7, S6: the daemon has other uses for the files it may open.  Freed later, their bytes count until then. */
+Test(spool, P7_so_many_are_in_files)
+{
+	struct bw_spool *s[4], *list = NULL;
+	struct world w;
+
+	world_init(&w, MIB, 0);
+	w.space.files_max = 2;
+	for (int i = 0; i < 4; i++) {
+		cr_assert_eq(bw_spool_new(&w.space, &s[i]), 0);
+		cr_assert_eq(bw_spool_write(s[i], 0, "word", 4), i < 2 ? 0 : -EMFILE);
+		cr_assert_eq(bw_spool_size(s[i]), i < 2 ? 4 : 0);
+	}
+	cr_assert_eq(w.space.files, 2);
+	cr_assert_eq(bw_spool_truncate(s[0], 0), 0);
+	cr_assert_eq(bw_spool_write(s[2], 0, "word", 4), 0);
+	cr_assert_eq(bw_spool_write(s[3], 0, "word", 4), -EMFILE);
+	bw_spool_free_later(bw_spool_ref(s[1]), &list);
+	cr_assert_null(list, "somebody has it");
+	for (int i = 0; i < 4; i++)
+		bw_spool_free_later(s[i], &list);
+	cr_assert_eq(w.space.files, 2);
+	cr_assert_eq(w.space.disk, 8);
+	bw_spool_free_list(list);
+	cr_assert_eq(w.space.files, 0);
+	world_done(&w);
+}
+
 Test(spool, P2_a_hole_costs_nothing)
 {
 	struct world w;
