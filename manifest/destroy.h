@@ -43,7 +43,7 @@ struct bw_destroy_report {
 	uint64_t objects;	/* deleted by this call */
 	uint64_t uploads;	/* aborted by it */
 	int uploads_err;	/* unfinished uploads could not be listed, or aborted; 0: they could */
-	unsigned left_n;	/* objects below the URL that are of no stream, by name */
+	unsigned left_n;	/* objects below the URL that are not of the stream, by name */
 	bool left_more;		/* there are others */
 	char left[BW_DESTROY_NAMED][BW_KEY_MAX + 1];
 };

@@ -104,7 +104,7 @@ static int check_empty(struct bw_io *io, char *why, size_t why_len)
 			if (!is_foreign(after))
 				continue;
 			snprintf(why, why_len,
-				 "the place is not empty: it holds %s, which is of no stream", after);
+				 "the place is not empty: it holds %s, which is of something else", after);
 			err = -BW_E_FOREIGN;
 		}
 		more = !err && op.listing->more && op.listing->n;

@@ -142,7 +142,7 @@ const struct bw_command bw_commands[] = {
 	 "  --yes-destroy NAME  the stream's id, as batchweave init and status print it\n"
 	 "\n"
 	 "Unmount the stream everywhere first.  What was stopped before its end is gone on with by the same\n"
-	 "command.  Objects that are of no stream are left, and named.\n",
+	 "command.  Objects that are not of the stream are left, and named.\n",
 	 true, bw_cmd_destroy},
 	{"version", "", "Prints the version", "", false, cmd_version},
 	{"help", "[COMMAND]", "Explains a command", "", false, cmd_help},

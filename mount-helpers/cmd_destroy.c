@@ -53,7 +53,7 @@ static int report(const char *url, const char *id, const struct bw_destroy_repor
 	printf("destroyed stream %s at %s: %" PRIu64 " objects and %" PRIu64 " unfinished uploads\n", id, url,
 	       r->objects, r->uploads);
 	for (unsigned i = 0; i < r->left_n; i++)
-		printf("left %s, which is of no stream\n", r->left[i]);
+		printf("left %s, which is of something else\n", r->left[i]);
 	if (r->left_more)
 		printf("left others beside these %u\n", r->left_n);
 	if (r->uploads_err)

@@ -55,7 +55,7 @@ class Destroy(bw.TestCase):
         self.assertEqual(done.stderr, "")
         lines = done.stdout.splitlines()
         self.assertRegex(lines[0], f"^destroyed stream {name} at {stream.url}: [0-9]+ objects and 0 unfinished uploads$")
-        self.assertEqual(sorted(lines[1:]), sorted(f"left {key}, which is of no stream" for key in (FOREIGN, foreign)))
+        self.assertEqual(sorted(lines[1:]), sorted(f"left {key}, which is of something else" for key in (FOREIGN, foreign)))
         self.assertEqual(stream.objects(), sorted([FOREIGN, foreign]))
         self.assertEqual(stream.store.read(FOREIGN), b"not yours")
         self.assertEqual(beside.objects(), of_the_other)
