@@ -32,6 +32,8 @@ static void compress_text(const struct bw_stream_options *o, char text[24])
 		snprintf(text, 24, "none");
 }
 
+#define KEPT "; a stream keeps its options: take them as they are, or another URL"
+
 /* Names the first option that differs, with both values. */
 static int say_difference(const struct bw_stream_options *have, const struct bw_stream_options *want,
 			  char *why, size_t why_len)
@@ -52,13 +54,13 @@ static int say_difference(const struct bw_stream_options *have, const struct bw_
 		if (numbers[i].have == numbers[i].want)
 			continue;
 		snprintf(why, why_len,
-			 "a stream exists here with %s %" PRIu64 ", not %" PRIu64, numbers[i].name,
+			 "a stream exists here with %s %" PRIu64 ", not %" PRIu64 KEPT, numbers[i].name,
 			 numbers[i].have, numbers[i].want);
 		return -EEXIST;
 	}
 	compress_text(have, a);
 	compress_text(want, b);
-	snprintf(why, why_len, "a stream exists here with compress %s, not %s", a, b);
+	snprintf(why, why_len, "a stream exists here with compress %s, not %s" KEPT, a, b);
 	return -EEXIST;
 }
 
@@ -104,7 +106,8 @@ static int check_empty(struct bw_io *io, char *why, size_t why_len)
 			if (!is_foreign(after))
 				continue;
 			snprintf(why, why_len,
-				 "the place is not empty: it holds %s, which is of something else", after);
+				 "the place is not empty: it holds %s, which is of something else; name an empty directory or "
+				 "prefix", after);
 			err = -BW_E_FOREIGN;
 		}
 		more = !err && op.listing->more && op.listing->n;

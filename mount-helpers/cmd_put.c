@@ -168,10 +168,11 @@ static int check_first(struct put *p, int paths_n)
 		return bw_say(p->c, BW_EXIT_USAGE,
 			      "a batch of this stream has %" PRIu32 " file%s, one a rank in their order;"
 			      " %d given", ranks, ranks == 1 ? "" : "s", paths_n);
-	if (root->sealed)
-		return bw_say_err(p->c, -BW_E_SEALED, "cannot commit");
+	/* Who asks whether a seq is committed has an answer at the end of a stream too. */
 	int code = check_seq(p, e ? e->next : 0, root);
 
+	if (!code && root->sealed)
+		code = bw_say_err(p->c, -BW_E_SEALED, "cannot commit");
 	if (!code)
 		code = open_files(p);
 	return code ? code : read_state(p);

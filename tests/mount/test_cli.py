@@ -710,6 +710,18 @@ class Damage(Case):
         self.assertEqual(self.good("cat", self.url, 0, 0), b"x")
 
 
+class Sealed(Case):
+    def test_put_of_a_seq_that_is_committed(self):
+        """Who repeats a put hears what has become of it, also when the stream has been sealed since; a new one is refused."""
+        self.create(2)
+        files = self.files(b"a", b"b")
+        self.good("put", self.url, "p", "--seq", 0, *files)
+        self.good("seal", self.url)
+        self.bad(1, "seq 0 of p is committed already, as step 0; the next seq is 1", "put", self.url, "p", "--seq", 0, *files)
+        for seq in ((), ("--seq", 1)):
+            self.bad(1, "cannot commit: the stream is sealed", "put", self.url, "p", *seq, *files)
+
+
 @FILE_ONLY
 class MountArguments(Case):
     """S4: mount(8)'s exit codes and one sentence, before anything is mounted."""

@@ -98,13 +98,13 @@ Test(open, equal_options_exist_and_others_are_refused)
 	options.margin = 7;
 	options.grace_s = 1;
 	cr_assert_eq(create(&again, &existed), -EEXIST);
-	cr_assert_str_eq(why, "a stream exists here with margin 0, not 7");
+	cr_assert_str_eq(why, "a stream exists here with margin 0, not 7; a stream keeps its options: take them as they are, or another URL");
 	options.margin = 0;
 	options.grace_s = s.options.grace_s;
 	options.compress = BW_COMPRESS_ZSTD;
 	options.compress_level = 3;
 	cr_assert_eq(create(&again, &existed), -EEXIST);
-	cr_assert_str_eq(why, "a stream exists here with compress none, not zstd:3");
+	cr_assert_str_eq(why, "a stream exists here with compress none, not zstd:3; a stream keeps its options: take them as they are, or another URL");
 }
 
 Test(open, ranks_have_bounds)
