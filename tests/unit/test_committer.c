@@ -382,6 +382,43 @@ Test(committer, a_root_put_with_faults_is_committed_once)
 	bw_root_unref(r);
 }
 
+static atomic_uint sends;
+static atomic_bool busy;
+
+static bool is_too_much(const struct bw_op *op)
+{
+	if (!is_root_put(op))
+		return false;
+	atomic_fetch_add(&sends, 1);
+	return atomic_load(&busy);
+}
+
+/* S3: a store that wants fewer requests gets no storm of them. */
+Test(committer, S3_a_root_is_sent_again_after_pauses)
+{
+	struct noted item;
+	struct notes notes;
+	struct bw_test_mount m;
+
+	mount_open(&m, is_too_much);
+	notes_init(&notes, m.head);
+	take(m.committer, "q", 1, 0);
+	atomic_store(&fault_kind, BW_FAULT_THROTTLED);
+	atomic_store(&faults, 1000000);
+	atomic_store(&sends, 0);
+	atomic_store(&busy, true);
+	item = (struct noted){.item = {.change = append(m.committer, "q", 1, 0), .done = note}, .notes = &notes};
+	bw_committer_push(m.committer, &item.item);
+	while (atomic_load(&sends) < 2)
+		bw_sleep(BW_MS);
+	bw_sleep(300 * BW_MS);
+	cr_assert_lt(atomic_load(&sends), 100);
+	atomic_store(&busy, false);
+	notes_wait(&notes, 1);
+	cr_assert_eq(item.err, 0);
+	bw_test_mount_close(&m);
+}
+
 static atomic_uint soles, node_puts;
 
 static bool count_soles(const struct bw_op *op)
