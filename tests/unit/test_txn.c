@@ -312,6 +312,23 @@ Test(txn, nothing_applied_settles)
 	expect_result(1, -ENOSPC);
 }
 
+/* What is not known of an attempt that was lost is no doubt about the next one. */
+Test(txn, nothing_applied_settles_behind_one_that_was_lost)
+{
+	add(mine(1));
+	begin(BW_TXN_PUT);
+	rival_appends_elsewhere();
+	answer(BW_UNKNOWN, BW_TXN_SLEEP);
+	slept(BW_TXN_PUT);
+	answer(BW_EXISTS, BW_TXN_GET);
+	answer_slot(bytes[newest].bytes, bytes[newest].len, BW_TXN_SLEEP);
+	cr_assert_not(bw_txn_in_doubt(txn));
+	slept(BW_TXN_REFRESH);
+	answer_newest(BW_TXN_PUT);
+	answer(BW_FULL, BW_TXN_DONE);
+	expect_result(0, -ENOSPC);
+}
+
 Test(txn, throttled_then_denied_settles)
 {
 	add(mine(1));
@@ -806,12 +823,14 @@ Test(txn, fences_give_their_epochs)
 {
 	add(bw_test_fence("q", ME));
 	add(bw_test_fence("p", RIVAL));
+	add(bw_test_fence("q", RIVAL));
 	begin(BW_TXN_PUT);
 	apply_put();
 	answer(BW_OK, BW_TXN_DONE);
 	expect_result(0, 0);
 	cr_assert_eq(bw_txn_at(txn, 0)->epoch, 1);
 	cr_assert_eq(bw_txn_at(txn, 1)->epoch, 2);
+	cr_assert_eq(bw_txn_at(txn, 2)->epoch, 2);
 }
 
 /* C4: a trim that lost its slot to other markers releases no more than who sent it has looked at. */
