@@ -195,17 +195,30 @@ Test(s3_http, an_answer_is_cut_into_a_chain, .timeout = 60)
 	}
 }
 
-/* A whole object for a range that does not begin at its front holds other bytes, if as many. */
+/* A whole object, or another part of it, holds other bytes, if as many. */
 Test(s3_http, a_store_that_ignores_ranges, .timeout = 60)
 {
-	struct server server;
+	static const struct {
+		const char *answer;
+		enum bw_outcome wanted;
+	} cases[] = {
+		{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nbytes", BW_CORRUPT},
+		{"HTTP/1.1 206 OK\r\nContent-Length: 5\r\nContent-Range: bytes 0-4/9\r\n\r\nbytes", BW_CORRUPT},
+		{"HTTP/1.1 206 OK\r\nContent-Length: 5\r\nContent-Range: bytes 4-8/9\r\n\r\nbytes", BW_CORRUPT},
+		{"HTTP/1.1 206 OK\r\nContent-Length: 5\r\nContent-Range: bytes 3-7/9\r\n\r\nbytes", BW_OK},
+		{"HTTP/1.1 206 OK\r\nContent-Length: 5\r\n\r\nbytes", BW_OK},
+	};
 
-	server_open(&server, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nbytes");
-	struct bw_store *s = store_at(server.port);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct server server;
 
-	cr_assert_eq(get(s, 3, 5), BW_CORRUPT);
-	bw_store_free(s);
-	server_close(&server);
+		server_open(&server, cases[i].answer);
+		struct bw_store *s = store_at(server.port);
+
+		cr_assert_eq(get(s, 3, 5), cases[i].wanted, "case %zu", i);
+		bw_store_free(s);
+		server_close(&server);
+	}
 }
 
 /* Where all requests are to go is remembered; where one is to go for this time is not. */
