@@ -16,12 +16,26 @@ struct answers {
 	unsigned asked, deleted;
 };
 
+/* The slot is put again as it was. */
+static void check_put(struct bw_op *op)
+{
+	char bytes[4];
+
+	cr_assert_str_eq(op->key, SLOT);
+	cr_assert(op->if_absent);
+	cr_assert_eq(op->body->size, sizeof(bytes));
+	cr_assert_eq(op->body->read(op->body, 0, bytes, sizeof(bytes)), 0);
+	cr_assert_arr_eq(bytes, "mine", sizeof(bytes));
+}
+
 static enum bw_outcome answer(void *ctx, struct bw_op *op)
 {
 	struct answers *a = ctx;
 
 	a->asked++;
 	a->deleted += op->kind == BW_OP_DELETE;
+	if (op->kind == BW_OP_PUT)
+		check_put(op);
 	if (op->kind == BW_OP_PUT && a->late)
 		a->slot = BW_OK;
 	op->outcome = op->kind == BW_OP_PUT ? a->put : strcmp(op->key, SLOT) == 0 ? a->slot : a->root_1;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One commit driven by hand through every path (S3, P4, P5, I6). */
 #include "manifest/envelope.h"
+#include "manifest/json.h"
 #include "manifest/tgb.h"
 #include "manifest/txn.h"
 #include "store/base/hash.h"
@@ -362,6 +363,44 @@ Test(txn, the_slot_is_read_until_it_answers)
 	answer(BW_EXISTS, BW_TXN_GET);
 	answer_slot(bytes[3].bytes, bytes[3].len, BW_TXN_DONE);
 	expect_committed(0, 1, 3);
+}
+
+/* In the slot is what asks its readers for a feature that none here has. */
+static void answer_slot_with(const char *feature, enum bw_txn_want expected)
+{
+	bw_auto_buf struct bw_buf raw = {.max = 0}, stored = {.max = 0};
+
+	bw_buf_init(&raw, 1024);
+	bw_buf_init(&stored, 1024);
+	bw_buf_fmt(&raw, "{\"features_read\":[\"%s\"],\"features_write\":[\"%s\"],\"stream\":", feature, feature);
+	bw_json_put_hex(&raw, stream.id, sizeof(stream.id));
+	bw_buf_str(&raw, ",\"version\":\"3\"}");
+	cr_assert_eq(bw_envelope_seal(BW_ENVELOPE_ROOT, raw.bytes, raw.len, &stored), 0);
+	answer_slot(stored.bytes, stored.len, expected);
+}
+
+/* What another has put there, a barrier or a newer release's root, no look will make ours: the wait has an end. */
+Test(txn, the_slot_of_a_stream_that_is_destroyed)
+{
+	add(mine(1));
+	begin(BW_TXN_PUT);
+	answer(BW_EXISTS, BW_TXN_GET);
+	answer_slot_with(BW_FEATURE_DESTROYED, BW_TXN_DONE);
+	expect_result(0, -BW_E_DESTROYED);
+}
+
+Test(txn, the_slot_of_a_newer_format)
+{
+	add(mine(1));
+	begin(BW_TXN_PUT);
+	answer(BW_EXISTS, BW_TXN_GET);
+	for (int i = 0; i < 3; i++) {
+		answer_slot_with("later", BW_TXN_SLEEP);
+		cr_assert(bw_txn_in_doubt(txn));
+		slept(BW_TXN_GET);
+	}
+	answer_slot_with("later", BW_TXN_DONE);
+	expect_result(0, -BW_E_FORMAT_NEWER);
 }
 
 /* The same root, compressed otherwise: other bytes that hold the same. */
@@ -816,6 +855,21 @@ Test(txn, a_mark_without_a_text_is_there_with_any)
 	begin(BW_TXN_REFRESH);
 	answer_newest(BW_TXN_DONE);
 	expect_result(0, 0);
+	cr_assert_eq(bw_txn_attempts(txn), 0);
+}
+
+Test(txn, each_marker_of_a_job_is_there_already)
+{
+	struct bw_change c[3] = {bw_test_change(BW_CHANGE_JOB, "j"), bw_test_step(BW_CHANGE_MARK, "j", 0),
+				 bw_test_step(BW_CHANGE_MARK, "j", 1)};
+
+	commit_by(67, c, 3);
+	add(c[1]);
+	add(c[2]);
+	begin(BW_TXN_REFRESH);
+	answer_newest(BW_TXN_DONE);
+	expect_result(0, 0);
+	expect_result(1, 0);
 	cr_assert_eq(bw_txn_attempts(txn), 0);
 }
 
