@@ -814,6 +814,27 @@ Test(txn, a_footer_is_no_reason_to_refuse_a_commit)
 	expect_committed(0, 1, 3);
 }
 
+/* Where the store forgets the condition a larger one would overwrite another's: it is never sent. */
+Test(txn, S3_a_root_above_what_is_put_if_absent_is_refused)
+{
+	const size_t len = 59;
+	char *letters = ballast_new(60 * len);
+
+	fill_the_newest(2000);
+	for (size_t i = 0; i < 60; i++) {
+		struct bw_change job = bw_test_change(BW_CHANGE_JOB, "j");
+
+		for (size_t k = 0; k < len; k++)	/* backwards: what is there already packs to nothing */
+			job.name[1 + k] = letters[8 + (60 - i) * len - k - 1];
+		add(job);
+	}
+	free(letters);
+	begin(BW_TXN_DONE);
+	for (size_t i = 0; i < 60; i++)
+		expect_result(i, -BW_E_LIMIT);
+	cr_assert_eq(bw_txn_attempts(txn), 0);
+}
+
 Test(txn, what_is_there_already_commits_nothing)
 {
 	add(bw_test_change(BW_CHANGE_REGISTER, "p"));
