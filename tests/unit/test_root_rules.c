@@ -78,6 +78,60 @@ static void pointer_twice(struct bw_root *r)
 }
 static void too_many_levels(struct bw_root *r) { r->levels_n = BW_LEVELS_MAX + 1; }
 
+/* So many and one: what is added is all zeros. */
+static void *one_too_many(void *array, uint32_t *n, uint32_t most, size_t size)
+{
+	uint8_t *more = realloc(array, (most + 1) * size);
+
+	memset(more + *n * size, 0, (most + 1 - *n) * size);
+	*n = most + 1;
+	return more;
+}
+
+static void too_many_producers(struct bw_root *r)
+{
+	r->producers = one_too_many(r->producers, &r->producers_n, BW_PRODUCERS_MAX, sizeof(*r->producers));
+}
+static void too_many_jobs(struct bw_root *r)
+{
+	r->jobs = one_too_many(r->jobs, &r->jobs_n, BW_JOBS_MAX, sizeof(*r->jobs));
+}
+static void too_many_markers(struct bw_root *r)
+{
+	struct bw_job *j = &r->jobs[0];
+
+	j->markers = one_too_many(j->markers, &j->markers_n, BW_MARKERS_MAX, sizeof(*j->markers));
+}
+static void too_many_entries(struct bw_root *r)
+{
+	r->tail = one_too_many(r->tail, &r->tail_n, BW_TAIL_MAX, sizeof(*r->tail));
+}
+static void more_entries_than_steps(struct bw_root *r)
+{
+	r->tail = one_too_many(r->tail, &r->tail_n, (uint32_t)r->head, sizeof(*r->tail));
+}
+static void too_many_pointers(struct bw_root *r)
+{
+	r->levels[0].pointers = one_too_many(r->levels[0].pointers, &r->levels[0].n, BW_TOP_POINTERS_MAX,
+					     sizeof(struct bw_pointer));
+}
+static void marker_text_too_long(struct bw_root *r)
+{
+	char *text = calloc(1, BW_MARKER_TEXT_MAX + 2);
+
+	memset(text, 'x', BW_MARKER_TEXT_MAX + 1);
+	free(r->jobs[0].markers[0].text);
+	r->jobs[0].markers[0].text = text;
+}
+static void epoch_of_no_counter(struct bw_root *r) { r->producers[0].epoch = BW_COUNTER_MAX; }
+static void commit_of_a_later_version(struct bw_root *r) { r->producers[0].last_version = r->version + 1; }
+static void commit_at_a_later_time(struct bw_root *r) { r->producers[0].last_ms = r->time_ms + 1; }
+static void last_step_without_a_batch(struct bw_root *r)
+{
+	r->producers[0].next = 0;
+	r->producers[0].last_step = 1;
+}
+
 /* The digest is made right again, so that what follows it is reached. */
 static void redigest(struct bw_root *r)
 {
@@ -124,6 +178,17 @@ static const struct {
 	{state_sum_of_a_producer, "a producer is malformed"},
 	{state_of_a_later_seq, "a producer is malformed"},
 	{state_of_a_later_epoch, "a producer is malformed"},
+	{epoch_of_no_counter, "a producer is malformed"},
+	{commit_of_a_later_version, "a producer is malformed"},
+	{commit_at_a_later_time, "a producer is malformed"},
+	{last_step_without_a_batch, "a producer is malformed"},
+	{too_many_producers, "too many producers"},
+	{too_many_jobs, "too many jobs"},
+	{too_many_markers, "a job is malformed"},
+	{marker_text_too_long, "a marker is malformed"},
+	{too_many_entries, "too many entries"},
+	{more_entries_than_steps, "too many entries"},
+	{too_many_pointers, "too many pointers"},
 	{jobs_swapped, "jobs out of order"},
 	{marker_above_head, "a marker is malformed"},
 	{markers_swapped, "markers out of order"},
