@@ -117,6 +117,12 @@ void bw_reclaim_put(struct bw_reclaim *r, size_t n)
 	ask(r, BW_RECLAIM_PUT);
 }
 
+void bw_reclaim_refresh(struct bw_reclaim *r)
+{
+	r->req = (struct bw_reclaim_request){.max = 0};
+	ask(r, BW_RECLAIM_REFRESH);
+}
+
 void bw_reclaim_list(struct bw_reclaim *r, enum bw_key_kind kind, const char *after)
 {
 	r->req = (struct bw_reclaim_request){.max = BW_LIST_PAGE_MAX};

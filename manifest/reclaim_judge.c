@@ -16,12 +16,8 @@ void bw_reclaim_open(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 	memset(r->rep.kept, 0, sizeof(r->rep.kept));
 	r->batch_n = 0;
 	r->wait_n = 0;
-	r->req = (struct bw_reclaim_request){.max = 0};
 	r->phase = opened;
-	r->want = BW_RECLAIM_REFRESH;
-	r->asked = true;
-	r->tries = 0;
-	r->rep.requests++;
+	bw_reclaim_refresh(r);
 }
 
 static void opened(struct bw_reclaim *r, const struct bw_reclaim_answer *a)

@@ -24,6 +24,8 @@
 #define BW_RECLAIM_SWEEP_EVERY 32768u	/* steps deleted between commits that say so */
 #define BW_RECLAIM_NODES_WAIT 64u	/* index nodes that wait for their steps to be deleted */
 
+#define BW_RECLAIM_LOOK_EVERY 256u	/* tombstones between looks whether the stream is still there */
+
 #define BW_RECLAIM_UPLOADS_MAX 256u	/* gathered before they are aborted */
 #define BW_RECLAIM_ROUNDS 16u		/* of gathering, in one pass */
 
@@ -95,6 +97,7 @@ struct bw_reclaim {
 	/* Old roots. */
 	uint64_t bury, bury_end, bury_low, bury_high;
 	uint64_t buried;		/* all below are tombstones */
+	uint64_t look_at;		/* before this one the newest root is asked for */
 	struct bw_reclaim_put puts[BW_RECLAIM_PUTS_MAX];
 
 	/* The delete in the making. */
@@ -109,6 +112,7 @@ struct bw_reclaim {
 /* Asking; the phase is called again with the answer.  GET also answers NOT_FOUND, and CORRUPT in the end. */
 void bw_reclaim_get(struct bw_reclaim *r, const char *key, uint64_t max);
 void bw_reclaim_put(struct bw_reclaim *r, size_t n);	/* the first n of r->puts */
+void bw_reclaim_refresh(struct bw_reclaim *r);
 void bw_reclaim_list(struct bw_reclaim *r, enum bw_key_kind kind, const char *after);
 void bw_reclaim_list_uploads(struct bw_reclaim *r, const char *after, const char *id);
 void bw_reclaim_abort(struct bw_reclaim *r, const char *key, const char *id);

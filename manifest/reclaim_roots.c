@@ -6,10 +6,13 @@
  *
  * Some are put at a time, and the next not before all of these are in their place.  So whoever was stopped has left roots
  * among tombstones only in the BW_RECLAIM_PUTS_MAX versions up to the last tombstone.
+ *
+ * A put takes a name, also one that `destroy` has just made free, root 1's above all, by which others know that the stream is
+ * there.  Long after its begin a pass knows nothing of that, so it asks for the newest root, and ends at the barrier.
  */
 #include "manifest/reclaim_priv.h"
 
-static bw_reclaim_phase aged, find, found, recheck, rechecked, bury;
+static bw_reclaim_phase aged, find, found, recheck, rechecked, bury, buried;
 
 void bw_reclaim_roots(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 {
@@ -103,7 +106,7 @@ static void recheck(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 		r->bury_end = most;
 	}
 	bw_reclaim_stage(r, BW_RECLAIM_ROOTS, r->bury_end > r->buried ? r->bury_end - r->buried : 0);
-	r->bury = r->buried;
+	r->bury = r->look_at = r->buried;
 	r->phase = bury;
 }
 
@@ -141,10 +144,8 @@ static int put_tombstones(struct bw_reclaim *r)
 
 static void bury(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 {
-	if (a) {	/* those before are in their places */
-		r->done_n += r->bury - r->memo->buried;
-		r->memo->buried = r->bury;
-	} else if (r->o.dry && r->bury_end > r->bury) {
+	(void)a;
+	if (r->o.dry && r->bury_end > r->bury) {
 		r->rep.roots_buried = r->bury_end - r->bury;
 		r->bury = r->bury_end;
 	}
@@ -152,8 +153,23 @@ static void bury(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 		bw_reclaim_end(r);
 		return;
 	}
+	if (r->bury >= r->look_at) {
+		r->look_at = r->bury + BW_RECLAIM_LOOK_EVERY;
+		bw_reclaim_refresh(r);
+		return;
+	}
 	int err = put_tombstones(r);
 
+	r->phase = buried;
 	if (err)
 		bw_reclaim_fail(r, err, "");
+}
+
+/* They are in their places. */
+static void buried(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
+{
+	(void)a;
+	r->done_n += r->bury - r->memo->buried;
+	r->memo->buried = r->bury;
+	r->phase = bury;
 }

@@ -562,7 +562,8 @@ static void serve(struct bw_test_collector *c, bool half)
 	w->requests += c->want == BW_RECLAIM_PUT ? c->q.puts_n : c->want != BW_RECLAIM_SLEEP;
 	switch (c->want) {
 	case BW_RECLAIM_REFRESH:
-		c->a.root = bw_root_ref(w->root);
+		c->a.err = w->destroyed ? -BW_E_DESTROYED : 0;
+		c->a.root = w->destroyed ? NULL : bw_root_ref(w->root);
 		break;
 	case BW_RECLAIM_GET:
 		get(c);

@@ -41,6 +41,7 @@ struct bw_world {
 	bool faulty_puts;
 	/* The store does not say when anything was written, or only of the hint. */
 	bool hide_times, hide_root_times;
+	bool destroyed;		/* the barrier is there: whoever asks for the newest root meets it */
 };
 
 void bw_world_init(struct bw_world *w);		/* root 1, keep 2, grace 1 h */

@@ -326,6 +326,42 @@ Test(reclaim, tombstones_that_fail_are_made_again)
 	bw_world_done(&w);
 }
 
+/* A pass over many versions; the stream is destroyed before the nth request of a kind, of so many puts or more. */
+static struct bw_reclaim_report destroyed_at(struct bw_world *w, enum bw_reclaim_want want, size_t puts, unsigned nth)
+{
+	struct bw_test_collector c;
+
+	many_versions(w);
+	bw_test_collector_init(&c, w, &whole);
+	while (bw_test_collector_ask(&c) != BW_RECLAIM_DONE) {
+		if (c.want == want && c.q.puts_n >= puts && !w->destroyed) {
+			w->destroyed = !nth--;
+			w->puts = 0;
+		}
+		bw_test_collector_serve(&c);
+	}
+	struct bw_reclaim_report report = *bw_reclaim_report(c.r);
+
+	bw_test_collector_done(&c);
+	cr_assert_eq(report.err, -BW_E_DESTROYED);
+	return report;
+}
+
+/* A tombstone takes a name that destroy frees, and root 1's says that the stream is there. */
+Test(reclaim, of_a_stream_that_is_being_destroyed_no_more_tombstones_are_made)
+{
+	struct bw_world w;
+	struct bw_reclaim_report r = destroyed_at(&w, BW_RECLAIM_LIST, 0, 0);
+
+	cr_assert_eq(r.roots_buried, 0, "after the listings, which may take long");
+	cr_assert_eq(w.puts, 0);
+	bw_world_done(&w);
+	r = destroyed_at(&w, BW_RECLAIM_PUT, 2, 70);
+	cr_assert_gt(r.roots_buried, 70 * BW_RECLAIM_PUTS_MAX);
+	cr_assert_leq(w.puts, 256, "%lu puts", (unsigned long)w.puts);
+	bw_world_done(&w);
+}
+
 Test(reclaim, a_dry_run_says_what_a_real_one_then_does_and_writes_nothing)
 {
 	struct bw_world w, before;
