@@ -19,6 +19,11 @@ each_node=(srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --overlap --
 unmount() {
 	kill "$looks" 2>/dev/null || true
 	"${each_node[@]}" bash -c 'fusermount3 -u "$dir" || fusermount3 -uz "$dir"; rmdir "$dir" || true' || true
+	# Slurm kills what is left when this ends, and what is queued is committed within 30 s.
+	for _ in {1..60}; do
+		kill -0 "$mounts" 2>/dev/null || break
+		sleep 1
+	done
 }
 
 # Each step of a job has a container of its own that is emptied at its end, the daemon with it: the step that mounts
@@ -26,6 +31,7 @@ unmount() {
 "${each_node[@]}" bash -c '
 	mkdir -p "$dir"
 	exec mount.batchweave "$url" "$dir" -o foreground,wait=5m' &
+mounts=$!
 "${each_node[@]}" bash -c 'until [ -r "$dir/status/head" ]; do sleep 0.2; done' &
 looks=$!
 trap unmount EXIT

@@ -129,12 +129,44 @@ class Slurm(Recipe):
         self.assertIn(f"AWS_SECRET_ACCESS_KEY={secret}\0", bw.read(f"/proc/{daemon}/environ"))
         self.assertEqual(self.slurm("epilog", 1), "")
 
-    def job(self, url):
-        """job.sh, with an srun that runs what it is given here."""
+    def test_s4_values_are_those_of_systemd(self):
+        """S4: quotes of both kinds, blanks around and backslashes mean here what they mean in an EnvironmentFile=."""
+        bw.write(f"{self.etc}/tokens.conf",
+                 f"  URL=  {self.streams['tokens'].url} \t\r\nDIR='{self.at('tokens')}'  \n; DIR=/no\n# URL=no\nOPTIONS='allow_other'\n"
+                 "A='it is \"so\" \\n'\nB=\"a \\\"b\\\" \\\\ \\$c \\d 'e'\"\nC=a\\b c' \nD=\nE=\"\"\nno line\n F=last")
+        self.assertEqual(self.slurm("prolog", 1, "batchweave=tokens"), "")
+        (daemon,) = daemons_of(self.at("tokens"))
+        told = bw.read(f"/proc/{daemon}/environ").split("\0")
+        for line in ('A=it is "so" \\n', "B=a \"b\" \\ $c \\d 'e'", "C=ab c'", "D=", "E=", "F=last"):
+            self.assertIn(line, told)
+        self.assertEqual(self.slurm("epilog", 1), "")
+        self.assertTrue(self.is_gone("tokens"))
+
+    def test_s4_a_configuration_that_changes(self):
+        """S4: what an epilog takes away is what its prolog mounted."""
+        self.assertEqual(self.slurm("prolog", 1, "batchweave=tokens"), "")
+        bw.write(f"{self.etc}/tokens.conf", f"URL={self.streams['tokens'].url}\nDIR={self.root}/elsewhere\n")
+        self.assertEqual(self.slurm("epilog", 1), "")
+        self.assertTrue(self.is_gone("tokens"))
+
+    def test_s4_no_place_for_what_is_mounted(self):
+        """S4: nothing is mounted that no epilog would take away, and the reason is said."""
+        bw.write(self.state, "")
+        self.assertIn("no lock", self.slurm("prolog", 1, "batchweave=tokens"))
+        os.unlink(self.state)
+        os.mkdir(self.state)
+        bw.write(self.state + "/tokens.jobs", "")
+        self.assertIn("cannot be written", self.slurm("prolog", 1, "batchweave=tokens"))
+        self.assertEqual(self.slurm("epilog", 1), "")
+        self.assertFalse(os.path.exists(self.at("tokens")))
+
+    def job(self, url, code=0):
+        """job.sh, with an srun that runs what it is given here and a training that ends with code."""
         tools = self.folder("tools")
         bw.write(f"{tools}/srun", "#!/bin/bash\nwhile [[ $1 == --* ]]; do shift; done\nexec \"$@\"\n")
         os.chmod(f"{tools}/srun", 0o755)
-        bw.write(f"{self.root}/train.py", "import os, sys\nprint(os.listdir(sys.argv[2] + '/step'))\n")
+        bw.write(f"{self.root}/train.py", "import os, sys\nprint(os.listdir(sys.argv[2] + '/step'))\n"
+                 f"sys.exit({code})\n")
         env = {**os.environ, "PATH": f"{tools}:{os.path.abspath(PATH)}", "SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1", "STREAM_URL": url,
                "TMPDIR": self.root}
         return subprocess.run([os.path.join(HELPERS, "slurm", "job.sh")], env=env, capture_output=True, text=True, cwd=self.root,
@@ -144,6 +176,10 @@ class Slurm(Recipe):
         """S4: mounts, trains, takes the mount away; a mount that cannot be made ends the job rather than holding its nodes."""
         done = self.job(self.streams["tokens"].url)
         self.assertEqual((done.returncode, done.stdout), (0, "[]\n"), done.stderr)
+        self.assertFalse(os.path.exists(f"{self.root}/batchweave-7"))
+        self.assertEqual(daemons_of(f"{self.root}/batchweave-7"), [], "Slurm would kill it")
+        done = self.job(self.streams["tokens"].url, 3)
+        self.assertEqual((done.returncode, done.stdout), (3, "[]\n"), done.stderr)
         self.assertFalse(os.path.exists(f"{self.root}/batchweave-7"))
         done = self.job("file:///nowhere")
         self.assertEqual((done.returncode, done.stdout), (32, ""), done.stderr)
