@@ -3,7 +3,23 @@
 #include "manifest/destroy.h"
 #include "tests/unit/head_world.h"
 
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
 TestSuite(head, .init = start, .fini = end);
+
+/* How long the machine slept, which bw_boottime() alone tells. */
+static atomic_int asleep_s;
+
+int clock_gettime(clockid_t clock, struct timespec *ret)
+{
+	int rc = (int)syscall(SYS_clock_gettime, clock, ret);
+
+	if (clock == CLOCK_BOOTTIME)
+		ret->tv_sec += atomic_load(&asleep_s);
+	return rc;
+}
 
 /* ---- Asks ---------------------------------------------------------------------------------------- */
 
@@ -424,6 +440,26 @@ Test(head, V6_whether_the_stream_is_there_is_asked_once_behind_a_gap)
 	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
 	cr_assert_eq(known_version(), root->version);
 	cr_assert_eq(atomic_load(&first_asked), 2);
+}
+
+/* The machine sleeps while a probe is on its way: what answers it was so when it was sent, or later. */
+Test(head, V6_a_probe_from_before_a_gap_ends_none)
+{
+	struct asked a;
+
+	hold_start();
+	ask_now(&a, BW_STEPS_MAX, soon());
+	struct bw_op *probe = hold_wait(1);
+
+	tap->on_submit = asks_for_first;
+	atomic_fetch_add(&asleep_s, BW_DESTROY_UNSEEN_NS / BW_SEC + 1);
+	bw_store_submit(tap->store.next, probe);
+	cr_assert_eq(ask_wait(&a), 0);
+	cr_assert_eq(atomic_load(&first_asked), 1);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	cr_assert_eq(atomic_load(&first_asked), 2);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	cr_assert_eq(atomic_load(&first_asked), 2, "there was no gap");
 }
 
 Test(head, V6_nothing_newer_of_a_stream_that_is_gone_is_no_step_that_is_late)
