@@ -472,6 +472,53 @@ Test(tgb_pages, another_page_in_its_place_is_not_damage)
 	footer_done(&f);
 }
 
+/* V5: with right sums as well a page names no block that the object has not, and none behind its slices. */
+Test(tgb_pages, V5_a_page_stays_within_its_object)
+{
+	uint8_t *bytes = calloc(1, 1 << 20);
+	size_t head = 120 + 3 * 8, length = 16 + 64 * 36;
+	struct bw_tgb_page at;
+	struct bw_tgb *page;
+	struct footer f;
+
+	build(&f, 150, one_block);
+	const struct {
+		uint32_t blocks;
+		uint64_t offset;
+		int rc;
+	} rows[] = {
+		{150, 3 * 64, 0},
+		{128, 3 * 64, 0},
+		{127, 3 * 64, -BW_E_CORRUPT},
+		{64, 3 * 64, -BW_E_CORRUPT},
+		{63, 3 * 64, -BW_E_CORRUPT},
+		{150, f.e.raw - 3 * 64 - 1, 0},
+		{150, f.e.raw - 3 * 64, -BW_E_CORRUPT},
+		{150, f.e.raw + 1, -BW_E_CORRUPT},
+		{150, UINT64_MAX, -BW_E_CORRUPT},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		uint32_t le = htole32(rows[i].blocks);
+
+		cut(&f, 64, bytes);
+		uint8_t *second = bytes + head + length;
+		put_u64(second + head, rows[i].offset);
+		for (size_t k = 0; k < 3; k++) {
+			memcpy(bytes + k * (head + length) + 48, &le, 4);
+			put_u64(bytes + k * (head + length) + 120 + 8, bw_xxh3(second + head, length));
+		}
+		f.e.footer_xxh3 = bw_tgb_sum(bytes, f.len);
+		cr_assert(bw_tgb_page(&f.stream, &f.e, 64, &at));
+		int rc = bw_tgb_page_decode(second, at.length, &f.e, 1, &page);
+		cr_assert_eq(rc, rows[i].rc, "row %zu: %d", i, rc);
+		if (!rc)
+			bw_tgb_unref(page);
+	}
+	free(bytes);
+	footer_done(&f);
+}
+
 /* Blocks are known by their numbers: no two pages may have the same. */
 Test(tgb_pages, a_page_does_not_claim_the_blocks_of_another)
 {
