@@ -221,6 +221,35 @@ Test(s3_http, a_store_that_ignores_ranges, .timeout = 60)
 	}
 }
 
+/* S3: by its size, too, a batch is told from another under its name; 0: the store did not say. */
+Test(s3_http, the_size_of_the_object_is_told_with_a_part_of_it, .timeout = 60)
+{
+	static const struct {
+		const char *answer;
+		uint64_t off, size;
+	} cases[] = {
+		{"HTTP/1.1 206 OK\r\nContent-Length: 5\r\nContent-Range: bytes 3-7/9\r\n\r\nbytes", 3, 9},
+		{"HTTP/1.1 206 OK\r\nContent-Length: 5\r\nContent-Range: bytes 3-7/*\r\n\r\nbytes", 3, 0},
+		{"HTTP/1.1 206 OK\r\nContent-Length: 5\r\n\r\nbytes", 3, 0},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nbytes", 0, 5},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct server server;
+		struct bw_op op;
+
+		server_open(&server, cases[i].answer);
+		struct bw_store *s = store_at(server.port);
+
+		bw_op_get(&op, "key", cases[i].off, 5);
+		cr_assert_eq(bw_store_sync(s, &op), BW_OK, "case %zu", i);
+		cr_assert_eq(op.object_size, cases[i].size, "case %zu", i);
+		bw_op_done(&op);
+		bw_store_free(s);
+		server_close(&server);
+	}
+}
+
 /* Where all requests are to go is remembered; where one is to go for this time is not. */
 Test(s3_http, for_good_and_for_this_time, .timeout = 60)
 {
