@@ -103,6 +103,8 @@ bool file_anchor_same(struct file_root *a, struct file_root *b);	/* known to be 
  * has no room for is left out; what such a file holds goes when it is a day old.
  */
 void file_tmp_name(const char *key, char ret[NAME_MAX + 1]);
+/* Whether name is one of those. */
+bool file_tmp_is(const char *name);
 /* The key in name; false: there is none, or it is no such name. */
 bool file_tmp_key(const char *name, char ret[BW_KEY_MAX + 1]);
 void file_list_uploads(struct file_root *r, struct bw_op *op);

@@ -311,7 +311,7 @@ void file_tmp_clean(struct file_root *r)
 	}
 	int64_t now_s = bw_wall_ms() / 1000;
 	while ((e = readdir(d)))
-		if (fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		if (file_tmp_is(e->d_name) && fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 		    now_s - st.st_mtim.tv_sec > TMP_MAX_AGE_S)
 			unlinkat(fd, e->d_name, 0);	/* refuses directories */
 	closedir(d);

@@ -34,19 +34,32 @@ void file_tmp_name(const char *key, char ret[NAME_MAX + 1])
 	ret[at] = 0;
 }
 
-bool file_tmp_key(const char *name, char ret[BW_KEY_MAX + 1])
+/* What stands behind PID-RANDOM, a key after a '-' or nothing; NULL: it is no such name. */
+static const char *behind_random(const char *name)
 {
 	size_t pid_len = strspn(name, "0123456789");
 	const char *hex = name + pid_len + 1;
 
-	if (!pid_len || name[pid_len] != '-' || strspn(hex, "0123456789abcdef") != 2 * RANDOM ||
-	    hex[2 * RANDOM] != '-')
-		return false;
-	const char *key = hex + 2 * RANDOM + 1;
-	size_t len = strlen(key);
+	if (!pid_len || name[pid_len] != '-' || strspn(hex, "0123456789abcdef") != 2 * RANDOM)
+		return NULL;
+	const char *end = hex + 2 * RANDOM;
 
-	if (len > BW_KEY_MAX)
+	return !*end || *end == '-' ? end : NULL;
+}
+
+bool file_tmp_is(const char *name)
+{
+	return behind_random(name);
+}
+
+bool file_tmp_key(const char *name, char ret[BW_KEY_MAX + 1])
+{
+	const char *key = behind_random(name);
+	size_t len = key ? strlen(key) : 0;
+
+	if (!len || --len > BW_KEY_MAX)
 		return false;
+	key++;
 	for (size_t i = 0; i <= len; i++)
 		ret[i] = key[i] == SLASH ? '/' : key[i];
 	return bw_key_valid(ret);
