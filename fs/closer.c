@@ -5,6 +5,7 @@
 #include "store/base/clock.h"
 #include "store/base/workq.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
@@ -204,22 +205,46 @@ static enum bw_closer_verdict look_at(const struct judgement *j)
 	return own ? BW_CLOSER_OWN : BW_CLOSER_DEFER;
 }
 
-/* Whether the other process that wrote may go on to do so.  Of one that cannot be looked at nobody knows, and the release is never wrong. */
-static bool is_written_on(const struct judgement *j)
+enum writes { WRITES_NOT, WRITES_ON, HAS_ENDED };
+
+/* Of one that cannot be looked at nobody knows, and the release is never wrong. */
+static enum writes thread_writes(const struct judgement *j, pid_t tid)
 {
 	struct sight s;
 	bool own;
 
+	switch (bw_descriptors_look(j->closer->descriptors, j->writer, tid, j->name, j->ino)) {
+	case BW_DESCRIPTORS_WRITER:
+		return WRITES_ON;
+	case BW_DESCRIPTORS_HIDDEN:
+		return see_thread(tid, j->writer, &own, &s) || !(s.flags & PF_EXITING_BIT) ? WRITES_ON : HAS_ENDED;
+	case BW_DESCRIPTORS_OTHERS:
+		return WRITES_NOT;
+	case BW_DESCRIPTORS_NONE:
+		break;
+	}
+	return HAS_ENDED;
+}
+
+/* Whether the other process that wrote may go on to do so: its first thread that has not ended has the descriptors of all. */
+static bool is_written_on(const struct judgement *j)
+{
+	enum writes writes = HAS_ENDED;
+	const struct dirent *e;
+	char path[32];
+
 	if (!j->writer || j->writer == j->opener)
 		return false;
-	switch (bw_descriptors_look(j->closer->descriptors, j->writer, j->writer, j->name, j->ino)) {
-	case BW_DESCRIPTORS_WRITER:
-		return true;
-	case BW_DESCRIPTORS_HIDDEN:
-		return see_thread(j->writer, j->writer, &own, &s) || !(s.flags & PF_EXITING_BIT);
-	default:
-		return false;
-	}
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)j->writer);
+	DIR *threads = opendir(path);
+
+	if (!threads)
+		return errno != ENOENT && errno != ESRCH;
+	while (writes == HAS_ENDED && (e = readdir(threads)))
+		if (e->d_name[0] != '.')
+			writes = thread_writes(j, (pid_t)strtol(e->d_name, NULL, 10));
+	closedir(threads);
+	return writes == WRITES_ON;
 }
 
 /*

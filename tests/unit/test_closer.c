@@ -227,6 +227,89 @@ Test(closer, P3_another_who_wrote)
 	teardown(&f);
 }
 
+/* What a process without its first thread does on command, each answered by a byte. */
+struct headless {
+	pid_t pid, tid;		/* of the process, and of the thread that goes on */
+	int orders[2], answers[2];
+};
+
+struct goes_on {
+	struct headless *h;
+	pthread_t first;
+	int fd;
+};
+
+/* Obeys until its orders end: 'c' closes the slice. */
+static void *go_on(void *arg)
+{
+	struct goes_on *g = arg;
+	pid_t tid = gettid();
+	char order;
+
+	pthread_join(g->first, NULL);
+	(void)!write(g->h->answers[1], &tid, sizeof(tid));
+	while (read(g->h->orders[0], &order, 1) == 1) {
+		close(g->fd);
+		(void)!write(g->h->answers[1], &order, 1);
+	}
+	_exit(0);
+}
+
+/* A process that inherits fd, whose first thread has ended. */
+static void headless_start(struct headless *h, int fd)
+{
+	static struct goes_on g;
+	pthread_t thread;
+
+	cr_assert(pipe(h->orders) == 0 && pipe(h->answers) == 0);
+	h->pid = fork();
+	cr_assert_geq(h->pid, 0);
+	if (h->pid == 0) {
+		close(h->orders[1]);
+		g = (struct goes_on){.h = h, .first = pthread_self(), .fd = fd};
+		if (pthread_create(&thread, NULL, go_on, &g))
+			_exit(1);
+		pthread_exit(NULL);
+	}
+	close(h->orders[0]);
+	cr_assert_eq(read(h->answers[0], &h->tid, sizeof(h->tid)), sizeof(h->tid));
+}
+
+static void headless_close(struct headless *h)
+{
+	char answer;
+
+	cr_assert(write(h->orders[1], "c", 1) == 1 && read(h->answers[0], &answer, 1) == 1);
+}
+
+static void headless_end(struct headless *h)
+{
+	close(h->orders[1]);
+	cr_assert_eq(waitpid(h->pid, NULL, 0), h->pid);
+	close(h->answers[0]);
+	close(h->answers[1]);
+}
+
+Test(closer, P3_whose_first_thread_has_ended)
+{
+	struct headless h;
+	struct fixture f;
+
+	setup(&f, 1);
+	headless_start(&h, f.fd);
+	cr_assert_eq(bw_closer_tgid(f.c, h.tid), h.pid);
+	cr_assert_eq(bw_closer_tgid(f.c, h.pid), h.pid);
+	close(f.fd);
+	cr_assert_eq(judge(&f, h.tid, h.pid), BW_CLOSER_DEFER, "it is open still");
+	cr_assert_eq(judge_beside(&f, getpid(), getpid(), h.pid), BW_CLOSER_DEFER, "it writes on");
+	headless_close(&h);
+	cr_assert_eq(judge(&f, h.tid, h.pid), BW_CLOSER_OWN);
+	cr_assert_eq(judge_beside(&f, getpid(), getpid(), h.pid), BW_CLOSER_OWN);
+	headless_end(&h);
+	cr_assert_eq(judge_beside(&f, getpid(), getpid(), h.pid), BW_CLOSER_OWN);
+	teardown(&f);
+}
+
 /* More descriptors than one look at the table shows. */
 Test(closer, P3_a_descriptor_among_many)
 {
