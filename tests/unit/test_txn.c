@@ -313,6 +313,22 @@ Test(txn, nothing_applied_settles)
 	expect_result(1, -ENOSPC);
 }
 
+/* A slot that was taken and is then not there was perhaps taken by this attempt. */
+Test(txn, a_slot_that_comes_and_goes_leaves_a_doubt)
+{
+	add(mine(1));
+	begin(BW_TXN_PUT);
+	answer(BW_EXISTS, BW_TXN_GET);
+	answer(BW_NOT_FOUND, BW_TXN_SLEEP);
+	slept(BW_TXN_PUT);
+	answer(BW_FULL, BW_TXN_SLEEP);
+	cr_assert(bw_txn_in_doubt(txn));
+	slept(BW_TXN_PUT);
+	apply_put();
+	answer(BW_OK, BW_TXN_DONE);
+	expect_committed(0, 1, 3);
+}
+
 /* What is not known of an attempt that was lost is no doubt about the next one. */
 Test(txn, nothing_applied_settles_behind_one_that_was_lost)
 {
@@ -973,6 +989,26 @@ Test(txn, nodes_go_first)
 	answer(BW_OK, BW_TXN_DONE);
 	expect_committed(0, 255, newest);
 	cr_assert_eq(roots[newest]->levels[0].n, 1);
+}
+
+/* All of them: a root that names one which is not there has lost its steps. */
+Test(txn, each_node_goes_first)
+{
+	static const char *const nodes[] = {"/index/0/0-127-", "/index/0/128-255-"};
+
+	fill_to_fold();
+	for (uint64_t i = 256; i < 400; i++)
+		add(mine(i));
+	begin(BW_TXN_PUT);
+	for (size_t i = 0; i < sizeof(nodes) / sizeof(nodes[0]); i++) {
+		cr_assert(strstr(request.key, nodes[i]), "%s", request.key);
+		cr_assert_not(bw_txn_in_doubt(txn));
+		answer(BW_OK, BW_TXN_PUT);
+	}
+	apply_put();
+	answer(BW_OK, BW_TXN_DONE);
+	expect_committed(144, 399, newest);
+	cr_assert_eq(roots[newest]->levels[0].n, 2);
 }
 
 /* An attempt that was lost says nothing of the nodes of the next one, which may be others. */
