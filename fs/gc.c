@@ -21,6 +21,7 @@ struct bw_gc {
 	uint64_t counted;		/* bytes of the pass under way, in the counter already */
 	enum bw_reclaim_trim trim;	/* of the last pass */
 	int err;
+	bool no_time;
 };
 
 static int64_t every_ns(const struct bw_stream *s)
@@ -80,12 +81,16 @@ static void log_pass(struct bw_gc *g, const struct bw_reclaim_report *r)
 		       "objects=%" PRIu64 " bytes=%" PRIu64 " versions=%" PRIu64 " swept=%" PRIu64
 		       " requests=%" PRIu64 " versions_left=%" PRIu64,
 		       sum.n, sum.bytes, r->roots_buried, r->swept, r->requests, r->roots_left);
+	if (!r->judge && r->no_time && !g->no_time)
+		bw_log(log, BW_LOG_WARN, "reclaim_stands_still",
+		       "reason=\"the store does not say when objects were written: nothing is old enough to be deleted\"");
 	if (r->err && r->err != g->err && r->err != -BW_E_STOPPING)
 		bw_log(log, BW_LOG_WARN, "reclaim_failed", "at=\"%s\" object=\"%s\" reason=\"%s\" detail=\"%s\"",
 		       bw_reclaim_stage_name(r->stage), r->what, bw_err_text(r->err, text, sizeof(text)),
 		       r->detail);
 	g->trim = r->trim;
 	g->err = r->err;
+	g->no_time = r->no_time && !r->judge;
 }
 
 static void *run(void *arg)

@@ -112,6 +112,7 @@ struct bw_reclaim_report {
 	uint64_t version, head;		/* of the newest root */
 	uint64_t judge;			/* version of G; 0: no root is older than grace */
 	uint64_t judge_first;		/* its first */
+	bool no_time;			/* the store did not say of the hint, or of a root, when it was put */
 	enum bw_reclaim_trim trim;
 	char holder[BW_NAME_MAX + 1];	/* JOB_HOLDS: who; else the job whose oldest marker is at first, or "" */
 	uint32_t holder_markers;

@@ -14,6 +14,7 @@ void bw_reclaim_open(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 	(void)a;
 	bw_reclaim_stage(r, BW_RECLAIM_OPENING, 0);
 	memset(r->rep.kept, 0, sizeof(r->rep.kept));
+	r->rep.no_time = false;
 	r->batch_n = 0;
 	r->wait_n = 0;
 	r->phase = opened;
@@ -68,6 +69,7 @@ static void clock_get(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 static void clock_got(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 {
 	r->now_ms = a->outcome == BW_OK ? a->modified_ms : 0;
+	r->rep.no_time = a->outcome == BW_OK && !a->modified_ms;
 	bw_reclaim_search(r, grace_ms(r->stream), r->memo->old, judged);
 }
 
@@ -135,6 +137,7 @@ static void search_got(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 	}
 	bool known = r->now_ms && a->modified_ms;
 
+	r->rep.no_time |= !a->modified_ms;
 	if (tombstone || (known && r->now_ms - a->modified_ms >= s->min_age_ms)) {
 		search_old(s, root, tombstone);
 	} else {

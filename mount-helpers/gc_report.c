@@ -105,7 +105,9 @@ void bw_gc_report(const struct bw_stream *stream, const struct bw_reclaim_report
 {
 	print_trim(stream, r, dry);
 	print_waiting(stream, r);
-	if (!r->judge)
+	if (!r->judge && r->no_time)
+		printf("nothing is deleted: the store does not say when objects were written\n");
+	else if (!r->judge)
 		printf("nothing is deleted: no version is older than the grace (%" PRIu64 " s)\n",
 		       stream->options.grace_s);
 	if (sum(r->deleted) || r->roots_buried)

@@ -27,6 +27,7 @@ RULES = {
     "no-pages": "start-after and the continuation token are ignored",
     "no-list": "listing is answered 501",
     "no-end": "a listing does not say whether it is the last page",
+    "no-times": "a GET does not say when the object was written",
     "no-delete-many": "deleting many in one request is answered 501",
     "stale": "a new object is not seen by the next read of it",
     "elsewhere": "it is in the region eu-test-1, and says so to whoever signs for another",
@@ -213,7 +214,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         if not span or s3.rule == "no-range":
-            self.answer(200, data, ETag='"tag"', Last_Modified=email.utils.formatdate(usegmt=True))
+            times = {} if s3.rule == "no-times" else {"Last_Modified": email.utils.formatdate(usegmt=True)}
+            self.answer(200, data, ETag='"tag"', **times)
             return
         first = int(span.group(1))
         last = min(int(span.group(2) or len(data)), len(data) - 1)

@@ -175,6 +175,19 @@ class Refused(Case):
                 self.bad(code, "lists again what it has listed", *words, "--endpoint", s3.endpoint)
                 self.assertLess(len(s3.requests), 100)
 
+    def test_a_store_that_tells_no_times(self):
+        """C4: nothing is deleted there, and gc says why; so does the log of a mount."""
+        s3 = self.server("no-times")
+        self.good(*self.init(s3, "--grace", 0))
+        said = self.good("gc", self.url, "--endpoint", s3.endpoint)
+        self.assertIn("nothing is deleted: the store does not say when objects were written", said.decode())
+        at, log = os.path.join(self.dir, "m"), os.path.join(self.dir, "log")
+        os.mkdir(at)
+        done = self.bw(self.url, at, "-o", f"gc,log={log},endpoint={s3.endpoint}", program=bw.MOUNT)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.addCleanup(subprocess.run, ["umount", at], check=False)
+        bw.wait_until(lambda: " reclaim_stands_still " in bw.read(log), what="a line in the log")
+
     def test_a_store_that_deletes_one_by_one(self):
         s3 = self.server("no-delete-many")
         self.good(*self.init(s3))

@@ -140,13 +140,18 @@ Test(reclaim, a_store_that_tells_no_time_keeps_everything)
 
 	cr_assert_eq(r.err, 0);
 	cr_assert_eq(r.judge, 0);
+	cr_assert(r.no_time);
 	cr_assert_eq(w.n, n);
 	w.hide_times = false;
 	w.hide_root_times = true;
 	r = bw_world_pass(&w, &whole);
 	cr_assert_eq(r.err, 0);
 	cr_assert_eq(r.judge, 0);
+	cr_assert(r.no_time);
 	cr_assert_eq(w.n, n);
+	w.hide_root_times = false;
+	r = bw_world_pass(&w, &whole);
+	cr_assert(r.judge && !r.no_time);
 	bw_world_done(&w);
 }
 
