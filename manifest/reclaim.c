@@ -181,15 +181,11 @@ void bw_reclaim_add(struct bw_reclaim *r, const char *key, enum bw_reclaim_why w
 	item->size = size;
 }
 
-static void ask_delete(struct bw_reclaim *r)
+static void set_delete(struct bw_reclaim *r)
 {
-	unsigned tries = r->tries;
-
 	for (size_t i = 0; i < r->batch_n; i++)
 		r->items[i] = (struct bw_delete_item){.key = r->batch[i].key, .outcome = BW_UNKNOWN};
 	r->req = (struct bw_reclaim_request){.items = r->items, .items_n = r->batch_n};
-	ask(r, BW_RECLAIM_DELETE);
-	r->tries = tries;
 }
 
 /* What did not go stays in the batch; a delete may be repeated as often as one likes. */
@@ -213,7 +209,6 @@ static void deleted(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 	}
 	r->batch_n = left;
 	if (!left) {
-		r->tries = 0;
 		r->phase = r->after_delete;
 		return;
 	}
@@ -222,17 +217,18 @@ static void deleted(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 				r->batch[0].key);
 		return;
 	}
-	ask_delete(r);
-	r->sleeping = true;
+	set_delete(r);
+	r->asked = r->sleeping = true;
 }
 
 void bw_reclaim_flush(struct bw_reclaim *r, bw_reclaim_phase *then)
 {
 	r->after_delete = then;
 	r->phase = r->batch_n ? deleted : then;
-	r->tries = 0;
-	if (r->batch_n)
-		ask_delete(r);
+	if (!r->batch_n)
+		return;
+	set_delete(r);
+	ask(r, BW_RECLAIM_DELETE);
 }
 
 /* ---- Ends ------------------------------------------------------------------------------------- */

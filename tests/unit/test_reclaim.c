@@ -748,8 +748,10 @@ Test(reclaim, a_delete_that_fails_is_made_again_and_ends_the_pass_when_it_keeps_
 	cr_assert_eq(w.root->swept, 0);
 	w.fault = BW_UNKNOWN;
 	w.faults = 4;
+	w.requests = 0;
 	r = bw_world_pass(&w, &whole);
 	cr_assert_eq(r.err, 0);
+	cr_assert_eq(r.requests, w.requests, "%lu requests, not %lu", (unsigned long)w.requests, (unsigned long)r.requests);
 	cr_assert_eq(r.deleted[BW_WHY_RECLAIMED].n, 300);
 	cr_assert_null(bw_world_garbage(&w), "%s", bw_world_garbage(&w));
 	bw_world_done(&w);
