@@ -187,24 +187,14 @@ static void committed_locked(struct bw_stage_batch *b, struct bw_answer **replie
 	bw_produce_tick_locked(p);
 }
 
-/* " detail=...", quoted, or nothing where there is none. */
-static void print_detail(const char *detail, char ret[BW_DETAIL_MAX + 16])
-{
-	snprintf(ret, BW_DETAIL_MAX + 16, "%s%.*s%s", *detail ? " detail=\"" : "", (int)BW_DETAIL_MAX, detail,
-		 *detail ? "\"" : "");
-	/* Words of a server may hold quotes; the value has one at each end. */
-	for (char *p = ret + strlen(" detail=\""); *detail && p[1]; p++)
-		if (*p == '"')
-			*p = '\'';
-}
-
 static void note_error_locked(struct bw_stage_batch *b, int err, const char *detail)
 {
-	char what[BW_NAME_MAX + BW_DETAIL_MAX + 256], more[BW_DETAIL_MAX + 16], text[128];
+	char what[BW_NAME_MAX + BW_DETAIL_MAX + 256], text[128];
+	const char *quote = *detail ? "\"" : "";
 
-	print_detail(detail, more);
-	snprintf(what, sizeof(what), "producer=%s seq=%" PRIu64 " errno=%d reason=\"%s\"%s", b->producer->name, b->seq,
-		 bw_err_errno(err), bw_err_text(err, text, sizeof(text)), more);
+	snprintf(what, sizeof(what), "producer=%s seq=%" PRIu64 " errno=%d reason=\"%s\"%s%s%.*s%s", b->producer->name, b->seq,
+		 bw_err_errno(err), bw_err_text(err, text, sizeof(text)), *detail ? " detail=" : "", quote, (int)BW_DETAIL_MAX,
+		 detail, quote);
 	bw_errors_add(b->produce->c.errors, "%s", what);
 	bw_log(b->produce->c.log, BW_LOG_ERROR, "commit_failed", "%s", what);
 }

@@ -262,7 +262,7 @@ static void pause_writing(struct bw_disk_cache *d, int err, const char *why)
 	d->told_until_ns = d->config.now() + BW_DISK_TOLD_NS;
 	bw_unlock(&d->lock);
 	if (!told)
-		bw_log(d->config.log, BW_LOG_WARN, "disk_cache_stops_filling", "dir=%s bytes=%" PRIu64 " err=\"%s\"",
+		bw_log(d->config.log, BW_LOG_WARN, "disk_cache_stops_filling", "dir=\"%s\" bytes=%" PRIu64 " err=\"%s\"",
 		       d->config.dir, (uint64_t)atomic_load(&d->stats.bytes), *why ? why : bw_err_text(err, text, sizeof(text)));
 }
 
@@ -310,7 +310,7 @@ static void write_one(struct bw_disk_cache *d, const struct wish *w)
 		return;
 	}
 	if (atomic_exchange(&d->stats.paused, false))
-		bw_log(d->config.log, BW_LOG_INFO, "disk_cache_fills_again", "dir=%s", d->config.dir);
+		bw_log(d->config.log, BW_LOG_INFO, "disk_cache_fills_again", "dir=\"%s\"", d->config.dir);
 	f->item.step = w->name.step;
 	f->item.number = w->name.number;
 	f->len = w->name.len;
@@ -411,7 +411,7 @@ void bw_disk_forget(struct bw_disk_cache *d, uint64_t step, uint32_t number)
 	if (wake)
 		bw_workq_push(d->threads, &d->write);
 	atomic_fetch_add(&d->stats.damaged, 1);
-	bw_log(d->config.log, BW_LOG_DEBUG, "disk_cache_damaged", "dir=%s step=%" PRIu64 " block=%" PRIu32,
+	bw_log(d->config.log, BW_LOG_DEBUG, "disk_cache_damaged", "dir=\"%s\" step=%" PRIu64 " block=%" PRIu32,
 	       d->config.dir, step, number);
 }
 
@@ -467,7 +467,7 @@ static void end(struct reading *r)
 	bw_budget_give(d->config.budget, r->charged);
 	bw_unlock(&d->lock);
 	if (answers)
-		bw_log(d->config.log, BW_LOG_INFO, "disk_cache_answers", "dir=%s", d->config.dir);
+		bw_log(d->config.log, BW_LOG_INFO, "disk_cache_answers", "dir=\"%s\"", d->config.dir);
 	free(r);
 }
 
@@ -547,7 +547,7 @@ static bool give_up_one(struct bw_disk_cache *d, int64_t *ret_wait_ns)
 		g->done(g, NULL);
 	}
 	if (hangs && !told)
-		bw_log(d->config.log, BW_LOG_WARN, "disk_cache_hangs", "dir=%s step=%" PRIu64 " block=%" PRIu32, d->config.dir,
+		bw_log(d->config.log, BW_LOG_WARN, "disk_cache_hangs", "dir=\"%s\" step=%" PRIu64 " block=%" PRIu32, d->config.dir,
 		       step, number);
 	*ret_wait_ns = wait_ns;
 	return is_late;
@@ -772,10 +772,10 @@ static void find_all(struct bw_task *task)
 	if (trim)
 		bw_workq_push(d->threads, &d->trim);
 	if (err)
-		bw_log(d->config.log, BW_LOG_WARN, "disk_cache_unusable", "dir=%s err=\"%s\" note=\"all is fetched until the next mount\"",
+		bw_log(d->config.log, BW_LOG_WARN, "disk_cache_unusable", "dir=\"%s\" err=\"%s\" note=\"all is fetched until the next mount\"",
 		       d->config.dir, bw_err_text(err, text, sizeof(text)));
 	else
-		bw_log(d->config.log, BW_LOG_INFO, "disk_cache", "dir=%s blocks=%" PRIu64 " bytes=%" PRIu64
+		bw_log(d->config.log, BW_LOG_INFO, "disk_cache", "dir=\"%s\" blocks=%" PRIu64 " bytes=%" PRIu64
 		       " limit=%" PRIu64, d->config.dir, (uint64_t)atomic_load(&d->stats.blocks),
 		       (uint64_t)atomic_load(&d->stats.bytes), (uint64_t)atomic_load(&d->stats.limit));
 	atomic_store(err ? &d->stats.unusable : &d->stats.ready, true);

@@ -208,7 +208,7 @@ static void log_stderr(struct bw_cred_job *job, struct child *c, const struct bw
 	if ((*out->secret && strstr(line, out->secret)) || (*out->token && strstr(line, out->token)) ||
 	    strstr(line, "SecretAccessKey"))
 		snprintf(line, ERR_MAX, "(a line that holds a secret)");
-	bw_log(job->log, failed ? BW_LOG_WARN : BW_LOG_INFO, "credential_process", "stderr=\"%.300s\"", line);
+	bw_log(job->log, failed ? BW_LOG_WARN : BW_LOG_INFO, "credential_process", "stderr=\"%.300s\"", bw_log_value(line));
 }
 
 static int read_answer(struct bw_cred_job *job, const char *where, const struct child *c,

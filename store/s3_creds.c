@@ -295,7 +295,10 @@ static void round_locked(struct bw_cred_chain *c)
 		log_fetched(c, fresh);
 		given = bw_creds_ref(fresh);
 	} else if (err != -BW_E_STOPPING) {
-		bw_log(c->log, BW_LOG_WARN, "credentials_failed", "why=\"%s\"", c->job.why);
+		char why[BW_CRED_WHY];
+
+		memcpy(why, c->job.why, sizeof(why));
+		bw_log(c->log, BW_LOG_WARN, "credentials_failed", "why=\"%s\"", bw_log_value(why));
 	}
 	bw_lock(&c->lock);
 	c->looked_ns = bw_now();

@@ -412,4 +412,5 @@ void bw_s3_exchange_to_op(const struct bw_s3_exchange *x, struct bw_op *op)
 	op->err = x->err;
 	op->retry_after_ns = x->http.retry_after_ns > 0 ? x->http.retry_after_ns : 0;
 	snprintf(op->detail, sizeof(op->detail), "%s", x->detail);
+	bw_log_value(op->detail);
 }

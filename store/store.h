@@ -158,7 +158,7 @@ struct bw_op {
 	enum bw_outcome outcome;
 	int err;		/* detail: -errno or 0 */
 	int64_t retry_after_ns;	/* THROTTLED, UNREACHABLE: not before so long, when the store said so; else 0 */
-	char detail[BW_DETAIL_MAX + 1];	/* for the log: status, request id; "" when there is nothing to say */
+	char detail[BW_DETAIL_MAX + 1];	/* for the log, so without double quotes: status, request id; "" when there is nothing to say */
 	struct bw_blob *blob;	/* GET OK: one reference that the caller takes or bw_op_done() drops; a chain only by cut */
 	uint64_t object_size;	/* GET OK: size of the whole object, or 0 when the store did not say */
 	int64_t modified_ms;	/* GET OK: when it was put or later, by the store's clock; or 0 */

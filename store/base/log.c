@@ -204,6 +204,14 @@ void bw_log(struct bw_log *log, enum bw_log_level level, const char *event, cons
 	write_line(log, level, line);
 }
 
+char *bw_log_value(char *text)
+{
+	for (char *p = text; *p; p++)
+		if (*p == '"')
+			*p = '\'';
+	return text;
+}
+
 /* What snprintf() may do with a lock or memory is not for a signal handler. */
 static size_t add(char *line, size_t len, size_t at, const char *text)
 {

@@ -35,6 +35,9 @@ void bw_log_reopen(struct bw_log *log);
 void bw_log(struct bw_log *log, enum bw_log_level level, const char *event, const char *fmt, ...)
 	bw_printf_like(4, 5);
 
+/* Makes text fit to stand between the quotes of a value: quotes in it become single ones.  text. */
+char *bw_log_value(char *text);
+
 /*
  * A last line at level error, for a signal handler: takes no lock and no memory, and goes to a file that
  * was moved a moment ago where bw_log() would have opened another.  text: the event and its pairs.

@@ -271,6 +271,7 @@ class Doctor(bw.TestCase):
         done = bw.batchweave("status", "s3://bucket/run", "--profile", "gone", check=False, env={**self.env, **env})
         self.assertEqual((done.returncode, done.stdout), (3, ""))
         self.assertIn(end, done.stderr)
+        self.assertIn("profile 'gone' is neither in", done.stderr, "what is told of a request fits into a value of the log")
         host = "a-host-with-a-long-name." * 6 + "invalid"
         for args in (("doctor",), ("status",)):
             done = bw.batchweave(*args, "s3://bucket/run", "--endpoint", f"http://{host}", "--path-style", check=False, env={**self.env, **self.keys})

@@ -102,3 +102,23 @@ Test(log, lines_that_fail_are_counted)
 	close(full);
 	close(was);
 }
+
+/* A value ends at its quote. */
+Test(log, quotes_in_a_value)
+{
+	char said[256], why[] = "profile \"a\" is gone", none[] = "";
+	struct bw_log *log;
+	int ends[2], was = dup(STDERR_FILENO);
+
+	cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
+	cr_assert_eq(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
+	cr_assert_eq(bw_log_open("stderr", BW_LOG_INFO, &log), 0);
+	bw_log(log, BW_LOG_WARN, "event", "why=\"%s\" none=\"%s\"", bw_log_value(why), bw_log_value(none));
+	bw_log_close(log);
+	dup2(was, STDERR_FILENO);
+	close(was);
+	close(ends[1]);
+	cr_assert_eq(take_lines(ends[0], said, sizeof(said)), 1);
+	cr_assert(strstr(said, " warn event why=\"profile 'a' is gone\" none=\"\"\n"), "%s", said);
+	close(ends[0]);
+}
