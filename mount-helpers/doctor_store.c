@@ -388,10 +388,13 @@ void bw_doctor_store(struct bw_doctor *d, const struct bw_doctor_ask *ask)
 		return;
 	int err = bw_store_open(ask->parsed, &config, &l.store, why, sizeof(why));
 
-	if (err) {
-		bw_doctor_add(d, BW_WRONG, "store", "make the directory, or check the URL and the options", "%s", why);
+	if (err == -ENOENT)
+		bw_doctor_add(d, BW_WRONG, "store", "check the URL; batchweave init makes the directory", "there is no directory %s",
+			      ask->parsed->path);
+	else if (err)
+		bw_doctor_add(d, BW_WRONG, "store", "check the URL and the options", "%s", why);
+	if (err)
 		return;
-	}
 	if (!check_answer(&l)) {
 		if (!ask->ro) {
 			check_rules(&l);

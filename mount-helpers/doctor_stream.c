@@ -35,9 +35,9 @@ static void check_head(struct bw_doctor *d, const struct bw_stream *s, const str
 	bw_hex(s->id, sizeof(s->id), id);
 	ago(now_ms - root->time_ms, since);
 	bw_doctor_add(d, BW_FINE, "stream", "",
-		      "%s, format %" PRIu32 ", %" PRIu32 " ranks, steps %" PRIu64 " to %" PRIu64 ", version %" PRIu64
+		      "%s, format %" PRIu32 ", %" PRIu32 " rank%s, steps %" PRIu64 " to %" PRIu64 ", version %" PRIu64
 		      " committed %s ago%s",
-		      id, s->format, s->options.ranks, root->first, root->head, root->version, since,
+		      id, s->format, s->options.ranks, s->options.ranks == 1 ? "" : "s", root->first, root->head, root->version, since,
 		      root->sealed ? ", sealed" : "");
 }
 

@@ -181,7 +181,7 @@ class Doctor(bw.TestCase):
         self.assertIn(f"batchweave init file://{empty} --ranks W", said["stream"][1])
         self.assertEqual([n for n in os.listdir(empty) if n[0] != "."], [])
         said = self.doctor(f"file://{empty}/missing", code=1)
-        self.assertEqual(said["store"][0], "WRONG")
+        self.assertRegex(said["store"][1], f"^WRONG  store  +there is no directory {empty}/missing; remedy: check the URL; batchweave init makes")
         self.assertFalse(os.path.exists(f"{empty}/missing"), "nothing is made")
 
     def test_a_damaged_stream(self):
