@@ -371,7 +371,7 @@ static struct file_rest *take_rest(struct file_store *f, const struct file_root 
 
 static void forget(struct bw_task *task)
 {
-	struct file_store *f = (struct file_store *)((char *)task - offsetof(struct file_store, forget));
+	struct file_store *f = bw_container_of(task, struct file_store, forget);
 	struct file_rest *rest = NULL;
 
 	bw_lock(&f->lock);

@@ -596,6 +596,34 @@ Test(head, a_long_gap_without_a_fork_is_fine)
 	cr_assert_eq(known_version(), root->version);
 }
 
+/* A node that cannot be read says nothing of a fork, neither that there is one nor that there is none. */
+Test(head, a_damaged_node_in_a_long_gap_contradicts_nothing)
+{
+	char key[BW_KEY_MAX + 1];
+
+	grow(100);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	uint64_t known = known_version();
+
+	for (int i = 0; i < 20; i++)
+		grow(200);
+	for (uint64_t v = known + 1; v < root->version; v++)
+		bw_test_bury(&tap->store, &stream, v);
+	const struct bw_pointer *p = &root->levels[0].pointers[0];
+	struct bw_blob *node;
+
+	bw_key_node(&stream, 0, p->first, p->last, p->hash, key);
+	cr_assert_eq(bw_test_get(&tap->store, key, &node), BW_OK);
+	cr_assert_eq(bw_test_put(&tap->store, key, "damage", 6, false), BW_OK);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), -BW_E_CORRUPT);
+	cr_assert_eq(bw_head_poisoned(head), 0);
+	cr_assert_eq(known_version(), known);
+	cr_assert_eq(bw_test_put(&tap->store, key, node->bytes, node->len, false), BW_OK);
+	bw_blob_unref(node);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	cr_assert_eq(known_version(), root->version);
+}
+
 /* S8: a feature of writers is none of a reader's, who reads on whatever comes of it. */
 Test(head, a_version_with_a_feature_of_writers_is_read)
 {

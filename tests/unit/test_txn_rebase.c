@@ -128,17 +128,33 @@ static void fill_the_newest(size_t room)
 }
 
 /* Where roots above 5 MiB cannot be put if absent, a footer that would make one so large stays out. */
-Test(txn_rebase, a_footer_is_no_reason_to_refuse_a_commit)
+static void add_with_footer(void)
 {
 	struct bw_change c = mine(1);
 
-	fill_the_newest(6000);
 	c.footer_len = 8000;
 	c.size = c.raw + c.footer_len;
 	c.footer = malloc(c.footer_len);
 	bw_random(c.footer, c.footer_len);
 	c.footer_xxh3 = bw_tgb_sum(c.footer, c.footer_len);
 	add(c);
+}
+
+Test(txn_rebase, a_footer_comes_with_its_commit)
+{
+	stream.large_unconditional = true;
+	add_with_footer();
+	begin(BW_TXN_PUT);
+	apply_put();
+	cr_assert_eq(roots[newest]->footers_n, 1);
+	answer(BW_OK, BW_TXN_DONE);
+	expect_committed(0, 1, 3);
+}
+
+Test(txn_rebase, a_footer_is_no_reason_to_refuse_a_commit)
+{
+	fill_the_newest(6000);
+	add_with_footer();
 	begin(BW_TXN_PUT);
 	cr_assert_leq(request.len, BW_LARGE_OBJECT);
 	apply_put();
@@ -225,6 +241,22 @@ Test(txn_rebase, each_marker_of_a_job_is_there_already)
 	expect_result(0, 0);
 	expect_result(1, 0);
 	cr_assert_eq(bw_txn_attempts(txn), 0);
+}
+
+/* C1: a marker holds its own step and no other. */
+Test(txn_rebase, a_marker_of_another_step_is_not_there)
+{
+	struct bw_change c[2] = {bw_test_change(BW_CHANGE_JOB, "j"), bw_test_step(BW_CHANGE_MARK, "j", 1)};
+
+	commit_by(67, c, 2);
+	bw_txn_free(txn);
+	cr_assert_eq(bw_txn_new(&stream, roots[newest], &txn), 0);
+	add(bw_test_step(BW_CHANGE_MARK, "j", 0));
+	begin(BW_TXN_PUT);
+	apply_put();
+	answer(BW_OK, BW_TXN_DONE);
+	expect_result(0, 0);
+	cr_assert_eq(bw_root_job(roots[newest], "j")->markers_n, 2);
 }
 
 Test(txn_rebase, fences_give_their_epochs)
