@@ -3,6 +3,7 @@
 #include "tests/support/reclaim_world.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <string.h>
 
 struct world {
@@ -250,6 +251,24 @@ Test(reclaim_rules, c5_with_a_part_of_the_references_only_what_it_covers_is_judg
 	cr_assert_eq(judged, 5, "each in one part");
 	cr_assert_eq(lost, 100, "each in one part");
 	done(&t);
+}
+
+/* More of them than were told of are refused, the same one again is not. */
+Test(reclaim_rules, references_that_do_not_fit_are_said)
+{
+	struct bw_refs r;
+	uint64_t n = 0;
+
+	cr_assert_eq(bw_refs_init(&r, 10, 4096), 0);
+	for (int i = 0; i < 10000; i++)
+		cr_assert_eq(bw_refs_add(&r, 7), 0);
+	while (n < 10000 && bw_refs_add(&r, 1000 + n) == 0)
+		n++;
+	cr_assert(n >= 10 && n < r.cap, "%lu in %lu slots", (unsigned long)n, (unsigned long)r.cap);
+	cr_assert_eq(bw_refs_add(&r, 1000 + n), -ENOMEM);
+	cr_assert(bw_refs_has(&r, 7) && bw_refs_has(&r, 1000 + n - 1));
+	cr_assert_not(bw_refs_has(&r, 1000 + n));
+	bw_refs_done(&r);
 }
 
 Test(reclaim_rules, references_of_nobody_are_not_there)

@@ -301,6 +301,21 @@ Test(txn, tombstone_owner_mine_and_covered)
 	expect_committed(1, 0, 3);
 }
 
+/* A batch proves it wherever it stands in the attempt, trimmed or not. */
+Test(txn, tombstone_owner_mine_and_covered_behind_other_changes)
+{
+	add(bw_test_change(BW_CHANGE_JOB, "j"));
+	add(bw_test_fence("q", ME));
+	add(mine(1));
+	begin(BW_TXN_PUT);
+	apply_put();
+	to_tombstone();
+	answer_newest(BW_TXN_DONE);
+	expect_committed(0, 0, 3);
+	expect_committed(2, 1, 3);
+	cr_assert_eq(bw_txn_at(txn, 1)->epoch, 1);
+}
+
 Test(txn, tombstone_owner_mine_not_covered)
 {
 	add(mine(1));
