@@ -263,6 +263,22 @@ Test(s3_xml, what_is_no_listing)
 		     "</LastModified></Contents>", "false"),
 		LIST("<Contents><Key>p/a</Key><Size>1</Size><LastModified>2009-10-12T17:50:30+02:00"
 		     "</LastModified></Contents>", "false"),
+		LIST("<Contents><Key>p/a</Key><Size>1</Size><LastModified>2009-00-12T17:50:30Z"
+		     "</LastModified></Contents>", "false"),
+		LIST("<Contents><Key>p/a</Key><Size>1</Size><LastModified>2009-10-00T17:50:30Z"
+		     "</LastModified></Contents>", "false"),
+		LIST("<Contents><Key>p/a</Key><Size>1</Size><LastModified>2009-10-32T17:50:30Z"
+		     "</LastModified></Contents>", "false"),
+		LIST("<Contents><Key>p/a</Key><Size>1</Size><LastModified>2009-10-12T24:50:30Z"
+		     "</LastModified></Contents>", "false"),
+		LIST("<Contents><Key>p/a</Key><Size>1</Size><LastModified>2009-10-12T17:60:30Z"
+		     "</LastModified></Contents>", "false"),
+		LIST("<Contents><Key>p/a</Key><Size>1</Size><LastModified>2009-10-12T17:50:61Z"
+		     "</LastModified></Contents>", "false"),
+		LIST("<Contents><Key>p/a</Key><Size>1</Size><LastModified>2009-10-12T17:50:3:Z"
+		     "</LastModified></Contents>", "false"),
+		LIST("<Contents><Key>p/a</Key><Size>1</Size><LastModified>2009-10-12T17:50:/0Z"
+		     "</LastModified></Contents>", "false"),
 	};
 	struct bw_listing *l;
 

@@ -314,7 +314,8 @@ Test(tgb_pages, a_footer_that_contradicts_its_pages_is_corrupt)
 	cr_assert_eq(decode_with(&f, page + 32, 8, 8, false), -BW_E_CORRUPT);	/* seq, in one copy of the head */
 	cr_assert_eq(decode_with(&f, head + 16 + 16, 5, 8, false), -BW_E_CORRUPT);	/* a slice, not the page's sum */
 	cr_assert_eq(decode_with(&f, head + 16 + 16, 5, 8, true), 0);
-	cr_assert_eq(decode_with(&f, page + head, 193, 8, true), -BW_E_CORRUPT);	/* where the page begins */
+	cr_assert_eq(decode_with(&f, head, 1, 8, true), -BW_E_CORRUPT);	/* where the first page begins */
+	cr_assert_eq(decode_with(&f, page + head, 193, 8, true), -BW_E_CORRUPT);	/* where the second does */
 	cr_assert_eq(decode_with(&f, page + head + 8, 63, 4, true), -BW_E_CORRUPT);	/* its first block */
 	cr_assert_eq(decode_with(&f, page + head + 12, 65, 4, true), -BW_E_CORRUPT);	/* blocks */
 	cr_assert_eq(decode_with(&f, page + head + 12, UINT32_MAX, 4, true), -BW_E_CORRUPT);
