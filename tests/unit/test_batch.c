@@ -210,6 +210,8 @@ Test(batch, the_body_reads_the_same_in_any_pieces)
 				cr_assert_eq(body->read(body, off, piece, len), 0);
 				cr_assert_eq(memcmp(piece, whole + off, len), 0);
 			}
+			cr_assert_eq(body->read(body, off, piece, body->size - off), 0);
+			cr_assert_eq(memcmp(piece, whole + off, body->size - off), 0, "to the end");
 		}
 		free(whole);
 		free(piece);
