@@ -226,6 +226,16 @@ static void append_steps(uint64_t n)
 }
 
 /* C3: first is what every job can do without; a job with too few markers holds everything. */
+Test(apply, a_job_has_so_many_markers)
+{
+	append_steps(BW_MARKERS_MAX);
+	commit1(bw_test_change(BW_CHANGE_JOB, "a"));
+	for (uint64_t step = 0; step < BW_MARKERS_MAX; step++)
+		commit1(bw_test_step(BW_CHANGE_MARK, "a", step));
+	cr_assert_eq(check1(bw_test_step(BW_CHANGE_MARK, "a", BW_MARKERS_MAX)), -BW_E_LIMIT);
+	cr_assert_eq(check1(bw_test_step(BW_CHANGE_MARK, "a", 0)), 0, "it is there already");
+}
+
 Test(apply, trim_is_computed_from_the_root_it_lands_on)
 {
 	struct bw_change trim = bw_test_change(BW_CHANGE_TRIM, "");

@@ -10,7 +10,7 @@
 #define STEPS 300u	/* a leaf is folded */
 
 static struct bw_stream stream;
-static struct bw_root *base;	/* p has STEPS batches and a state, q none; j has two markers */
+static struct bw_root *base;	/* p has STEPS batches and a state, q none; j has two markers, k has one */
 
 static void commit(const struct bw_change *changes, uint32_t n)
 {
@@ -35,7 +35,8 @@ static void append_steps(uint64_t from, uint64_t to)
 static void start(void)
 {
 	struct bw_change c[] = {bw_test_fence("p", 1), bw_test_fence("q", 2), bw_test_change(BW_CHANGE_JOB, "j"),
-				bw_test_step(BW_CHANGE_MARK, "j", 0)};
+				bw_test_step(BW_CHANGE_MARK, "j", 0), bw_test_change(BW_CHANGE_JOB, "k"),
+				bw_test_step(BW_CHANGE_MARK, "k", 0)};
 	struct bw_change mark = bw_test_step(BW_CHANGE_MARK, "j", 5);
 	struct bw_root *first;
 
@@ -96,6 +97,9 @@ static void state_of_another_batch(struct bw_root *r) { r->producers[0].state_no
 static void job_goes(struct bw_root *r) { r->jobs_n--; }
 static void job_has_another_name(struct bw_root *r) { r->jobs[0].name[0]++; }
 static void marker_goes(struct bw_root *r) { r->jobs[0].markers_n--; }
+static void changes_that_do_not_apply(struct bw_root *r) { r->changes[0].seq++; }
+static void marker_of_another_job_moves(struct bw_root *r) { r->jobs[1].markers[0].step++; }
+static void older_marker_moves(struct bw_root *r) { r->jobs[0].markers[0].step++; }
 static void marker_moves(struct bw_root *r) { r->jobs[0].markers[1].step++; }
 static void marker_says_something_else(struct bw_root *r) { r->jobs[0].markers[1].text[3]++; }
 static void entry_of_another_producer(struct bw_root *r) { newest_entry(r)->producer[0]++; }
@@ -132,6 +136,7 @@ static const struct {
 	ROW(state_has_another_sum, false), ROW(state_is_shorter, false), ROW(state_of_another_seq, false),
 	ROW(state_of_another_epoch, false), ROW(state_of_another_batch, false), ROW(job_goes, false),
 	ROW(job_has_another_name, false), ROW(marker_goes, false), ROW(marker_moves, false),
+	ROW(older_marker_moves, false), ROW(marker_of_another_job_moves, false), ROW(changes_that_do_not_apply, false),
 	ROW(marker_says_something_else, false), ROW(entry_of_another_producer, false),
 	ROW(entry_of_another_epoch, false), ROW(entry_of_another_seq, false), ROW(entry_of_another_object, false),
 	ROW(entry_of_another_size, false), ROW(entry_of_other_bytes, false), ROW(entry_elsewhere, false),
@@ -201,10 +206,24 @@ Test(apply_check, I14_nothing_goes_back_across_a_gap)
 	cr_assert_eq(bw_apply_check(&stream, base, next), -BW_E_CONTRADICTION);
 	next->swept = 3;
 	cr_assert_eq(bw_apply_check(&stream, base, next), 0);
-	base->sealed = true;
-	cr_assert_eq(bw_apply_check(&stream, base, next), -BW_E_CONTRADICTION, "not sealed any more");
-	next->sealed = true;
+	base->sealed = next->sealed = true;
 	cr_assert_eq(bw_apply_check(&stream, base, next), -BW_E_CONTRADICTION, "steps behind the end");
+	bw_root_unref(next);
+	bw_root_unref(between);
+}
+
+Test(apply_check, I14_an_end_is_for_good)
+{
+	struct bw_change job = bw_test_change(BW_CHANGE_JOB, "l");
+	struct bw_root *between = bw_test_apply(&stream, base, &job, 1, 9);
+
+	job.name[0]++;
+	struct bw_root *next = bw_test_apply(&stream, between, &job, 1, 9);
+
+	base->sealed = next->sealed = true;
+	cr_assert_eq(bw_apply_check(&stream, base, next), 0);
+	next->sealed = false;
+	cr_assert_eq(bw_apply_check(&stream, base, next), -BW_E_CONTRADICTION);
 	bw_root_unref(next);
 	bw_root_unref(between);
 }
