@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One commit driven by hand through every path (S3, P4, P5, I6). */
+/* One commit driven by hand through every path that its slot can take (S3, P4, P5, I6). */
 #include "tests/unit/txn_world.h"
+
+#include "manifest/envelope.h"
+#include "manifest/json.h"
+#include "store/base/hash.h"
 
 #include <stdlib.h>
 #include <zstd.h>
@@ -522,4 +526,17 @@ Test(txn, tombstone_without_a_batch)
 	expect_result(1, 0);
 	cr_assert_eq(bw_txn_at(txn, 0)->epoch, 1);
 	cr_assert_eq(newest, 4);
+}
+
+Test(txn, may_be_freed_in_every_state)
+{
+	add(mine(1));
+	begin(BW_TXN_PUT);
+	bw_txn_free(txn);
+	cr_assert_eq(bw_txn_new(&stream, roots[newest], &txn), 0);
+	add(mine(1));
+	begin(BW_TXN_PUT);
+	answer(BW_UNKNOWN, BW_TXN_SLEEP);
+	bw_txn_free(txn);
+	txn = NULL;
 }

@@ -1,19 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One commit of one writer, driven by hand, and the slots of its store. */
+/* One commit that a test drives by hand, and the store as one slot after another.  Included once in a program. */
 #ifndef BW_TESTS_TXN_WORLD_H
 #define BW_TESTS_TXN_WORLD_H
 
-#include "manifest/envelope.h"
-#include "manifest/json.h"
-#include "manifest/tgb.h"
 #include "manifest/txn.h"
-#include "store/base/hash.h"
-#include "store/base/rand.h"
 #include "tests/support/change.h"
 #include "tests/support/sample.h"
 
 #include <criterion/criterion.h>
-#include <stdio.h>
 #include <string.h>
 
 #define ME 1
