@@ -234,7 +234,7 @@ struct headless {
 };
 
 struct goes_on {
-	struct headless *h;
+	struct headless h;	/* a copy: the stack of the first thread goes with it */
 	pthread_t first;
 	int fd;
 };
@@ -247,10 +247,10 @@ static void *go_on(void *arg)
 	char order;
 
 	pthread_join(g->first, NULL);
-	(void)!write(g->h->answers[1], &tid, sizeof(tid));
-	while (read(g->h->orders[0], &order, 1) == 1) {
+	(void)!write(g->h.answers[1], &tid, sizeof(tid));
+	while (read(g->h.orders[0], &order, 1) == 1) {
 		close(g->fd);
-		(void)!write(g->h->answers[1], &order, 1);
+		(void)!write(g->h.answers[1], &order, 1);
 	}
 	_exit(0);
 }
@@ -266,7 +266,7 @@ static void headless_start(struct headless *h, int fd)
 	cr_assert_geq(h->pid, 0);
 	if (h->pid == 0) {
 		close(h->orders[1]);
-		g = (struct goes_on){.h = h, .first = pthread_self(), .fd = fd};
+		g = (struct goes_on){.h = *h, .first = pthread_self(), .fd = fd};
 		if (pthread_create(&thread, NULL, go_on, &g))
 			_exit(1);
 		pthread_exit(NULL);
