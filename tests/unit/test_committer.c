@@ -4,6 +4,7 @@
 #include "manifest/destroy.h"
 #include "manifest/open.h"
 #include "store/base/sync.h"
+#include "store/layer.h"
 #include "tests/support/mount.h"
 #include "tests/support/stores.h"
 
@@ -618,6 +619,66 @@ Test(committer, free_without_time_tells_all)
 	cr_assert(items[1].err == -BW_E_STOPPING || items[1].err == -BW_E_UNKNOWN);
 	cr_assert(items[2].err == -BW_E_STOPPING || items[2].err == -BW_E_UNKNOWN);
 	atomic_store(&faults, 0);
+	bw_head_free(m.head);
+	bw_store_free(m.store);
+}
+
+/* A way to the store on which puts of roots get no answer while it is busy, until they are cancelled. */
+static struct bw_workq *silence;
+
+static void speak(struct bw_task *task)
+{
+	struct bw_op *op = bw_op_of(task);
+
+	op->done(op);
+}
+
+static void silent_submit(struct bw_store *s, struct bw_op *op)
+{
+	if (is_too_much(op))
+		bw_op_queue(op, silence, speak, bw_now() + 3600 * BW_SEC);
+	else
+		bw_store_submit(s->next, op);
+}
+
+static void silent_cancel(struct bw_store *s, struct bw_op *op)
+{
+	if (is_root_put(op))
+		bw_op_cancel_on(op, silence);
+	else
+		bw_store_cancel(s->next, op);
+}
+
+static void silent_free(struct bw_store *s)
+{
+	bw_workq_free(silence);
+	bw_store_free(s->next);
+}
+
+/* S5: a request that is not answered is given up when the time is over, however long it might wait itself. */
+Test(committer, free_without_time_gives_up_a_request, .timeout = 20)
+{
+	static const struct bw_store_ops ops = {
+		.name = "silent", .submit = silent_submit, .cancel = silent_cancel, .free = silent_free};
+	struct bw_store silent = {.ops = &ops, .next = bw_test_way_new(&tap->store)};
+	struct noted item;
+	struct notes notes;
+	struct bw_test_mount m;
+
+	cr_assert_eq(bw_workq_new("silence", 1, &silence), 0);
+	cr_assert_eq(bw_test_mount_open(&m, &silent), 0);
+	notes_init(&notes, m.head);
+	take(m.committer, "q", 1, 0);
+	atomic_store(&sends, 0);
+	atomic_store(&busy, true);
+	item = (struct noted){.item = {.change = append(m.committer, "q", 1, 0), .done = note}, .notes = &notes};
+	bw_committer_push(m.committer, &item.item);
+	while (!atomic_load(&sends))
+		bw_sleep(BW_MS);
+	bw_committer_free(m.committer, bw_now() + 20 * BW_MS);
+	cr_assert_eq(notes.n, 1);
+	cr_assert(item.err == -BW_E_UNKNOWN || item.err == -BW_E_UNREACHABLE, "%d", item.err);
+	cr_assert_eq(atomic_load(&sends), 1);
 	bw_head_free(m.head);
 	bw_store_free(m.store);
 }
