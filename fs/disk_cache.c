@@ -463,7 +463,10 @@ static void end(struct reading *r)
 
 	bw_lock(&d->lock);
 	bw_list_remove(&r->item);
-	bool answers = r->is_late && !hung_locked(d, d->config.now()) && atomic_exchange(&d->stats.hangs, false);
+	/* Whichever ends last: of one that is late by now the watch may not know yet. */
+	bool answers = atomic_load(&d->stats.hangs) && !hung_locked(d, d->config.now());
+	if (answers)
+		atomic_store(&d->stats.hangs, false);
 	bw_budget_give(d->config.budget, r->charged);
 	bw_unlock(&d->lock);
 	if (answers)
