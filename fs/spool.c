@@ -34,6 +34,7 @@ struct bw_spool {
 	atomic_bool broken;		/* and did not */
 	_Atomic uint64_t stored;	/* bytes it really holds */
 	int fd;			/* -1 while in memory */
+	bool is_sink;		/* of a commit, which ends with files that go */
 	uint64_t on_disk;	/* counted in space->disk */
 	size_t chunks_n;
 	struct chunk *chunks;	/* owned */
@@ -85,6 +86,23 @@ struct bw_spool *bw_spool_ref(struct bw_spool *s)
 	return s;
 }
 
+/* The rest of what may be open is for the store, the cache and looks at who closes. */
+static bool count_file(struct bw_spool *s)
+{
+	struct bw_spool_space *space = s->space;
+
+	if (s->is_sink || atomic_fetch_add(&space->files, 1) < space->files_max || !space->files_max)
+		return true;
+	atomic_fetch_sub(&space->files, 1);
+	return false;
+}
+
+static void uncount_file(struct bw_spool *s)
+{
+	if (!s->is_sink)
+		atomic_fetch_sub(&s->space->files, 1);
+}
+
 static void close_file(struct bw_spool *s)
 {
 	if (s->fd < 0)
@@ -92,7 +110,7 @@ static void close_file(struct bw_spool *s)
 	if (!s->space->leaving)
 		close(s->fd);
 	s->fd = -1;
-	atomic_fetch_sub(&s->space->files, 1);
+	uncount_file(s);
 }
 
 void bw_spool_free_later(struct bw_spool *s, struct bw_spool **list)
@@ -234,21 +252,21 @@ static void count_disk_locked(struct bw_spool *s, uint64_t now)
 	s->on_disk = now;
 }
 
-/* The rest of what may be open is for the store, the cache and looks at who closes. */
-static int open_file(struct bw_spool_space *space)
+static int open_file(struct bw_spool *s)
 {
-	bool is_one_more = atomic_fetch_add(&space->files, 1) < space->files_max || !space->files_max;
-	int fd = is_one_more ? open_temporary(space->dir) : -EMFILE;
+	if (!count_file(s))
+		return -EMFILE;
+	int fd = open_temporary(s->space->dir);
 
 	if (fd < 0)
-		atomic_fetch_sub(&space->files, 1);
+		uncount_file(s);
 	return fd;
 }
 
 /* Moves everything to a temporary file; on failure everything stays where it was. */
 static int spill_locked(struct bw_spool *s)
 {
-	int fd = open_file(s->space), err = 0;
+	int fd = open_file(s), err = 0;
 
 	if (fd < 0)
 		return fd;
@@ -264,7 +282,7 @@ static int spill_locked(struct bw_spool *s)
 		err = -errno;
 	if (err) {
 		close(fd);
-		atomic_fetch_sub(&s->space->files, 1);
+		uncount_file(s);
 		return err;
 	}
 	drop_chunks(s);
@@ -566,4 +584,5 @@ void bw_spool_sink_init(struct bw_spool_sink *k, struct bw_spool *s)
 	k->sink.write = sink_write;
 	k->sink.read = sink_read;
 	k->spool = s;
+	s->is_sink = true;
 }

@@ -23,7 +23,7 @@ struct bw_spool_space {
 	uint64_t memory_max;		/* share of the budget that staging may hold */
 	atomic_uint_fast64_t memory, disk;	/* staged bytes now */
 	const char *dir;		/* borrowed: for temporary files */
-	uint32_t files_max;		/* of spools in a file; 0: as many as there may be */
+	uint32_t files_max;		/* of spools in a file, but for sinks; 0: as many as there may be */
 	atomic_uint files;		/* that there are */
 	bool leaving;			/* the process ends, and its files with it: they need not be closed one by one */
 	/* Asks others (the cache) to give back bytes of the budget; may be NULL. */
@@ -75,7 +75,7 @@ struct bw_spool_body {
 };
 void bw_spool_body_init(struct bw_spool_body *b, struct bw_spool *s);
 
-/* The spool as a sink for compressed blocks. */
+/* The spool, of which nothing is in a file yet, as a sink for compressed blocks. */
 struct bw_spool_sink {
 	struct bw_sink sink;
 	struct bw_spool *spool;		/* borrowed */

@@ -113,3 +113,16 @@ Test(commit, P3_a_slice_that_cannot_be_read_is_not_committed)
 	cr_assert_eq(renamed(ranks, "part", "0"), 0);
 	expect_committed(1);
 }
+
+/* P7: what the slices compress to goes to a file as well, and nothing of them goes before it is there. */
+Test(commit, P7_a_batch_whose_slices_have_all_the_files_is_compressed)
+{
+	w.stream.options.compress = BW_COMPRESS_ZSTD;
+	w.space.files_max = w.stream.options.ranks + 1;
+	uint64_t ranks = stage("x");
+
+	cr_assert_eq(w.space.files, w.space.files_max, "the state is one of them");
+	cr_assert_eq(renamed(ranks, "part", "0"), 0);
+	expect_committed(1);
+	cr_assert_eq(w.space.files, 0);
+}
