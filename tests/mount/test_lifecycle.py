@@ -330,7 +330,7 @@ class End(bw.TestCase):
             getattr(m, end)()
             bw.wait_until(lambda said=m.log: " info unmounted " in said(), what="the daemon's last line")
             self.assertEqual(sorted(re.findall(r"(?m) warn batch_dropped (.*)$", m.log())),
-                             ["producer=p seq=1 missing=1/2 ranks=1 stray=rank/note", "producer=q seq=0 missing=2/2 ranks=0,1"], end)
+                             ["producer=p seq=1 missing=1/2 ranks=1 stray=rank/note", "producer=q seq=0 missing=2/2 ranks=0-1"], end)
             self.assertNotIn("commit_failed", m.log())
 
     def test_s5_queued_batches_are_drained(self):
