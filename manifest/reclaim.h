@@ -108,7 +108,7 @@ struct bw_reclaim_report {
 	int err;		/* 0, or what ended the pass early, negative; what is below was done all the same */
 	enum bw_reclaim_stage stage;	/* the last one begun */
 	char what[BW_KEY_MAX + 1];	/* err: the object it met, or "" */
-	char detail[96];	/* err: what the store said of the last request, or "" */
+	char detail[BW_DETAIL_MAX + 1];	/* err: what the store said of the last request, or "" */
 	uint64_t version, head;		/* of the newest root */
 	uint64_t judge;			/* version of G; 0: no root is older than grace */
 	uint64_t judge_first;		/* its first */

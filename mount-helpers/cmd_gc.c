@@ -11,7 +11,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 enum { DRY = 256, FORCE, ONCE, EVERY, RATE };
@@ -114,12 +113,12 @@ static void progress(void *ctx, const struct bw_reclaim *r)
 
 static int say_failed(struct gc *gc, const struct bw_reclaim_report *r)
 {
-	char what[64 + BW_KEY_MAX], why[1024];
+	char what[64 + BW_KEY_MAX], why[BW_WHY_MAX + 1];
 	struct bw_io io = {.store = NULL};
 
 	snprintf(what, sizeof(what), "stopped at %s%s%s", bw_reclaim_stage_name(r->stage),
 		 r->what[0] ? ", object " : "", r->what);
-	memcpy(io.detail, r->detail, sizeof(io.detail));
+	snprintf(io.detail, sizeof(io.detail), "%s", r->detail);
 	bw_io_why(&io, r->err, what, why, sizeof(why));
 	return bw_say_why(gc->c, r->err, why);
 }

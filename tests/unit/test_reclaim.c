@@ -367,6 +367,33 @@ Test(reclaim, of_a_stream_that_is_being_destroyed_no_more_tombstones_are_made)
 	bw_world_done(&w);
 }
 
+/* Whole: what to do about it may stand at its end. */
+Test(reclaim, what_the_store_said_of_the_request_that_ended_a_pass)
+{
+	char said[BW_DETAIL_MAX + 1];
+	struct bw_test_collector c;
+	struct bw_world w;
+
+	memset(said, 'x', sizeof(said) - 1);
+	said[sizeof(said) - 1] = 0;
+	bw_world_init(&w);
+	bw_test_collector_init(&c, &w, &whole);
+	while (bw_test_collector_ask(&c) != BW_RECLAIM_PUT) {
+		bw_test_collector_serve(&c);
+		c.a.detail = "of a request that did not end it";
+	}
+	w.fault = BW_DENIED;
+	w.faults = 1;
+	w.faulty_puts = true;
+	bw_test_collector_serve(&c);
+	c.a.detail = said;
+	cr_assert_eq(bw_test_collector_ask(&c), BW_RECLAIM_DONE);
+	cr_assert_eq(bw_reclaim_report(c.r)->err, -BW_E_DENIED);
+	cr_assert_str_eq(bw_reclaim_report(c.r)->detail, said);
+	bw_test_collector_done(&c);
+	bw_world_done(&w);
+}
+
 Test(reclaim, a_dry_run_says_what_a_real_one_then_does_and_writes_nothing)
 {
 	struct bw_world w, before;
