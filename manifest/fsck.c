@@ -91,12 +91,17 @@ static int run(struct fsck *f)
 
 static void say(const struct fsck *f, int err, char *why, size_t why_len)
 {
+	struct bw_io io = {.store = f->store};
+
+	memcpy(io.detail, f->failed_detail, sizeof(io.detail));
 	if (err == -ECANCELED)
 		snprintf(why, why_len, "stopped");
 	else if (err == -BW_E_NO_STREAM)
 		snprintf(why, why_len, "there is no stream here: no " BW_STREAM_KEY);
+	else if (f->failed[0])
+		bw_io_why(&io, err, f->failed, why, why_len);
 	else
-		bw_detail_why(err, f->failed, why, why_len);
+		bw_detail_why(err, "", why, why_len);
 }
 
 int bw_fsck(struct bw_store *store, const struct bw_fsck_options *o, struct bw_fsck_report *ret,

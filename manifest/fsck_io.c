@@ -36,10 +36,11 @@ static int result(struct fsck *f, const struct bw_op *op)
 	if (err == -ECANCELED || err == -ETIMEDOUT)
 		err = -BW_E_UNREACHABLE;	/* its deadline has passed */
 	BW_LOCK_SCOPE(&f->io_lock);
-	if (!f->failed[0])
-		snprintf(f->failed, sizeof(f->failed), "%s of %s: %s", bw_op_kind_name(op->kind),
-			 op->key[0] ? op->key : "the stream",
-			 op->detail[0] ? op->detail : bw_outcome_name(op->outcome));
+	if (!f->failed[0]) {
+		snprintf(f->failed, sizeof(f->failed), "%s of %s", bw_op_kind_name(op->kind),
+			 op->key[0] ? op->key : "the stream");
+		memcpy(f->failed_detail, op->detail, sizeof(f->failed_detail));
+	}
 	return err;
 }
 

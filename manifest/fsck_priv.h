@@ -39,7 +39,8 @@ struct fsck {
 	int64_t patience_ns;			/* with one request */
 	int64_t refreshed_ns;			/* when the search began that found latest */
 	int64_t listed_ns;			/* when the page of a listing came that is being read */
-	char failed[BW_WHY_MAX + 1];		/* the request that ended the run; "" for none */
+	char failed[BW_KEY_MAX + 32];		/* the request that ended the run, "get of KEY"; "" for none */
+	char failed_detail[BW_DETAIL_MAX + 1];	/* what the store said of it */
 	struct fsck_place *places;		/* [root->producers_n] */
 	struct {
 		uint64_t first, last;

@@ -175,6 +175,17 @@ class Refused(Case):
                 self.bad(code, "lists again what it has listed", *words, "--endpoint", s3.endpoint)
                 self.assertLess(len(s3.requests), 100)
 
+    def test_a_store_that_refuses(self):
+        """Each command says what that means, and what to do about it."""
+        s3 = self.server()
+        self.good(*self.init(s3))
+        name = self.stream(s3)["id"]
+        s3.rule = "denied"
+        for words in ("ls", self.url), ("gc", self.url), ("fsck", self.url), ("destroy", self.url, "--yes-destroy", name):
+            with self.subTest(words[0]):
+                self.bad(3, r"these credentials lack a permission \(403 AccessDenied[^)]*\): docs/object-stores\.md",
+                         *words, "--endpoint", s3.endpoint)
+
     def test_a_store_that_tells_no_times(self):
         """C4: nothing is deleted there, and gc says why; so does the log of a mount."""
         s3 = self.server("no-times")
