@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define ID8 8
+#define PROBE_HEX 16
 
 /*
  * Each parser reads loosely; bw_key_parse() then builds the key of what was read and compares, so
@@ -130,7 +131,10 @@ struct bw_key bw_key_parse(const struct bw_stream *s, const char *text)
 
 bool bw_key_is_probe(const char *text)
 {
-	return strncmp(text, BW_PROBE_PREFIX, strlen(BW_PROBE_PREFIX)) == 0;
+	const char *random = text + strlen(BW_PROBE_PREFIX);
+
+	return strncmp(text, BW_PROBE_PREFIX, strlen(BW_PROBE_PREFIX)) == 0 &&
+	       strspn(random, "0123456789abcdef") == PROBE_HEX && random[PROBE_HEX] == '/';
 }
 
 const char *bw_key_kind_name(enum bw_key_kind kind)

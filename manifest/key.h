@@ -31,10 +31,10 @@ struct bw_key {
 	uint64_t first, last, hash;
 };
 
-/* What a probe of the store writes, and deletes again, before there is a stream or beside it. */
+/* What a probe of the store writes, and deletes again, before there is a stream or beside it: behind it 8 random bytes, in hex, and '/'. */
 #define BW_PROBE_PREFIX "probe-"
 
-/* Whether it is that, or was left behind by one that was killed. */
+/* Whether it is that, or was left behind by one that was killed.  Others may call what is theirs probe-something. */
 bool bw_key_is_probe(const char *text);
 
 /* text: the key below the stream's URL.  Never fails: what it does not know is BW_KEY_FOREIGN. */
