@@ -26,8 +26,8 @@
  * Early (store.h).  An upload may be begun, and parts of it sent, before there is an op: then it is `open`, and its size is not
  * known.  It rests when all that it was told of has arrived, until it hears of more, of its op, or that there will be none.  What
  * fails meanwhile is not told; the op makes an upload of its own.  Parts are of one size, for some stores insist on that, so it is
- * settled when the upload begins, for a quarter more than is expected by then.  An object that does not fit into 10,000 of them
- * all the same is sent anew by its op.
+ * settled when the upload begins, for a quarter more than is expected by then, as far as there is memory for one.  An object
+ * that does not fit into 10,000 of them all the same is sent anew by its op.
  *
  * All state of an upload is under the store's lock; `busy` counts the parts on their way, a wait for memory, and
  * the thread that is in advance(): who brings it to zero goes on alone.
@@ -718,9 +718,13 @@ void bw_s3_multipart_put(struct bw_s3 *s, struct bw_op *op)
 
 /* ---- Before there is an op ------------------------------------------------------------------ */
 
+/* A part is held in memory.  For what is only expected that is not exceeded: one slice may be much larger than the others. */
 static uint64_t early_part_size(const struct bw_s3 *s, uint64_t expected)
 {
-	return part_size_of(expected < OBJECT_MAX / 5 * 4 ? expected + expected / 4 : OBJECT_MAX, s->part_size);
+	uint64_t size = part_size_of(expected < OBJECT_MAX / 5 * 4 ? expected + expected / 4 : OBJECT_MAX, s->part_size);
+	uint64_t most = s->parts_memory > s->part_size ? s->parts_memory : s->part_size;
+
+	return size < most ? size : most;
 }
 
 static void early_grow(struct bw_early *early, uint64_t upto, uint64_t expected)
