@@ -332,8 +332,9 @@ static void tell(struct bw_fetch *f, int err, const char *why)
 static void judge(struct bw_task *task)
 {
 	struct bw_fetch *f = fetch_of(task);
-	char why[192] = "";
+	char why[BW_DETAIL_MAX + 128];
 
+	why[0] = 0;
 	if (f->op.outcome == BW_NOT_FOUND) {
 		ask(f);
 		return;
