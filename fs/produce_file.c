@@ -330,7 +330,7 @@ static int take_deferred_locked(struct bw_stage_node *n)
 	return err;
 }
 
-static void finish_release_locked(struct bw_produce *p, struct bw_stage_handle *h);
+static void finish_release_locked(struct bw_produce *p, struct bw_stage_handle *h, struct bw_spool **freed);
 
 /*
  * What the closing process turned out to be.  Not final: its time was up, the close is answered; the
@@ -343,6 +343,7 @@ static void judged(void *ctx, enum bw_closer_verdict verdict, bool final)
 	struct bw_stage_handle *h = f->h;
 	struct bw_stage_node *n = h->node;
 	struct bw_answer *now = f->a;
+	struct bw_spool *freed = NULL;
 	int err = 0;
 
 	bw_lock(&p->lock);
@@ -371,8 +372,9 @@ static void judged(void *ctx, enum bw_closer_verdict verdict, bool final)
 		err = take_deferred_locked(n);
 	f->a = NULL;
 	if (final && h->released)
-		finish_release_locked(p, h);
+		finish_release_locked(p, h, &freed);
 	bw_unlock(&p->lock);
+	bw_spool_free_list(freed);
 	if (final)
 		free(f);
 	if (now)
@@ -424,11 +426,10 @@ static void unlink_writer(struct bw_stage_handle *h)
 		*at = h->next;
 }
 
-static void finish_release_locked(struct bw_produce *p, struct bw_stage_handle *h)
+static void finish_release_locked(struct bw_produce *p, struct bw_stage_handle *h, struct bw_spool **freed)
 {
 	struct bw_stage_node *n = h->node;
 	bool torn = h->dirty && (h->killed_own || h->killed_last || h->unjudged);
-	struct bw_spool *freed = NULL;
 	struct bw_answer *now;
 	int err;
 
@@ -440,18 +441,21 @@ static void finish_release_locked(struct bw_produce *p, struct bw_stage_handle *
 		 !n->batch->err)
 		bw_stage_batch_settled_locked(n->batch, NULL, &now, &err);
 	if (n->detached || (n->batch && n->batch->state == BW_BATCH_COMMITTED))
-		bw_stage_node_drop_bytes(n, &freed);
-	bw_spool_free_list(freed);
+		bw_stage_node_drop_bytes(n, freed);
 	free(h);
 	bw_stage_node_settle(p, n);
 }
 
 void bw_produce_release(struct bw_produce *p, struct bw_stage_handle *h)
 {
-	BW_LOCK_SCOPE(&p->lock);
+	struct bw_spool *freed = NULL;
+
+	bw_lock(&p->lock);
 	h->released = true;
 	if (!h->looks)
-		finish_release_locked(p, h);
+		finish_release_locked(p, h, &freed);
+	bw_unlock(&p->lock);
+	bw_spool_free_list(freed);
 }
 
 void bw_produce_fsync(struct bw_produce *p, struct bw_stage_handle *h, struct bw_answer *a)

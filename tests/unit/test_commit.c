@@ -5,6 +5,8 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 
 #define STATE "the producer's cursor"
 
@@ -22,6 +24,22 @@ ssize_t pread(int fd, void *buf, size_t len, off_t off)
 		return real(fd, buf, len, off);
 	errno = bad_errno;
 	return errno ? -1 : 0;
+}
+
+/* Closing a file that has no name may take seconds: whoever else asks /produce something is answered meanwhile. */
+static atomic_bool asks_at_close;
+static atomic_uint closed;
+
+int close(int fd)
+{
+	struct bw_attr attr;
+	struct stat st;
+
+	if (asks_at_close && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && !st.st_nlink) {
+		cr_assert_eq(bw_produce_getattr(w.p, BW_PRODUCE_INO, &attr), 0);
+		closed++;
+	}
+	return (int)syscall(SYS_close, fd);
 }
 
 static void start_on_disk(void)
@@ -125,4 +143,24 @@ Test(commit, P7_a_batch_whose_slices_have_all_the_files_is_compressed)
 	cr_assert_eq(renamed(ranks, "part", "0"), 0);
 	expect_committed(1);
 	cr_assert_eq(w.space.files, 0);
+}
+
+/* P3d: those that nobody has open when it is committed, and one when it is released. */
+Test(commit, the_files_of_a_committed_batch_are_closed_beside_all_else)
+{
+	uint64_t ranks = stage("x");
+	struct bw_stage_handle *h;
+	struct bw_attr attr;
+
+	cr_assert_eq(bw_produce_lookup(w.p, ranks, "part", &attr), 0);
+	cr_assert_eq(bw_produce_open(w.p, attr.ino, O_RDONLY, getpid(), &h), 0);
+	unsigned files = w.space.files;
+
+	asks_at_close = true;
+	cr_assert_eq(renamed(ranks, "part", "0"), 0);
+	expect_committed(1);
+	cr_assert_eq(closed, files - 1);
+	bw_produce_release(w.p, h);
+	cr_assert_eq(closed, files);
+	asks_at_close = false;
 }
