@@ -183,7 +183,7 @@ class Slurm(Recipe):
         self.assertFalse(os.path.exists(f"{self.root}/batchweave-7"))
         done = self.job("file:///nowhere")
         self.assertEqual((done.returncode, done.stdout), (32, ""), done.stderr)
-        self.assertIn("there is no directory /nowhere", done.stderr)
+        self.assertIn("there is no stream at file:///nowhere;", done.stderr)
 
     def test_s4_jobs_that_ask_for_nothing_or_nonsense(self):
         """S4: neither a mount nor a failure, and the reason is said."""
