@@ -552,6 +552,17 @@ void bw_produce_print(struct bw_produce *p, struct bw_buf *out)
 		bw_buf_fmt(out, "... and %u more batches\n", n - BATCHES);
 }
 
+uint64_t bw_produce_staged(struct bw_produce *p)
+{
+	uint64_t n = 0;
+
+	BW_LOCK_SCOPE(&p->lock);
+	for (struct bw_stage_producer *sp = p->producers; sp; sp = sp->next)
+		for (struct bw_stage_batch *b = sp->batches; b; b = b->next)
+			n++;
+	return n;
+}
+
 uint64_t bw_produce_pending(struct bw_produce *p, const char *producer)
 {
 	uint64_t n = 0;

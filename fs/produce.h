@@ -150,6 +150,8 @@ bool bw_produce_is_text(struct bw_produce *p, uint64_t ino, enum bw_produce_text
 
 /* Lines for /status/waiting: batches that are not committed, what they lack, what is stray in them; of a thousand at most. */
 void bw_produce_print(struct bw_produce *p, struct bw_buf *out);
+/* Batches that are not committed. */
+uint64_t bw_produce_staged(struct bw_produce *p);
 /* For status.json: batches queued or being committed of one producer. */
 uint64_t bw_produce_pending(struct bw_produce *p, const char *producer);
 

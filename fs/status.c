@@ -181,20 +181,6 @@ static void print_json(struct bw_fs *fs, const struct bw_root *r, struct bw_buf 
 	bw_buf_fmt(out, ",\"since\":\"%s\"}\n", since);
 }
 
-static uint64_t staged_batches(struct bw_fs *fs)
-{
-	bw_auto_buf struct bw_buf lines = {.max = 0};
-	uint64_t n = 0;
-
-	if (!fs->produce)
-		return 0;
-	bw_buf_init(&lines, BW_STATUS_TEXT_MAX);
-	bw_produce_print(fs->produce, &lines);
-	for (size_t i = 0; i < lines.len; i++)
-		n += lines.bytes[i] == '\n';
-	return n;
-}
-
 static void print_jobs(const struct bw_fs *fs, const struct bw_root *r, struct bw_buf *out)
 {
 	bw_buf_fmt(out, "jobs       %" PRIu32 "%s\n", r->jobs_n, r->jobs_n ? "" : " (nothing is reclaimed)");
@@ -248,7 +234,7 @@ static void print_status(struct bw_fs *fs, const struct bw_root *r, struct bw_bu
 	bw_buf_fmt(out, "bytes      %" PRIu64 ", %" PRIu64 " reclaimed steps are not deleted yet\n",
 		   bw_live_bytes(&fs->live, r), r->first - r->swept);
 	bw_buf_fmt(out, "producers  %" PRIu32 ", batches not yet committed here %" PRIu64 "\n",
-		   r->producers_n, staged_batches(fs));
+		   r->producers_n, fs->produce ? bw_produce_staged(fs->produce) : 0);
 	print_jobs(fs, r, out);
 	bw_buf_fmt(out, "memory     %" PRIu64 " of %" PRIu64 " bytes, staged on disk %" PRIu64 "\n",
 		   bw_memory_used(fs), fs->o.memory, (uint64_t)atomic_load(&fs->space.disk));

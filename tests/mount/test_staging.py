@@ -292,6 +292,9 @@ class Names(bw.TestCase):
         bw.write(self.at("1"), b"x")
         line = [x for x in self.m.status("waiting").split("\n") if "producer=p" in x][0]
         self.assertEqual(line, "producer=p seq=0 state=staging missing=3/4 ranks=0,2-3")
+        self.assertIn(", batches not yet committed here 1\n", self.m.status("status"))
+        self.m.begin("p", 1)
+        self.assertIn(", batches not yet committed here 2\n", self.m.status("status"))
 
     def test_p2_unlink_and_rmdir(self):
         for name in ("0", "1", "other"):

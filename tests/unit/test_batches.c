@@ -482,6 +482,7 @@ Test(batches, S6_so_many_batches_have_a_line)
 	for (const char *at = bw_buf_text(&text); (at = strchr(at, '\n')); at++)
 		lines++;
 	cr_assert_eq(lines, 1001);
+	cr_assert_eq(bw_produce_staged(f.p), 1003, "all of them are counted");
 	cr_assert(strstr(bw_buf_text(&text), "\nproducer=p seq=999 state=staging missing=2/2 ranks=0-1\n... and 3 more batches\n"));
 	teardown(&f);
 }
