@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # At installation: the pages, which lie side by side then, with README.md and what they link to.
-# source: the source tree; work: a folder to write to; doc: where to, below the prefix.
+# source: the source tree; work: a folder to write to; doc: where to, below the prefix if it is no absolute path.
+cmake_path(ABSOLUTE_PATH doc BASE_DIRECTORY "${CMAKE_INSTALL_PREFIX}")
 file(GLOB pages "${source}/docs/*.md")
 file(MAKE_DIRECTORY "${work}")
 foreach(page IN LISTS pages ITEMS "${source}/README.md")

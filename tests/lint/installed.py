@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Links of the pages that are installed lead to what is installed with them, pictures as well."""
+"""
+Links of the pages that are installed lead to what is installed with them, pictures as well; and the pages go where
+the others go, whether CMAKE_INSTALL_DOCDIR is below the prefix or not.
+"""
 import os
 import re
 import subprocess
@@ -28,8 +31,21 @@ def check(folder):
     return found
 
 
+def place(found, doc):
+    """Whether the pages go to doc, with the prefix /usr."""
+    source = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    with tempfile.TemporaryDirectory() as root:
+        subprocess.run(["cmake", f"-Dsource={source}", f"-Dwork={root}/work", f"-Ddoc={doc}", "-DCMAKE_INSTALL_PREFIX=/usr", "-P",
+                        f"{source}/mount-helpers/documents.cmake"], check=True, stdout=subprocess.DEVNULL, env={**os.environ, "DESTDIR": root})
+        if not os.path.exists(root + os.path.join("/usr", doc, "README.md")):
+            found.add("mount-helpers/documents.cmake", 1, f"README.md does not go to {doc}")
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as prefix:
         subprocess.run(["cmake", "--install", sys.argv[1], "--prefix", prefix], check=True, stdout=subprocess.DEVNULL,
                        env={name: value for name, value in os.environ.items() if name != "DESTDIR"})
-        check(prefix).finish()
+        all_found = check(prefix)
+    for folder in "share/doc/batchweave", "/opt/doc":
+        place(all_found, folder)
+    all_found.finish()
