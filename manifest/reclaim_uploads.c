@@ -97,6 +97,7 @@ static void page(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 	int err = 0;
 
 	r->phase = next;
+	r->probes |= !l;	/* it tells of none: it is not asked for those either */
 	for (size_t i = 0; l && !err && i < l->n && r->uploads_n < BW_RECLAIM_UPLOADS_MAX; i++)
 		err = judge(r, &l->items[i]) ? 0 : -ENOMEM;
 	if (!err && l && l->more && l->n && r->uploads_n < BW_RECLAIM_UPLOADS_MAX) {
