@@ -213,9 +213,9 @@ void bw_fetch_start(struct bw_fetch *f)
 }
 
 /* One that fails again and again is told of once, until it did not for a minute: how often is said with who got the error. */
-static bool is_news(struct bw_fetch *f, int err)
+static bool is_news(struct bw_fetch *f, uint32_t part, int err)
 {
-	const struct bw_failure failed = {.step = f->entry.step, .part = f->number, .err = err};
+	const struct bw_failure failed = {.step = f->entry.step, .part = part, .err = err};
 	struct bw_failure over;
 
 	while (bw_fold_due(&f->by->fold, bw_now(), &over))
@@ -225,6 +225,7 @@ static bool is_news(struct bw_fetch *f, int err)
 
 /* ---- An object that is not there -------------------------------------------------------------- */
 
+/* For all its blocks. */
 static void judge_missing(struct bw_task *task)
 {
 	struct bw_fetch *f = fetch_of(task);
@@ -233,7 +234,7 @@ static void judge_missing(struct bw_task *task)
 	if (!err) {
 		struct bw_root *root = bw_head_root(f->by->head);
 		err = f->entry.step < root->first ? -BW_E_RECLAIMED : -BW_E_CORRUPT;
-		if (err == -BW_E_CORRUPT && is_news(f, -ENOENT))
+		if (err == -BW_E_CORRUPT && is_news(f, 0, -ENOENT))
 			bw_log(f->by->log, BW_LOG_ERROR, "object_missing",
 			       "object=%s step=%" PRIu64 " first=%" PRIu64 " version=%" PRIu64,
 			       f->op.key, f->entry.step, root->first, root->version);
@@ -317,7 +318,7 @@ static void tell(struct bw_fetch *f, int err, const char *why)
 	bool quiet = f->once || (err != -BW_E_CORRUPT && !atomic_load(&f->demanded));
 	char text[64];
 
-	if (!quiet && !is_news(f, err))
+	if (!quiet && !is_news(f, f->number, err))
 		return;
 	if (err == -BW_E_CORRUPT && !quiet)
 		bw_log(f->by->log, BW_LOG_ERROR, "checksum", "object=%s step=%" PRIu64 " %s", f->op.key,
