@@ -194,6 +194,7 @@ class Command(bw.TestCase):
         bw.write(file, b"x")
         self.refuses(32, "file", stream.url, file)
 
+    @bw.file_only("what the machine allows is the same for any store")
     def test_s4_what_a_user_may_not(self):
         """S4: permissions are exit 1, a machine without FUSE is 2; the sentence says what to do, and that helps."""
         self.needs_root()
