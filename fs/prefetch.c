@@ -7,7 +7,8 @@
 #define FOLLOW_AHEAD 4u			/* times as many steps: finding the newest takes gets one after the other */
 #define FIND_TIMEOUT_NS (10 * BW_SEC)
 #define CALM 64u			/* windows with room that make it a block larger */
-#define BLOCKS_A_STEP 4u	/* that a window may hold more with each step more ahead */
+#define LATE 4u			/* slices that were waited for, for each step more ahead; fewer where fewer ranks are read */
+#define BLOCKS_A_STEP 4u	/* that a window may hold more with it */
 #define NEAR 64u			/* steps: so far before its reader comes a footer is kept that came by itself */
 #define ROW_MIN 2u			/* steps in a row before one that make it worth to fetch the next */
 
@@ -31,7 +32,7 @@ void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct 
 	p->blocks = blocks;
 	p->tgbs = tgbs;
 	atomic_init(&p->steps, steps);
-	atomic_init(&p->late_step, 0);
+	atomic_init(&p->late, 0);
 	p->steps_most = steps > most ? steps : most;
 	p->together = together;
 	atomic_init(&p->walks, 0);
@@ -438,12 +439,25 @@ void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at)
 		walk_from(p, at, window - n, steps);
 }
 
-/* Once for all ranks of a step, and not again for those of one before it that are still on their way. */
-static bool is_news(struct bw_prefetch *p, uint64_t step)
+/* How many ranks are read step after step. */
+static unsigned followers(struct bw_prefetch *p)
 {
-	uint_fast64_t last = atomic_load(&p->late_step), near = p->steps_most + 1;
+	unsigned n = 0;
 
-	return (step >= last || step + near < last) && atomic_compare_exchange_strong(&p->late_step, &last, step + 1);
+	for (unsigned i = 0; i < BW_PREFETCH_RANKS; i++)
+		n += atomic_load(&p->last[i].step_rank) && row_steps(p, atomic_load(&p->last[i].row));
+	return n;
+}
+
+/* One more slice was waited for: are those as many as a step of all readers here, or, of many readers, LATE? */
+static bool is_often(struct bw_prefetch *p)
+{
+	unsigned late = atomic_fetch_add(&p->late, 1) + 1;
+
+	if (late < LATE && late < followers(p))
+		return false;
+	atomic_store(&p->late, 0);
+	return true;
 }
 
 void bw_prefetch_late(struct bw_prefetch *p, uint32_t rank, uint64_t step)
@@ -451,7 +465,7 @@ void bw_prefetch_late(struct bw_prefetch *p, uint32_t rank, uint64_t step)
 	uint32_t steps = steps_of(p);
 	unsigned window = atomic_load(&p->window), most = atomic_load(&p->window_most);
 
-	if (!steps || steps >= p->steps_most || !is_expected(p, rank, step) || !is_news(p, step) ||
+	if (!steps || steps >= p->steps_most || !is_expected(p, rank, step) || !is_often(p) ||
 	    !atomic_compare_exchange_strong(&p->steps, &steps, steps + 1))
 		return;
 	atomic_store(&p->window_most, most + BLOCKS_A_STEP);
@@ -504,16 +518,6 @@ int64_t bw_prefetch_first_pauses(struct bw_prefetch *p)
 			again_ns = due_ns;
 	}
 	return again_ns;
-}
-
-/* How many ranks are read step after step. */
-static unsigned followers(struct bw_prefetch *p)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < BW_PREFETCH_RANKS; i++)
-		n += atomic_load(&p->last[i].step_rank) && row_steps(p, atomic_load(&p->last[i].row));
-	return n;
 }
 
 void bw_prefetch_news(struct bw_prefetch *p, uint64_t old, uint64_t now)

@@ -32,8 +32,8 @@
  * there again, or when the first pause turns out to be one.  Blocks handed over count as there.  Who opens such a slice moves the
  * window as a READ of its last block there would, for none of them is read here any more.
  *
- * Where the store is far, `steps` may be too few: with each step of which a slice that was expected had to be waited for all the
- * same they become one more, up to a bound, and the window half as many blocks as it began with.
+ * Where the store is far, `steps` may be too few: whenever as many slices that were expected had to be waited for all the
+ * same as ranks are read here, or four, they become one more, up to a bound, and the window half as many blocks as it began with.
  *
  * Memory that is short goes to all: a window that had no room makes everybody's smaller by a block, or
  * the first readers would keep all of it; many that had room make them larger again.
@@ -60,7 +60,7 @@ struct bw_prefetch {
 	void (*offer)(void *ctx, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank);
 	void *ctx;
 	atomic_uint steps;
-	atomic_uint_fast64_t late_step;	/* 1 + the last one of which a slice was waited for; 0: none */
+	atomic_uint late;		/* slices that were waited for since steps grew */
 	uint32_t steps_most;
 	uint64_t together;		/* bytes; 0: each block by itself */
 	atomic_uint walks;		/* windows that are looking for the next steps */

@@ -103,17 +103,18 @@ Test(ahead, who_jumps_about_gets_no_other_steps)
 	world_done(&w);
 }
 
-/* The steps ahead of whoever reads rank 0 step after step from 5 on and waits for those, n of them; *ret_window: and blocks. */
-static unsigned steps_after(uint32_t most, const uint64_t *late, unsigned n, unsigned *ret_window)
+/* The steps ahead of so many readers, all in step 5, who waited so often for step; *ret_window: and blocks. */
+static unsigned steps_after(uint32_t most, unsigned readers, unsigned waits, uint64_t step, unsigned *ret_window)
 {
 	struct bw_prefetch *p = calloc(1, sizeof(*p));
 
 	bw_prefetch_init(p, NULL, NULL, NULL, 2, most, 0);
-	atomic_store(&p->last[0].row, 6);
-	for (unsigned i = 0; i < n; i++) {
-		atomic_store(&p->last[0].step_rank, bw_slice_number(late[i] < 50 ? late[i] - 1 : 5, 0));
-		bw_prefetch_late(p, 0, late[i]);
+	for (unsigned i = 0; i < readers; i++) {
+		atomic_store(&p->last[i].step_rank, bw_slice_number(5, i));
+		atomic_store(&p->last[i].row, 6);
 	}
+	for (unsigned i = 0; i < waits; i++)
+		bw_prefetch_late(p, i % readers, step);
 	unsigned steps = atomic_load(&p->steps);
 
 	*ret_window = atomic_load(&p->window);
@@ -121,26 +122,20 @@ static unsigned steps_after(uint32_t most, const uint64_t *late, unsigned n, uns
 	return steps;
 }
 
-Test(ahead, more_steps_and_blocks_with_each_step_that_is_waited_for_all_the_same)
+Test(ahead, more_steps_and_blocks_where_readers_wait_all_the_same)
 {
 	static const struct {
-		unsigned most, n;
-		uint64_t late[6];
-		unsigned steps, window;
+		unsigned most, readers, waits, step, steps, window;
 		const char *what;
 	} of[] = {
-		{5, 1, {6}, 3, 12, "one"},
-		{5, 4, {6, 6, 6, 6}, 3, 12, "all ranks of one"},
-		{5, 4, {6, 7, 6, 7}, 4, 16, "two, whose ranks come in turns"},
-		{4, 6, {6, 7, 8, 9, 10, 11}, 4, 16, "the bound"},
-		{5, 2, {40, 6}, 4, 16, "from the start again"},
-		{5, 2, {100, 101}, 2, 8, "nobody had expected them"},
-		{0, 2, {6, 7}, 2, 8, "as told"},
+		{4, 1, 1, 6, 3, 12, "one reader, one slice"}, {4, 2, 1, 6, 2, 8, "one of two"}, {4, 2, 2, 6, 3, 12, "both"},
+		{4, 8, 3, 6, 2, 8, "too few of many"}, {4, 8, 4, 6, 3, 12, "four"}, {4, 8, 8, 6, 4, 16, "eight"},
+		{4, 8, 80, 6, 4, 16, "the bound"}, {4, 8, 80, 100, 2, 8, "nobody had expected it"}, {0, 8, 80, 6, 2, 8, "as told"},
 	};
 
 	for (size_t i = 0; i < sizeof(of) / sizeof(of[0]); i++) {
 		unsigned window;
-		cr_expect_eq(steps_after(of[i].most, of[i].late, of[i].n, &window), of[i].steps, "%s", of[i].what);
+		cr_expect_eq(steps_after(of[i].most, of[i].readers, of[i].waits, of[i].step, &window), of[i].steps, "%s", of[i].what);
 		cr_expect_eq(window, of[i].window, "%s", of[i].what);
 	}
 }
