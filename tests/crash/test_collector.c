@@ -150,11 +150,9 @@ static void check_after(const char *dir, uint64_t nth)
 
 static int collect_and_die(const char *base, uint64_t nth, enum bw_fault kind)
 {
-	char dir[BW_TMPDIR_MAX], copy[3 * BW_TMPDIR_MAX];
+	char dir[BW_TMPDIR_MAX];
 
-	bw_test_tmpdir(dir);
-	snprintf(copy, sizeof(copy), "cp -r %s/. %s", base, dir);
-	cr_assert_eq(system(copy), 0);
+	bw_test_copy_dir(base, dir);
 	pid_t pid = fork();
 
 	if (!pid)
@@ -168,15 +166,9 @@ static int collect_and_die(const char *base, uint64_t nth, enum bw_fault kind)
 
 static void until_it_lives(enum bw_fault kind)
 {
-	char base[BW_TMPDIR_MAX];
-	uint64_t nth = 0;
+	uint64_t deaths = bw_test_deaths(prepare, collect_and_die, kind);
 
-	bw_test_tmpdir(base);
-	prepare(base);
-	while (collect_and_die(base, nth, kind) == BW_TEST_DIED)
-		nth++;
-	bw_test_rmtree(base);
-	cr_assert_geq(nth, 25, "only %lu deaths", (unsigned long)nth);
+	cr_assert_geq(deaths, 25, "only %lu deaths", (unsigned long)deaths);
 }
 
 Test(crash_collector, c4_dies_before_each_operation, .timeout = 200)

@@ -184,13 +184,11 @@ static void check_anew(const char *dir, struct bw_test_mount *old, uint64_t nth)
 
 static int destroy_and_die(const char *base, uint64_t nth, enum bw_fault kind)
 {
-	char dir[BW_TMPDIR_MAX], copy[3 * BW_TMPDIR_MAX];
+	char dir[BW_TMPDIR_MAX];
 	struct bw_test_mount warm;
 	int gate[2];
 
-	bw_test_tmpdir(dir);
-	snprintf(copy, sizeof(copy), "cp -r %s/. %s", base, dir);
-	cr_assert_eq(system(copy), 0);
+	bw_test_copy_dir(base, dir);
 	cr_assert_eq(pipe(gate), 0);
 	pid_t pid = fork();	/* before this process has threads */
 
@@ -212,15 +210,9 @@ static int destroy_and_die(const char *base, uint64_t nth, enum bw_fault kind)
 
 static void until_it_lives(enum bw_fault kind)
 {
-	char base[BW_TMPDIR_MAX];
-	uint64_t nth = 0;
+	uint64_t deaths = bw_test_deaths(prepare, destroy_and_die, kind);
 
-	bw_test_tmpdir(base);
-	prepare(base);
-	while (destroy_and_die(base, nth, kind) == BW_TEST_DIED)
-		nth++;
-	bw_test_rmtree(base);
-	cr_assert_geq(nth, 20, "only %lu deaths", (unsigned long)nth);
+	cr_assert_geq(deaths, 20, "only %lu deaths", (unsigned long)deaths);
 }
 
 Test(crash_destroy, dies_before_each_operation, .timeout = 200)

@@ -44,3 +44,27 @@ int bw_test_death_wait(pid_t pid)
 	fprintf(stderr, "the child ended with status 0x%x\n", status);
 	abort();
 }
+
+void bw_test_copy_dir(const char *base, char dir[BW_TMPDIR_MAX])
+{
+	char copy[3 * BW_TMPDIR_MAX];
+
+	bw_test_tmpdir(dir);
+	snprintf(copy, sizeof(copy), "cp -r %s/. %s", base, dir);
+	if (system(copy))
+		abort();
+}
+
+uint64_t bw_test_deaths(void (*prepare)(const char *base), int (*run)(const char *base, uint64_t nth, enum bw_fault kind),
+			enum bw_fault kind)
+{
+	char base[BW_TMPDIR_MAX];
+	uint64_t nth = 0;
+
+	bw_test_tmpdir(base);
+	prepare(base);
+	while (run(base, nth, kind) == BW_TEST_DIED)
+		nth++;
+	bw_test_rmtree(base);
+	return nth;
+}
