@@ -312,34 +312,34 @@ static int early_begin(struct file_early *e)
 	return temp_open(e->r, e->key, &e->t);
 }
 
-/* What goes wrong here is not told: the put will run into it, or it will not. */
+/* The next piece.  What goes wrong here is not told: the put will run into it, or it will not. */
 static void early_write(struct file_early *e, uint64_t upto)
 {
 	uint64_t from = e->written;
-	uint8_t *buf = malloc(PIECE);
+	size_t len = upto - from < PIECE ? (size_t)(upto - from) : PIECE;
+	uint8_t *buf = malloc(len ? len : 1);
+	struct bw_lent piece = {.len = 0};
 	int err = buf ? 0 : -ENOMEM;
 
 	if (!err && !e->r)
 		err = early_begin(e);
-	while (!err && e->written < upto) {
-		size_t len = upto - e->written < PIECE ? (size_t)(upto - e->written) : PIECE;
-		struct bw_lent piece;
-		err = bw_body_lend(e->body, e->written, buf, len, &piece);
-		if (err)
-			break;
+	if (!err && len)
+		err = bw_body_lend(e->body, from, buf, len, &piece);
+	if (!err && len) {
 		err = bw_write_all(e->t.fd, piece.bytes, piece.len);
 		e->written += piece.len;
 		bw_blob_unref(piece.hold);
 	}
 	free(buf);
-	if (!err && e->prepare)
+	bool syncs = e->prepare && e->written == e->body->size;
+	if (!err && syncs)
 		err = file_sync(e->t.fd);
 	if (err)
 		early_forget(e);	/* at once: a full disk needs the room, and a second fsync tells nothing */
-	else if (e->prepare)
+	else if (syncs)
 		e->t.synced = true;
 	else
-		sync_file_range(e->t.fd, (off_t)from, (off_t)(upto - from), SYNC_FILE_RANGE_WRITE);
+		sync_file_range(e->t.fd, (off_t)from, (off_t)(e->written - from), SYNC_FILE_RANGE_WRITE);
 }
 
 static void early_free(struct file_early *e)
@@ -368,36 +368,48 @@ static void early_finish(struct file_early *e, struct bw_op *op)
 	op->done(op);
 }
 
+static void run_early(struct bw_task *task);
+
+/* What nobody waits for yet goes behind all that somebody does. */
+static void early_push_locked(struct file_early *e)
+{
+	enum bw_prio prio = e->put || e->prepare ? BW_PRIO_COMMIT : BW_PRIO_PREFETCH;
+
+	e->active = true;
+	e->task = (struct bw_task){.run = run_early, .prio = prio};
+	bw_workq_push(e->f->q, &e->task);
+}
+
+/* After a piece the thread is the next one's: all would be taken else for as long as so many producers write. */
 static void run_early(struct bw_task *task)
 {
 	struct file_early *e = bw_container_of(task, struct file_early, task);
 
-	for (;;) {
+	for (bool wrote = false;; wrote = true) {
 		bw_lock(&e->lock);
 		uint64_t upto = e->upto;
 		struct bw_op *put = e->put;
 		bool dropped = e->dropped;
 		bool more = !e->failed && (upto > e->written || (e->prepare && !e->t.synced));
 		e->active = put || dropped || more;
+		bool writes = more && !put && !dropped;
+		if (writes && wrote)
+			early_push_locked(e);
 		bw_unlock(&e->lock);
 		if (dropped)
 			early_free(e);
 		else if (put)
 			early_finish(e, put);
-		else if (more)
-			early_write(e, upto);
-		if (put || dropped || !more)
+		if (!writes || wrote)
 			return;
+		early_write(e, upto);
 	}
 }
 
 static void early_wake_locked(struct file_early *e)
 {
-	if (e->active)
-		return;
-	e->active = true;
-	e->task = (struct bw_task){.run = run_early, .prio = BW_PRIO_COMMIT};
-	bw_workq_push(e->f->q, &e->task);
+	if (!e->active || bw_workq_cancel(e->f->q, &e->task))
+		early_push_locked(e);
 }
 
 static void early_grow(struct bw_early *early, uint64_t upto, uint64_t expected)

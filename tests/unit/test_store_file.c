@@ -771,3 +771,45 @@ Test(file, after_an_early_failure_the_put_writes_everything)
 	cr_assert_eq(temporaries(&f), 0);
 	teardown(&f);
 }
+
+/* Of a slow disk. */
+struct slow_body {
+	struct bw_body body;
+	atomic_uint reads;
+};
+
+static int read_slowly(struct bw_body *body, uint64_t off, void *buf, size_t len)
+{
+	(void)off;
+	atomic_fetch_add(&((struct slow_body *)body)->reads, 1);
+	bw_sleep(10 * BW_MS);
+	memset(buf, 'x', len);
+	return 0;
+}
+
+/* There may be as many of them as there are threads, or more, and no filter sees them. */
+Test(file, an_early_put_holds_nobody_else)
+{
+	const unsigned pieces = 100;
+	struct slow_body body = {.body = {.size = (uint64_t)pieces << 20, .read = read_slowly}};
+	atomic_uint released = 0;
+	struct fixture f;
+
+	setup(&f);
+	close_store(&f);
+	cr_assert_eq(bw_store_file_new(f.dir, false, 1, &f.s), 0);
+	cr_assert_eq(bw_test_put(f.s, "k", "bytes", 5, true), BW_OK);
+	struct bw_early *e = bw_store_early(f.s, "a/early", &body.body, count, &released);
+
+	e->grow(e, body.body.size, 0);
+	while (!atomic_load(&body.reads))
+		bw_sleep(BW_MS);
+	cr_assert(bw_test_holds(f.s, "k", "bytes", 5));
+	cr_assert_lt(body.reads, pieces / 2, "whoever reads has waited for all of it");
+	e->drop(e);
+	close_store(&f);
+	cr_assert_lt(body.reads, pieces / 2, "what nobody wants is not written");
+	cr_assert_eq(released, 1);
+	cr_assert_eq(temporaries(&f), 0);
+	teardown(&f);
+}
