@@ -175,6 +175,13 @@ static struct bw_build *build_of(struct bw_task *task)
 	return bw_container_of(task, struct bw_build, task);
 }
 
+/* What went wrong once may do so again, and each time all would be read and sent anew: the rest is left to the commit. */
+static void give_up_locked(struct bw_stage_batch *b)
+{
+	b->late_build = true;
+	bw_build_drop_locked(b);
+}
+
 static void run_feed(struct bw_task *task)
 {
 	struct bw_build *u = build_of(task);
@@ -203,7 +210,7 @@ static void run_feed(struct bw_task *task)
 	if (!b)
 		bw_batch_early_drop(u->batch);
 	else if (u->failed)
-		bw_build_drop_locked(b);
+		give_up_locked(b);
 	if (b && u->wanted)
 		bw_workq_push(p->c.pool, &b->task);
 	bw_unlock(&p->lock);
@@ -250,9 +257,7 @@ void bw_build_recheck_locked(struct bw_stage_batch *b, int64_t rank)
 {
 	if (!b->build || rank < 0 || b->state > BW_BATCH_WHOLE || is_rank_true_locked(b, (uint32_t)rank))
 		return;
-	/* Who rewrites once may do so again: the rest is left to the commit. */
-	b->late_build = true;
-	bw_build_drop_locked(b);
+	give_up_locked(b);
 }
 
 /* ---- The commit --------------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -13,6 +14,7 @@
 /* The disk that the staged bytes are on: reads of so many bytes fail with that. */
 static atomic_size_t bad_len;
 static atomic_int bad_errno;	/* 0: nothing is read, as behind the end */
+static atomic_uint bad_reads;
 
 ssize_t pread(int fd, void *buf, size_t len, off_t off)
 {
@@ -22,6 +24,7 @@ ssize_t pread(int fd, void *buf, size_t len, off_t off)
 		real = (ssize_t (*)(int, void *, size_t, off_t))dlsym(RTLD_NEXT, "pread64");
 	if (!bad_len || len != bad_len)
 		return real(fd, buf, len, off);
+	bad_reads++;
 	errno = bad_errno;
 	return errno ? -1 : 0;
 }
@@ -121,6 +124,31 @@ Test(commit, P3_a_slice_that_cannot_be_read_is_not_committed)
 	static const char slice[] = "a slice of another length";
 
 	expect_nothing_then_all(slice, sizeof(slice) - 1, EIO);
+}
+
+/* What is built of a batch before it is whole begins anew with its first slice when it begins again. */
+Test(commit, P3_a_slice_that_cannot_be_read_is_read_ahead_once)
+{
+	const size_t block = w.stream.block_size;
+	uint64_t ranks = make_dir(make_dir(make_dir(BW_PRODUCE_INO, "p", false), "0", false), "rank", false);
+	struct bw_stage_handle *h;
+	struct bw_attr attr;
+	char *bytes = calloc(1, block);
+
+	cr_assert_not_null(bytes);
+	bad_errno = EIO;
+	bad_len = block;
+	cr_assert_eq(bw_produce_create(w.p, ranks, "0", O_WRONLY, getpid(), &attr, &h), 0);
+	for (unsigned i = 0; i < 8; i++) {
+		cr_assert_eq(bw_produce_write(w.p, h, i * block, bytes, block, getpid()), 0);
+		for (unsigned ms = 0; !bad_reads && ms < 5000; ms++)
+			bw_sleep(BW_MS);
+		bw_sleep(10 * BW_MS);
+	}
+	cr_assert_eq(bad_reads, 1);
+	bad_len = 0;
+	bw_produce_release(w.p, h);
+	free(bytes);
 }
 
 /* P7: what the slices compress to goes to a file as well, and nothing of them goes before it is there. */
