@@ -308,13 +308,13 @@ static void run_waited(struct bw_task *task)
 
 	bw_lock(&u->s->lock);
 	u->waits = false;
-	if (bw_now() >= u->deadline_ns)
+	if (!u->open && bw_now() >= u->deadline_ns)
 		fail_locked(u, BW_CANCELLED, 0);
 	bw_unlock(&u->s->lock);
 	advance(u);
 }
 
-/* In order of arrival; until it is first and there is memory, or nobody waits for it any more. */
+/* In order of arrival; until it is first and there is memory, or nobody waits for it any more.  What is open has time. */
 static void wait_locked(struct bw_s3_upload *u)
 {
 	struct bw_s3_upload **at = &u->s->uploads_waiting;
@@ -329,7 +329,7 @@ static void wait_locked(struct bw_s3_upload *u)
 	u->waits = true;
 	u->busy++;
 	u->task = (struct bw_task){.run = run_waited, .prio = u->prio};
-	bw_workq_push_at(u->s->workers, &u->task, u->deadline_ns);
+	bw_workq_push_at(u->s->workers, &u->task, u->open ? BW_NEVER : u->deadline_ns);
 }
 
 /* A part larger than all there is goes when no other is there. */
@@ -504,6 +504,13 @@ static bool has_etag_room_locked(struct bw_s3_upload *u)
 	return true;
 }
 
+/* Of an upload that no op waits for: what is begun now has so long, however long what came before it took. */
+static void renew_deadline_locked(struct bw_s3_upload *u)
+{
+	if (u->open)
+		u->deadline_ns = bw_now() + EARLY_NS + (int64_t)(u->part_size / EARLY_RATE) * BW_SEC;
+}
+
 /* The next part with a slot and memory for it; NULL: none now. */
 static struct slot *take_part_locked(struct bw_s3_upload *u)
 {
@@ -518,6 +525,7 @@ static struct slot *take_part_locked(struct bw_s3_upload *u)
 	slot->number = u->next++;
 	slot->tries = 0;
 	u->busy++;
+	renew_deadline_locked(u);
 	return slot;
 }
 
@@ -735,7 +743,7 @@ static void early_grow(struct bw_early *early, uint64_t upto, uint64_t expected)
 	u->upto = upto;
 	if (!u->begun)
 		u->part_size = early_part_size(u->s, expected > upto ? expected : upto);
-	u->deadline_ns = bw_now() + EARLY_NS + (int64_t)(u->part_size / EARLY_RATE) * BW_SEC;
+	renew_deadline_locked(u);
 	/* Less would not go in parts. */
 	bool starts = !u->begun && !u->failed && upto > u->part_size + u->part_size / 2;
 	u->begun |= starts;

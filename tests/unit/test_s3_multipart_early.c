@@ -242,6 +242,42 @@ Test(s3_multipart, P3m_time_that_an_early_beginning_had_is_not_the_time_of_the_p
 	world_done(&w);
 }
 
+/* The time that one part has is not the time of all of them, nor is a wait for memory that nobody waits for. */
+Test(s3_multipart, early_parts_go_on_as_long_as_they_arrive)
+{
+	atomic_uint released = 0;
+	struct world w;
+
+	world_init(&w, 40 * MIB, true);
+	w.s3.parts_memory = 8 * MIB;
+	w.script = no_part;
+	struct bw_early *e = early_up_to(&w, 40 * MIB, &released);
+	struct bw_s3_upload *u = (struct bw_s3_upload *)e;
+
+	wait_asked(&w, PART, 1);
+	for (bool waits = false; !waits;) {
+		BW_LOCK_SCOPE(&w.s3.lock);
+		waits = u->waits;
+		if (waits) {
+			u->deadline_ns = bw_now();
+			wake_locked(w.s3.workers, &u->task);
+		}
+	}
+	bw_lock(&w.lock);
+	w.let_go = true;
+	bw_unlock(&w.lock);
+	wait_rest(&w, e);
+	cr_assert_gt(u->deadline_ns, bw_now());
+	cr_assert(put_early(&w, e));
+	cr_assert_eq(end(&w), BW_OK, "%s", bw_outcome_name(w.op.outcome));
+	cr_assert_eq(w.asked[BEGIN], 1);
+	cr_assert_eq(w.asked[PART], 5);
+	cr_assert_eq(w.sent, 40 * MIB);
+	cr_assert_eq(w.asked[ABORT], 0);
+	cr_assert_eq(released, 1);
+	world_done(&w);
+}
+
 /* Nor is the time that it had to wait for memory: a put may have less. */
 Test(s3_multipart, P3m_a_put_ends_by_its_deadline_though_its_early_parts_had_more, .timeout = 120)
 {
