@@ -8,20 +8,32 @@
 #define STEP (UINT64_C(1) << 18)	/* less than this is not worth a task */
 #define PIECE (UINT64_C(64) << 20)	/* after so much the thread is the next one's: a slice may be a hole of many terabytes */
 
-static void build_unref(void *ctx)
+static void build_unref_later(struct bw_build *u, struct bw_spool **freed)
 {
-	struct bw_build *u = ctx;
-
 	if (atomic_fetch_sub_explicit(&u->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	uint32_t ranks = u->produce->c.stream->options.ranks;
 
 	bw_batch_free(u->batch);
 	for (uint32_t i = 0; u->bodies && i < ranks; i++)
-		bw_spool_free(u->bodies[i].spool);
+		bw_spool_free_later(u->bodies[i].spool, freed);
 	free(u->bodies);
-	bw_spool_free(u->sink);
+	bw_spool_free_later(u->sink, freed);
 	free(u);
+}
+
+/* Without the lock. */
+static void build_unref(void *ctx)
+{
+	struct bw_spool *freed = NULL;
+
+	build_unref_later(ctx, &freed);
+	bw_spool_free_list(freed);
+}
+
+static void build_unref_locked(struct bw_build *u)
+{
+	build_unref_later(u, &u->produce->freed);
 }
 
 static int build_new(struct bw_stage_batch *b, uint64_t epoch, struct bw_build **ret)
@@ -213,7 +225,7 @@ static void run_feed(struct bw_task *task)
 		give_up_locked(b);
 	if (b && u->wanted)
 		bw_workq_push(p->c.pool, &b->task);
-	bw_unlock(&p->lock);
+	bw_produce_unlock(p);
 	build_unref(u);
 }
 
@@ -229,7 +241,7 @@ static bool begin_locked(struct bw_stage_batch *b)
 
 	atomic_fetch_add_explicit(&u->refs, 1, memory_order_relaxed);
 	if (!bw_batch_early(u->batch, p->c.store, build_unref, u))
-		build_unref(u);
+		build_unref_locked(u);
 	return true;
 }
 
@@ -273,7 +285,7 @@ bool bw_build_freeze_locked(struct bw_stage_batch *b)
 	else if (u && u->feeding) {
 		/* It waits for its turn behind those that nobody waits for: the commit goes on with it. */
 		u->feeding = false;
-		build_unref(u);
+		build_unref_locked(u);
 	}
 	return true;
 }
@@ -312,5 +324,5 @@ void bw_build_drop_locked(struct bw_stage_batch *b)
 	u->of = NULL;
 	if (!u->feeding)
 		bw_batch_early_drop(u->batch);
-	build_unref(u);
+	build_unref_locked(u);
 }

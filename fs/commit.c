@@ -167,7 +167,7 @@ static void start_successor_locked(const struct bw_stage_batch *b, struct bw_sta
 	start_locked(after);
 }
 
-static void committed_locked(struct bw_stage_batch *b, struct bw_answer **replies, struct bw_spool **freed)
+static void committed_locked(struct bw_stage_batch *b, struct bw_answer **replies)
 {
 	struct bw_produce *p = b->produce;
 	struct bw_stage_batch *after = b->next;
@@ -183,7 +183,7 @@ static void committed_locked(struct bw_stage_batch *b, struct bw_answer **replie
 	leave_busy_locked(b, replies);
 	/* The bytes are in the store now; what stays is names. */
 	if (b->dir)
-		bw_stage_node_drop_bytes(b->dir, freed);
+		bw_stage_node_drop_bytes(p, b->dir);
 	bw_produce_tick_locked(p);
 }
 
@@ -315,7 +315,6 @@ static void item_done(struct bw_commit_item *item, const struct bw_txn_change *r
 	struct bw_stage_batch *b = item->ctx;
 	struct bw_produce *p = b->produce;
 	struct bw_answer *replies = NULL;
-	struct bw_spool *freed = NULL;
 	uint64_t fixed[2] = {0, 0};
 
 	if (!result->err) {
@@ -330,15 +329,14 @@ static void item_done(struct bw_commit_item *item, const struct bw_txn_change *r
 	}
 	bw_lock(&p->lock);
 	if (!result->err)
-		committed_locked(b, &replies, &freed);
+		committed_locked(b, &replies);
 	else if (!push_again_locked(b, result->err))
 		failed_locked(b, result->err, "", &replies);
 	release_stranded_locked(b->producer, &replies);
 	if (!result->err)
 		list_fixed_locked(b, fixed);
 	p->asking_n++;
-	bw_unlock(&p->lock);
-	bw_spool_free_list(freed);	/* before anybody writes the next batch, which may need the room */
+	bw_produce_unlock(p);		/* before anybody writes the next batch, which may need the room */
 	tell_changed(p, fixed);		/* P3d: who was told that it is committed finds it so */
 	bw_answers_run(replies);
 	bw_produce_told(p);
@@ -406,7 +404,7 @@ static void uploaded(void *ctx, int err, const char *detail)
 	if (!p->closed)
 		release_stranded_locked(sp, &replies);
 	p->asking_n++;
-	bw_unlock(&p->lock);
+	bw_produce_unlock(p);
 	bw_answers_run(replies);
 	bw_produce_told(p);
 }
@@ -624,7 +622,7 @@ static void run_tick(struct bw_task *task)
 	if (more)
 		bw_produce_tick_locked(p);
 	p->asking_n++;
-	bw_unlock(&p->lock);
+	bw_produce_unlock(p);
 	bw_answers_run(late);
 	bw_produce_told(p);
 }

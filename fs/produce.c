@@ -96,7 +96,7 @@ void bw_produce_drain(struct bw_produce *p, int64_t deadline_ns)
 
 void bw_produce_release_store(struct bw_produce *p)
 {
-	BW_LOCK_SCOPE(&p->lock);
+	BW_PRODUCE_SCOPE(p);
 	for (struct bw_stage_producer *sp = p->producers; sp; sp = sp->next)
 		for (struct bw_stage_batch *b = sp->batches; b; b = b->next)
 			if (b->state != BW_BATCH_BUSY)
@@ -119,6 +119,7 @@ void bw_produce_free(struct bw_produce *p)
 		p->producers = sp->next;
 		free(sp);
 	}
+	bw_spool_free_list(p->freed);
 	/* The kernel is gone: what it still referred to goes with it. */
 	for (unsigned b = 0; b < BW_NODE_BUCKETS; b++) {
 		for (struct bw_stage_node *n = p->inos[b], *next; n; n = next) {
@@ -263,7 +264,7 @@ void bw_produce_mkdir(struct bw_produce *p, uint64_t parent, const char *name, s
 
 int bw_produce_unlink(struct bw_produce *p, uint64_t parent, const char *name)
 {
-	BW_LOCK_SCOPE(&p->lock);
+	BW_PRODUCE_SCOPE(p);
 	struct bw_stage_node *dir = bw_stage_node_find(p, parent);
 	struct bw_stage_node *n = dir ? bw_stage_node_child(p, dir, name) : NULL;
 
@@ -286,7 +287,7 @@ int bw_produce_unlink(struct bw_produce *p, uint64_t parent, const char *name)
 
 int bw_produce_rmdir(struct bw_produce *p, uint64_t parent, const char *name)
 {
-	BW_LOCK_SCOPE(&p->lock);
+	BW_PRODUCE_SCOPE(p);
 	struct bw_stage_node *dir = bw_stage_node_find(p, parent);
 	struct bw_stage_node *n = dir ? bw_stage_node_child(p, dir, name) : NULL;
 
@@ -426,7 +427,7 @@ void bw_produce_rename(struct bw_produce *p, uint64_t parent, const char *name, 
 		moved->sealed |= bw_stage_node_seals(moved);
 		bw_stage_batch_settled_locked(moved->batch, a, &now, &err);
 	}
-	bw_unlock(&p->lock);
+	bw_produce_unlock(p);
 	if (now)
 		now->done(now, err);
 }

@@ -50,11 +50,11 @@ static void forgive_locked(struct bw_stage_node *n)
 		h->dirty = h->killed_own = h->killed_last = h->unjudged = false;
 }
 
-static int truncate_locked(struct bw_stage_node *n, uint64_t size)
+static int truncate_locked(struct bw_produce *p, struct bw_stage_node *n, uint64_t size)
 {
 	if (n->sealed)
 		return -EROFS;
-	int err = bw_spool_truncate(n->spool, size);
+	int err = bw_spool_truncate_later(n->spool, size, &p->freed);
 
 	if (err)
 		n->torn = BW_TORN_WRITE;
@@ -92,12 +92,12 @@ int bw_produce_open(struct bw_produce *p, uint64_t ino, int flags, pid_t pid,
 {
 	pid_t opener = is_writable(flags) ? bw_closer_tgid(p->c.closer, pid) : 0;
 
-	BW_LOCK_SCOPE(&p->lock);
+	BW_PRODUCE_SCOPE(p);
 	struct bw_stage_node *n = bw_stage_node_find(p, ino);
 	int err = n ? check_open(n, flags) : -ENOENT;
 
 	if (!err && (flags & O_TRUNC))
-		err = truncate_locked(n, 0);
+		err = truncate_locked(p, n, 0);
 	if (err)
 		return err;
 	*ret = handle_new(n, flags, opener);
@@ -132,7 +132,7 @@ int bw_produce_create(struct bw_produce *p, uint64_t parent, const char *name, i
 	pid_t opener = is_writable(flags) ? bw_closer_tgid(p->c.closer, pid) : 0;
 	int64_t rank;
 
-	BW_LOCK_SCOPE(&p->lock);
+	BW_PRODUCE_SCOPE(p);
 	struct bw_stage_node *dir = bw_stage_node_find(p, parent);
 	int err = p->stopping ? -ESHUTDOWN : check_create(p, dir, name, &rank);
 
@@ -167,7 +167,7 @@ int bw_produce_create(struct bw_produce *p, uint64_t parent, const char *name, i
 
 int bw_produce_truncate(struct bw_produce *p, uint64_t ino, struct bw_stage_handle *h, uint64_t size)
 {
-	BW_LOCK_SCOPE(&p->lock);
+	BW_PRODUCE_SCOPE(p);
 	struct bw_stage_node *n = bw_stage_node_find(p, ino);
 
 	if (!n)
@@ -178,7 +178,7 @@ int bw_produce_truncate(struct bw_produce *p, uint64_t ino, struct bw_stage_hand
 
 	if (err || !n->spool)
 		return err ? err : -EROFS;
-	err = truncate_locked(n, size);
+	err = truncate_locked(p, n, size);
 	if (h && h->writable) {
 		h->dirty = true;
 		h->closed = false;
@@ -222,7 +222,7 @@ static int told(int err)
 
 static void end_write(struct bw_produce *p, struct bw_stage_handle *h, int err)
 {
-	BW_LOCK_SCOPE(&p->lock);
+	BW_PRODUCE_SCOPE(p);
 	h->writing--;
 	bw_stage_node_touch(h->node);
 	if (h->node->batch && h->node->rank >= 0) {
@@ -330,7 +330,7 @@ static int take_deferred_locked(struct bw_stage_node *n)
 	return err;
 }
 
-static void finish_release_locked(struct bw_produce *p, struct bw_stage_handle *h, struct bw_spool **freed);
+static void finish_release_locked(struct bw_produce *p, struct bw_stage_handle *h);
 
 /*
  * What the closing process turned out to be.  Not final: its time was up, the close is answered; the
@@ -343,7 +343,6 @@ static void judged(void *ctx, enum bw_closer_verdict verdict, bool final)
 	struct bw_stage_handle *h = f->h;
 	struct bw_stage_node *n = h->node;
 	struct bw_answer *now = f->a;
-	struct bw_spool *freed = NULL;
 	int err = 0;
 
 	bw_lock(&p->lock);
@@ -372,9 +371,8 @@ static void judged(void *ctx, enum bw_closer_verdict verdict, bool final)
 		err = take_deferred_locked(n);
 	f->a = NULL;
 	if (final && h->released)
-		finish_release_locked(p, h, &freed);
-	bw_unlock(&p->lock);
-	bw_spool_free_list(freed);
+		finish_release_locked(p, h);
+	bw_produce_unlock(p);
 	if (final)
 		free(f);
 	if (now)
@@ -426,7 +424,7 @@ static void unlink_writer(struct bw_stage_handle *h)
 		*at = h->next;
 }
 
-static void finish_release_locked(struct bw_produce *p, struct bw_stage_handle *h, struct bw_spool **freed)
+static void finish_release_locked(struct bw_produce *p, struct bw_stage_handle *h)
 {
 	struct bw_stage_node *n = h->node;
 	bool torn = h->dirty && (h->killed_own || h->killed_last || h->unjudged);
@@ -441,21 +439,18 @@ static void finish_release_locked(struct bw_produce *p, struct bw_stage_handle *
 		 !n->batch->err)
 		bw_stage_batch_settled_locked(n->batch, NULL, &now, &err);
 	if (n->detached || (n->batch && n->batch->state == BW_BATCH_COMMITTED))
-		bw_stage_node_drop_bytes(n, freed);
+		bw_stage_node_drop_bytes(p, n);
 	free(h);
 	bw_stage_node_settle(p, n);
 }
 
 void bw_produce_release(struct bw_produce *p, struct bw_stage_handle *h)
 {
-	struct bw_spool *freed = NULL;
-
 	bw_lock(&p->lock);
 	h->released = true;
 	if (!h->looks)
-		finish_release_locked(p, h, &freed);
-	bw_unlock(&p->lock);
-	bw_spool_free_list(freed);
+		finish_release_locked(p, h);
+	bw_produce_unlock(p);
 }
 
 void bw_produce_fsync(struct bw_produce *p, struct bw_stage_handle *h, struct bw_answer *a)
@@ -478,7 +473,7 @@ void bw_produce_fsync(struct bw_produce *p, struct bw_stage_handle *h, struct bw
 		n->batch->hurry = true;
 		bw_stage_batch_settled_locked(n->batch, a, &now, &err);
 	}
-	bw_unlock(&p->lock);
+	bw_produce_unlock(p);
 	if (now)
 		now->done(now, err);
 }

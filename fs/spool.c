@@ -424,13 +424,35 @@ ssize_t bw_spool_read(struct bw_spool *s, uint64_t off, void *bytes, size_t len)
 	return (ssize_t)len;
 }
 
+/* Its file, and what is counted of that, is another spool's, which has nothing else.  Not if memory is short. */
+static void hand_over_file_locked(struct bw_spool *s, struct bw_spool **list)
+{
+	struct bw_spool *heir;
+
+	if (!list || bw_spool_new(s->space, &heir) != 0)
+		return;
+	heir->fd = s->fd;
+	heir->on_disk = s->on_disk;
+	heir->is_sink = s->is_sink;
+	heir->next = *list;
+	*list = heir;
+	s->fd = -1;
+	s->on_disk = 0;
+}
+
 int bw_spool_truncate(struct bw_spool *s, uint64_t size)
+{
+	return bw_spool_truncate_later(s, size, NULL);
+}
+
+int bw_spool_truncate_later(struct bw_spool *s, uint64_t size, struct bw_spool **list)
 {
 	if (size > SIZE_MAX_BYTES)
 		return -EFBIG;
 	BW_LOCK_SCOPE(&s->lock);
 	change_locked(s, size < s->size ? size : s->size);
 	if (size == 0 && s->fd >= 0) {
+		hand_over_file_locked(s, list);
 		close_file(s);	/* back to memory */
 		count_disk_locked(s, 0);
 	}

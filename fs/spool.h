@@ -57,6 +57,8 @@ ssize_t bw_spool_read(struct bw_spool *s, uint64_t off, void *bytes, size_t len)
  */
 size_t bw_spool_view(struct bw_spool *s, uint64_t off, size_t len, struct bw_blob **ret_hold, const uint8_t **ret);
 int bw_spool_truncate(struct bw_spool *s, uint64_t size) bw_must_check;
+/* The same; a file that is emptied goes to *list, as with bw_spool_free_later(). */
+int bw_spool_truncate_later(struct bw_spool *s, uint64_t size, struct bw_spool **list) bw_must_check;
 /*
  * Bytes on their way into the store before the file is whole.  filled: how many were written one after the other from the
  * beginning, so that they are likely to stay.  promise: somebody builds on those below upto; UINT64_MAX: on the size too.

@@ -128,6 +128,15 @@ struct bw_stage_node *bw_stage_node_child(struct bw_produce *p, const struct bw_
 	return n;
 }
 
+void bw_produce_unlock(struct bw_produce *p)
+{
+	struct bw_spool *freed = p->freed;
+
+	p->freed = NULL;
+	bw_unlock(&p->lock);
+	bw_spool_free_list(freed);
+}
+
 void bw_stage_node_settle(struct bw_produce *p, struct bw_stage_node *n)
 {
 	if (!n->detached || n->opens)
@@ -137,24 +146,24 @@ void bw_stage_node_settle(struct bw_produce *p, struct bw_stage_node *n)
 	while (*at != n)
 		at = &(*at)->by_ino;
 	*at = n->by_ino;
-	bw_spool_free(n->spool);
+	bw_spool_free_later(n->spool, &p->freed);
 	free(n->name);
 	free(n);
 }
 
-static void drop_bytes(struct bw_stage_node *n, struct bw_spool **freed)
+static void drop_bytes(struct bw_produce *p, struct bw_stage_node *n)
 {
 	if (!n->spool || n->opens)
 		return;
 	n->size_was = bw_spool_size(n->spool);
-	bw_spool_free_later(n->spool, freed);
+	bw_spool_free_later(n->spool, &p->freed);
 	n->spool = NULL;
 }
 
-void bw_stage_node_drop_bytes(struct bw_stage_node *n, struct bw_spool **freed)
+void bw_stage_node_drop_bytes(struct bw_produce *p, struct bw_stage_node *n)
 {
 	for (struct bw_stage_node *at = n;;) {
-		drop_bytes(at, freed);
+		drop_bytes(p, at);
 		if (at->children) {
 			at = at->children;
 			continue;
@@ -170,7 +179,6 @@ void bw_stage_node_drop_bytes(struct bw_stage_node *n, struct bw_spool **freed)
 static void detach_one(struct bw_produce *p, struct bw_stage_node *n)
 {
 	struct bw_stage_batch *b = n->batch;
-	struct bw_spool *freed = NULL;
 
 	if (b) {
 		if (n->rank >= 0 && b->by_rank && b->by_rank[n->rank] == n)
@@ -185,8 +193,7 @@ static void detach_one(struct bw_produce *p, struct bw_stage_node *n)
 	unlink_child(p, n);
 	n->batch = NULL;
 	n->detached = true;
-	drop_bytes(n, &freed);
-	bw_spool_free_list(freed);
+	drop_bytes(p, n);
 	bw_stage_node_settle(p, n);
 }
 

@@ -140,6 +140,7 @@ struct bw_produce {
 	uint8_t owner[16];		/* the committer's: what ends with the store is later than the committer */
 	struct bw_mutex lock;
 	struct bw_cond idle;		/* busy_n or asking_n fell */
+	struct bw_spool *freed;		/* given up under the lock: whoever gives that back frees them (bw_produce_unlock()) */
 	struct bw_stage_node *root;
 	struct bw_stage_producer *producers;
 	struct bw_stage_node *inos[BW_NODE_BUCKETS], *names[BW_NODE_BUCKETS];
@@ -158,6 +159,16 @@ struct bw_produce {
 	bool ticking;
 };
 
+/* Gives the lock back, then frees what was given up under it: closing a file may take long, and nobody else is to wait for that. */
+void bw_produce_unlock(struct bw_produce *p);
+static inline void bw_produce_unlock_p(struct bw_produce **p)
+{
+	bw_produce_unlock(*p);
+}
+#define BW_PRODUCE_SCOPE(p)                                                                        \
+	struct bw_produce *scope_produce __attribute__((cleanup(bw_produce_unlock_p), unused)) = (p); \
+	bw_lock(&(p)->lock)
+
 /* ---- Nodes (stage.c) -------------------------------------------------------------------------- */
 
 struct bw_stage_node *bw_stage_node_make(struct bw_produce *p, struct bw_stage_node *parent, enum bw_node_kind kind,
@@ -173,8 +184,8 @@ void bw_stage_node_move(struct bw_produce *p, struct bw_stage_node *n, struct bw
 /* Frees a detached node that no handle is open on any more. */
 void bw_stage_node_settle(struct bw_produce *p, struct bw_stage_node *n);
 void bw_stage_node_attr(const struct bw_produce *p, const struct bw_stage_node *n, struct bw_attr *ret);
-/* The bytes of n and of everything below it that no handle is open on go, to *freed (bw_spool_free_list()); names and sizes stay. */
-void bw_stage_node_drop_bytes(struct bw_stage_node *n, struct bw_spool **freed);
+/* The bytes of n and of everything below it that no handle is open on go, to p->freed; names and sizes stay. */
+void bw_stage_node_drop_bytes(struct bw_produce *p, struct bw_stage_node *n);
 bool bw_stage_node_is_dir(const struct bw_stage_node *n);
 void bw_stage_node_touch(struct bw_stage_node *n);
 

@@ -60,6 +60,8 @@ static void teardown(struct fixture *f)
 	free(f->sp);
 	free(f->p->root->name);
 	free(f->p->root);
+	bw_lock(&f->p->lock);
+	bw_produce_unlock(f->p);
 	bw_mutex_done(&f->p->lock);
 	free(f->p);
 }

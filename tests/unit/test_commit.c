@@ -183,3 +183,42 @@ Test(commit, the_files_of_a_committed_batch_are_closed_beside_all_else)
 	cr_assert_eq(closed, files);
 	asks_at_close = false;
 }
+
+/* Whoever removes, replaces or empties one does not hold up the others either. */
+Test(commit, files_that_are_given_up_are_closed_beside_all_else)
+{
+	uint64_t ranks = stage("x");
+	struct bw_stage_handle *h;
+	struct bw_attr attr;
+
+	cr_assert_geq(w.stream.options.ranks, 4);
+	asks_at_close = true;
+	cr_assert_eq(bw_produce_unlink(w.p, ranks, "part"), 0);
+	cr_assert_eq(closed, 1);
+	cr_assert_eq(renamed(ranks, "1", "2"), 0);
+	cr_assert_eq(closed, 2);
+	cr_assert_eq(bw_produce_lookup(w.p, ranks, "2", &attr), 0);
+	cr_assert_eq(bw_produce_truncate(w.p, attr.ino, NULL, 0), 0);
+	cr_assert_eq(closed, 3);
+	cr_assert_eq(bw_produce_lookup(w.p, ranks, "3", &attr), 0);
+	cr_assert_eq(bw_produce_open(w.p, attr.ino, O_WRONLY | O_TRUNC, getpid(), &h), 0);
+	cr_assert_eq(closed, 4);
+	cr_assert_eq(w.space.files, w.stream.options.ranks - 3, "the state and the ranks from 4 on");
+	cr_assert_eq(bw_produce_write(w.p, h, 0, "y", 1, getpid()), 0);
+	bw_produce_release(w.p, h);
+	asks_at_close = false;
+}
+
+/* Nor does what its slices were compressed to. */
+Test(commit, the_compressed_blocks_of_a_committed_batch_go_beside_all_else)
+{
+	w.stream.options.compress = BW_COMPRESS_ZSTD;
+	uint64_t ranks = stage("x");
+	unsigned files = w.space.files;
+
+	asks_at_close = true;
+	cr_assert_eq(renamed(ranks, "part", "0"), 0);
+	expect_committed(1);
+	cr_assert_eq(closed, files + 1);
+	asks_at_close = false;
+}

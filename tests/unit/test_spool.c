@@ -554,3 +554,33 @@ Test(spool, P7_who_asks_for_numbers_does_not_wait_for_a_disk, .timeout = 60)
 	bw_spool_free(k.s);
 	world_done(&k.w);
 }
+
+/* The file of what is emptied is closed by who frees the list, and counted until then. */
+Test(spool, S6_a_file_that_is_emptied_is_given_back_later)
+{
+	struct bw_spool *list = NULL;
+	struct world w;
+	char byte;
+
+	world_init(&w, MIB, 0);
+	struct bw_spool *s = spool_new(&w);
+
+	cr_assert_eq(bw_spool_write(s, 0, "0123456789", 10), 0);
+	cr_assert_eq(w.space.disk, 10);
+	cr_assert_eq(w.space.files, 1);
+	cr_assert_eq(bw_spool_truncate_later(s, 0, &list), 0);
+	cr_assert_not_null(list);
+	cr_assert_eq(w.space.disk, 10);
+	cr_assert_eq(w.space.files, 1);
+	cr_assert_eq(bw_spool_size(s), 0);
+	cr_assert_eq(bw_spool_stored(s), 0);
+	cr_assert_eq(bw_spool_write(s, 0, "ab", 2), 0);
+	cr_assert_eq(w.space.files, 2);
+	bw_spool_free_list(list);
+	cr_assert_eq(w.space.disk, 2);
+	cr_assert_eq(w.space.files, 1);
+	cr_assert_eq(bw_spool_read(s, 1, &byte, 1), 1);
+	cr_assert_eq(byte, 'b');
+	bw_spool_free(s);
+	world_done(&w);
+}
