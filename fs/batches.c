@@ -87,9 +87,48 @@ static void list_remove(struct bw_stage_batch *b)
 	if (sp->done_last == b)
 		sp->done_last = b->prev == &sp->done ? NULL
 						     : bw_container_of(b->prev, struct bw_stage_batch, next);
+	if (sp->full == b)
+		sp->full = b->next;
 	*b->prev = b->next;
 	if (b->next)
 		b->next->prev = b->prev;
+}
+
+static void count_kept(struct bw_stage_batch *b, uint32_t kept)
+{
+	b->produce->kept -= b->kept;
+	b->produce->kept += kept;
+	b->kept = kept;
+}
+
+/* Its directories stay. */
+static void drop_names(struct bw_stage_batch *b)
+{
+	struct bw_produce *p = b->produce;
+
+	for (struct bw_stage_node *n = b->dir->children, *next; n; n = next) {
+		next = n->next;
+		if (n != b->ranks)
+			bw_stage_node_detach(p, n);
+	}
+	while (b->ranks && b->ranks->children)
+		bw_stage_node_detach(p, b->ranks->children);
+	free(b->by_rank);
+	b->by_rank = NULL;
+	count_kept(b, bw_stage_node_count(b->dir) + BW_KEPT_BATCH);
+}
+
+/* P3d holds for those that are in use: nobody comes back to a batch before so many others. */
+static void forget_oldest(struct bw_stage_producer *sp)
+{
+	struct bw_stage_batch *full = sp->full;
+
+	if (full != sp->done_last) {
+		sp->full = full->next;
+		drop_names(full);
+	} else {
+		bw_stage_batch_drop(sp->done);
+	}
 }
 
 void bw_stage_batch_done(struct bw_stage_batch *b)
@@ -99,6 +138,11 @@ void bw_stage_batch_done(struct bw_stage_batch *b)
 	list_remove(b);
 	list_insert(sp->done_last ? &sp->done_last->next : &sp->done, b);
 	sp->done_last = b;
+	if (!sp->full)
+		sp->full = b;
+	count_kept(b, bw_stage_node_count(b->dir) + BW_KEPT_BATCH);
+	while (b->produce->kept > BW_KEPT_MAX && sp->done != b)
+		forget_oldest(sp);
 }
 
 int bw_stage_batch_make(struct bw_stage_producer *sp, const char *name, uint64_t seq,
@@ -132,6 +176,7 @@ int bw_stage_batch_make(struct bw_stage_producer *sp, const char *name, uint64_t
 void bw_stage_batch_drop(struct bw_stage_batch *b)
 {
 	list_remove(b);
+	count_kept(b, 0);
 	bw_build_drop_locked(b);
 	if (b->dir)
 		bw_stage_node_detach(b->produce, b->dir);

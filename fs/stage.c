@@ -160,20 +160,29 @@ static void drop_bytes(struct bw_produce *p, struct bw_stage_node *n)
 	n->spool = NULL;
 }
 
+/* The next one of n and all that is below it; NULL: at was the last. */
+static struct bw_stage_node *after(const struct bw_stage_node *n, const struct bw_stage_node *at)
+{
+	if (at->children)
+		return at->children;
+	while (at != n && !at->next)
+		at = at->parent;
+	return at == n ? NULL : at->next;
+}
+
 void bw_stage_node_drop_bytes(struct bw_produce *p, struct bw_stage_node *n)
 {
-	for (struct bw_stage_node *at = n;;) {
+	for (struct bw_stage_node *at = n; at; at = after(n, at))
 		drop_bytes(p, at);
-		if (at->children) {
-			at = at->children;
-			continue;
-		}
-		while (at != n && !at->next)
-			at = at->parent;
-		if (at == n)
-			return;
-		at = at->next;
-	}
+}
+
+uint32_t bw_stage_node_count(const struct bw_stage_node *n)
+{
+	uint32_t count = 0;
+
+	for (const struct bw_stage_node *at = n; at; at = after(n, at))
+		count++;
+	return count;
 }
 
 static void detach_one(struct bw_produce *p, struct bw_stage_node *n)

@@ -107,6 +107,7 @@ struct bw_stage_batch {
 
 	/* COMMITTED */
 	int64_t gone_ns;		/* when the directory goes */
+	uint32_t kept;			/* counted in bw_produce.kept */
 };
 
 struct bw_stage_producer {
@@ -117,6 +118,7 @@ struct bw_stage_producer {
 	 * a while, which may be many thousands: nothing walks through these but who asks for an old seq.
 	 */
 	struct bw_stage_batch *batches, *done, *done_last;
+	struct bw_stage_batch *full;	/* the first of done that still has names of files */
 	struct bw_stage_producer *next;
 	bool lost;			/* fenced while batches were staged */
 	uint64_t push_next;		/* seq to hand to the committer next */
@@ -132,6 +134,10 @@ struct bw_stage_producer {
 	struct bw_produce *produce;
 };
 
+/* Nodes of committed batches, some 300 bytes each; a batch itself is as much as so many. */
+#define BW_KEPT_MAX 65536u
+#define BW_KEPT_BATCH 4u
+
 #define BW_NODE_BUCKETS_LOG 16
 #define BW_NODE_BUCKETS (1u << BW_NODE_BUCKETS_LOG)	/* of a minute of commits; pages of it that are not used cost nothing */
 
@@ -145,6 +151,7 @@ struct bw_produce {
 	struct bw_stage_producer *producers;
 	struct bw_stage_node *inos[BW_NODE_BUCKETS], *names[BW_NODE_BUCKETS];
 	uint64_t next_ino;		/* even; directories get the odd number after it */
+	uint64_t kept;			/* nodes of committed batches, and what these are themselves */
 	uint32_t busy_n;		/* batches in BUSY */
 	uint32_t asking_n;		/* takes, registrations, questions of ahead.c and outcomes that somebody has yet to be told */
 	struct bw_answer *begun;
@@ -186,6 +193,7 @@ void bw_stage_node_settle(struct bw_produce *p, struct bw_stage_node *n);
 void bw_stage_node_attr(const struct bw_produce *p, const struct bw_stage_node *n, struct bw_attr *ret);
 /* The bytes of n and of everything below it that no handle is open on go, to p->freed; names and sizes stay. */
 void bw_stage_node_drop_bytes(struct bw_produce *p, struct bw_stage_node *n);
+uint32_t bw_stage_node_count(const struct bw_stage_node *n);	/* with all below it */
 bool bw_stage_node_is_dir(const struct bw_stage_node *n);
 void bw_stage_node_touch(struct bw_stage_node *n);
 
@@ -196,7 +204,10 @@ struct bw_stage_producer *bw_producer_make(struct bw_produce *p, const char *nam
 struct bw_stage_batch *bw_stage_batch_find(const struct bw_stage_producer *sp, uint64_t seq);
 int bw_stage_batch_make(struct bw_stage_producer *sp, const char *name, uint64_t seq,
 		  struct bw_stage_batch **ret) bw_must_check;
-/* It is committed: nothing comes across it any more but who looks for it. */
+/*
+ * It is committed: nothing comes across it any more but who looks for it.  Where there are more of them than BW_KEPT_MAX allows the names in
+ * the oldest of its producer go, then their directories.
+ */
 void bw_stage_batch_done(struct bw_stage_batch *b);
 /* Takes it out of its producer and frees it; its nodes are detached. */
 void bw_stage_batch_drop(struct bw_stage_batch *b);

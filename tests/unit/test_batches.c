@@ -222,6 +222,45 @@ Test(batches, S6_nothing_of_a_batch_stays_when_its_names_have_gone)
 	teardown(&f);
 }
 
+/* Many commits within the minute that their directories stay: names in the oldest go, then these, never those of the last one. */
+Test(batches, S6_P3d_names_of_committed_batches_are_bounded)
+{
+	const unsigned most = 65536;
+	struct numbers was, first;
+	struct bw_attr attr;
+	struct fixture f;
+	unsigned used;
+
+	setup(&f);
+	struct bw_stage_producer *other = bw_producer_make(f.p, "other"), *sp = f.sp;
+
+	cr_assert_not_null(other);
+	unsigned before = nodes(f.p, &used);
+	f.sp = other;
+	commit(fill(&f, 0, &was));
+	f.sp = sp;
+	for (unsigned i = 0; i < 2 * most / 4; i++) {
+		commit(fill(&f, i, i ? &was : &first));
+		if (i == most / (4 + RANKS) / 2)
+			cr_assert_eq(bw_produce_getattr(f.p, first.files[0], &attr), 0);
+	}
+	cr_assert_leq(nodes(f.p, &used) - before, most);
+	cr_assert_geq(nodes(f.p, &used) - before, most / 4);
+	cr_assert_eq(bw_produce_getattr(f.p, was.files[0], &attr), 0);
+	cr_assert_null(bw_stage_batch_find(f.sp, 0));
+	cr_assert_not_null(bw_stage_batch_find(other, 0)->by_rank, "another's");
+	while (sp->done)
+		bw_stage_batch_drop(sp->done);
+	cr_assert_null(sp->full);
+	commit(fill(&f, most, &was));
+	cr_assert_eq(bw_produce_getattr(f.p, was.files[0], &attr), 0);
+	while (other->done)
+		bw_stage_batch_drop(other->done);
+	bw_stage_node_detach(f.p, other->dir);
+	free(other);
+	teardown(&f);
+}
+
 /* Whoever works in a directory that is gone still finds the way out of it, as anywhere else; nothing is in it. */
 Test(batches, P3d_numbers_of_what_is_gone)
 {
