@@ -41,6 +41,7 @@ struct flight {
 	struct bw_tgb *tgb;
 	uint32_t rank, number, raw;
 	bool ahead;		/* started by a prefetch */
+	int64_t begun_ns;	/* then; 0: not, or what became of it has been told */
 	bool on_disk;		/* the disk cache seems to have it: it comes alone */
 	uint64_t stored;	/* charged for the flight alone: stored bytes of a compressed block */
 	struct bw_blob *blob;	/* verified */
@@ -320,12 +321,24 @@ static void flight_end(struct flight *f, int err)
 	free(f);
 }
 
+/* Of a get ahead.  One that a reader has joined may have been sent again, as his, when its time was over. */
+static void tell_ahead(struct flight *f, int err)
+{
+	const struct bw_cache_config *config = &f->cache->config;
+	bool is_late = err == -BW_E_UNREACHABLE || f->fetch.prio == BW_PRIO_DEMAND;
+
+	if (f->begun_ns && config->ahead && (is_late || !err) && !f->fetch.from_disk)
+		config->ahead(config->ctx, f->begun_ns, !is_late);
+	f->begun_ns = 0;
+}
+
 static void landed(struct bw_fetch *fetch, int err)
 {
 	struct flight *f = (struct flight *)fetch;
 	struct bw_cache *c = f->cache;
 	struct block *dead = NULL;
 
+	tell_ahead(f, err);
 	bw_lock(&c->lock);
 	bool again = bw_fetch_joined(fetch, err);
 
@@ -487,6 +500,7 @@ static void sort_locked(struct bw_cache *c, struct flight *lead, int err, struct
 			continue;
 		}
 		aim(m, &entry);
+		m->begun_ns = 0;
 		/* It was asked for once: bytes that are damaged in the store end in as many gets as ever. */
 		m->fetch.again = !err && m->verdict == -BW_E_CORRUPT;
 		atomic_init(&m->fetch.demanded, true);
@@ -502,6 +516,7 @@ static void landed_all(struct bw_fetch *fetch, int err)
 	struct bw_cache *c = lead->cache;
 	struct block *dead = NULL;
 
+	tell_ahead(lead, err);
 	bw_lock(&c->lock);
 	sort_locked(c, lead, err, &over, &alone);
 	drop_spent_locked(c, &dead);
@@ -573,6 +588,7 @@ static uint64_t flight_charge(const struct flight *f)
 static void take_off_locked(struct bw_cache *c, struct flight *f, bool ahead)
 {
 	f->ahead = f->block->ahead = ahead;
+	f->begun_ns = ahead ? c->config.now() : 0;
 	f->fetch.prio = ahead ? BW_PRIO_PREFETCH : BW_PRIO_DEMAND;
 	atomic_init(&f->fetch.demanded, !ahead);
 	charge_locked(c, f->block, flight_charge(f));

@@ -39,6 +39,8 @@ struct bw_cache_config {
 	void (*answer)(struct bw_piece *piece, int err);
 	/* NULL, or: a block ahead has come and nobody waits for it.  On a pool thread, no lock held; all borrowed. */
 	void (*came)(void *ctx, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank);
+	/* NULL, or: a get ahead that was begun then has brought something, or had not enough time.  As came(). */
+	void (*ahead)(void *ctx, int64_t begun_ns, bool in_time);
 	void *ctx;
 	int64_t (*now)(void);		/* bw_now(), or a test's clock: decides what is old */
 };

@@ -10,6 +10,7 @@
 #define LATE 4u			/* slices that were waited for, for each step more ahead; fewer where fewer ranks are read */
 #define BLOCKS_A_STEP 4u	/* that a window may hold more with it */
 #define NEAR 64u			/* steps: so far before its reader comes a footer is kept that came by itself */
+#define REST_NS (10 * BW_SEC)		/* without a block ahead, when not even one came in time */
 #define ROW_MIN 2u			/* steps in a row before one that make it worth to fetch the next */
 
 /* The part of a window that lies in a later step, on the way there.  Those of several steps are on their way at once: one
@@ -39,6 +40,9 @@ void bw_prefetch_init(struct bw_prefetch *p, struct bw_fetcher *fetcher, struct 
 	atomic_init(&p->window, BW_PREFETCH_BLOCKS);
 	atomic_init(&p->window_most, BW_PREFETCH_BLOCKS);
 	atomic_init(&p->calm, 0);
+	atomic_init(&p->reach, BW_PREFETCH_ALL);
+	atomic_init(&p->in_time, 0);
+	atomic_init(&p->cut_ns, 0);
 	for (unsigned i = 0; i < BW_PREFETCH_RANKS; i++) {
 		atomic_init(&p->last[i].step_rank, 0);
 		atomic_init(&p->last[i].row, 0);
@@ -68,9 +72,52 @@ static void walk_end(struct walk *w)
 	bw_fetcher_leave(fetcher);
 }
 
+unsigned bw_prefetch_window(struct bw_prefetch *p)
+{
+	unsigned window = atomic_load(&p->window), reach = atomic_load(&p->reach);
+
+	/* Without any ahead nobody would learn that they come in time again. */
+	if (!reach && bw_now() - atomic_load(&p->cut_ns) >= REST_NS && atomic_compare_exchange_strong(&p->reach, &reach, 1))
+		reach = 1;
+	return window < reach ? window : reach;
+}
+
+static void cut_reach(struct bw_prefetch *p, int_fast64_t before_ns)
+{
+	unsigned half = bw_prefetch_window(p) / 2;
+
+	if (!atomic_compare_exchange_strong(&p->cut_ns, &before_ns, bw_now()))
+		return;
+	atomic_store(&p->in_time, 0);
+	atomic_store(&p->reach, half);
+}
+
+static void raise_reach(struct bw_prefetch *p)
+{
+	unsigned reach = atomic_load(&p->reach), more = reach + 1 < atomic_load(&p->window_most) ? reach + 1 : BW_PREFETCH_ALL;
+
+	if (reach == BW_PREFETCH_ALL || atomic_fetch_add(&p->in_time, 1) + 1 < reach)
+		return;
+	atomic_store(&p->in_time, 0);
+	atomic_compare_exchange_strong(&p->reach, &reach, more);
+}
+
+void bw_prefetch_ended(struct bw_prefetch *p, int64_t begun_ns, bool in_time)
+{
+	int_fast64_t cut_ns = atomic_load(&p->cut_ns);
+
+	/* What was under way when it was cut is why it was. */
+	if (begun_ns < cut_ns)
+		return;
+	if (in_time)
+		raise_reach(p);
+	else
+		cut_reach(p, cut_ns);
+}
+
 static uint32_t half_window(struct bw_prefetch *p)
 {
-	uint32_t half = atomic_load(&p->window) / 2;
+	uint32_t half = bw_prefetch_window(p) / 2;
 
 	return half ? half : 1;
 }
@@ -424,7 +471,7 @@ bool bw_prefetch_knows(struct bw_prefetch *p, uint32_t rank)
 void bw_prefetch_entered(struct bw_prefetch *p, const struct bw_block_want *at)
 {
 	struct bw_block_want next = *at;
-	uint32_t window = atomic_load(&p->window), n;
+	uint32_t window = bw_prefetch_window(p), n;
 
 	if (!steps_of(p)) {
 		(void)steps_ahead(p, at);	/* where its reader is, for bw_prefetch_far() */
@@ -465,8 +512,8 @@ void bw_prefetch_late(struct bw_prefetch *p, uint32_t rank, uint64_t step)
 	uint32_t steps = steps_of(p);
 	unsigned window = atomic_load(&p->window), most = atomic_load(&p->window_most);
 
-	if (!steps || steps >= p->steps_most || !is_expected(p, rank, step) || !is_often(p) ||
-	    !atomic_compare_exchange_strong(&p->steps, &steps, steps + 1))
+	if (!steps || steps >= p->steps_most || atomic_load(&p->reach) != BW_PREFETCH_ALL || !is_expected(p, rank, step) ||
+	    !is_often(p) || !atomic_compare_exchange_strong(&p->steps, &steps, steps + 1))
 		return;
 	atomic_store(&p->window_most, most + BLOCKS_A_STEP);
 	/* Where memory is short it stays as small as it has become. */
@@ -500,7 +547,7 @@ static void follow(struct bw_prefetch *p, const struct bw_prefetch_last *reader,
 		first = old;
 	if (last >= now)
 		last = now - 1;
-	walk(p, (uint32_t)((at - 1) % BW_RANKS_MAX), first, last, atomic_load(&p->window), guess);
+	walk(p, (uint32_t)((at - 1) % BW_RANKS_MAX), first, last, bw_prefetch_window(p), guess);
 }
 
 int64_t bw_prefetch_first_pauses(struct bw_prefetch *p)

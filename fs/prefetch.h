@@ -38,6 +38,10 @@
  * Memory that is short goes to all: a window that had no room makes everybody's smaller by a block, or
  * the first readers would keep all of it; many that had room make them larger again.
  *
+ * So does a way to the store that is too narrow: a get ahead that was not answered in its time has taken from the others what they
+ * needed, and is made once more.  Then windows have half as many blocks, down to none for a while, and one more whenever as
+ * many gets ahead as they have blocks have come.
+ *
  * Thread-safe.
  */
 #ifndef BW_FS_PREFETCH_H
@@ -48,6 +52,7 @@
 #include "fs/rhythm.h"
 
 #define BW_PREFETCH_BLOCKS 8
+#define BW_PREFETCH_ALL UINT32_MAX
 #define BW_PREFETCH_RANKS 1024u		/* whose last step is remembered; two that meet forget each other's */
 
 struct bw_prefetch {
@@ -67,6 +72,9 @@ struct bw_prefetch {
 	atomic_uint window;		/* blocks, 1 to window_most */
 	atomic_uint window_most;	/* BW_PREFETCH_BLOCKS, and more with `steps` */
 	atomic_uint calm;		/* windows since it changed that found room */
+	atomic_uint reach;		/* blocks of a window that come in time; BW_PREFETCH_ALL: as many as it has */
+	atomic_uint in_time;		/* gets ahead that did, since reach changed */
+	atomic_int_fast64_t cut_ns;	/* when it became smaller; 0: never */
 	struct bw_prefetch_last {
 		atomic_uint_fast64_t step_rank;	/* 1 + step * BW_RANKS_MAX + rank; 0: none */
 		atomic_uint row;		/* how many steps followed one another */
@@ -93,6 +101,10 @@ void bw_prefetch_came(struct bw_prefetch *p, const struct bw_entry *entry, struc
  * when one of them has closed a slice.
  */
 int64_t bw_prefetch_first_pauses(struct bw_prefetch *p);
+/* How many blocks one has now: for as many there is memory, and they come in time. */
+unsigned bw_prefetch_window(struct bw_prefetch *p);
+/* A get ahead that was begun then has come, or was given up because it took too long. */
+void bw_prefetch_ended(struct bw_prefetch *p, int64_t begun_ns, bool in_time);
 /* The steps [old, now) were committed. */
 void bw_prefetch_news(struct bw_prefetch *p, uint64_t old, uint64_t now);
 

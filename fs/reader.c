@@ -22,6 +22,7 @@ struct bw_reader {
 
 static void answer(struct bw_piece *piece, int err);
 static void came(void *ctx, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank);
+static void ahead(void *ctx, int64_t begun_ns, bool in_time);
 
 int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret)
 {
@@ -49,6 +50,7 @@ int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret)
 					 .counters = config->counters,
 					 .answer = answer,
 					 .came = config->came ? came : NULL,
+					 .ahead = ahead,
 					 .ctx = r,
 					 .now = bw_now};
 	int err = bw_cache_new(&blocks, &r->blocks);
@@ -152,6 +154,13 @@ void bw_reader_shrink(struct bw_reader *r, uint64_t bytes)
 
 	if (given < bytes)
 		(void)bw_tgbs_shrink(r->tgbs, bytes - given);
+}
+
+static void ahead(void *ctx, int64_t begun_ns, bool in_time)
+{
+	struct bw_reader *r = ctx;
+
+	bw_prefetch_ended(&r->prefetch, begun_ns, in_time);
 }
 
 /* ---- Slices for the kernel -------------------------------------------------------------------- */

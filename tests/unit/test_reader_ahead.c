@@ -140,6 +140,58 @@ Test(ahead, more_steps_and_blocks_where_readers_wait_all_the_same)
 	}
 }
 
+/* ---- What comes too late ---------------------------------------------------------------------- */
+
+/* It is asked for once more when its reader is there, on a way to the store that is too narrow as it is. */
+Test(ahead, what_does_not_come_in_time_is_not_asked_for_without_end)
+{
+	struct world_options o = options(1, 2);
+	struct world w;
+
+	world_init(&w, &o);
+	world_commit_even(&w, 1, 100 * BLOCK);
+	w.faults.prio = BW_PRIO_PREFETCH;
+	world_spoil(&w, BW_FAULT_BEFORE, 0, UINT64_MAX, UINT32_MAX);
+	for (uint64_t i = 0; i < 100; i++)
+		cr_assert_eq(world_read(&w, 0, 0, i * BLOCK, 4096, true), 0);
+	world_stop(&w);
+	cr_assert_leq(UINT32_MAX - w.faults.times, 50, "%u gets ahead for 100 blocks", UINT32_MAX - w.faults.times);
+	world_done(&w);
+}
+
+/* So many gets ahead end, each begun after the one before. */
+static void end_ahead(struct bw_prefetch *p, unsigned n, bool in_time)
+{
+	while (n--)
+		bw_prefetch_ended(p, bw_now(), in_time);
+}
+
+Test(ahead, windows_are_as_large_as_what_comes_in_time)
+{
+	struct bw_prefetch *p = calloc(1, sizeof(*p));
+	int64_t before_ns = bw_now();
+
+	bw_prefetch_init(p, NULL, NULL, NULL, 2, 8, 0);
+	end_ahead(p, 100, true);
+	cr_assert_eq(bw_prefetch_window(p), 8);
+	end_ahead(p, 1, false);
+	cr_assert_eq(bw_prefetch_window(p), 4);
+	for (int i = 0; i < 10; i++)
+		bw_prefetch_ended(p, before_ns, i % 2);
+	cr_assert_eq(bw_prefetch_window(p), 4, "they were under way with the one that was late");
+	end_ahead(p, 2, false);
+	cr_assert_eq(bw_prefetch_window(p), 1);
+	end_ahead(p, 1 + 2 + 3, true);
+	cr_assert_eq(bw_prefetch_window(p), 4);
+	end_ahead(p, 4 + 5 + 6 + 7, true);
+	cr_assert_eq(bw_prefetch_window(p), 8);
+	end_ahead(p, 4, false);
+	cr_assert_eq(bw_prefetch_window(p), 0, "not even one came");
+	atomic_store(&p->cut_ns, bw_now() - 11 * BW_SEC);
+	cr_assert_eq(bw_prefetch_window(p), 1, "one shows whether they do now");
+	free(p);
+}
+
 /* One that begins in the middle has to show that it reads on; then it gets one more step ahead with each. */
 Test(ahead, who_begins_in_the_middle_gets_other_steps_from_the_third_on)
 {
