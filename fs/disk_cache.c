@@ -686,19 +686,49 @@ void bw_disk_reclaimed(struct bw_disk_cache *d, uint64_t first)
 
 /* ---- The start -------------------------------------------------------------------------------- */
 
+static int by_age(const void *a, const void *b)
+{
+	const struct file *one = *(struct file *const *)a, *two = *(struct file *const *)b;
+
+	if (one->used_s != two->used_s)
+		return one->used_s < two->used_s ? -1 : 1;
+	if (one->item.step != two->item.step)
+		return one->item.step < two->item.step ? -1 : 1;
+	return one->item.number < two->item.number ? -1 : one->item.number > two->item.number;
+}
+
+/* Of what has been found what the index does not hold: an eighth of that at a time. */
+static void drop_oldest(struct bw_disk_cache *d)
+{
+	size_t n = d->found_n - d->files_max;
+	struct file *dead = NULL;
+
+	qsort(d->found, d->found_n, sizeof(struct file *), by_age);
+	bw_lock(&d->lock);
+	for (size_t i = 0; i < n; dead = d->found[i++]) {
+		take_out_locked(d, d->found[i]);
+		d->found[i]->item.chain = (struct bw_item *)dead;
+	}
+	bw_unlock(&d->lock);
+	d->found_n = d->files_max;
+	memmove(d->found, d->found + n, d->found_n * sizeof(struct file *));
+	(void)bury(d, dead, false);
+}
+
 static bool has_place(struct bw_disk_cache *d)
 {
-	size_t cap = d->found_cap ? 2 * d->found_cap : 256;
+	size_t most = d->files_max + d->files_max / 8 + 1, cap = d->found_cap ? 2 * d->found_cap : 256;
 
+	cap = cap < most ? cap : most;
+	if (d->found_n == most)
+		drop_oldest(d);
 	if (d->found_n < d->found_cap)
 		return true;
-	struct file **more = d->found_n < d->files_max ? realloc(d->found, cap * sizeof(struct file *)) : NULL;
+	struct file **more = realloc(d->found, cap * sizeof(struct file *));
 
-	if (!more)
-		return false;
-	d->found = more;
-	d->found_cap = cap;
-	return true;
+	d->found = more ? more : d->found;
+	d->found_cap = more ? cap : d->found_cap;
+	return more;
 }
 
 /* Nobody else looks at the index until all is found. */
@@ -722,17 +752,6 @@ static bool found(void *ctx, const struct bw_disk_name *n, uint32_t used_s)
 	add_locked(d, f);
 	d->found[d->found_n++] = f;
 	return true;
-}
-
-static int by_age(const void *a, const void *b)
-{
-	const struct file *one = *(struct file *const *)a, *two = *(struct file *const *)b;
-
-	if (one->used_s != two->used_s)
-		return one->used_s < two->used_s ? -1 : 1;
-	if (one->item.step != two->item.step)
-		return one->item.step < two->item.step ? -1 : 1;
-	return one->item.number < two->item.number ? -1 : one->item.number > two->item.number;
 }
 
 static void sort_by_age(struct bw_disk_cache *d)

@@ -133,6 +133,26 @@ Test(disk_cache, S6_the_index_has_a_limit)
 	world_done(&w);
 }
 
+/* Whatever order the directory has them in. */
+Test(disk_cache, S6_what_an_index_that_became_smaller_does_not_hold_is_the_oldest)
+{
+	enum { FILES = 700, KEPT = 100 };
+	struct world w;
+
+	world_init(&w, FILES * PAGE);
+	for (uint32_t i = 0; i < FILES; i++)
+		put_all(&w, 1, i, 100);
+	for (uint32_t i = 0; i < FILES; i++)
+		set_age(&w, i, 100, 1000 + (time_t)(i * 37 % FILES));
+	world_close(&w);
+	w.budget.limit = 16 * (KEPT + 1) * FILE_COST;	/* a place is for the next one */
+	world_open(&w);
+	cr_assert_eq(stats(&w)->blocks, KEPT);
+	for (uint32_t i = 0; i < FILES; i++)
+		cr_assert_eq(exists(&w, 1, i, 100), i * 37 % FILES >= FILES - KEPT, "of age %u", i * 37 % FILES);
+	world_done(&w);
+}
+
 /* Holds all threads of the cache, as a disk that does not answer would. */
 #define THREADS ((int)BW_DISK_THREADS)
 static void hold_threads(struct world *w, struct getting held[THREADS])
