@@ -45,6 +45,7 @@ void file_fail(struct bw_op *op, const char *what, int err)
 	case EXDEV:
 	case ENAMETOOLONG:
 	case EOPNOTSUPP:
+	case ENOSYS:	/* of FUSE: there are no links */
 		op->outcome = BW_DENIED;
 		break;
 	default:
@@ -71,6 +72,7 @@ static bool is_refusal(int err)
 	case EXDEV:
 	case ENAMETOOLONG:
 	case EOPNOTSUPP:
+	case ENOSYS:
 		return true;
 	default:
 		return false;

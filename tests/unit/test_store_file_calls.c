@@ -248,7 +248,7 @@ Test(file_calls, a_refused_name_applied_nothing)
 		enum bw_outcome outcome;
 	} cases[] = {{ENOSPC, BW_FULL},	 {EDQUOT, BW_FULL},  {EMLINK, BW_FULL},
 		     {EACCES, BW_DENIED}, {EROFS, BW_DENIED}, {EPERM, BW_DENIED},
-		     {EOPNOTSUPP, BW_DENIED}};
+		     {EOPNOTSUPP, BW_DENIED}, {ENOSYS, BW_DENIED}};
 	struct fixture f;
 
 	setup(&f);
