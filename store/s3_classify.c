@@ -187,6 +187,10 @@ static bool is_moved(const struct bw_http_request *r, const struct bw_s3_error *
 /* The year 9999: from the next one on no date can be signed. */
 #define NO_DATE_S INT64_C(253370764800)
 
+/*
+ * Also where our clock turns out to be right: then the request was signed long before it came there, and the machine was
+ * suspended meanwhile.  Signed anew it is taken.
+ */
 static bool is_skewed(const struct bw_http_request *r, const struct bw_s3_error *error, int64_t wall_s,
 		      struct bw_s3_address *a)
 {
@@ -194,9 +198,8 @@ static bool is_skewed(const struct bw_http_request *r, const struct bw_s3_error 
 		return false;
 	int64_t skew_s = r->date_s - wall_s;
 
-	if (skew_s - a->skew_s < 2 && a->skew_s - skew_s < 2)
-		return false;
-	a->skew_s = skew_s;
+	if (skew_s - a->skew_s >= 2 || a->skew_s - skew_s >= 2)
+		a->skew_s = skew_s;
 	return true;
 }
 

@@ -118,6 +118,8 @@ static void sign_and_send(struct bw_s3_exchange *x)
 static void learn(struct bw_s3 *s, enum bw_s3_remedy remedy, const struct bw_s3_address *a)
 {
 	bw_lock(&s->lock);
+	bool is_news = remedy == BW_S3_MOVED || s->address.skew_s != a->skew_s;
+
 	if (remedy == BW_S3_MOVED) {
 		memcpy(s->address.host, a->host, sizeof(a->host));
 		memcpy(s->address.bucket_path, a->bucket_path, sizeof(a->bucket_path));
@@ -128,7 +130,7 @@ static void learn(struct bw_s3 *s, enum bw_s3_remedy remedy, const struct bw_s3_
 	bw_unlock(&s->lock);
 	if (remedy == BW_S3_MOVED)
 		bw_log(s->log, BW_LOG_WARN, "store_moved", "host=%s region=%s", a->host, a->region);
-	else
+	else if (is_news)
 		bw_log(s->log, BW_LOG_WARN, "clock_skew", "seconds=%lld", (long long)a->skew_s);
 }
 

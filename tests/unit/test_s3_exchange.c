@@ -4,6 +4,9 @@
 #include "tests/unit/cred_world.h"
 #include "tests/unit/script_store.h"
 
+#include <stdlib.h>
+#include <time.h>
+
 static char home[BW_TMPDIR_MAX];
 
 static void end(void)
@@ -211,6 +214,45 @@ Test(s3_exchange, another_region_is_followed_once, .init = with_keys, .fini = en
 	cr_assert_eq(bw_script_hits(script, 0) + bw_script_hits(script, 1), 2);
 	bw_store_free(s);
 	bw_script_free(script);
+}
+
+/* ---- Old signatures ----------------------------------------------------------------------------- */
+
+#define TOO_SKEWED "<Error><Code>RequestTimeTooSkewed</Code></Error>"
+
+/* "Date: ...\r\n" of now: whoever says so agrees with our clock. */
+static const char *date_now(char ret[64])
+{
+	time_t now = time(NULL);
+	struct tm tm;
+
+	cr_assert(gmtime_r(&now, &tm) && strftime(ret, 64, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm));
+	return ret;
+}
+
+/*
+ * A machine that is suspended between a signature and its arrival finds its clock right: it is signed anew, once, and
+ * nobody is told of a clock.
+ */
+Test(s3_exchange, S3_what_was_signed_before_a_machine_slept_is_signed_anew, .init = with_keys, .fini = end, .timeout = 60)
+{
+	for (int is_lie = 0; is_lie < 2; is_lie++) {
+		char date[64];
+		const struct bw_script_rule rules[] = {
+			{.method = "GET", .target = OBJECT, .status = 403, .body = TOO_SKEWED, .headers = date_now(date),
+			 .times = is_lie ? 0 : 1},
+			{.method = "GET", .target = OBJECT, .status = 200, .body = "bytes"},
+		};
+		struct bw_script *script = bw_script_new(rules, 2);
+		struct bw_store *s = store_at(script);
+		struct bw_op op;
+
+		cr_assert_eq(get(s, &op), is_lie ? BW_DENIED : BW_OK, "%s", op.detail);
+		cr_assert_eq(bw_script_hits(script, 0), 1 + (unsigned)is_lie);
+		cr_assert_leq(llabs(((struct bw_s3 *)s)->address.skew_s), 1);
+		bw_store_free(s);
+		bw_script_free(script);
+	}
 }
 
 /* ---- The end of a mount -------------------------------------------------------------------------- */
