@@ -81,6 +81,7 @@ bool fsck_fatal(int err);
 struct fsck_tag {
 	int64_t answered_ns;		/* set by the pop: when its answer came */
 	uint64_t version;		/* of a root */
+	bool buried;			/* which a tombstone has by the size that was listed */
 	unsigned level;			/* of a node */
 	struct bw_pointer pointer;
 	struct bw_entry entry;

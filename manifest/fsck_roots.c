@@ -279,6 +279,17 @@ static int take_root(struct history *h, struct bw_root *r, const char *key)
 	return 0;
 }
 
+/* was_listed: as one; else a collector has just been there, whose next ones may be so far above. */
+static int count_tombstone(struct history *h, uint64_t version, bool was_listed)
+{
+	if (was_listed && h->base && !h->above) {
+		h->left = h->base->version;
+		h->above = version;
+	}
+	h->f->report->tombstones++;
+	return 0;
+}
+
 /* The oldest of those that were read ahead. */
 static int take_next(struct history *h)
 {
@@ -296,9 +307,8 @@ static int take_next(struct history *h)
 	switch (rc) {
 	case BW_VERSION_ROOT:
 		return take_root(h, root, key);
-	case BW_VERSION_TOMBSTONE:	/* since it was listed */
-		h->f->report->tombstones++;
-		return 0;
+	case BW_VERSION_TOMBSTONE:
+		return count_tombstone(h, tag.version, tag.buried);
 	case BW_VERSION_ABSENT:
 	case -ENOENT:
 		return gap(h, tag.version, tag.version);
@@ -321,32 +331,28 @@ static int drain(struct history *h)
 	return err;
 }
 
-/* By its size alone, which a damaged root may have: then it is read. */
-static int take_tombstone(struct history *h, uint64_t version, uint64_t size)
+/* By its size, which a damaged root may have as well: what has another one is read. */
+static int is_buried(uint64_t version, uint64_t size, bool *ret)
 {
 	bw_auto_buf struct bw_buf bytes = {.max = 0};
+
+	*ret = false;
+	if (size > BW_TOMBSTONE_MAX)
+		return 0;
+	bw_buf_init(&bytes, BW_TOMBSTONE_MAX);
+	int err = bw_tombstone_encode(version, &bytes);
+
+	*ret = bytes.len == size;
+	return err;
+}
+
+/* Behind what was read ahead. */
+static int take_tombstone(struct history *h, uint64_t version)
+{
 	int err = drain(h);
 
-	bw_buf_init(&bytes, BW_TOMBSTONE_MAX);
-	if (!err)
-		err = bw_tombstone_encode(version, &bytes);
-	if (err)
-		return err;
-	if (bytes.len != size || h->f->o->data) {
-		struct fsck_tag tag = {.version = version};
-		char key[BW_KEY_MAX + 1];
-
-		bw_key_root(&h->f->stream, version, key);
-		fsck_ahead_push(h->ahead, key, 0, BW_TO_END, BW_ROOT_STORED_MAX, &tag);
-		return take_next(h);
-	}
-	if (h->base && !h->above) {
-		h->left = h->base->version;
-		h->above = version;
-	}
-	h->f->report->tombstones++;
 	fsck_did(h->f, 1);
-	return 0;
+	return err ? err : count_tombstone(h, version, true);
 }
 
 static int history_each(struct fsck *f, void *ctx, const char *text, uint64_t size)
@@ -367,9 +373,11 @@ static int history_each(struct fsck *f, void *ctx, const char *text, uint64_t si
 			return err;
 	}
 	h->expect = k.version + 1;
-	if (size <= BW_TOMBSTONE_MAX)
-		return take_tombstone(h, k.version, size);
 	struct fsck_tag tag = {.version = k.version};
+
+	err = is_buried(k.version, size, &tag.buried);
+	if (!err && tag.buried && !f->o->data)
+		return take_tombstone(h, k.version);
 	uint64_t max = size < BW_ROOT_STORED_MAX ? size : BW_ROOT_STORED_MAX;
 
 	while (!err && !fsck_ahead_room(h->ahead, max))

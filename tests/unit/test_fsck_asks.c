@@ -88,6 +88,8 @@ Test(fsck_asks, a_root_among_tombstones_is_warned_of)
 	root_key(&w, 3, key);
 	check_one(&w, &quick, BW_FSCK_TOMBSTONE, 1, 0, key,
 		  "@ is a tombstone above version 2, which is still a root");
+	check_one(&w, &thorough, BW_FSCK_TOMBSTONE, 1, 0, key,
+		  "@ is a tombstone above version 2, which is still a root");
 	end(&w);
 }
 
