@@ -299,7 +299,7 @@ static void take_upload(struct objects *o, const char *text)
 										 BW_FSCK_LOST]++;
 }
 
-/* Stores that tell nobody of them, and those who may not ask, are left in peace. */
+/* Stores that tell nobody of them, or something else, and those who may not ask, are left in peace. */
 static int list_uploads(struct objects *o)
 {
 	struct bw_uploads *last = NULL;
@@ -312,7 +312,7 @@ static int list_uploads(struct objects *o)
 
 		bw_op_list_uploads(&op, "", u ? u->key : "", u ? u->id : NULL, BW_LIST_PAGE_MAX);
 		err = fsck_run(o->f, &op);
-		bool refused = op.outcome == BW_DENIED;
+		bool refused = op.outcome == BW_DENIED || op.outcome == BW_CORRUPT;
 
 		for (size_t i = 0; !err && i < op.uploads->n; i++)
 			take_upload(o, op.uploads->items[i].key);

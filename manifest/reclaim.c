@@ -360,8 +360,8 @@ static bool failed(struct bw_reclaim *r, const struct bw_reclaim_answer *a)
 		r->sleeping = true;
 		return true;
 	}
-	/* A damaged object is for the phase. */
-	if (r->want == BW_RECLAIM_GET && a->outcome == BW_CORRUPT)
+	/* A damaged object is for the phase, and so is a store that answers something else when it is asked for uploads. */
+	if ((r->want == BW_RECLAIM_GET || r->want == BW_RECLAIM_UPLOADS) && a->outcome == BW_CORRUPT)
 		return false;
 	bw_reclaim_fail(r, err, r->req.key);
 	return true;

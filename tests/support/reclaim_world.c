@@ -503,9 +503,9 @@ static void list_uploads(struct bw_test_collector *c)
 	struct bw_uploads *u = calloc(1, sizeof(*u));
 	size_t i = 0, max = w->begun_page ? w->begun_page : c->q.max;
 
-	if (w->begun_hidden) {
+	if (w->begun_fails != BW_OK) {
 		free(u);
-		c->a.outcome = BW_DENIED;
+		c->a.outcome = w->begun_fails;
 		return;
 	}
 	for (size_t k = 0; c->q.upload && k < w->begun_n; k++)

@@ -27,7 +27,7 @@ struct bw_world {
 	size_t n, cap;
 	struct bw_world_begun *begun;	/* uploads that have not ended */
 	size_t begun_n;
-	bool begun_hidden;	/* it tells nobody of them */
+	enum bw_outcome begun_fails;	/* the listing of them; BW_OK: it does not */
 	size_t begun_page;	/* in a page; 0: as many as are asked for */
 	int64_t now_ms;
 	uint64_t requests;	/* served */

@@ -278,6 +278,36 @@ Test(fsck_asks, who_may_not_ask_for_uploads_is_told_the_rest)
 	end(&w);
 }
 
+/* No page of uploads comes, but something else. */
+static bool answer_something_else(struct bw_test_tap *tap, struct bw_op *op)
+{
+	(void)tap;
+	if (op->kind == BW_OP_LIST_UPLOADS) {
+		op->kind = BW_OP_GET;
+		op->offset = 0;
+		op->length = BW_STREAM_JSON_MAX;	/* that is longer than it is */
+		snprintf(op->key, sizeof(op->key), BW_STREAM_KEY);
+	}
+	return false;
+}
+
+Test(fsck_asks, a_store_that_answers_something_else_is_told_the_rest)
+{
+	struct bw_fsck_report r;
+	struct bw_test_tap *tap;
+	struct bw_whole w;
+
+	make(&w);
+	tap = bw_test_tap_new(bw_test_way_new(w.store));
+	tap->on_submit = answer_something_else;
+	bw_whole_fsck(&tap->store, &quick, &r);
+	cr_expect_eq(r.findings_n, 0);
+	cr_expect_eq(r.states, 1);
+	bw_fsck_report_done(&r);
+	bw_store_free(&tap->store);
+	end(&w);
+}
+
 /* ---- How it asks ------------------------------------------------------------------------------ */
 
 static atomic_uint writes, gets, lists;

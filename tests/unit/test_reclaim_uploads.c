@@ -97,7 +97,7 @@ Test(reclaim_uploads, a_store_that_tells_nobody_of_uploads_is_asked_once)
 	bw_world_grow(&w);
 	begin_many(&w, 1, 200, 3);
 	w.now_ms += 2 * DAY;
-	w.begun_hidden = true;
+	w.begun_fails = BW_DENIED;
 	struct bw_test_collector c;
 	unsigned asked = 0;
 
@@ -111,5 +111,28 @@ Test(reclaim_uploads, a_store_that_tells_nobody_of_uploads_is_asked_once)
 	cr_assert_eq(asked, 1, "%u times", asked);
 	bw_test_collector_done(&c);
 	cr_assert_eq(w.begun_n, 3);
+	bw_world_done(&w);
+}
+
+/* A gateway that takes the question for another one, say: what lies behind it in a pass is done all the same. */
+Test(reclaim_uploads, a_store_that_answers_something_else_holds_up_nothing)
+{
+	struct bw_world w;
+
+	bw_world_grow(&w);
+	begin_many(&w, 1, 200, 3);
+	w.now_ms += 2 * DAY;
+	w.begun_fails = BW_CORRUPT;
+	struct bw_reclaim_report r = bw_world_pass(&w, &whole);
+
+	cr_assert_eq(r.err, 0, "%s", r.what);
+	cr_assert_eq(r.stage, BW_RECLAIM_ROOTS, "%s", bw_reclaim_stage_name(r.stage));
+	cr_assert(r.walked);
+	cr_assert_eq(w.begun_n, 3);
+	/* One that is away is something else. */
+	w.begun_fails = BW_UNREACHABLE;
+	r = bw_world_pass(&w, &whole);
+	cr_assert_eq(r.err, -BW_E_UNREACHABLE);
+	cr_assert_eq(r.stage, BW_RECLAIM_PARTIALS);
 	bw_world_done(&w);
 }
