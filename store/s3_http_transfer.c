@@ -3,9 +3,11 @@
 
 #include <curl/curl.h>
 #include <ctype.h>
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #define RECEIVE_BUFFER (512L << 10)
 #define SEND_BUFFER (512L << 10)
@@ -27,6 +29,25 @@ static void forget_answer(struct bw_transfer *t)
 	r->content_length = r->range_first = r->range_total = r->date_s = r->modified_s = -1;
 	r->retry_after_ns = -1;
 	r->etag[0] = r->request_id[0] = r->region[0] = r->location[0] = 0;
+}
+
+/*
+ * Bytes both ways, but for those of the body that lie in the buffers of curl and of the kernel: over a slow line these hold more
+ * than leaves in a long time.
+ */
+static uint64_t moved(const struct bw_transfer *t)
+{
+	curl_off_t written = 0;
+	uint64_t held = 0;
+	int unacknowledged = 0;
+
+	if (!t->sent)
+		return t->moved;
+	if (curl_easy_getinfo(t->easy, CURLINFO_SIZE_UPLOAD_T, &written) == CURLE_OK && (uint64_t)written < t->sent)
+		held = t->sent - (uint64_t)written;
+	if (t->fd >= 0 && ioctl(t->fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged > 0)
+		held += (unsigned)unacknowledged;	/* with what TLS adds, and the header */
+	return t->moved - (held < t->sent ? held : t->sent);
 }
 
 /* ---- What curl calls -------------------------------------------------------------------------- */
@@ -127,7 +148,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *ctx)
 		if (!t->answering && t->r->status >= 200) {
 			t->answering = true;
 			t->since_ns = bw_now();
-			t->mark = t->moved;
+			t->mark = moved(t);
 			t->owes = t->sockets->owe = t->fd >= 0;
 		}
 	} else if (len) {
@@ -391,8 +412,10 @@ bool bw_transfer_is_slow(struct bw_transfer *t, int64_t now)
 	if (!t->connected)
 		limit += t->connect_ns;		/* which curl watches over, and has better words for */
 
-	if (t->moved - t->mark >= (works ? 1 : BW_HTTP_SLOW_BYTES)) {
-		t->mark = t->moved;
+	uint64_t at = moved(t);
+
+	if (at >= t->mark + (works ? 1 : BW_HTTP_SLOW_BYTES)) {
+		t->mark = at;
 		t->since_ns = now;
 	}
 	return now - t->since_ns >= limit;
