@@ -85,10 +85,12 @@ static int judge(struct bw_cred_job *job, const struct bw_cred_http *h, struct b
 		return -ENOMEM;
 	bool is_json = bw_cred_answer_json(h->text, h->len, "Token", a) == 0;
 
-	if (h->status != 200)
-		return bw_cred_fail(job, "the container's credentials endpoint answered HTTP %d%s%s%s%s: check the"
-				    " role of the task or pod and its authorization token", h->status,
-				    a->code[0] ? " " : "", a->code, a->message[0] ? " " : "", a->message);
+	if (h->status != 200) {
+		bw_cred_fail(job, "the container's credentials endpoint answered HTTP %d%s%s%s%s: check the"
+			     " role of the task or pod and its authorization token", h->status,
+			     a->code[0] ? " " : "", a->code, a->message[0] ? " " : "", a->message);
+		return bw_cred_http_is_passing(h) ? bw_cred_away(job) : -BW_E_DENIED;
+	}
 	if (!is_json)
 		return bw_cred_fail(job, "the container's credentials endpoint answered something else than credentials:"
 				    " check AWS_CONTAINER_CREDENTIALS_FULL_URI");
@@ -106,11 +108,13 @@ static int ask(struct bw_cred_job *job, const char *url, bool near, struct bw_cr
 			.connect_ms = 2000, .total_ms = 10000, .attempts = 3, .direct = near};
 
 		got = bw_cred_http(job, &h);
-		if (got == -BW_E_UNREACHABLE)
-			got = bw_cred_fail(job, "the container's credentials endpoint cannot be reached (%s): check that"
-					   " its agent runs", h.detail);
-		else if (!got)
+		if (got == -BW_E_UNREACHABLE) {
+			bw_cred_fail(job, "the container's credentials endpoint cannot be reached (%s): check that"
+				     " its agent runs", h.detail);
+			got = bw_cred_away(job);
+		} else if (!got) {
 			got = judge(job, &h, out);
+		}
 	}
 	bw_secret_free(field, TOKEN_MAX);
 	return got;

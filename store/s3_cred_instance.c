@@ -67,18 +67,21 @@ static int request(struct imds *m, const char *method, const char *path, const c
 	h->url = NULL;
 	if (err != -BW_E_UNREACHABLE)
 		return err ? err : 1;
-	if (m->expected)
-		return bw_cred_fail(m->job, "the instance metadata service at %.200s does not answer (%s): in a container,"
-				    " raise its hop limit to 2", m->base, h->detail);
-	return 0;
+	if (!m->expected)
+		return 0;
+	bw_cred_fail(m->job, "the instance metadata service at %.200s does not answer (%s): in a container,"
+		     " raise its hop limit to 2", m->base, h->detail);
+	return bw_cred_away(m->job);
 }
 
 /* An answer that is not 200 from somebody who need not be the metadata service. */
 static int unwanted(struct imds *m, const struct bw_cred_http *h, const char *what)
 {
-	if (m->expected)
-		return bw_cred_fail(m->job, "the instance metadata service at %.200s answered HTTP %d when asked for %s:"
-				    " check its settings", m->base, h->status, what);
+	if (m->expected) {
+		bw_cred_fail(m->job, "the instance metadata service at %.200s answered HTTP %d when asked for %s:"
+			     " check its settings", m->base, h->status, what);
+		return bw_cred_http_is_passing(h) ? bw_cred_away(m->job) : -BW_E_DENIED;
+	}
 	snprintf(m->job->note, sizeof(m->job->note),
 		 "what is at the address of the instance metadata service answered HTTP %d when asked for %s",
 		 h->status, what);

@@ -23,6 +23,11 @@ int bw_cred_fail(struct bw_cred_job *job, const char *fmt, ...)
 	return -BW_E_DENIED;
 }
 
+int bw_cred_away(const struct bw_cred_job *job)
+{
+	return job->before ? -BW_E_UNREACHABLE : -BW_E_DENIED;
+}
+
 bool bw_cred_stopped(const struct bw_cred_job *job, int wait_ms)
 {
 	struct pollfd fd = {.fd = job->stop_fd, .events = POLLIN};

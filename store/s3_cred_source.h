@@ -62,6 +62,9 @@ extern const struct bw_cred_source bw_cred_environment, bw_cred_web_identity, bw
 /* Sets why; answers -BW_E_DENIED.  Never with a secret among the arguments. */
 int bw_cred_fail(struct bw_cred_job *job, const char *fmt, ...) bw_printf_like(2, 3);
 
+/* What a source answers that does not answer: one that has given credentials before is away, else it is where nobody put it. */
+int bw_cred_away(const struct bw_cred_job *job);
+
 /* Waits; true: the chain is being freed. */
 bool bw_cred_stopped(const struct bw_cred_job *job, int wait_ms);
 

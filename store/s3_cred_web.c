@@ -150,9 +150,11 @@ static int exchange(struct bw_cred_job *job, const char *role_arn, const char *s
 		return err;
 	h.body_len = print_form(form, role_arn, session, token);
 	err = bw_cred_http(job, &h);
-	if (err == -BW_E_UNREACHABLE)
-		return bw_cred_fail(job, "STS at %.200s cannot be reached (%s): check the network, region= or"
-				    " AWS_ENDPOINT_URL_STS", url, h.detail);
+	if (err == -BW_E_UNREACHABLE) {
+		bw_cred_fail(job, "STS at %.200s cannot be reached (%s): check the network, region= or"
+			     " AWS_ENDPOINT_URL_STS", url, h.detail);
+		return bw_cred_away(job);
+	}
 	return err ? err : judge(job, &h, out);
 }
 

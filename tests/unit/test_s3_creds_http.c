@@ -515,6 +515,29 @@ Test(s3_creds_http, instance_hands_out_expired_ones)
 	bw_test_rmtree(dir);
 }
 
+/* One that has given credentials before and gives none for now refuses nothing. */
+Test(s3_creds_http, instance_that_is_away)
+{
+	char dir[BW_TMPDIR_MAX], why[BW_CRED_WHY];
+	struct bw_script *s = imds_world(dir);
+	struct bw_cred_chain *c = cred_chain("", NULL);
+	struct bw_creds *creds, *none;
+
+	cr_assert_eq(cred_get(c, &creds, why), 0, "%s", why);
+	bw_cred_chain_refused(c, creds);
+	bw_creds_unref(creds);
+	bw_script_answer(s, CREDENTIALS, 500, "");
+	cr_assert_eq(cred_get(c, &none, why), -BW_E_UNREACHABLE, "%s", why);
+	cr_assert(strstr(why, "HTTP 500"), "%s", why);
+	bw_script_answer(s, CREDENTIALS, 403, "");
+	cr_assert_eq(cred_get(c, &none, why), -BW_E_DENIED, "%s", why);
+	bw_script_free(s);
+	cr_assert_eq(cred_get(c, &none, why), -BW_E_UNREACHABLE, "%s", why);
+	cr_assert(strstr(why, "does not answer"), "%s", why);
+	bw_cred_chain_free(c);
+	bw_test_rmtree(dir);
+}
+
 Test(s3_creds_http, instance_that_was_named_must_answer)
 {
 	char dir[BW_TMPDIR_MAX];

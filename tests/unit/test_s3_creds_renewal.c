@@ -147,6 +147,38 @@ Test(s3_creds_renewal, that_fails, .fini = end)
 	bw_script_free(s);
 }
 
+/* The reason that is told when the credentials have expired, of a source that is gone, or answers so. */
+static void check_away(struct bw_cred_chain *c, const char *wanted)
+{
+	struct bw_creds *creds;
+	char why[BW_CRED_WHY];
+	int err;
+
+	while ((err = cred_get(c, &creds, why)) == 0) {
+		bw_creds_unref(creds);
+		bw_sleep(BW_MS);
+	}
+	cr_assert_eq(err, -BW_E_UNREACHABLE, "%d: %s", err, why);
+	cr_assert(strstr(why, wanted), "%s", why);
+}
+
+/* Nobody has refused anything: a machine that was suspended, say, has credentials that expired before its network is back. */
+Test(s3_creds_renewal, of_a_source_that_is_away, .fini = end)
+{
+	char a[256], b[256];
+	struct bw_script *s = world((struct bw_script_rule){.status = 200, .body = body(a, "A", 1500)});
+	struct bw_cred_chain *c = cred_chain("", NULL);
+
+	bw_creds_unref(get(c));
+	bw_script_answer(s, 0, 503, "");
+	check_away(c, "HTTP 503");
+	bw_script_answer(s, 0, 200, body(b, "B", 1500));
+	until(c, "B");
+	bw_script_free(s);
+	check_away(c, "cannot be reached");
+	bw_cred_chain_free(c);
+}
+
 /* A source with nothing newer is not asked faster and faster as the end comes near. */
 Test(s3_creds_renewal, with_nothing_newer, .fini = end)
 {
