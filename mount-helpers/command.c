@@ -116,9 +116,8 @@ int bw_option(const struct bw_command *c, int argc, char **argv, const struct op
 				   argv[optind - 1], c->name);
 		return BW_OPT_STOP;
 	case '?':
-		/* getopt has moved on from a long option, and maybe not yet from a bundle of short ones. */
 		*ret_code = bw_say(c, BW_EXIT_USAGE, "unknown option %s; see batchweave %s --help",
-				   argv[optind > at ? optind - 1 : at], c->name);
+				   bw_unknown_option(argv, at), c->name);
 		return BW_OPT_STOP;
 	default:
 		return val;

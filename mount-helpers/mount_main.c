@@ -214,8 +214,7 @@ static int take_option(struct ask *a, int option, char **argv, int at)
 	case ':':
 		return say(a, BW_FS_USAGE, "%s needs a value; see %s --help", argv[optind - 1], a->name);
 	default:
-		return say(a, BW_FS_USAGE, "unknown option %s; see %s --help",
-			   argv[optind > at ? optind - 1 : at], a->name);
+		return say(a, BW_FS_USAGE, "unknown option %s; see %s --help", bw_unknown_option(argv, at), a->name);
 	}
 }
 

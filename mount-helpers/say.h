@@ -14,4 +14,7 @@
 int bw_complain(const char *who, int code, const char *fmt, ...) bw_printf_like(3, 4);
 int bw_vcomplain(const char *who, int code, const char *fmt, va_list ap);
 
+/* The word with the option that getopt_long() has just called unknown; at: optind before that call. */
+const char *bw_unknown_option(char **argv, int at);
+
 #endif

@@ -133,6 +133,8 @@ class Frame(Case):
             self.bad(2, "usage: ", command)
             self.bad(2, "unknown option --nonsense", command, self.url, "--nonsense")
             self.bad(2, "unknown option -Q", command, "-Q", self.url)
+            self.bad(2, "unknown option -Qx;", command, self.url, "-Qx")
+        self.bad(1, "unknown option -Qx;", self.url, self.dir, "-Qx", program=MOUNT, prefix="mount.batchweave: ")
         self.bad(2, "usage: ", "status", self.url, self.url)
         self.bad(2, "usage: ", "ls", self.url, 0, 0)
         self.bad(2, "usage: ", "cat", self.url, 0)
