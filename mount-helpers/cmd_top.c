@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "mount-helpers/hangup.h"
 #include "mount-helpers/session.h"
 #include "mount-helpers/top.h"
 #include "mount-helpers/top_screen.h"
@@ -267,7 +268,8 @@ static int take_signals(bool screened)
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
+	if (!bw_hangup_ignored())
+		sigaddset(&set, SIGHUP);
 	if (screened) {
 		sigaddset(&set, SIGWINCH);
 		sigaddset(&set, SIGTSTP);

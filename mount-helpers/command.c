@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mount-helpers/command.h"
 
+#include "mount-helpers/hangup.h"
 #include "mount-helpers/say.h"
 
 #include <errno.h>
@@ -171,14 +172,12 @@ int bw_option_of(const struct bw_command *c, int argc, char **argv, const struct
 
 int bw_take_signals(void)
 {
-	struct sigaction hangup;
 	sigset_t set;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
-	/* Under nohup it is to be ignored, and a signalfd would not know. */
-	if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+	if (!bw_hangup_ignored())
 		sigaddset(&set, SIGHUP);
 	if (pthread_sigmask(SIG_BLOCK, &set, NULL))
 		return -EINVAL;

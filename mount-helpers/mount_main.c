@@ -4,6 +4,7 @@
 #include "fs/fs.h"
 #include "fs/heap.h"
 #include "fs/memory.h"
+#include "mount-helpers/hangup.h"
 #include "mount-helpers/last_words.h"
 #include "mount-helpers/notify.h"
 #include "mount-helpers/say.h"
@@ -322,7 +323,7 @@ static int start(const struct ask *a, struct bw_log **ret_log, struct bw_fs **re
 static void serve(const struct ask *a, struct bw_fs *fs, struct bw_log *log, const sigset_t *set)
 {
 	struct signals s = {.fs = fs, .manager = &a->manager, .log = log, .set = *set,
-			    .hangup_ends = a->options.foreground && a->manager.fd < 0};
+			    .hangup_ends = a->options.foreground && a->manager.fd < 0 && !bw_hangup_ignored()};
 
 	if (a->was_dead)
 		bw_log(log, BW_LOG_WARN, "dead_mount_removed", "dir=\"%s\" reason=\"its daemon had died\"", a->real_dir);

@@ -301,6 +301,17 @@ class End(bw.TestCase):
             mount.restart()
         self.assertEqual(mount.head(), 3)
 
+    def test_s5_a_hangup_under_nohup(self):
+        """S5: a daemon in the foreground outlives the terminal that it was told not to mind; the log is opened again."""
+        mount = self.mounted()
+        self.assertEqual(mount.umount(), 0)
+        mount.prefix = ("bash", "-c", 'trap "" HUP; exec "$@"', "-")
+        mount.restart()
+        mount.proc.send_signal(signal.SIGHUP)
+        bw.wait_until(lambda: "log_reopened reason=SIGHUP" in mount.log() or mount.proc.poll() is not None, what="what SIGHUP does")
+        mount.put("p", 0)
+        self.assertEqual(mount.stop(), 0)
+
     def test_s5_staged_batches_are_abandoned(self):
         """S5, P6: SIGTERM with staged slices and a writer that has one open."""
         mount = self.mounted()

@@ -146,6 +146,20 @@ class Top(bw.TestCase):
                 child.send_signal(signal.SIGTERM)
                 self.assertEqual(child.wait(bw.PATIENCE), 0)
 
+    def test_hangup(self):
+        """Of the terminal that it was started from: it ends, but not under nohup(1)."""
+        m = self.mounted()
+        for ignored in (False, True):
+            with subprocess.Popen([bw.BATCHWEAVE, "top", m.dir, "--every", "0.1"], stdout=subprocess.PIPE, text=True,
+                                  preexec_fn=lambda: signal.signal(signal.SIGHUP, (signal.SIG_DFL, signal.SIG_IGN)[ignored])) as child:
+                self.addCleanup(child.kill)
+                self.assertIn("head=", child.stdout.readline())
+                child.send_signal(signal.SIGHUP)
+                for _ in range(20 if ignored else 0):
+                    self.assertIn("head=", child.stdout.readline())
+                child.send_signal(signal.SIGTERM if ignored else 0)
+                self.assertEqual(child.wait(bw.PATIENCE), 0)
+
     def test_json(self):
         m = self.loaded()
         lines = self.top(m.dir, "--json", "-n", "3", "--every", "0.1").splitlines()
