@@ -216,6 +216,7 @@ int bw_bench_ask_mount(struct bw_bench *b, const char *dir)
 	static const char key[] = "\"ranks\":";
 	char text[64 << 10];
 
+	bw_let_interrupts_kill();
 	if (!realpath(dir, m->dir))
 		return bw_say(b->command, BW_EXIT_USAGE, "%s is neither a URL nor the mount of a stream: %s",
 			      dir, strerrordesc_np(errno));

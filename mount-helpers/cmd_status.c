@@ -55,6 +55,7 @@ static int status_of_mount(const struct bw_command *c, const char *dir, bool jso
 	bw_buf_fmt(&path, "%s/status/status%s", dir, json ? ".json" : "");
 	if (bw_buf_err(&path) < 0)
 		return bw_say(c, BW_EXIT_USAGE, "the path is too long");
+	bw_let_interrupts_kill();
 	int fd = open(bw_buf_text(&path), O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)

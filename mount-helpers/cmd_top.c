@@ -361,7 +361,12 @@ static int run(struct top *t)
 /* The first look says what is wrong with the operand. */
 static int first_look(struct top *t)
 {
-	int code = t->of_url ? bw_session_open(&t->s, t->c, t->where, &t->store, false) : 0;
+	int code = 0;
+
+	if (t->of_url)
+		code = bw_session_open(&t->s, t->c, t->where, &t->store, false);
+	else
+		bw_let_interrupts_kill();
 	int err = code ? 0 : look(t, &t->now);
 
 	if (!err)

@@ -185,3 +185,8 @@ int bw_take_signals(void)
 
 	return fd < 0 ? -errno : fd;
 }
+
+void bw_let_interrupts_kill(void)
+{
+	signal(SIGINT, SIG_DFL);
+}

@@ -41,6 +41,8 @@ int bw_exit_of(int err);
 /* For work that ends in order: from now on SIGINT and SIGTERM, and SIGHUP unless it is ignored, are read from the signalfd
  * returned, which does not block and is the caller's.  -errno. */
 int bw_take_signals(void) bw_must_check;
+/* Before a call into a mount: where its daemon hangs, Ctrl-C ends the call only when nothing handles the signal. */
+void bw_let_interrupts_kill(void);
 
 /*
  * The next option: its val, or -1 when only operands are left (optind is the first), or BW_OPT_STOP

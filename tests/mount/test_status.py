@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 import time
@@ -85,6 +86,24 @@ class Files(bw.TestCase):
         self.assertEqual(said["store"]["url"], m.stream.url)
         self.assertTrue(said["store"]["ok"])
         self.assertLessEqual({"limit", "used"}, set(said["memory"]))
+
+    def test_ctrl_c_in_front_of_a_mount_that_hangs(self):
+        """Whoever looks at a mount whose daemon does not take requests can go away again."""
+        m = self.mounted()
+        m.proc.send_signal(signal.SIGSTOP)
+        try:
+            for args in (("status", m.dir), ("status", m.dir, "--json"), ("top", m.dir, "--once"), ("bench", m.dir)):
+                with subprocess.Popen([bw.BATCHWEAVE, *args], stderr=subprocess.PIPE, text=True) as child:
+                    self.addCleanup(child.kill)
+                    bw.wait_until(lambda: "fuse" in bw.read(f"/proc/{child.pid}/wchan") or "request_wait" in
+                                  bw.read(f"/proc/{child.pid}/wchan"), what="a request")
+                    child.send_signal(signal.SIGINT)
+                    try:
+                        self.assertEqual(child.wait(20), -signal.SIGINT)
+                    finally:
+                        child.kill()
+        finally:
+            m.proc.send_signal(signal.SIGCONT)
 
     def test_the_command_says_the_same(self):
         m = self.mounted()
