@@ -79,11 +79,14 @@ int bw_bench_batch_begin(struct bw_bench_batch *b, uint64_t seq)
 	return err ? fail(b, err, "make", path) : 0;
 }
 
-static int write_all(int fd, const uint8_t *bytes, size_t len, size_t at_once)
+static int write_all(struct bw_crew *crew, int fd, const uint8_t *bytes, size_t len, size_t at_once)
 {
 	while (len) {
+		if (bw_crew_ends(crew))
+			return -ECANCELED;
 		ssize_t n = write(fd, bytes, len < at_once ? len : at_once);
 
+		atomic_fetch_add(&crew->calls, 1);
 		if (n < 0)
 			return -errno;
 		bytes += n;
@@ -99,14 +102,19 @@ int bw_bench_batch_write(struct bw_bench_batch *b, uint64_t seq, uint32_t rank)
 		.run = b->load->run, .seq = seq, .producer = b->producer, .rank = rank};
 	char path[PATH_MAX];
 
+	if (bw_crew_ends(b->crew))
+		return -ECANCELED;
 	bw_slice_stamp(b->bytes, p->size, &stamp);
 	snprintf(path, sizeof(path), "%.*s/%" PRIu64 "/rank/%" PRIu32, PATH_MAX - 64, b->dir, seq, rank);
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
 	if (fd < 0)
 		return fail(b, -errno, "create", path);
-	int err = write_all(fd, b->bytes, p->size, p->io ? p->io : p->size);
+	int err = write_all(b->crew, fd, b->bytes, p->size, p->io ? p->io : p->size);
 
+	/* The close of a part of a slice could be the commit of the batch. */
+	if (err)
+		unlink(path);
 	b->close_ns = bw_now();
 	if (close(fd) < 0 && !err) {
 		err = -errno;
@@ -114,9 +122,26 @@ int bw_bench_batch_write(struct bw_bench_batch *b, uint64_t seq, uint32_t rank)
 		return fail(b, err, "commit (close of)", path);
 	}
 	b->closed_ns = bw_now();
+	atomic_fetch_add(&b->crew->calls, 1);
 	if (err)
 		return fail(b, err, "write", path);
 	return 0;
+}
+
+void bw_bench_batch_drop(struct bw_bench_batch *b, uint64_t seq)
+{
+	char path[PATH_MAX];
+	int n = snprintf(path, sizeof(path), "%.*s/%" PRIu64 "/rank", PATH_MAX - 64, b->dir, seq);
+
+	for (uint32_t rank = 0; rank < b->load->plan->ranks; rank++) {
+		snprintf(path + n, sizeof(path) - (size_t)n, "/%" PRIu32, rank);
+		unlink(path);
+		atomic_fetch_add(&b->crew->calls, 1);
+	}
+	path[n] = 0;
+	rmdir(path);
+	path[n - (int)strlen("/rank")] = 0;
+	rmdir(path);
 }
 
 int bw_bench_batch_drain(struct bw_bench_batch *b)

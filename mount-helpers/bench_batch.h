@@ -25,7 +25,10 @@ void bw_bench_batch_done(struct bw_bench_batch *b);
 /* Makes the producer and tells its next seq. */
 int bw_bench_batch_next(struct bw_bench_batch *b, uint64_t *ret) bw_must_check;
 int bw_bench_batch_begin(struct bw_bench_batch *b, uint64_t seq) bw_must_check;	/* the directories */
+/* -ECANCELED, and no slice, once the crew ends. */
 int bw_bench_batch_write(struct bw_bench_batch *b, uint64_t seq, uint32_t rank) bw_must_check;
+/* Gives up a batch that is not whole: nobody will write the rest of it.  Nobody writes to it any more. */
+void bw_bench_batch_drop(struct bw_bench_batch *b, uint64_t seq);
 /* Returns when all of the producer is committed. */
 int bw_bench_batch_drain(struct bw_bench_batch *b) bw_must_check;
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #define GLANCE_NS (50 * BW_MS)
-#define PATIENCE_NS (3 * BW_SEC) /* until calls that do not end are made to */
+#define PATIENCE_NS (3 * BW_SEC) /* without a call that returns, until they are made to */
 #define KICK SIGUSR1
 
 void bw_crew_init(struct bw_crew *c)
@@ -135,6 +135,7 @@ static void kick(struct bw_crew *c)
 static bool watch_over(struct bw_crew *c, bool until_ready, const struct bw_crew_watch *w)
 {
 	bool cancelled = false, killed = false;
+	uint64_t seen = 0;
 	int64_t since = 0;
 
 	while (glance(c, until_ready)) {
@@ -150,7 +151,11 @@ static bool watch_over(struct bw_crew *c, bool until_ready, const struct bw_crew
 		if (!atomic_load(&c->stop))
 			continue;
 		kick(c);
-		since = since ? since : bw_now();
+		uint64_t calls = atomic_load(&c->calls);
+
+		if (!since || calls != seen)
+			since = bw_now();
+		seen = calls;
 		if (!killed && bw_now() - since > PATIENCE_NS) {
 			w->kill(w->ctx);
 			killed = true;

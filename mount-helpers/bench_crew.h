@@ -4,7 +4,7 @@
  * when the row's time is over or when the program is told to end.
  *
  * A call into a mount may wait for long.  Who is to end is told so by a signal that does nothing but end the
- * call, again and again, and at last by killing the mount.
+ * call, again and again, and, when no call returns any more, by killing the mount.
  */
 #ifndef BW_MOUNT_HELPERS_BENCH_CREW_H
 #define BW_MOUNT_HELPERS_BENCH_CREW_H
@@ -39,6 +39,7 @@ struct bw_crew {
 	int err;			/* the first failure, and what it was */
 	char why[BW_WHY_MAX + 1];
 	atomic_bool stop;
+	_Atomic(uint64_t) calls;	/* into mounts, that have returned */
 	int64_t limit_ns;		/* of the row; 0: none */
 	_Atomic(int64_t) end_ns;	/* when its time is over */
 	int64_t begin_ns, took_ns;

@@ -15,6 +15,9 @@ struct team {
 	uint64_t turn;	  /* of the barrier */
 	uint64_t seq;	  /* of the batch under way */
 	bool more;	  /* there is one */
+	bool begun;	  /* and its directories are */
+	uint32_t written; /* slices of it */
+	uint32_t gone;	  /* writers */
 	int64_t begin_ns;
 	int64_t close_ns, closed_ns; /* of the close that ended last */
 };
@@ -55,6 +58,8 @@ static int begin_batch(struct ingest *in, struct team *t, struct bw_bench_batch 
 {
 	t->more = take_ticket(in, b->crew);
 	t->close_ns = t->closed_ns = 0;
+	t->written = 0;
+	t->begun = t->more;
 	t->begin_ns = bw_now();
 	return t->more ? bw_bench_batch_begin(b, t->seq) : 0;
 }
@@ -62,6 +67,7 @@ static int begin_batch(struct ingest *in, struct team *t, struct bw_bench_batch 
 static void note_close(struct team *t, const struct bw_bench_batch *b)
 {
 	BW_LOCK_SCOPE(&t->lock);
+	t->written++;
 	if (b->closed_ns > t->closed_ns) {
 		t->close_ns = b->close_ns;
 		t->closed_ns = b->closed_ns;
@@ -74,6 +80,7 @@ static int end_batch(struct team *t, struct bw_hand *h)
 
 	if (!err)
 		err = bw_times_add(&h->times[1], t->closed_ns - t->begin_ns);
+	t->begun = false;
 	t->seq++;
 	h->steps++;
 	return err ? bw_crew_fail(h->crew, err, "out of memory") : 0;
@@ -91,8 +98,8 @@ static int write_share(struct team *t, struct bw_bench_batch *b, uint32_t writer
 		bw_progress_add(&h->crew->progress, p->size);
 		h->slices++;
 		h->bytes += p->size;
+		note_close(t, b);
 	}
-	note_close(t, b);
 	return 0;
 }
 
@@ -119,6 +126,18 @@ static int write_batches(struct bw_hand *h, struct bw_bench_batch *b)
 	return err;
 }
 
+/* Who goes last takes away what is left of a batch in a mount that stays. */
+static void leave(struct team *t, struct bw_bench_batch *b)
+{
+	const struct bw_bench_plan *p = b->load->plan;
+
+	bw_lock(&t->lock);
+	bool drop = ++t->gone == p->writers && t->begun && t->written < p->ranks;
+	bw_unlock(&t->lock);
+	if (drop && !p->scratch)
+		bw_bench_batch_drop(b, t->seq);
+}
+
 static int produce(struct bw_hand *h)
 {
 	struct ingest *in = h->ctx;
@@ -131,6 +150,7 @@ static int produce(struct bw_hand *h)
 		err = bw_bench_batch_next(&b, &t->seq);
 	if (!err && bw_crew_start(h->crew))
 		err = write_batches(h, &b);
+	leave(t, &b);
 	bw_bench_batch_done(&b);
 	return err;
 }

@@ -53,6 +53,7 @@ static int read_all(struct bw_bench_reader *r, int fd, size_t len)
 	while (got < len) {
 		ssize_t n = read(fd, r->bytes + got, len - got < at_once ? len - got : at_once);
 
+		atomic_fetch_add(&r->crew->calls, 1);
 		if (n <= 0)
 			return n < 0 ? -errno : -ENODATA;
 		got += (size_t)n;

@@ -100,6 +100,8 @@ static int commit_step(struct tail *t, struct bw_bench_batch *b, uint64_t seq, i
 
 	for (uint32_t rank = 0; rank < p->ranks && !err; rank++)
 		err = bw_bench_batch_write(b, seq, rank);
+	if (err && !p->scratch)
+		bw_bench_batch_drop(b, seq);
 	if (err)
 		return err;
 	*ret_closed_ns = b->closed_ns;

@@ -334,6 +334,21 @@ class Dir(Bench):
         new = [p for p in os.listdir(mount.path("produce")) if p != "p"]
         self.assertRegex(" ".join(new), r"^bench-\w{8}$")
 
+    def test_interrupted(self):
+        """Ctrl-C in the middle of a batch, however long it takes: it ends, and nothing of the batch is left in the mount."""
+        mount = self.mounted("wait=60", ranks=4)
+        for turn, rows in enumerate(("ingest", "tail")):
+            with subprocess.Popen([bw.BATCHWEAVE, "bench", mount.dir, "--rows", rows, "--size", "64K", "--io", "1"], env=self.env,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=bw.die_with_parent) as bench:
+                self.addCleanup(bench.kill)
+                bw.wait_until(lambda: "producer=bench-" in mount.status("waiting") or bench.poll() is not None, what="a batch")
+                bench.send_signal(signal.SIGINT)
+                said = bench.communicate(timeout=bw.PATIENCE)[1]
+                self.assertEqual((bench.returncode, said), (130, "batchweave bench: interrupted\n"))
+            self.assertEqual(mount.status("waiting"), "")
+            self.assertEqual(len(os.listdir(mount.path("produce"))), turn + 1)
+        self.assertEqual(mount.head(), 0, "no part of a slice was taken for a whole one")
+
     def test_wrong_bytes(self):
         """What the mount gives is looked at: the slice of another rank, and one that was changed."""
         mount = self.mounted(ranks=2)
