@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # ctest: once waits 15-s
 """Alerts, dashboard and the script for the textfile collector: all of it is about metrics that a mount has."""
+import contextlib
 import ctypes
 import json
 import os
@@ -148,6 +149,29 @@ class Monitoring(bw.TestCase):
                 bw.wait_until(lambda: f'batchweave_head_step{{mount="{m.dir}"}} 1\n' in bw.read(target))
             finally:
                 os.killpg(child.pid, signal.SIGTERM)
+
+    def test_textfile_past_a_full_disk(self):
+        """It says that the page was not written, keeps the one before, and writes the next when there is room."""
+        m, disk = self.mounted(), self.disk("1m")
+        target, rest = os.path.join(disk, "x.prom"), os.path.join(disk, "rest")
+        with subprocess.Popen([TEXTFILE, "--every", "0.2", target], stderr=subprocess.PIPE, text=True, preexec_fn=os.setsid) as child:
+            try:
+                bw.wait_until(lambda: os.path.exists(target))
+                with contextlib.suppress(OSError), open(rest, "wb", buffering=0) as f:
+                    while True:
+                        f.write(bytes(4096))
+                line = "none yet"
+                while "is not written" not in line:
+                    line = child.stderr.readline()
+                    self.assertTrue(line, "it has ended")
+                self.assertTrue(bw.read(target).startswith("# HELP "))
+                os.unlink(rest)
+                m.put("p", 0)
+                bw.wait_until(lambda: f'batchweave_head_step{{mount="{m.dir}"}} 1\n' in bw.read(target), what="the next page")
+                self.assertLessEqual({n for n in os.listdir(disk) if "." in n}, {"x.prom", f"x.prom.{child.pid}"})
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGTERM)
 
     def test_textfile_past_a_mount_that_never_answers(self):
         """A reader whose request has been taken cannot be killed: one is left behind, and the other mounts have their page."""
