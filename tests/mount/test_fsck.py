@@ -3,6 +3,7 @@
 """batchweave fsck: clean beside live mounts, and what it says of a damaged stream (I1 to I9)."""
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -34,6 +35,21 @@ class Fsck(bw.TestCase):
         self.assertEqual(found["text"], text.replace("@", found["object"]))
         self.assertFalse(report["clean"])
         self.assertIn(f"wrong [{check}] {found['text']}\n", self.fsck(stream, *options, code=1).stdout)
+
+    def test_the_report_is_what_the_page_says(self):
+        """What scripts may look for: the members of the object, in docs/fsck.md."""
+        page = bw.read(os.path.join(bw.HERE, "..", "..", "docs", "fsck.md"))
+        told = page.split("## As JSON")[1].split("\n## ")[0]
+        columns = "".join(line.split(" | ")[0] for line in told.splitlines() if line.startswith("| `"))
+        m = self.filled()
+        m.stream.store.write("thesis.tex", b"x")
+        report = self.report(m.stream, "--data", code=1)
+        self.assertEqual(set(re.findall(r"`(\w+)`", columns)), set(report))
+        said = set(re.findall(r"`(\w+)`", told))
+        for part in (report["checked"], report["objects"], report["uploads"], report["findings"][0]):
+            self.assertLessEqual(set(part), said)
+        classes = page.split("## Objects that no step needs")[1]
+        self.assertEqual(set(report["objects"]["data"]), set(re.findall(r"(?m)^\| `(\w+)` \|", classes)))
 
     def key(self, stream, part):
         keys = stream.objects(part)
