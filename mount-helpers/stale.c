@@ -17,32 +17,15 @@
 #define STACK_MAX 16		/* dead mounts one over the other */
 #define FSTYPE "fuse.batchweave"
 
-/* realpath() of what cannot be looked at itself: of the directory it is in, and its name. */
-static int resolve(const char *dir, char ret[PATH_MAX])
+/* Where the mount is that fd is of; what cannot be looked at itself can be asked for its name. */
+static int place_of(const char *itself, char ret[PATH_MAX])
 {
-	char parent[PATH_MAX], name[NAME_MAX + 1];
-	size_t len = strlen(dir);
+	ssize_t n = readlink(itself, ret, PATH_MAX - 1);
 
-	while (len > 1 && dir[len - 1] == '/')
-		len--;
-	size_t at = len;
-
-	while (at && dir[at - 1] != '/')
-		at--;
-	if (!len || len - at > NAME_MAX || at >= PATH_MAX)
-		return -ENAMETOOLONG;
-	memcpy(name, dir + at, len - at);
-	name[len - at] = 0;
-	memcpy(parent, at ? dir : ".", at ? at : 1);
-	parent[at ? at : 1] = 0;
-	char *whole = realpath(parent, NULL);
-
-	if (!whole)
+	if (n < 0)
 		return -errno;
-	int n = snprintf(ret, PATH_MAX, "%s/%s", strcmp(whole, "/") ? whole : "", name);
-
-	free(whole);
-	return n < PATH_MAX ? 0 : -ENAMETOOLONG;
+	ret[n] = 0;
+	return n < PATH_MAX - 1 ? 0 : -ENAMETOOLONG;
 }
 
 #define ID_LEN 24
@@ -114,20 +97,20 @@ static bool is_dead(int fd)
  * Takes away the mount that fd is of, and no other: another process that mounts here may have been faster, and what is at
  * dir now may be its new one.  1: done; 0: it was gone; -errno.
  */
-static int detach(int fd, const char *dir)
+static int detach(int fd)
 {
 	char path[PATH_MAX], itself[64], id[ID_LEN];
 	int err = mount_id(fd, id);
 
+	snprintf(itself, sizeof(itself), "/proc/self/fd/%d", fd);
 	if (!err)
-		err = resolve(dir, path);
+		err = place_of(itself, path);
 	if (err)
 		return err;
 	enum whose whose = whose_is(id, path);
 
 	if (whose != OURS)
 		return whose == NOBODYS ? 0 : -ENOTCONN;
-	snprintf(itself, sizeof(itself), "/proc/self/fd/%d", fd);
 	if (umount2(itself, MNT_DETACH) == 0)
 		return 1;
 	if (errno == EPERM)	/* fusermount3 wants a path: nearly as good */
@@ -147,7 +130,7 @@ int bw_stale_remove(const char *dir)
 		int fd = open(dir, O_PATH | O_CLOEXEC);
 		bool dead = fd >= 0 && is_dead(fd);
 
-		rc = dead ? detach(fd, dir) : 0;
+		rc = dead ? detach(fd) : 0;
 		took += rc > 0;
 		if (fd >= 0)
 			close(fd);

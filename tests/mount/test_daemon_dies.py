@@ -135,8 +135,11 @@ class Again(Case):
     def test_s4_however_the_directory_is_written(self):
         mount = self.mounted(ranks=1)
         name = os.path.basename(mount.dir)
+        os.symlink(mount.dir, self.root + "/link")
+        os.symlink(name, self.root + "/near")
         for spelling, cwd in ((mount.dir, None), (mount.dir + "//", None), (name, self.root), (f"./{name}/", self.root),
-                              (f"{self.root}/store/../{name}", None)):
+                              (f"{self.root}/store/../{name}", None), (self.root + "/link", None), ("link/", self.root),
+                              (self.root + "/near", None)):
             self.die(mount, signal.SIGKILL)
             self.mount_again(mount.stream.url, spelling, cwd=cwd)
             self.assertEqual(mount.head(), 0)
