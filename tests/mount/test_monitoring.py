@@ -139,6 +139,20 @@ class Monitoring(bw.TestCase):
         self.assertIn("usage", self.textfile("--help"))
         self.textfile("--what", code=2)
 
+    def test_textfile_of_odd_places(self):
+        """A name that cannot stand in a label does not spoil the page for the other mounts."""
+        stream = self.stream()
+        for name, label in (("a\nb\n", "a\\nb"), (os.fsdecode(b"\xff\xc3\xa9"), "???"), ("\u00e9 \"\\", "\u00e9 \\\"\\\\")):
+            m = bw.Mount(stream, self.folder(name), self.root + "/odd.log")
+            try:
+                wanted = f'batchweave_head_step{{mount="{self.root}/{label}"}} 0\n'
+                page = bw.wait_until(lambda w=wanted: (page := self.textfile()) and w in page and page, what=wanted)
+                prom.parse(page)
+                done = subprocess.run(["promtool", "check", "metrics"], input=page, text=True, capture_output=True, check=False)
+                self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ""))
+            finally:
+                self.assertEqual(m.stop(), 0)
+
     def test_textfile_again_and_again(self):
         m = self.mounted()
         target = os.path.join(self.root, "x.prom")
