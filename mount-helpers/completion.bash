@@ -34,12 +34,20 @@ _batchweave_offer() {	# WORD...
 	done
 }
 
+# Names are written as the shell reads them: what stands in COMPREPLY is put on the line as it is.
 _batchweave_directories() {	# [PREFIX]
 	local dir
 	while IFS= read -r dir; do
-		COMPREPLY+=("${1-}$dir/")
+		COMPREPLY+=("${1-}$(printf %q "$dir")/")
 	done < <(compgen -d -- "${cur#"${1-}"}")
 	compopt -o nospace 2>/dev/null || true
+}
+
+_batchweave_files() {
+	local file
+	while IFS= read -r file; do
+		COMPREPLY+=("$(printf %q "$file")")
+	done < <(compgen -f -- "$cur")
 }
 
 _batchweave_url() {
@@ -70,7 +78,7 @@ _batchweave_value() {	# COMMAND FLAG: completes what follows FLAG, or fails
 	case $2 in
 	-o | --options | --producer-options | --reader-options) _batchweave_dash_o ;;
 	--dir) _batchweave_directories ;;
-	--state | --ca) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+	--state | --ca) _batchweave_files ;;
 	--format) _batchweave_offer megatron deepspeed dcp hf orbax lightning pattern: ;;
 	--compress) _batchweave_offer none zstd zstd: ;;
 	--rows) _batchweave_offer ingest tail seek catchup hot loop ;;
@@ -92,7 +100,7 @@ _batchweave_operand() {	# COMMAND NUMBER
 		_batchweave_url
 		;;
 	*:1) _batchweave_url ;;
-	put:*) [ "$2" = 2 ] || mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+	put:*) [ "$2" = 2 ] || _batchweave_files ;;
 	esac
 }
 
@@ -115,7 +123,8 @@ _batchweave_position() {	# COMMAND WORD...
 
 _batchweave() {
 	local line=${COMP_LINE:0:COMP_POINT} words cur previous command i
-	read -ra words <<<"$line"
+	# shellcheck disable=SC2162	# a backslash before a blank keeps a name together
+	read -a words <<<"$line"
 	[[ $line != *[[:blank:]] ]] || words+=('')
 	cur=${words[-1]}
 	COMPREPLY=()

@@ -251,6 +251,21 @@ class Frame(Case):
         os.close(writer)
 
 
+class Completion(Case):
+    @FILE_ONLY
+    def test_names_with_blanks_and_quotes(self):
+        """What bash is offered is what it reads as that name, and goes on behind it."""
+        os.makedirs(self.path("a b/c"))
+        self.path("a b/it's", b"")
+        script = os.path.join(HERE, "..", "..", "mount-helpers", "completion.bash")
+        for line, word in ((r"watch URL --dir a", r"a\ b/"), (r"watch URL --dir a\ b/", r"a\ b/c/"), (r"put URL p a\ b/i", r"a\ b/it\'s"),
+                           (rf"init file://{self.dir}/a", rf"//{self.dir}/a\ b/"), (r"mount URL a\ b/", r"a\ b/c/")):
+            done = subprocess.run(["bash", "-c", '. "$0"; COMP_WORDBREAKS=:=; COMP_LINE=$1 COMP_POINT=${#1}; _batchweave; echo "${COMPREPLY[*]}"',
+                                   script, "batchweave " + line], capture_output=True, text=True, check=True, cwd=self.dir,
+                                  env={**os.environ, "PATH": os.path.dirname(BATCHWEAVE) + ":" + os.environ["PATH"]})
+            self.assertEqual((done.stdout, done.stderr), (word + "\n", ""), line)
+
+
 class Init(Case):
     def test_creates_once(self):
         self.assertRegex(self.good("init", self.url, "--ranks", 4),
