@@ -4,6 +4,7 @@
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 
@@ -295,6 +296,23 @@ class Container(Recipe):
         _, err = container.communicate(timeout=bw.PATIENCE)
         self.assertNotEqual(container.returncode, 0)
         self.assertIn("URL=", err)
+
+
+class Quickstart(bw.TestCase):
+    @bw.file_only("what it does before there is a store")
+    def test_where_cd_says_where_it_goes(self):
+        """With CDPATH, which many have in their shell, it finds itself and the directory it was given; the build is left out here."""
+        source = self.folder("source")
+        os.mkdir(source + "/mount-helpers")
+        for name in ("quickstart", "prepare.sh", "one-node-s3"):
+            shutil.copy(os.path.join(HELPERS, name), source + "/mount-helpers")
+        bw.write(source + "/cmake", "#!/bin/sh\npwd; exit 1\n")
+        os.chmod(source + "/cmake", 0o755)
+        done = subprocess.run(["mount-helpers/quickstart", "out"], cwd=source, capture_output=True, text=True, check=False,
+                              env={**os.environ, "CDPATH": ".:/", "PATH": source + ":" + os.environ["PATH"]})
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, rf"^{source}\nquickstart: the build failed; all of it is in {source}/build/quickstart.log\n$")
+        self.assertEqual(os.listdir(source + "/out"), [])
 
 
 if __name__ == "__main__":
