@@ -9,6 +9,8 @@
  *	after ERRNO	link, then fail all the same: the reply is lost
  * and writes at an offset into a folder called "staging":
  *	staging		wait until the file is gone, then go on; $BW_GATE.held is made meanwhile
+ * and closes of files in a folder called "staging", which have no name and so end with them:
+ *	drop		wait until the file is gone, then go on; $BW_GATE.held is made meanwhile
  * and reads at an offset of files of a disk cache:
  *	disk		wait until the file is gone, then go on
  * and umount2(2):
@@ -132,11 +134,25 @@ static close_fn *real_close(void)
 	return fn;
 }
 
+static void hold_drop(int fd)
+{
+	char word[16] = "";
+	int number = 0;
+
+	while (is_below(fd, "/staging/") && ask(word, &number) && strcmp(word, "drop") == 0) {
+		int held = say_held();
+		if (held >= 0)
+			real_close()(held);
+		usleep(2000);
+	}
+}
+
 int close(int fd)
 {
 	char proc[64], path[16] = "", word[16] = "";
 	int number = 0;
 
+	hold_drop(fd);
 	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
 	if (readlink(proc, path, sizeof(path) - 1) < 0 || strcmp(path, "/dev/fuse") != 0 || !ask(word, &number) ||
 	    strcmp(word, "unmount") != 0)

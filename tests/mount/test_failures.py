@@ -420,6 +420,27 @@ class Limits(bw.TestCase):
         self.join(busy, writer)
         self.assertTrue(m.get(1) == slices)
 
+    @bw.file_only("the gate that holds the end of a file holds the way to the engine there")
+    def test_p7_a_disk_that_is_slow_to_delete_holds_nobody_else(self):
+        """P7: who removes or replaces staged bytes waits for their disk, and nobody else does."""
+        gate, staging = self.gate(), self.folder("staging")
+        m = self.mount(self.stream(2), f"memory=16M,staging={staging}", gate=gate)
+        for seq, end in enumerate((os.unlink, lambda path: os.rename(path + ".new", path))):
+            m.begin("p", seq)
+            bw.write(m.slot("p", seq, 1), os.urandom(1 << 20) * 20)
+            bw.write(m.slot("p", seq, 1) + ".new", b"new")
+            gate.say("drop")
+            remover = self.spawn(end, m.slot("p", seq, 1))
+            bw.wait_until(lambda: os.path.exists(gate.path + ".held"), what="a file whose end waits for the disk")
+            busy = self.spawn(m.put, "q", seq)
+            try:
+                bw.wait_until(lambda: busy.poll() is not None, what="the end of what others do")
+                self.assertEqual(remover.poll(), None)
+            finally:
+                gate.open()
+            self.join(busy, remover)
+            os.unlink(gate.path + ".held")
+
     def test_p7_a_state_too_large(self):
         """P7: a state beyond the limit is refused in words, not cut."""
         m = self.mounted(ranks=1)
