@@ -424,6 +424,18 @@ static void unlink_writer(struct bw_stage_handle *h)
 		*at = h->next;
 }
 
+/*
+ * Whether the end of h is to commit.  After a failure it is only where its last close was not the one that did: then somebody has written
+ * the slice anew.  With commit=rename nothing becomes whole by it.
+ */
+static bool may_commit_locked(const struct bw_stage_handle *h)
+{
+	const struct bw_stage_batch *b = h->node->batch;
+
+	return h->writable && bw_stage_node_counts(h->node) && b->state <= BW_BATCH_WHOLE &&
+	       (!b->err || (!h->closed && b->produce->c.options->commit == BW_COMMIT_CLOSE));
+}
+
 static void finish_release_locked(struct bw_produce *p, struct bw_stage_handle *h)
 {
 	struct bw_stage_node *n = h->node;
@@ -435,8 +447,7 @@ static void finish_release_locked(struct bw_produce *p, struct bw_stage_handle *
 	n->opens--;
 	if (torn && n->batch && p->c.options->commit == BW_COMMIT_CLOSE)
 		tear_locked(p, n, h->unjudged ? BW_TORN_UNJUDGED : BW_TORN_KILLED);
-	else if (h->writable && bw_stage_node_counts(n) && n->batch->state <= BW_BATCH_WHOLE &&
-		 !n->batch->err)
+	else if (may_commit_locked(h))
 		bw_stage_batch_settled_locked(n->batch, NULL, &now, &err);
 	if (n->detached || (n->batch && n->batch->state == BW_BATCH_COMMITTED))
 		bw_stage_node_drop_bytes(p, n);

@@ -93,6 +93,19 @@ class Full(bw.TestCase):
         bw.write(self.m.slot("p", 1, 1), b"again")
         self.assertEqual(self.m.get(1), [b"x" * 50000, b"again"])
 
+    def test_p3e_a_slice_that_a_child_rewrites(self):
+        """P3, P3e: so it is where the end of the last descriptor is what makes the new slice whole."""
+        self.fail_batch()
+        self.free()
+        os.unlink(self.m.slot("p", 1, 1))
+        with open(self.m.slot("p", 1, 1), "wb") as f:
+            child = subprocess.Popen(["sh", "-c", "echo again; read end"], stdin=subprocess.PIPE, stdout=f)
+        bw.wait_until(lambda: os.stat(self.m.slot("p", 1, 1)).st_size, what="what the child writes")
+        self.assert_nothing_committed(self.m, 1)
+        child.communicate(b"\n")
+        bw.wait_until(lambda: self.m.head() == 2, what="the commit")
+        self.assertEqual(self.m.get(1), [b"x" * 50000, b"again\n"])
+
     def test_p6_a_full_disk_leaves_no_trace(self):
         """P6, S2: what was committed reads on; then recovery without a remount."""
         for seq in range(1, 100):
