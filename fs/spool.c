@@ -216,7 +216,7 @@ static bool grow_chunk(struct bw_spool *s, size_t i, uint32_t need)
 	return true;
 }
 
-static int open_temporary(const char *dir)
+int bw_spool_open_file(const char *dir)
 {
 	char path[4200];
 	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -233,7 +233,7 @@ static int open_temporary(const char *dir)
 
 int bw_spool_try(const char *dir)
 {
-	int fd = open_temporary(dir);
+	int fd = bw_spool_open_file(dir);
 
 	if (fd < 0)
 		return fd;
@@ -256,7 +256,7 @@ static int open_file(struct bw_spool *s)
 {
 	if (!count_file(s))
 		return -EMFILE;
-	int fd = open_temporary(s->space->dir);
+	int fd = bw_spool_open_file(s->space->dir);
 
 	if (fd < 0)
 		uncount_file(s);

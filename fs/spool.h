@@ -31,6 +31,8 @@ struct bw_spool_space {
 	void *ctx;
 };
 
+/* A new file in dir, to read and write, that is gone when it is closed; or why not.  Not all file systems know O_TMPFILE. */
+int bw_spool_open_file(const char *dir) bw_must_check;
 /* Can spools make a file in dir?  0, or why not. */
 int bw_spool_try(const char *dir) bw_must_check;
 

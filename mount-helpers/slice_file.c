@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mount-helpers/slice_file.h"
 
+#include "fs/spool.h"
+
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -102,8 +104,8 @@ int bw_file_sink_init(struct bw_file_sink *s)
 	const char *folder = getenv("TMPDIR");
 
 	s->sink = (struct bw_sink){.write = write_sink, .read = read_sink};
-	s->fd = open(folder && *folder ? folder : "/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	return s->fd < 0 ? -errno : 0;
+	s->fd = bw_spool_open_file(folder && *folder ? folder : "/tmp");
+	return s->fd < 0 ? s->fd : 0;
 }
 
 void bw_file_sink_done(struct bw_file_sink *s)

@@ -140,6 +140,18 @@ class Doctor(bw.TestCase):
         self.assertRegex(done.stdout, r"(?m)^note +staging .*: batches that do not fit into memory= fail; remedy: ")
         self.assertEqual(done.returncode, 0, done.stdout)
 
+    def test_a_place_for_what_put_compresses(self):
+        """batchweave put needs no files without a name either; a batch in the making is a directory that has none."""
+        m, stream = self.mounted(), self.stream(1, "--compress", "zstd")
+        m.begin("p", 0)
+        with self.assertRaises(OSError):
+            os.open(m.slot("p", 0), os.O_TMPFILE | os.O_RDWR)
+        data = os.urandom(100000) * 30
+        bw.write(self.root + "/slice", data)
+        bw.batchweave("put", stream.url, "p", self.root + "/slice", env={**self.env, "TMPDIR": m.slot("p", 0)})
+        self.assertEqual(stream.cat(0, 0), data)
+        self.assertEqual(os.listdir(m.slot("p", 0)), ["rank"])
+
     def test_without_proc(self):
         """What a mount needs that cannot be seen is no mistake; that of a container's root is seen without /proc too."""
         self.needs_root()
