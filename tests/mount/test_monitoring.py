@@ -137,7 +137,9 @@ class Monitoring(bw.TestCase):
             b.proc.send_signal(signal.SIGCONT)
         self.assertNotIn(f'mount="{b.dir}"', page)
         self.assertIn("usage", self.textfile("--help"))
-        self.textfile("--what", code=2)
+        for args in (["--what"], [target, "--what"], ["--every"], ["--every", "x"], ["--every", "0"], ["--every", "", target],
+                     [target, "--every", "-1"], [target, target]):
+            self.textfile(*args, code=2)
 
     def test_textfile_of_odd_places(self):
         """A name that cannot stand in a label does not spoil the page for the other mounts."""
@@ -156,7 +158,7 @@ class Monitoring(bw.TestCase):
     def test_textfile_again_and_again(self):
         m = self.mounted()
         target = os.path.join(self.root, "x.prom")
-        with subprocess.Popen([TEXTFILE, "--every", "0.2", target], preexec_fn=os.setsid) as child:
+        with subprocess.Popen([TEXTFILE, target, "--every", "0.2"], preexec_fn=os.setsid) as child:
             try:
                 bw.wait_until(lambda: os.path.exists(target))
                 m.put("p", 0)
