@@ -144,8 +144,11 @@ static int set_dir(struct watch *w)
 
 	if (!given || n < 0 || (size_t)n >= sizeof(w->dir))
 		return bw_say(w->c, BW_EXIT_USAGE, "--dir must be a directory");
-	while (n > 1 && w->dir[n - 1] == '/')
-		w->dir[--n] = 0;
+	/* Markers tell it: however it is written, it is the same. */
+	bw_watch_squeeze(w->dir);
+	n = (int)strlen(w->dir);
+	if (n > 1 && w->dir[n - 1] == '/')
+		w->dir[n - 1] = 0;
 	w->rules.dir = w->dir;
 	return 0;
 }

@@ -88,6 +88,8 @@ extern const struct bw_watch_format bw_watch_megatron, bw_watch_deepspeed, bw_wa
 bool bw_watch_digits(const char **at, uint64_t *ret);
 /* The number that a name ends in. */
 bool bw_watch_step_last(const char *name, uint64_t *ret);
+/* Makes one slash of several in a row: the same place, written once. */
+void bw_watch_squeeze(char *path);
 /* The last part of a path. */
 const char *bw_watch_base(const char *path);
 bool bw_watch_ends(const char *text, const char *ending);

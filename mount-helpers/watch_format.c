@@ -116,6 +116,16 @@ bool bw_watch_step_last(const char *name, uint64_t *ret)
 	return bw_watch_digits(&p, ret);
 }
 
+void bw_watch_squeeze(char *path)
+{
+	char *to = path;
+
+	for (const char *p = path; *p; p++)
+		if (*p != '/' || p[1] != '/')
+			*to++ = *p;
+	*to = 0;
+}
+
 const char *bw_watch_base(const char *path)
 {
 	const char *slash = strrchr(path, '/');

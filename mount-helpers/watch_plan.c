@@ -375,12 +375,14 @@ static const char *name_in(const struct plan *p, const char *text)
 {
 	const char *slash = strrchr(text, '/');
 	const char *name = slash ? slash + 1 : text;
-	char again[BW_MARKER_TEXT_MAX + 1];
+	char again[BW_MARKER_TEXT_MAX + 1], plain[BW_MARKER_TEXT_MAX + 1];
 
 	if (!*name)
 		return NULL;
 	text_of(p, name, again);
-	return strcmp(text, again) ? NULL : name;
+	snprintf(plain, sizeof(plain), "%s", text);
+	bw_watch_squeeze(plain);
+	return strcmp(plain, again) ? NULL : name;
 }
 
 static struct bw_watch_known *known_live(const struct plan *p, uint64_t marker)

@@ -23,7 +23,7 @@
 struct bw_watch_rules {
 	const struct bw_watch_format *format;
 	const char *arg;
-	const char *dir;	/* absolute, without a slash at its end */
+	const char *dir;	/* absolute, without a slash at its end and two in a row */
 	uint64_t scale;		/* marker = step * scale + offset */
 	int64_t offset;
 	int64_t settle_ns;

@@ -174,6 +174,21 @@ class Watch(bw.TestCase):
                                   capture_output=True, text=True, cwd=self.dir, timeout=bw.PATIENCE, check=False)
             self.assertIn(f'path="{os.path.realpath(self.dir)}/step-{step}"', done.stderr)
 
+    def test_c6_however_the_directory_is_written(self):
+        """A marker that was set under one spelling is withdrawn under another."""
+        spellings = (self.dir, self.dir.replace("/", "//"), self.dir + "/", os.path.relpath(self.dir, "/"))
+        self.save(0)
+        for step, (before, now) in enumerate(zip(spellings, spellings[1:] + spellings[:1]), 1):
+            self.save(step)
+            for here in (before, now):
+                done = subprocess.run([os.path.abspath(bw.BATCHWEAVE), "watch", self.url, "--job", "j", "--dir", here, "--format", "dcp", "--once",
+                                       "--settle", "0"], capture_output=True, text=True, cwd="/", timeout=bw.PATIENCE, check=True)
+                if here is before:
+                    self.assertIn(f'marked job=j step={step} path="{self.dir}/step-{step}"', done.stderr)
+                    self.drop(step)
+            self.assertEqual(MARKS.findall(done.stderr), [("withdrawn", str(step))], (before, now))
+            self.assertEqual(self.markers(), [0])
+
     def test_c6_markers_set_by_hand_stay_unless_adopted(self):
         self.change("job", "j")
         self.change("mark", "j", 1)
