@@ -39,6 +39,7 @@ struct watch {
 	struct bw_store_options store;
 	struct bw_watch_rules rules;
 	char dir[PATH_MAX];
+	char said_dir[PATH_MAX];	/* the same, as a value of the log */
 	const char *job_name, *format_text;
 	bool settle_given, once;
 	int64_t poll_ns;
@@ -54,6 +55,13 @@ struct watch {
 	uint32_t foreign_n;
 	unsigned told;			/* kinds of acts that were said and belong to no checkpoint */
 };
+
+/* Names may hold anything; what is told of them stays between its quotes. */
+static const char *value(char *buf, size_t len, const char *text)
+{
+	snprintf(buf, len, "%s", text);
+	return bw_log_value(buf);
+}
 
 /* ---- The command line ------------------------------------------------------------------------------- */
 
@@ -149,6 +157,7 @@ static int set_dir(struct watch *w)
 	n = (int)strlen(w->dir);
 	if (n > 1 && w->dir[n - 1] == '/')
 		w->dir[n - 1] = 0;
+	value(w->said_dir, sizeof(w->said_dir), w->dir);
 	w->rules.dir = w->dir;
 	return 0;
 }
@@ -204,20 +213,22 @@ static bool first_time(struct watch *w, const struct bw_watch_act *a)
 
 static void say_act(struct watch *w, const struct bw_watch_act *a)
 {
-	const char *name = a->of ? a->of->name : "";
+	char name[NAME_MAX + 1], why[256];
 
 	if (!first_time(w, a))
 		return;
+	value(name, sizeof(name), a->of ? a->of->name : "");
+	value(why, sizeof(why), a->why);
 	switch (a->kind) {
 	case BW_WATCH_HELD:
 		bw_log(w->log, BW_LOG_WARN, "held",
 		       "job=%s step=%" PRIu64 " because_of=\"%s/%s\" why=\"%s\"", w->job_name, a->step,
-		       w->dir, name, a->why);
+		       w->said_dir, name, why);
 		return;
 	case BW_WATCH_BELOW:
 	case BW_WATCH_BEYOND:
 		bw_log(w->log, BW_LOG_WARN, "refused", "job=%s step=%" PRIu64 " path=\"%s/%s\" why=\"%s\"",
-		       w->job_name, a->step, w->dir, name, a->why);
+		       w->job_name, a->step, w->said_dir, name, why);
 		return;
 	case BW_WATCH_FOREIGN:
 		bw_log(w->log, BW_LOG_WARN, "unexplained",
@@ -237,7 +248,7 @@ static void say_act(struct watch *w, const struct bw_watch_act *a)
 	case BW_WATCH_STRANGER:
 		bw_log(w->log, BW_LOG_WARN, "stranger",
 		       "job=%s dir=\"%s\" markers=kept why=\"no checkpoint that has a marker is here;"
-		       " --adopt goes on with those that are\"", w->job_name, w->dir);
+		       " --adopt goes on with those that are\"", w->job_name, w->said_dir);
 		return;
 	default:
 		return;
@@ -251,10 +262,10 @@ static void say_look(struct watch *w, int err)
 	char text[128];
 
 	if (err && err != w->look_err)
-		bw_log(w->log, BW_LOG_WARN, "away", "dir=\"%s\" why=\"%s\" markers=kept", w->dir,
+		bw_log(w->log, BW_LOG_WARN, "away", "dir=\"%s\" why=\"%s\" markers=kept", w->said_dir,
 		       bw_err_text(err, text, sizeof(text)));
 	if (!err && w->look_err)
-		bw_log(w->log, BW_LOG_INFO, "back", "dir=\"%s\"", w->dir);
+		bw_log(w->log, BW_LOG_INFO, "back", "dir=\"%s\"", w->said_dir);
 	w->look_err = err;
 }
 
@@ -272,13 +283,13 @@ static int look(struct watch *w)
 	bw_watch_snapshot_done(&w->last);
 	w->last = now;
 	if (!now.n && !w->empty && w->memory.n)
-		bw_log(w->log, BW_LOG_WARN, "empty", "dir=\"%s\" markers=kept", w->dir);
+		bw_log(w->log, BW_LOG_WARN, "empty", "dir=\"%s\" markers=kept", w->said_dir);
 	w->empty = !now.n;
 	int other = bw_watch_memory_look(&w->memory, &w->rules, &now, bw_now());
 
 	if (other > 0) {
 		bw_log(w->log, BW_LOG_WARN, "replaced",
-		       "dir=\"%s\" why=\"another directory stands there than before\"", w->dir);
+		       "dir=\"%s\" why=\"another directory stands there than before\"", w->said_dir);
 		w->told = 0;
 	}
 	return other < 0 ? other : 0;
@@ -308,6 +319,7 @@ static void say_store(struct watch *w, int err)
 /* 1: something was committed, so look at what is left; 0: nothing to do; or why not. */
 static int act(struct watch *w, const struct bw_watch_act *a)
 {
+	char text[BW_MARKER_TEXT_MAX + 1];
 	bool mark = a->kind == BW_WATCH_MARK;
 	int err = bw_watch_job_change(&w->job, mark ? BW_CHANGE_MARK : BW_CHANGE_UNMARK, a->step,
 				      mark ? a->text : NULL);
@@ -317,7 +329,7 @@ static int act(struct watch *w, const struct bw_watch_act *a)
 	if (err)
 		return err;
 	bw_log(w->log, BW_LOG_INFO, mark ? "marked" : "withdrawn",
-	       "job=%s step=%" PRIu64 " path=\"%s\"%s%s%s", w->job_name, a->step, a->text,
+	       "job=%s step=%" PRIu64 " path=\"%s\"%s%s%s", w->job_name, a->step, value(text, sizeof(text), a->text),
 	       mark ? "" : " why=\"", mark ? "" : a->why, mark ? "" : "\"");
 	w->told = 0;
 	return 1;
@@ -473,9 +485,12 @@ static int watch(struct watch *w, const char *url)
 		return bw_say_err(w->c, r, "cannot log");
 	if (w->once)
 		return run_once(w);
+	const char *quote = strpbrk(w->format_text, " \t\"") ? "\"" : "";
+	char format[512];
+
 	bw_log(w->log, BW_LOG_INFO, "watching",
-	       "job=%s dir=\"%s\" format=%s by=%s poll_s=%.1f settle_s=%.1f", w->job_name, w->dir,
-	       w->format_text, network ? "polling" : "inotify", (double)w->poll_ns / 1e9,
+	       "job=%s dir=\"%s\" format=%s%s%s by=%s poll_s=%.1f settle_s=%.1f", w->job_name, w->said_dir, quote,
+	       value(format, sizeof(format), w->format_text), quote, network ? "polling" : "inotify", (double)w->poll_ns / 1e9,
 	       (double)w->rules.settle_ns / 1e9);
 	return run_on(w);
 }

@@ -174,6 +174,24 @@ class Watch(bw.TestCase):
                                   capture_output=True, text=True, cwd=self.dir, timeout=bw.PATIENCE, check=False)
             self.assertIn(f'path="{os.path.realpath(self.dir)}/step-{step}"', done.stderr)
 
+    def test_c6_names_stay_between_their_quotes(self):
+        """Blanks and quotes in names make no keys and values of their own."""
+        self.dir += ' a "b" step=9'
+        os.mkdir(self.dir)
+        watcher = Watcher(self, self.url, "--job", "j", "--dir", self.dir, "--format", 'pattern:my "run" {step}', "--settle", "0.2", "--poll", "0.2")
+        watcher.says("watching")
+        for step in (2, 4, 20):
+            bw.write(f'{self.dir}/my "run" {step}', "weights")
+        self.becomes(2, 4)
+        os.unlink(self.dir + '/my "run" 2')
+        self.becomes(4)
+        watcher.says("refused")
+        shutil.rmtree(self.dir)
+        watcher.says("away")
+        self.assertEqual(watcher.stop(), 0)
+        for line in watcher.said().splitlines():
+            self.assertRegex(line, r'^\S+Z (info|warn) [a-z]+( [a-z_]+=("[^"]*"|[^" ]+))*$')
+
     def test_c6_however_the_directory_is_written(self):
         """A marker that was set under one spelling is withdrawn under another."""
         spellings = (self.dir, self.dir.replace("/", "//"), self.dir + "/", os.path.relpath(self.dir, "/"))
