@@ -276,8 +276,8 @@ static enum state lost(struct bw_txn *t)
 
 /* ---- Building an attempt ---------------------------------------------------------------------- */
 
-/* What an earlier APPEND of the same producer says of this one, which must not overtake it: its error,
- * or HELD, or 0. */
+/* What the APPEND of an earlier seq of the same producer says of this one, which must not overtake it: its error,
+ * or HELD, or 0.  One of a later seq, which came sooner because what is before it went back and is pushed again, says nothing. */
 #define HELD 1
 static int predecessor(const struct bw_txn *t, size_t i)
 {
@@ -288,7 +288,7 @@ static int predecessor(const struct bw_txn *t, size_t i)
 	for (size_t k = i; k-- > 0;) {
 		const struct bw_txn_change *before = &t->changes[k];
 
-		if (before->change.kind != BW_CHANGE_APPEND ||
+		if (before->change.kind != BW_CHANGE_APPEND || before->change.seq > c->seq ||
 		    strcmp(before->change.name, c->name) != 0)
 			continue;
 		if (before->held)

@@ -137,6 +137,18 @@ Test(txn, nothing_applied_settles)
 	expect_result(1, -ENOSPC);
 }
 
+Test(txn, a_later_seq_that_came_first_says_nothing_of_an_earlier_one)
+{
+	add(mine(2));
+	add(mine(1));
+	begin(BW_TXN_REFRESH);
+	answer_newest(BW_TXN_PUT);
+	apply_put();
+	answer(BW_OK, BW_TXN_DONE);
+	expect_result(0, -BW_E_SEQ_GAP);
+	expect_committed(1, 1, 3);
+}
+
 /* A slot that was taken and is then not there was perhaps taken by this attempt. */
 Test(txn, a_slot_that_comes_and_goes_leaves_a_doubt)
 {
