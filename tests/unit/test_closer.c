@@ -151,16 +151,21 @@ struct fixture {
 	pid_t by;		/* who made the last judgement */
 };
 
-static void setup(struct fixture *f, unsigned here_most)
+static void setup_file(struct fixture *f)
 {
 	struct stat st;
 
-	cr_assert_eq(bw_closer_new(here_most, &f->c), 0);
 	bw_test_tmpdir(f->dir);
 	snprintf(f->path, sizeof(f->path), "%s/slice", f->dir);
 	f->fd = open(f->path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	cr_assert(f->fd >= 0 && fstat(f->fd, &st) == 0);
 	f->ino = st.st_ino;
+}
+
+static void setup(struct fixture *f, unsigned here_most)
+{
+	setup_file(f);
+	cr_assert_eq(bw_closer_new(here_most, &f->c), 0);
 }
 
 static void teardown(struct fixture *f)
@@ -255,7 +260,7 @@ static void *go_on(void *arg)
 	_exit(0);
 }
 
-/* A process that inherits fd, whose first thread has ended. */
+/* A process that inherits fd, whose first thread has ended.  Begun by one that has no other threads: their locks are held for ever in the child. */
 static void headless_start(struct headless *h, int fd)
 {
 	static struct goes_on g;
@@ -295,8 +300,9 @@ Test(closer, P3_whose_first_thread_has_ended)
 	struct headless h;
 	struct fixture f;
 
-	setup(&f, 1);
+	setup_file(&f);
 	headless_start(&h, f.fd);
+	cr_assert_eq(bw_closer_new(1, &f.c), 0);
 	cr_assert_eq(bw_closer_tgid(f.c, h.tid), h.pid);
 	cr_assert_eq(bw_closer_tgid(f.c, h.pid), h.pid);
 	close(f.fd);
