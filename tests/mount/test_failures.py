@@ -402,6 +402,15 @@ class Limits(bw.TestCase):
         self.assertTrue(m.get(0) == slices)
         bw.wait_until(lambda: m.metric("staging_bytes") == 0, what="no staged bytes")
 
+    def assert_alone(self, gate, held, others):
+        """The others end while one is held by the gate, which is opened then."""
+        try:
+            bw.wait_until(lambda: others.poll() is not None, what="the end of what others do")
+            self.assertEqual(held.poll(), None)
+        finally:
+            gate.open()
+        self.join(others, held)
+
     @bw.file_only("the gate that holds a write to disk holds the way to the engine there")
     def test_p7_a_disk_that_hangs_holds_nobody_else(self):
         """P7, V3: a write of staged bytes that waits for its disk is waited for by its writer, and by nobody else."""
@@ -424,13 +433,7 @@ class Limits(bw.TestCase):
             other.put("q", 0)
             self.assert_step(m, 0, "q", 0)
 
-        busy = self.spawn(works)
-        try:
-            bw.wait_until(lambda: busy.poll() is not None, what="the end of what others do")
-            self.assertEqual(writer.poll(), None)
-        finally:
-            gate.open()
-        self.join(busy, writer)
+        self.assert_alone(gate, writer, self.spawn(works))
         self.assertTrue(m.get(1) == slices)
 
     @bw.file_only("the gate that holds the end of a file holds the way to the engine there")
@@ -445,13 +448,7 @@ class Limits(bw.TestCase):
             gate.say("drop")
             remover = self.spawn(end, m.slot("p", seq, 1))
             bw.wait_until(lambda: os.path.exists(gate.path + ".held"), what="a file whose end waits for the disk")
-            busy = self.spawn(m.put, "q", seq)
-            try:
-                bw.wait_until(lambda: busy.poll() is not None, what="the end of what others do")
-                self.assertEqual(remover.poll(), None)
-            finally:
-                gate.open()
-            self.join(busy, remover)
+            self.assert_alone(gate, remover, self.spawn(m.put, "q", seq))
             os.unlink(gate.path + ".held")
 
     def test_p7_a_state_too_large(self):

@@ -90,14 +90,20 @@ Test(reclaim_uploads, uploads_of_a_probe_that_was_killed_go_a_day_later)
 	bw_world_done(&w);
 }
 
+/* Three that are old, at a store that says this when it is asked for them. */
+static void begin_where_none_are_told(struct bw_world *w, enum bw_outcome outcome)
+{
+	bw_world_grow(w);
+	begin_many(w, 1, 200, 3);
+	w->now_ms += 2 * DAY;
+	w->begun_fails = outcome;
+}
+
 Test(reclaim_uploads, a_store_that_tells_nobody_of_uploads_is_asked_once)
 {
 	struct bw_world w;
 
-	bw_world_grow(&w);
-	begin_many(&w, 1, 200, 3);
-	w.now_ms += 2 * DAY;
-	w.begun_fails = BW_DENIED;
+	begin_where_none_are_told(&w, BW_DENIED);
 	struct bw_test_collector c;
 	unsigned asked = 0;
 
@@ -119,10 +125,7 @@ Test(reclaim_uploads, a_store_that_answers_something_else_holds_up_nothing)
 {
 	struct bw_world w;
 
-	bw_world_grow(&w);
-	begin_many(&w, 1, 200, 3);
-	w.now_ms += 2 * DAY;
-	w.begun_fails = BW_CORRUPT;
+	begin_where_none_are_told(&w, BW_CORRUPT);
 	struct bw_reclaim_report r = bw_world_pass(&w, &whole);
 
 	cr_assert_eq(r.err, 0, "%s", r.what);
