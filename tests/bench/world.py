@@ -124,7 +124,7 @@ class Daemon:
 
     def raise_readahead(self, kib=1024):
         """Our mount does this for itself."""
-        with open("/proc/self/mountinfo", encoding="utf-8") as f:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as f:
             device = next(line.split()[2] for line in f if line.split()[4] == self.dir)
         with contextlib.suppress(OSError), open(f"/sys/class/bdi/{device}/read_ahead_kb", "w", encoding="ascii") as f:
             f.write(f"{kib}\n")
@@ -495,7 +495,7 @@ class Bench:
 
     @staticmethod
     def unmount_below(folder):
-        with open("/proc/mounts", encoding="utf-8") as f:
+        with open("/proc/mounts", encoding="utf-8", errors="surrogateescape") as f:
             left = [line.split()[1] for line in f if line.split()[1].startswith(folder + "/")]
         for where in reversed(left):
             subprocess.run(["umount", "-l", where], capture_output=True, check=False)

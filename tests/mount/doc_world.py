@@ -177,7 +177,7 @@ class Page:
 
 def mounts():
     """Where streams are mounted, the newest first."""
-    with open("/proc/self/mountinfo", encoding="utf-8") as f:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as f:
         lines = [line.split() for line in f]
     return [line[4] for line in reversed(lines) if line[line.index("-") + 1].startswith("fuse.batchweave")]
 

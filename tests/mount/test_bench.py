@@ -37,7 +37,7 @@ class Bench(bw.TestCase):
 
     def assert_nothing_left(self, store):
         self.assertEqual(os.listdir(self.tmp), [])
-        self.assertNotIn(self.tmp, bw.read("/proc/mounts"))
+        self.assertNotIn(self.tmp, "".join(bw.mounts()))
         self.assertEqual(store.keys(), [])
 
     def assert_row(self, row, steps, slices, size=SIZE):
@@ -214,7 +214,7 @@ class Ends(Bench):
         proc.kill()
         proc.wait()
         bw.wait_until(lambda: not any(os.path.exists(f"/proc/{d}") for d in daemons), what="the daemons' end")
-        self.assertNotIn(self.tmp, bw.read("/proc/mounts"))
+        self.assertNotIn(self.tmp, "".join(bw.mounts()))
 
     def test_daemon_is_killed(self):
         for side in (0, 1):
@@ -262,7 +262,7 @@ class Ends(Bench):
         os.rename(store.dir, store.dir + ".away")
         said = self.end(proc, 3)
         os.rename(store.dir + ".away", store.dir)
-        self.assertEqual((os.listdir(self.tmp), self.tmp in bw.read("/proc/mounts")), ([], False))
+        self.assertEqual((os.listdir(self.tmp), self.tmp in "".join(bw.mounts())), ([], False))
         bw.batchweave(*said.split("remove it with batchweave ")[1].split())
         self.assertEqual(store.keys(), [])
 

@@ -190,8 +190,7 @@ class Again(Case):
         self.unmount(folder)
 
     def mounts_at(self, folder):
-        with open("/proc/self/mountinfo", encoding="utf-8") as f:
-            return [line for line in f if line.split()[4] == folder]
+        return [line for line in bw.mounts() if line.split()[4] == folder]
 
     def test_s4_two_that_come_back_at_once(self):
         """Whoever is about to take the dead mount away finds another's new one in its place, which stays."""

@@ -200,7 +200,7 @@ class Monitoring(bw.TestCase):
         apart.leave_mounts()
         silent, target = self.folder("silent"), os.path.join(self.root, "x.prom")
         server = self.spawn(never_answers, silent)
-        bw.wait_until(lambda: silent in bw.read("/proc/self/mounts"), what="the mount that never answers")
+        bw.wait_until(lambda: silent in "".join(bw.mounts()), what="the mount that never answers")
         m = bw.Mount(stream, self.folder("mnt"), self.root + "/log")
         with subprocess.Popen([TEXTFILE, "--every", "0.2", target], preexec_fn=os.setsid) as child:
             try:
