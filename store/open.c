@@ -42,6 +42,8 @@ static int add_filters(struct bw_store **s, const struct bw_store_config *config
 
 	bw_random(&retry.seed, sizeof(retry.seed));
 	retry.stats = config->stats ? &config->stats->send : NULL;
+	if (!err && !is_s3)
+		err = bw_filter_late_new(*s, BW_LATE_NS, s);
 	if (!err)
 		err = bw_filter_pace_new(*s, retry.stats, s);
 	if (!err && is_s3)

@@ -360,6 +360,13 @@ int bw_filter_pace_new(struct bw_store *below, struct bw_send_stats *stats, stru
 int bw_filter_hedge_new(struct bw_store *below, int64_t min_ns, struct bw_send_stats *stats,
 			struct bw_store **ret) bw_must_check;
 
+/*
+ * Gives up a get that has not come back more_ns after its deadline, UNREACHABLE: a call to a file system that hangs cannot be
+ * ended.  It goes on below, and nobody hears of it; freeing the store waits for it.  All else passes through.
+ */
+#define BW_LATE_NS BW_SEC
+int bw_filter_late_new(struct bw_store *below, int64_t more_ns, struct bw_store **ret) bw_must_check;
+
 /* Adds latency to every op: base_ns plus U(0, jitter_ns). */
 int bw_filter_delay_new(struct bw_store *below, int64_t base_ns, int64_t jitter_ns, uint64_t seed,
 			struct bw_store **ret) bw_must_check;

@@ -13,6 +13,8 @@
  *	drop		wait until the file is gone, then go on; $BW_GATE.held is made meanwhile
  * and reads at an offset of files of a disk cache:
  *	disk		wait until the file is gone, then go on
+ * and those of data objects of a file:// store:
+ *	data		wait until the file is gone, then go on
  * and umount2(2):
  *	detach		wait until the file is gone, then go on; $BW_GATE.held is made meanwhile
  * and the close of the descriptor of /dev/fuse:
@@ -200,7 +202,8 @@ ssize_t pread(int fd, void *to, size_t len, off_t off)
 	char word[16] = "";
 	int number = 0;
 
-	while (is_below(fd, "/bw1-") && ask(word, &number) && strcmp(word, "disk") == 0)
+	while (ask(word, &number) && ((strcmp(word, "disk") == 0 && is_below(fd, "/bw1-")) ||
+				      (strcmp(word, "data") == 0 && is_below(fd, "/data/"))))
 		usleep(2000);
 	return real_pread()(fd, to, len, off);
 }

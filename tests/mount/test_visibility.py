@@ -5,6 +5,7 @@ import mmap
 import os
 import re
 import signal
+import subprocess
 import threading
 
 import numpy
@@ -382,6 +383,23 @@ class Errnos(bw.TestCase):
         self.assertIn(begun, ("EIO", "ETIMEDOUT"))
         self.assertEqual([n for n in left if not n.startswith(".")], [])
         self.assertIn(mount.head(), (1, 2))  # the attempt may go on with the store that came back
+
+    @bw.file_only("a file system that does not come back from a read")
+    def test_v6_a_store_that_hangs(self):
+        """V6: EIO when its time is over, for whoever waits; what needs no such read goes on; then all is well."""
+        stream, gate = self.stream(2), self.gate()
+        self.mount(stream).put("p", 0, [os.urandom(100000)] * 2)
+        mount = self.mount(stream, "io_timeout=2,prefetch=0", gate=gate)
+        gate.say("data")
+        self.join(*[self.spawn(self.assert_errno, "EIO", bw.read, mount.step(0, r), "rb") for r in (0, 1)])
+        with subprocess.Popen(["cat", mount.step(0, 1)], stdout=subprocess.DEVNULL) as reader:
+            bw.wait_until(lambda: "fuse" in bw.read(f"/proc/{reader.pid}/wchan") or "request_wait" in
+                          bw.read(f"/proc/{reader.pid}/wchan"), what="a request")
+            reader.kill()
+        self.assertEqual(mount.head(), 1)
+        self.assert_errno("ENOENT", os.stat, mount.step(1))
+        gate.open()
+        self.assertEqual(len(bw.read(mount.step(0, 1), "rb")), 100000)
 
     def test_v6_every_open_of_a_slice_is_read_only(self):
         """V6, S9: a slice is never truncated or replaced."""

@@ -13,7 +13,7 @@
 
 enum backend { MEM, FILES, RGW, VERSITY };
 static const char *const backends[] = {"mem", "file", "rgw", "versity"};
-enum stack { BARE, STATS, LIMIT, RETRY, HEDGE, PACE, DELAY, FAULT, CHAIN };
+enum stack { BARE, STATS, LIMIT, RETRY, HEDGE, LATE, PACE, DELAY, FAULT, CHAIN };
 
 static const struct bw_retry_config retry = {
 	.base_ns = BW_MS / 10, .max_ns = BW_MS, .tries = 3, .seed = 1};
@@ -123,6 +123,8 @@ static int wrap(struct bw_test_store *t, enum stack stack)
 		return bw_filter_retry_new(t->s, &retry, &t->s);
 	case HEDGE:
 		return bw_filter_hedge_new(t->s, 1, &t->stats.send, &t->s);
+	case LATE:
+		return bw_filter_late_new(t->s, BW_LATE_NS, &t->s);
 	case PACE:
 		return bw_filter_pace_new(t->s, &t->stats.send, &t->s);
 	case DELAY:

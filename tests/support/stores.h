@@ -14,7 +14,7 @@
 #include "tests/support/tmpdir.h"
 
 #define BW_TEST_BACKENDS 4
-#define BW_TEST_STACKS 9
+#define BW_TEST_STACKS 10
 #define BW_TEST_STORES (BW_TEST_BACKENDS * BW_TEST_STACKS)	/* at most */
 
 struct bw_test_store {

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A get that the store does not come back from is given up when its time is over.
+ *
+ * Each get goes down as a child of its own.  Who asked has its answer, or hears that there is none; a child that was given up
+ * goes on below, in the call that does not return, and is nobody's when it comes.  What changes something passes through: nobody
+ * could say what has become of it.
+ */
+#include "store/layer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct child {
+	struct bw_op op;
+	struct late *l;
+	struct bw_op *parent;	/* NULL: given up, and then it is in no list */
+	int64_t due_ns;
+	bool cancelled;
+	struct child *prev, *next;
+};
+
+struct late {
+	struct bw_store store;
+	int64_t more_ns;
+	struct bw_gate gate;
+	struct bw_workq *q;
+	struct bw_mutex lock;	/* all of the rest, and the children's parents */
+	struct child *children;
+	struct bw_alarm alarm;
+};
+
+static struct bw_op *part_locked(struct child *c)
+{
+	struct bw_op *parent = c->parent;
+
+	if (!parent)
+		return NULL;
+	c->parent = NULL;
+	*(c->prev ? &c->prev->next : &c->l->children) = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	return parent;
+}
+
+static void give(struct child *c, struct bw_op *parent)
+{
+	parent->outcome = c->op.outcome;
+	parent->err = c->op.err;
+	parent->retry_after_ns = c->op.retry_after_ns;
+	memcpy(parent->detail, c->op.detail, sizeof(parent->detail));
+	parent->object_size = c->op.object_size;
+	parent->modified_ms = c->op.modified_ms;
+	parent->blob = c->op.blob;
+	c->op.blob = NULL;
+}
+
+static void done(struct bw_op *op)
+{
+	struct child *c = op->ctx;
+	struct late *l = c->l;
+
+	bw_lock(&l->lock);
+	struct bw_op *parent = part_locked(c);
+	bw_unlock(&l->lock);
+	if (parent) {
+		give(c, parent);
+		parent->done(parent);
+	}
+	bw_op_done(op);
+	free(c);
+	bw_gate_leave(&l->gate);
+}
+
+/* The parent of one that is late, and how it ends; NULL: there is none, and the alarm is set. */
+static struct bw_op *take_late(struct late *l, enum bw_outcome *ret_outcome)
+{
+	int64_t now_ns = bw_now(), due_ns = BW_NEVER;
+
+	BW_LOCK_SCOPE(&l->lock);
+	for (struct child *c = l->children; c; c = c->next) {
+		due_ns = c->due_ns < due_ns ? c->due_ns : due_ns;
+		*ret_outcome = c->cancelled ? BW_CANCELLED : BW_UNREACHABLE;
+		if (c->due_ns <= now_ns)
+			return part_locked(c);
+	}
+	bw_alarm_set(&l->alarm, l->q, due_ns);
+	return NULL;
+}
+
+static void run_alarm(struct bw_task *task)
+{
+	struct late *l = bw_container_of(task, struct late, alarm.task);
+	enum bw_outcome outcome;
+	struct bw_op *parent;
+
+	bw_lock(&l->lock);
+	bw_alarm_clear(&l->alarm);
+	bw_unlock(&l->lock);
+	while ((parent = take_late(l, &outcome))) {
+		snprintf(parent->detail, sizeof(parent->detail), "a read does not return");
+		bw_op_fail(parent, outcome, 0);
+		parent->done(parent);
+	}
+}
+
+static void list_locked(struct late *l, struct child *c)
+{
+	c->next = l->children;
+	if (c->next)
+		c->next->prev = c;
+	l->children = c;
+	if (c->due_ns != BW_NEVER)
+		bw_alarm_set(&l->alarm, l->q, c->due_ns);
+}
+
+static void submit(struct bw_store *s, struct bw_op *op)
+{
+	struct late *l = (struct late *)s;
+	struct child *c = op->kind == BW_OP_GET ? calloc(1, sizeof(*c)) : NULL;
+
+	/* Short of memory, a get goes down as it is. */
+	if (!c) {
+		bw_store_submit(s->next, op);
+		return;
+	}
+	bw_gate_enter(&l->gate);
+	c->l = l;
+	c->parent = op;
+	c->op = *op;
+	c->op.task = (struct bw_task){0};
+	c->op.store_priv = NULL;
+	c->op.done = done;
+	c->op.ctx = c;
+	c->due_ns = op->deadline_ns < BW_NEVER - l->more_ns ? op->deadline_ns + l->more_ns : BW_NEVER;
+	bw_lock(&l->lock);
+	list_locked(l, c);
+	bw_unlock(&l->lock);
+	bw_store_submit(s->next, &c->op);
+}
+
+/* A get that nobody wants any more is one that is late. */
+static void cancel(struct bw_store *s, struct bw_op *op)
+{
+	struct late *l = (struct late *)s;
+
+	if (op->kind != BW_OP_GET) {
+		bw_store_cancel(s->next, op);
+		return;
+	}
+	BW_LOCK_SCOPE(&l->lock);
+	for (struct child *c = l->children; c; c = c->next) {
+		if (c->parent != op)
+			continue;
+		c->cancelled = true;
+		c->due_ns = bw_now();
+		bw_alarm_set(&l->alarm, l->q, c->due_ns);
+		return;
+	}
+}
+
+static void late_free(struct bw_store *s)
+{
+	struct late *l = (struct late *)s;
+
+	if (l->q) {
+		bw_gate_wait(&l->gate);
+		bw_workq_free(l->q);
+	}
+	bw_store_free(s->next);
+	bw_gate_done(&l->gate);
+	bw_mutex_done(&l->lock);
+	free(l);
+}
+
+int bw_filter_late_new(struct bw_store *below, int64_t more_ns, struct bw_store **ret)
+{
+	static const struct bw_store_ops ops = {
+		.name = "late", .submit = submit, .cancel = cancel, .free = late_free};
+	struct late *l = calloc(1, sizeof(*l));
+
+	if (!l) {
+		bw_store_free(below);
+		return -ENOMEM;
+	}
+	l->store = (struct bw_store){.ops = &ops, .next = below};
+	l->more_ns = more_ns;
+	bw_alarm_init(&l->alarm, run_alarm);
+	bw_mutex_init(&l->lock, BW_RANK_FILTER);
+	bw_gate_init(&l->gate);
+	int err = bw_workq_new("bw-late", 1, &l->q);
+
+	if (err) {
+		late_free(&l->store);
+		return err;
+	}
+	*ret = &l->store;
+	return 0;
+}
