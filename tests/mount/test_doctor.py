@@ -75,8 +75,8 @@ class Doctor(bw.TestCase):
         self.assertEqual(said["notes"], sum(c["verdict"] == "note" for c in said["checks"]))
 
     def test_this_machine_alone(self):
-        done = bw.batchweave("doctor", check=False, env=self.env)
-        self.assertIn(done.returncode, (0, 1))  # mounts of others may be in any state
+        done = bw.batchweave("doctor", check=False, env=self.env, errors="surrogateescape")
+        self.assertIn(done.returncode, (0, 1))  # mounts of others may be in any state, on any name
         self.assertRegex(done.stdout, r"(?m)^ok +fuse device ")
         self.assertNotRegex(done.stdout, r"(?m)^\S+ +store ")
 
