@@ -21,6 +21,9 @@ struct child {
 	struct child *prev, *next;
 };
 
+/* Kept for the next gets: what was just in use is still in the CPU's caches, and 2 KiB of new memory are not. */
+#define IDLE_MAX 16
+
 struct late {
 	struct bw_store store;
 	int64_t more_ns;
@@ -28,8 +31,34 @@ struct late {
 	struct bw_workq *q;
 	struct bw_mutex lock;	/* all of the rest, and the children's parents */
 	struct child *children;
+	struct child *idle;	/* by next */
+	unsigned idle_n;
 	struct bw_alarm alarm;
 };
+
+static struct child *child_new(struct late *l)
+{
+	bw_lock(&l->lock);
+	struct child *c = l->idle;
+
+	if (c) {
+		l->idle = c->next;
+		l->idle_n--;
+	}
+	bw_unlock(&l->lock);
+	return c ? c : malloc(sizeof(*c));
+}
+
+/* False: there are enough, and it is the caller's to free. */
+static bool keep_locked(struct late *l, struct child *c)
+{
+	if (l->idle_n >= IDLE_MAX)
+		return false;
+	c->next = l->idle;
+	l->idle = c;
+	l->idle_n++;
+	return true;
+}
 
 static struct bw_op *part_locked(struct child *c)
 {
@@ -63,13 +92,15 @@ static void done(struct bw_op *op)
 
 	bw_lock(&l->lock);
 	struct bw_op *parent = part_locked(c);
-	bw_unlock(&l->lock);
-	if (parent) {
+	if (parent)
 		give(c, parent);
-		parent->done(parent);
-	}
 	bw_op_done(op);
-	free(c);
+	bool kept = keep_locked(l, c);
+	bw_unlock(&l->lock);
+	if (!kept)
+		free(c);
+	if (parent)
+		parent->done(parent);
 	bw_gate_leave(&l->gate);
 }
 
@@ -107,6 +138,7 @@ static void run_alarm(struct bw_task *task)
 
 static void list_locked(struct late *l, struct child *c)
 {
+	c->prev = NULL;
 	c->next = l->children;
 	if (c->next)
 		c->next->prev = c;
@@ -118,7 +150,7 @@ static void list_locked(struct late *l, struct child *c)
 static void submit(struct bw_store *s, struct bw_op *op)
 {
 	struct late *l = (struct late *)s;
-	struct child *c = op->kind == BW_OP_GET ? calloc(1, sizeof(*c)) : NULL;
+	struct child *c = op->kind == BW_OP_GET ? child_new(l) : NULL;
 
 	/* Short of memory, a get goes down as it is. */
 	if (!c) {
@@ -128,6 +160,7 @@ static void submit(struct bw_store *s, struct bw_op *op)
 	bw_gate_enter(&l->gate);
 	c->l = l;
 	c->parent = op;
+	c->cancelled = false;
 	c->op = *op;
 	c->op.task = (struct bw_task){0};
 	c->op.store_priv = NULL;
@@ -169,6 +202,10 @@ static void late_free(struct bw_store *s)
 		bw_workq_free(l->q);
 	}
 	bw_store_free(s->next);
+	for (struct child *c; (c = l->idle);) {
+		l->idle = c->next;
+		free(c);
+	}
 	bw_gate_done(&l->gate);
 	bw_mutex_done(&l->lock);
 	free(l);
