@@ -13,7 +13,6 @@
 #include "store/stats.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 /* Tokens are counted in shares: what a get earns is one, what a second request costs is so many. */
 #define COST BW_HEDGE_EARN
@@ -190,11 +189,7 @@ static void cancel_child(struct child *c)
 
 static void child_init_locked(struct child *c, struct pair *p)
 {
-	c->op = *p->parent;
-	c->op.task = (struct bw_task){0};
-	c->op.store_priv = NULL;
-	c->op.done = done;
-	c->op.ctx = c;
+	bw_op_child(&c->op, p->parent, done, c);
 	c->pair = p;
 	c->state = BEING_SENT;
 	c->sent_ns = bw_now();
@@ -274,18 +269,6 @@ static struct child *better(struct child *last, struct child *before)
 	return last;
 }
 
-static void give(struct child *c, struct bw_op *parent)
-{
-	parent->outcome = c->op.outcome;
-	parent->err = c->op.err;
-	parent->retry_after_ns = c->op.retry_after_ns;
-	memcpy(parent->detail, c->op.detail, sizeof(parent->detail));
-	parent->object_size = c->op.object_size;
-	parent->modified_ms = c->op.modified_ms;
-	parent->blob = c->op.blob;
-	c->op.blob = NULL;
-}
-
 /* The child whose answer the caller is to have now, if any.  *ret_cancel: the other is to be cancelled. */
 static struct child *settle_locked(struct child *c, struct bw_op **ret_parent, bool *ret_cancel)
 {
@@ -322,7 +305,7 @@ static void done(struct bw_op *op)
 	struct child *winner = settle_locked(c, &parent, &cancel);
 	bw_unlock(&h->lock);
 	if (winner) {
-		give(winner, parent);
+		bw_op_child_give(&winner->op, parent);
 		if (winner == &p->child[1] && h->stats && is_good(op))
 			atomic_fetch_add(&h->stats->hedges_won, 1);
 		if (cancel)

@@ -10,7 +10,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 struct child {
 	struct bw_op op;
@@ -73,18 +72,6 @@ static struct bw_op *part_locked(struct child *c)
 	return parent;
 }
 
-static void give(struct child *c, struct bw_op *parent)
-{
-	parent->outcome = c->op.outcome;
-	parent->err = c->op.err;
-	parent->retry_after_ns = c->op.retry_after_ns;
-	memcpy(parent->detail, c->op.detail, sizeof(parent->detail));
-	parent->object_size = c->op.object_size;
-	parent->modified_ms = c->op.modified_ms;
-	parent->blob = c->op.blob;
-	c->op.blob = NULL;
-}
-
 static void done(struct bw_op *op)
 {
 	struct child *c = op->ctx;
@@ -93,7 +80,7 @@ static void done(struct bw_op *op)
 	bw_lock(&l->lock);
 	struct bw_op *parent = part_locked(c);
 	if (parent)
-		give(c, parent);
+		bw_op_child_give(&c->op, parent);
 	bw_op_done(op);
 	bool kept = keep_locked(l, c);
 	bw_unlock(&l->lock);
@@ -161,11 +148,7 @@ static void submit(struct bw_store *s, struct bw_op *op)
 	c->l = l;
 	c->parent = op;
 	c->cancelled = false;
-	c->op = *op;
-	c->op.task = (struct bw_task){0};
-	c->op.store_priv = NULL;
-	c->op.done = done;
-	c->op.ctx = c;
+	bw_op_child(&c->op, op, done, c);
 	c->due_ns = op->deadline_ns < BW_NEVER - l->more_ns ? op->deadline_ns + l->more_ns : BW_NEVER;
 	bw_lock(&l->lock);
 	list_locked(l, c);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/layer.h"
 
+#include <assert.h>
 #include <stdio.h>
+#include <string.h>
 
 void bw_frame_push(struct bw_op *op, struct bw_frame *f, void (*done)(struct bw_op *op))
 {
@@ -18,6 +20,28 @@ struct bw_frame *bw_frame_pop(struct bw_op *op)
 	op->done = f->done;
 	op->store_priv = f->priv;
 	return f;
+}
+
+void bw_op_child(struct bw_op *child, const struct bw_op *parent, void (*done)(struct bw_op *op), void *ctx)
+{
+	assert(parent->kind == BW_OP_GET);
+	*child = *parent;
+	child->task = (struct bw_task){0};
+	child->store_priv = NULL;
+	child->done = done;
+	child->ctx = ctx;
+}
+
+void bw_op_child_give(struct bw_op *child, struct bw_op *parent)
+{
+	parent->outcome = child->outcome;
+	parent->err = child->err;
+	parent->retry_after_ns = child->retry_after_ns;
+	memcpy(parent->detail, child->detail, sizeof(parent->detail));
+	parent->object_size = child->object_size;
+	parent->modified_ms = child->modified_ms;
+	parent->blob = child->blob;
+	child->blob = NULL;
 }
 
 void bw_op_queue(struct bw_op *op, struct bw_workq *q, void (*run)(struct bw_task *task),

@@ -4,7 +4,8 @@
  *
  * A filter that must see the answer of an op puts a frame between itself and the caller: the frame
  * keeps the caller's done() while the filter's own stands in the op, so one op travels down the
- * whole chain and no layer copies it.
+ * whole chain and no layer copies it.  One that may have an answer for the caller before what it sent down has
+ * ended sends a child instead, which is its own.
  */
 #ifndef BW_STORE_LAYER_H
 #define BW_STORE_LAYER_H
@@ -21,6 +22,11 @@ struct bw_frame {
 void bw_frame_push(struct bw_op *op, struct bw_frame *f, void (*done)(struct bw_op *op));
 /* In that done(): the frame, with the op as it was before. */
 struct bw_frame *bw_frame_pop(struct bw_op *op);
+
+/* A get like the caller's, to be sent in its place. */
+void bw_op_child(struct bw_op *child, const struct bw_op *parent, void (*done)(struct bw_op *op), void *ctx);
+/* What the child was answered, its blob too, becomes the parent's; done() is for the filter to run. */
+void bw_op_child_give(struct bw_op *child, struct bw_op *parent);
 
 static inline struct bw_op *bw_op_of(struct bw_task *task)
 {
