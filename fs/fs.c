@@ -497,7 +497,8 @@ void bw_fs_free(struct bw_fs *fs)
 	bw_reader_free(fs->reader);
 	bw_disk_free(fs->disk);
 	bw_workq_free(fs->pool);
-	bw_store_free(fs->store);
+	/* Where nothing was begun that needs what is freed next. */
+	(fs->produce ? bw_store_free : bw_store_leave)(fs->store);
 	bw_live_done(&fs->live);
 	fs->space.leaving = true;
 	bw_produce_free(fs->produce);

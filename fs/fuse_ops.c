@@ -471,15 +471,33 @@ static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fus
 /* ---- The rest ----------------------------------------------------------------------------------- */
 
 struct statfs_req {
-	struct bw_task task;
+	struct bw_task task, late;
+	struct bw_fs *fs;
 	fuse_req_t req;
+	atomic_uint refs;	/* one for each task */
+	atomic_bool answered;
 };
+
+static void statfs_unref(struct statfs_req *q)
+{
+	if (atomic_fetch_sub(&q->refs, 1) == 1)
+		free(q);
+}
+
+static void run_statfs_late(struct bw_task *task)
+{
+	struct statfs_req *q = bw_container_of(task, struct statfs_req, late);
+
+	if (!atomic_exchange(&q->answered, true))
+		bw_reply_err(q->req, -BW_E_UNREACHABLE);
+	statfs_unref(q);
+}
 
 /* On a thread that may wait: the store directory may be on a disk or a server that does not answer. */
 static void run_statfs(struct bw_task *task)
 {
 	struct statfs_req *q = (struct statfs_req *)task;
-	struct bw_fs *fs = bw_req_fs(q->req);
+	struct bw_fs *fs = q->fs;
 	struct bw_root *root = bw_head_root(fs->head);
 	/* A store without a size of its own has room; programs look at free before they write. */
 	struct statvfs below, st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = NAME_MAX};
@@ -493,12 +511,16 @@ static void run_statfs(struct bw_task *task)
 	st.f_blocks = free_blocks + (live + st.f_frsize - 1) / st.f_frsize;
 	/* Inodes are numbers, of which there are always more: none at all are told, as other file systems without a table do. */
 	bw_root_unref(root);
-	fuse_reply_statfs(q->req, &st);
-	free(q);
+	if (!atomic_exchange(&q->answered, true))
+		fuse_reply_statfs(q->req, &st);
+	if (bw_workq_cancel(fs->pool, &q->late))
+		statfs_unref(q);
+	statfs_unref(q);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
+	struct bw_fs *fs = bw_req_fs(req);
 	struct statfs_req *q = calloc(1, sizeof(*q));
 
 	(void)ino;
@@ -507,8 +529,13 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 		return;
 	}
 	q->task = (struct bw_task){.run = run_statfs, .prio = BW_PRIO_DEMAND};
+	q->late = (struct bw_task){.run = run_statfs_late, .prio = BW_PRIO_DEMAND};
+	q->fs = fs;
 	q->req = req;
-	bw_workq_push(bw_req_fs(req)->side, &q->task);
+	atomic_init(&q->refs, 2);
+	atomic_init(&q->answered, false);
+	bw_workq_push_at(fs->pool, &q->late, bw_now() + fs->o.io_timeout_ns);
+	bw_workq_push(fs->side, &q->task);
 }
 
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)

@@ -117,6 +117,6 @@ int bw_cmd_destroy(const struct bw_command *c, int argc, char **argv)
 	if (code)
 		return code;
 	code = id ? destroy(c, store, argv[optind], id) : say_what_to_type(c, store, argv[optind]);
-	bw_store_free(store);
+	bw_store_leave(store);
 	return code;
 }

@@ -261,7 +261,7 @@ static int check(const struct bw_command *c, const char *url, const struct bw_st
 		print_text(&r, data, err);
 	code = exit_code(c, url, &r, err, why);
 	bw_fsck_report_done(&r);
-	bw_store_free(store);
+	bw_store_leave(store);
 	return code;
 }
 

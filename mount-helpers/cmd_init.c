@@ -8,6 +8,7 @@
 #include "store/base/rand.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -139,9 +140,12 @@ static int create(const struct bw_command *c, const char *url, struct bw_store_o
 	char why[BW_WHY_MAX + 1] = "", id[33];
 
 	how->s3.part_size = BW_LARGE_OBJECT;
+	/* As in bw_session_store(). */
+	void (*on_interrupt)(int) = signal(SIGINT, SIG_DFL);
 	/* A directory that is refused is not even made. */
 	int r = strncmp(url, "file://", 7) == 0 ? bw_outer_refuse(url, &how->s3, why, sizeof(why)) : 0;
 
+	signal(SIGINT, on_interrupt);
 	if (r < 0)
 		return bw_say_why(c, r, why);
 	int code = bw_session_store(c, url, how, true, &store);
@@ -150,7 +154,7 @@ static int create(const struct bw_command *c, const char *url, struct bw_store_o
 		return code;
 	r = create_in(store, url, how, o, &stream, &existed, why, sizeof(why));
 
-	bw_store_free(store);
+	bw_store_leave(store);
 	if (r < 0)
 		return bw_say_why(c, r, why);
 	bw_hex(stream.id, sizeof(stream.id), id);

@@ -402,5 +402,5 @@ void bw_doctor_store(struct bw_doctor *d, const struct bw_doctor_ask *ask)
 		}
 		check_stream(&l);
 	}
-	bw_store_free(l.store);
+	bw_store_leave(l.store);
 }

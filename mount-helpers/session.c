@@ -4,6 +4,7 @@
 #include "store/base/parse.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <string.h>
 
 int64_t bw_session_commit_deadline(void)
@@ -38,7 +39,11 @@ int bw_session_store(const struct bw_command *c, const char *url, const struct b
 	if (parsed.scheme != BW_URL_S3 && *o->given)
 		return bw_say(c, BW_EXIT_USAGE, "%s is for s3:// streams; leave it out for %s", o->given,
 			      url);
+	/* A directory that hangs: a handler would not run before it answers. */
+	void (*on_interrupt)(int) = signal(SIGINT, SIG_DFL);
+
 	r = bw_store_open(&parsed, &config, ret, why, sizeof(why));
+	signal(SIGINT, on_interrupt);
 	if (r == -ENOENT && !create)
 		return say_no_stream(c, url);
 	if (r < 0) {
@@ -74,7 +79,7 @@ void bw_session_done(struct bw_session *s)
 {
 	bw_head_free(s->head);
 	bw_root_unref(s->root);
-	bw_store_free(s->store);
+	bw_store_leave(s->store);
 	*s = (struct bw_session){.command = s->command};
 }
 

@@ -26,12 +26,15 @@ struct child {
 struct late {
 	struct bw_store store;
 	int64_t more_ns;
-	struct bw_gate gate;
+	struct bw_gate gate;	/* of parents */
 	struct bw_workq *q;
 	struct bw_mutex lock;	/* all of the rest, and the children's parents */
 	struct child *children;
 	struct child *idle;	/* by next */
 	unsigned idle_n;
+	unsigned lost;		/* children that were given up and have not come */
+	struct bw_cond found;	/* none is lost */
+	bool leaves;
 	struct bw_alarm alarm;
 };
 
@@ -81,13 +84,16 @@ static void done(struct bw_op *op)
 	struct bw_op *parent = part_locked(c);
 	if (parent)
 		bw_op_child_give(&c->op, parent);
+	else if (--l->lost == 0)
+		bw_cond_broadcast(&l->found);
 	bw_op_done(op);
 	bool kept = keep_locked(l, c);
 	bw_unlock(&l->lock);
 	if (!kept)
 		free(c);
-	if (parent)
-		parent->done(parent);
+	if (!parent)
+		return;
+	parent->done(parent);
 	bw_gate_leave(&l->gate);
 }
 
@@ -100,8 +106,10 @@ static struct bw_op *take_late(struct late *l, enum bw_outcome *ret_outcome)
 	for (struct child *c = l->children; c; c = c->next) {
 		due_ns = c->due_ns < due_ns ? c->due_ns : due_ns;
 		*ret_outcome = c->cancelled ? BW_CANCELLED : BW_UNREACHABLE;
-		if (c->due_ns <= now_ns)
-			return part_locked(c);
+		if (c->due_ns > now_ns)
+			continue;
+		l->lost++;
+		return part_locked(c);
 	}
 	bw_alarm_set(&l->alarm, l->q, due_ns);
 	return NULL;
@@ -120,6 +128,7 @@ static void run_alarm(struct bw_task *task)
 		snprintf(parent->detail, sizeof(parent->detail), "a read does not return");
 		bw_op_fail(parent, outcome, 0);
 		parent->done(parent);
+		bw_gate_leave(&l->gate);
 	}
 }
 
@@ -176,6 +185,25 @@ static void cancel(struct bw_store *s, struct bw_op *op)
 	}
 }
 
+static void leave(struct bw_store *s)
+{
+	struct late *l = (struct late *)s;
+
+	BW_LOCK_SCOPE(&l->lock);
+	l->leaves = true;
+}
+
+/* Whether there are calls that go on below, and need what is there and their children. */
+static bool is_left(struct late *l)
+{
+	int64_t until_ns = bw_now() + l->more_ns;
+
+	BW_LOCK_SCOPE(&l->lock);
+	while (l->leaves && l->lost && bw_cond_wait_until(&l->found, &l->lock, until_ns))
+		;
+	return l->leaves && l->lost;
+}
+
 static void late_free(struct bw_store *s)
 {
 	struct late *l = (struct late *)s;
@@ -184,12 +212,15 @@ static void late_free(struct bw_store *s)
 		bw_gate_wait(&l->gate);
 		bw_workq_free(l->q);
 	}
+	if (is_left(l))
+		return;
 	bw_store_free(s->next);
 	for (struct child *c; (c = l->idle);) {
 		l->idle = c->next;
 		free(c);
 	}
 	bw_gate_done(&l->gate);
+	bw_cond_done(&l->found);
 	bw_mutex_done(&l->lock);
 	free(l);
 }
@@ -197,7 +228,7 @@ static void late_free(struct bw_store *s)
 int bw_filter_late_new(struct bw_store *below, int64_t more_ns, struct bw_store **ret)
 {
 	static const struct bw_store_ops ops = {
-		.name = "late", .submit = submit, .cancel = cancel, .free = late_free};
+		.name = "late", .submit = submit, .cancel = cancel, .leave = leave, .free = late_free};
 	struct late *l = calloc(1, sizeof(*l));
 
 	if (!l) {
@@ -208,6 +239,7 @@ int bw_filter_late_new(struct bw_store *below, int64_t more_ns, struct bw_store 
 	l->more_ns = more_ns;
 	bw_alarm_init(&l->alarm, run_alarm);
 	bw_mutex_init(&l->lock, BW_RANK_FILTER);
+	bw_cond_init(&l->found);
 	bw_gate_init(&l->gate);
 	int err = bw_workq_new("bw-late", 1, &l->q);
 

@@ -174,6 +174,14 @@ void bw_store_free(struct bw_store *s)
 		s->ops->free(s);
 }
 
+void bw_store_leave(struct bw_store *s)
+{
+	for (struct bw_store *at = s; at; at = at->next)
+		if (at->ops->leave)
+			at->ops->leave(at);
+	bw_store_free(s);
+}
+
 static void wake(struct bw_op *op)
 {
 	bw_latch_open(op->ctx);

@@ -206,6 +206,7 @@ struct bw_store_ops {
 	 * from now on; it does not grow.  Else like an early put, and ended like one: by the put or by drop.
 	 */
 	bw_early_fn *prepare;	/* of a backend; NULL: it has nothing to do ahead */
+	void (*leave)(struct bw_store *s);	/* of a filter; NULL: freeing it waits for nothing that was given up.  See bw_store_leave() */
 	/* Waits until every op lent has been given back, stops threads, frees, then frees what is below. */
 	void (*free)(struct bw_store *s);
 };
@@ -219,6 +220,11 @@ struct bw_store {
 void bw_store_submit(struct bw_store *s, struct bw_op *op);
 void bw_store_cancel(struct bw_store *s, struct bw_op *op);
 void bw_store_free(struct bw_store *s);		/* NULL is fine */
+/*
+ * The same for a process that is about to end, without early puts of its own: what was given up and does not return a second
+ * later is left behind, with the backend.
+ */
+void bw_store_leave(struct bw_store *s);
 /* NULL: this store has none, or not now; released() will not run. */
 bw_early_fn bw_store_early, bw_store_prepare;
 bool bw_store_prepares(struct bw_store *s);	/* whether bw_store_prepare() is worth making a body for */
@@ -362,7 +368,8 @@ int bw_filter_hedge_new(struct bw_store *below, int64_t min_ns, struct bw_send_s
 
 /*
  * Gives up a get that has not come back more_ns after its deadline, UNREACHABLE: a call to a file system that hangs cannot be
- * ended.  It goes on below, and nobody hears of it; freeing the store waits for it.  All else passes through.
+ * ended.  It goes on below, and nobody hears of it; freeing the store waits for it, leaving it for more_ns.  All else passes
+ * through.
  */
 #define BW_LATE_NS BW_SEC
 int bw_filter_late_new(struct bw_store *below, int64_t more_ns, struct bw_store **ret) bw_must_check;

@@ -15,6 +15,10 @@
  *	disk		wait until the file is gone, then go on
  * and those of data objects of a file:// store:
  *	data		wait until the file is gone, then go on
+ * and those of its roots and of stream.json:
+ *	roots		wait until the file is gone, then go on
+ * and statvfs(3), by which a file:// store says how much room there is:
+ *	room		wait until the file is gone, then go on
  * and umount2(2):
  *	detach		wait until the file is gone, then go on; $BW_GATE.held is made meanwhile
  * and the close of the descriptor of /dev/fuse:
@@ -28,6 +32,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 typedef int linkat_fn(int from_fd, const char *from, int to_fd, const char *to, int flags);
@@ -185,6 +190,11 @@ ssize_t pwrite(int fd, const void *bytes, size_t len, off_t off)
 	return real_pwrite()(fd, bytes, len, off);
 }
 
+static int is_root_object(int fd)
+{
+	return is_below(fd, "/manifest/") || is_below(fd, "/stream.json");
+}
+
 typedef ssize_t pread_fn(int fd, void *to, size_t len, off_t off);
 
 static pread_fn *real_pread(void)
@@ -203,9 +213,32 @@ ssize_t pread(int fd, void *to, size_t len, off_t off)
 	int number = 0;
 
 	while (ask(word, &number) && ((strcmp(word, "disk") == 0 && is_below(fd, "/bw1-")) ||
-				      (strcmp(word, "data") == 0 && is_below(fd, "/data/"))))
+				      (strcmp(word, "data") == 0 && is_below(fd, "/data/")) ||
+				      (strcmp(word, "roots") == 0 && is_root_object(fd))))
 		usleep(2000);
 	return real_pread()(fd, to, len, off);
+}
+
+typedef int statvfs_fn(const char *path, struct statvfs *ret);
+
+static statvfs_fn *real_statvfs(void)
+{
+	statvfs_fn *fn = NULL;
+	void *symbol = dlsym(RTLD_NEXT, "statvfs64");
+
+	memcpy(&fn, &symbol, sizeof(fn));
+	return fn;
+}
+
+/* As pwrite(). */
+int statvfs(const char *path, struct statvfs *ret)
+{
+	char word[16] = "";
+	int number = 0;
+
+	while (ask(word, &number) && strcmp(word, "room") == 0)
+		usleep(2000);
+	return real_statvfs()(path, ret);
 }
 
 typedef int umount2_fn(const char *target, int flags);

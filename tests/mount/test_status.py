@@ -92,7 +92,9 @@ class Files(bw.TestCase):
         m = self.mounted()
         m.proc.send_signal(signal.SIGSTOP)
         try:
-            for args in (("status", m.dir), ("status", m.dir, "--json"), ("top", m.dir, "--once"), ("bench", m.dir)):
+            for args in (("status", m.dir), ("status", m.dir, "--json"), ("top", m.dir, "--once"), ("bench", m.dir),
+                         ("ls", f"file://{m.dir}/step"), ("fsck", f"file://{m.dir}/step"),
+                         ("init", f"file://{m.dir}/step/x", "--ranks", "1")):
                 with subprocess.Popen([bw.BATCHWEAVE, *args], stderr=subprocess.PIPE, text=True) as child:
                     self.addCleanup(child.kill)
                     bw.wait_until(lambda: "fuse" in bw.read(f"/proc/{child.pid}/wchan") or "request_wait" in

@@ -401,6 +401,21 @@ class Errnos(bw.TestCase):
         gate.open()
         self.assertEqual(len(bw.read(mount.step(0, 1), "rb")), 100000)
 
+    @bw.file_only("a file system that does not come back from a call")
+    def test_v6_df_of_a_store_that_hangs(self):
+        """V6: neither df, which kill -9 could not end, nor mount(8) waits for as long as the file system does."""
+        stream, gate = self.stream(2), self.gate()
+        mount = self.mount(stream, "io_timeout=2", gate=gate)
+        gate.say("room")
+        self.join(*[self.spawn(self.assert_errno, "EIO", os.statvfs, mount.dir) for _ in range(3)])
+        gate.open()
+        self.assertGreater(os.statvfs(mount.dir).f_bavail, 0)
+        gate.say("roots")
+        done = subprocess.run([bw.MOUNT, stream.url, self.folder("mnt"), "-o", "io_timeout=1"], env={**os.environ, **gate.env()},
+                              capture_output=True, text=True, timeout=30, check=False)
+        self.assertEqual(done.returncode, 32)
+        self.assertIn("the store cannot be reached", done.stderr)
+
     def test_v6_every_open_of_a_slice_is_read_only(self):
         """V6, S9: a slice is never truncated or replaced."""
         mount = self.mounted()

@@ -78,6 +78,41 @@ Test(late, a_get_that_nobody_wants_any_more_is_given_up_at_once)
 	bw_store_free(s);
 }
 
+static void *leave(void *s)
+{
+	bw_store_leave(s);
+	return NULL;
+}
+
+/* Nobody could end, or unmount, where a store is that does not answer. */
+Test(late, V6_who_leaves_waits_for_no_get_that_was_given_up)
+{
+	struct bw_holder *h = bw_holder_new();
+	struct bw_store *s;
+	struct asked a;
+	pthread_t thread;
+
+	cr_assert_eq(bw_filter_late_new(&h->store, MORE_NS, &s), 0);
+	ask(s, &a, bw_now());
+	cr_assert_eq(wait_for(&a), BW_UNREACHABLE);
+	cr_assert_eq(bw_thread_start(&thread, "leaves", leave, s), 0);
+	pthread_join(thread, NULL);
+	cr_assert_eq(bw_holder_n(h), 1);
+	bw_holder_let_go(h);	/* what it needs is there still */
+	bw_sleep(MORE_NS);
+
+	/* One that comes soon is waited for, and nothing is left behind. */
+	h = bw_holder_new();
+	cr_assert_eq(bw_filter_late_new(&h->store, BW_SEC, &s), 0);
+	ask(s, &a, BW_NEVER);
+	bw_store_cancel(s, &a.op);
+	cr_assert_eq(wait_for(&a), BW_CANCELLED);
+	cr_assert_eq(bw_thread_start(&thread, "leaves", leave, s), 0);
+	bw_sleep(MORE_NS);
+	bw_holder_let_go(h);
+	pthread_join(thread, NULL);
+}
+
 /* Nobody could say what has become of it. */
 Test(late, what_changes_something_is_waited_for)
 {
