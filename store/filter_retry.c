@@ -350,10 +350,13 @@ static bool sleep_on_it(struct child *c)
 	struct retry *r = c->r;
 
 	BW_LOCK_SCOPE(&r->lock);
-	int64_t wait_ns = draw_locked(r, c->attempts);
+	int64_t wait_ns = draw_locked(r, c->attempts), asked_ns = c->op.retry_after_ns;
 
-	if (wait_ns < c->op.retry_after_ns)
-		wait_ns = c->op.retry_after_ns;
+	/* Some stores ask for a minute or two with each 503, and take the next request all the same. */
+	if (asked_ns > BW_PACE_PAUSE_MAX_NS)
+		asked_ns = BW_PACE_PAUSE_MAX_NS;
+	if (wait_ns < asked_ns)
+		wait_ns = asked_ns;
 	int64_t now_ns = bw_now();
 
 	if (r->stopping || c->cancelled || wait_ns >= c->op.deadline_ns - now_ns)

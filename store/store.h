@@ -302,8 +302,8 @@ int bw_filter_limit_new(struct bw_store *below, unsigned max_ops, uint64_t max_b
 /*
  * Repeats gets, lists, deletes, aborts and unconditional puts that ended THROTTLED, UNREACHABLE or UNKNOWN,
  * and if_absent puts only when nothing can have been applied (THROTTLED, UNREACHABLE), with full
- * jitter from base_ns doubling to max_ns, not before the store's retry_after_ns, until the op's
- * deadline.  An op without a deadline is tried at most tries times, one that is to be sent once is not repeated.
+ * jitter from base_ns doubling to max_ns, not before the store's retry_after_ns (BW_PACE_PAUSE_MAX_NS at most), until the
+ * op's deadline.  An op without a deadline is tried at most tries times, one that is to be sent once is not repeated.
  *
  * A retry storm is impossible: each repeat costs a token, of which there are budget at first and at
  * most; a fresh request earns a fifth of one, a repeat that got an answer (OK, EXISTS, NOT_FOUND) two, and
