@@ -44,7 +44,7 @@ int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret)
 	};
 	bw_fetcher_init(&r->fetcher);
 	bw_guesses_init(&r->guesses, &r->fetcher, config->budget, NULL, NULL, 0);
-	bw_rhythm_init(&r->rhythm, bw_now);
+	bw_rhythm_init(&r->rhythm, config->now ? config->now : bw_now);
 	struct bw_cache_config blocks = {.fetcher = &r->fetcher,
 					 .budget = config->budget,
 					 .counters = config->counters,

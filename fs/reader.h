@@ -50,6 +50,7 @@ struct bw_reader_config {
 	 * store, no lock held; all borrowed; does not block. */
 	void (*came)(void *ctx, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank);
 	void *ctx;
+	int64_t (*now)(void);			/* who pauses is measured with it.  NULL: bw_now() */
 };
 
 int bw_reader_new(const struct bw_reader_config *config, struct bw_reader **ret) bw_must_check;

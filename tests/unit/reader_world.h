@@ -187,6 +187,7 @@ struct world_options {
 	int64_t io_timeout_ns;	/* 0: 60 s */
 	void (*came)(void *ctx, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank);
 	void *ctx;
+	int64_t (*now)(void);	/* see struct bw_reader_config */
 };
 
 /* Byte number at of a slice: noise, or for compressed streams noise that is half as dense. */
@@ -225,6 +226,7 @@ static inline void world_reader(struct world *w, const struct world_options *o)
 		.here = o->here,
 		.came = o->came,
 		.ctx = o->ctx,
+		.now = o->now,
 		.io_timeout_ns = o->io_timeout_ns ? o->io_timeout_ns : 60 * BW_SEC,
 	};
 

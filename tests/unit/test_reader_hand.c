@@ -2,8 +2,6 @@
 /* What the reader offers the kernel before it is asked for. */
 #include "tests/unit/reader_world.h"
 
-#include <unistd.h>
-
 #define BLOCK (UINT64_C(16) << 10)
 #define READER 7	/* a thread */
 
@@ -13,6 +11,19 @@ struct offered {
 	struct bw_cond changed;
 	unsigned blocks[WORLD_STEPS];
 };
+
+/* The reader's time passes when a test says so: on a busy machine who hurries pauses too. */
+static atomic_int_fast64_t clock_ns;
+
+static int64_t now(void)
+{
+	return atomic_load(&clock_ns);
+}
+
+static void pass(int64_t ns)
+{
+	atomic_fetch_add(&clock_ns, ns);
+}
 
 static void came(void *ctx, const struct bw_entry *entry, struct bw_tgb *tgb, uint32_t rank)
 {
@@ -49,9 +60,11 @@ static void ask_for(struct world *w, uint64_t step)
 
 static void begin_hurried(struct world *w, struct offered *o, unsigned steps, uint64_t size)
 {
-	struct world_options options = {.ranks = 1, .block_size = BLOCK, .prefetch = 2, .came = came, .ctx = o};
+	struct world_options options = {.ranks = 1, .block_size = BLOCK, .prefetch = 2, .came = came, .ctx = o,
+					.now = now};
 
 	offered_init(o);
+	atomic_store(&clock_ns, BW_SEC);
 	world_init(w, &options);
 	world_commit_even(w, steps, size);
 }
@@ -65,7 +78,7 @@ static void begin(struct world *w, struct offered *o, unsigned steps, uint64_t s
 	ask_for(w, WORLD_STEPS);
 	cr_assert_eq(bw_reader_opened(w->reader, &other, 0, READER), 0);
 	bw_reader_closed(w->reader, WORLD_STEPS, 0, READER);
-	usleep(40000);
+	pass(40 * BW_MS);
 	ask_for(w, WORLD_STEPS + 1);
 }
 
@@ -87,7 +100,7 @@ static uint64_t take(struct world *w, uint64_t step)
 /* As FUSE does it. */
 static uint64_t open_slice(struct world *w, uint64_t step)
 {
-	usleep(10000);
+	pass(10 * BW_MS);
 	ask_for(w, step);
 	uint64_t there = bw_reader_opened(w->reader, &w->head.entries[step], 0, READER);
 
@@ -178,6 +191,7 @@ Test(hand, nothing_for_who_never_pauses)
 		ask_for(&w, step);
 		bw_reader_opened(w.reader, &w.head.entries[step], 0, READER);
 		cr_assert_eq(world_read(&w, step, 0, 0, 2 * BLOCK, false), 0);
+		pass(10 * BW_MS);
 		bw_reader_closed(w.reader, step, 0, READER);
 	}
 	world_until_gets(&w, 2 + 2 * 3);
@@ -190,7 +204,8 @@ Test(hand, nothing_for_who_never_pauses)
 static void until_prefetched(struct world *w, uint64_t bytes)
 {
 	while (atomic_load(&w->counters.prefetched) < bytes)
-		usleep(1000);
+		bw_sleep(BW_MS);
+	bw_sleep(20 * BW_MS);	/* they are counted before they are told of */
 }
 
 /* What has been fetched for it meanwhile is offered. */
@@ -203,13 +218,12 @@ Test(hand, the_first_pause_is_seen_while_it_lasts)
 	ask_for(&w, 0);
 	bw_reader_opened(w.reader, &w.head.entries[0], 0, READER);
 	cr_assert_eq(world_read(&w, 0, 0, 0, 2 * BLOCK, false), 0);
-	int64_t closed_ns = bw_now(), due_ns = bw_reader_closed(w.reader, 0, 0, READER);
+	int64_t closed_ns = now(), due_ns = bw_reader_closed(w.reader, 0, 0, READER);
 
 	cr_assert_geq(due_ns, closed_ns + 2 * BW_MS);
 	cr_assert_lt(due_ns, closed_ns + 60 * BW_SEC);
 	until_prefetched(&w, 2 * 2 * BLOCK);
-	while (bw_now() < due_ns)
-		usleep(1000);
+	pass(due_ns - closed_ns);
 	cr_assert_eq(bw_reader_first_pauses(w.reader), BW_NEVER);
 	cr_assert(o.blocks[1] && o.blocks[2]);
 	cr_assert_eq(take(&w, 1), 2 * BLOCK);
@@ -231,7 +245,7 @@ Test(hand, what_is_there_already_is_offered_when_its_reader_comes_on)
 	until_prefetched(&w, 2 * 2 * BLOCK);
 	(void)bw_reader_closed(w.reader, 0, 0, READER);
 	cr_assert_eq(o.blocks[1] + o.blocks[2], 0);
-	usleep(300000);
+	pass(300 * BW_MS);
 	ask_for(&w, 1);
 	cr_assert_eq(world_read(&w, 1, 0, 0, 4096, false), 0);
 	cr_assert_eq(o.blocks[1], 0, "it is here");
@@ -249,7 +263,7 @@ Test(hand, nothing_for_who_reads_for_longer_than_it_pauses)
 	begin(&w, &o, 3, 2 * BLOCK);
 	ask_for(&w, 0);
 	bw_reader_opened(w.reader, &w.head.entries[0], 0, READER);
-	usleep(400000);
+	pass(400 * BW_MS);
 	bw_reader_closed(w.reader, 0, 0, READER);
 	cr_assert_eq(world_read(&w, 0, 0, 0, 2 * BLOCK, false), 0);
 	world_until_gets(&w, 2 + 2 * 3);
