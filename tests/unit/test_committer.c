@@ -295,7 +295,7 @@ static void commit_now(struct bw_committer *c, const char *p, uint64_t seq)
 
 /* One of 250 on a stream that is fast for its store shares its versions; who is in a hurry takes along
  * what is queued. */
-Test(committer, batches_are_put_off_until_somebody_is_in_a_hurry, .timeout = 30)
+Test(committer, batches_are_put_off_until_somebody_is_in_a_hurry, .timeout = 120)
 {
 	struct bw_test_mount m;
 	struct noted items[3];
@@ -656,7 +656,7 @@ static void silent_free(struct bw_store *s)
 }
 
 /* S5: a request that is not answered is given up when the time is over, however long it might wait itself. */
-Test(committer, free_without_time_gives_up_a_request, .timeout = 20)
+Test(committer, free_without_time_gives_up_a_request, .timeout = 60)
 {
 	static const struct bw_store_ops ops = {
 		.name = "silent", .submit = silent_submit, .cancel = silent_cancel, .free = silent_free};

@@ -233,14 +233,14 @@ Test(pace, retry_after_pauses_everybody, .timeout = 60)
 		setup(&f);
 		get_many(&f, 20);
 		int64_t start_ns = bw_now();
-		answer(&f, asks[i], 150 * BW_MS);
+		answer(&f, asks[i], BW_SEC);	/* longer than what is done in it takes on a busy machine */
 		for (int k = 0; k < 10; k++)
 			answer(&f, BW_NOT_FOUND, 0);	/* which does not end the pause */
 		unsigned sent = bw_holder_sent(f.h);
 		struct bw_op *late = get(&f, "late", BW_PRIO_DEMAND, bw_now() + BW_MS);
 		get(&f, "k", BW_PRIO_DEMAND, BW_NEVER);
 		bw_holder_wait_sent(f.h, sent + 1);
-		cr_assert_geq(bw_now() - start_ns, 150 * BW_MS);
+		cr_assert_geq(bw_now() - start_ns, BW_SEC);
 		cr_assert_eq(late->outcome, BW_CANCELLED);
 		cr_assert_eq(f.stats.throttled, i == 0);
 		teardown(&f);
