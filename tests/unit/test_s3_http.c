@@ -154,7 +154,12 @@ Test(s3_http, answers_that_are_none, .timeout = 60)
 		struct server server;
 		server_open(&server, cases[i].bytes);
 		struct bw_store *s = store_at(server.port);
-		enum bw_outcome got = get(s, 0, 5), done = put(s);
+		enum bw_outcome got = get(s, 0, 5);
+
+		/* The server may not have closed the connection yet, and a put that finds it closed is lost. */
+		bw_store_free(s);
+		s = store_at(server.port);
+		enum bw_outcome done = put(s);
 		cr_assert_eq(got, cases[i].get, "case %zu: get %s", i, bw_outcome_name(got));
 		cr_assert_eq(done, cases[i].put, "case %zu: put %s", i, bw_outcome_name(done));
 		bw_store_free(s);
