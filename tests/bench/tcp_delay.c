@@ -6,8 +6,8 @@
  *
  *   tcp_delay HOST PORT LISTEN_PORT ONE_WAY_US
  *
- * Listens on 127.0.0.1, prints a newline when it does, ends with SIGTERM.  A thread for each direction
- * of a connection.
+ * Listens on 127.0.0.1, prints the port when it does (0: one that is free), ends with SIGTERM.  A thread for each
+ * direction of a connection.
  */
 #include "store/base/clock.h"
 #include "store/base/parse.h"
@@ -181,6 +181,7 @@ static uint64_t number(const char *text, uint64_t max)
 int main(int argc, char **argv)
 {
 	struct sockaddr_in server = {.sin_family = AF_INET}, here = {.sin_family = AF_INET};
+	socklen_t len = sizeof(here);
 	int fd = tcp_socket();
 
 	if (argc != 5 || inet_pton(AF_INET, argv[1], &server.sin_addr) != 1) {
@@ -192,9 +193,9 @@ int main(int argc, char **argv)
 	here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	int64_t delay_ns = (int64_t)number(argv[4], 60 * 1000 * 1000) * 1000;
 
-	if (bind(fd, (struct sockaddr *)&here, sizeof(here)) < 0 || listen(fd, 128) < 0)
+	if (bind(fd, (struct sockaddr *)&here, len) < 0 || listen(fd, 128) < 0 || getsockname(fd, (struct sockaddr *)&here, &len) < 0)
 		die("listen");
-	printf("\n");
+	printf("%u\n", ntohs(here.sin_port));
 	fflush(stdout);
 	for (;;) {
 		int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
