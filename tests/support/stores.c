@@ -161,12 +161,13 @@ void bw_test_stores(unsigned *ret_first, unsigned *ret_n)
 void bw_test_store_open(unsigned number, struct bw_test_store *t)
 {
 	static const char *const stacks[] = {"nothing", "stats", "limit", "retry", "hedge",
-					     "pace",    "delay", "fault", "the production chain"};
+					     "late",    "pace",  "delay", "fault", "the production chain"};
 	enum backend backend = (enum backend)(number / BW_TEST_STACKS);
 	enum stack stack = (enum stack)(number % BW_TEST_STACKS);
 	bool in_chain = stack == CHAIN && backend != MEM;
 	int err;
 
+	_Static_assert(sizeof(stacks) / sizeof(stacks[0]) == BW_TEST_STACKS, "a name for each");
 	memset(t, 0, sizeof(*t));
 	t->plan.decide = no_fault;
 	snprintf(t->name, sizeof(t->name), "%s under %s", backends[backend], stacks[stack]);
