@@ -36,6 +36,7 @@ struct late {
 	struct bw_cond found;	/* none is lost */
 	bool leaves;
 	struct bw_alarm alarm;
+	bool stopping;		/* what is submitted from now on goes down as it is */
 };
 
 static struct child *child_new(struct late *l)
@@ -132,8 +133,11 @@ static void run_alarm(struct bw_task *task)
 	}
 }
 
-static void list_locked(struct late *l, struct child *c)
+/* False: the queue of the alarm is about to go. */
+static bool list_locked(struct late *l, struct child *c)
 {
+	if (l->stopping)
+		return false;
 	c->prev = NULL;
 	c->next = l->children;
 	if (c->next)
@@ -141,6 +145,7 @@ static void list_locked(struct late *l, struct child *c)
 	l->children = c;
 	if (c->due_ns != BW_NEVER)
 		bw_alarm_set(&l->alarm, l->q, c->due_ns);
+	return true;
 }
 
 static void submit(struct bw_store *s, struct bw_op *op)
@@ -160,9 +165,13 @@ static void submit(struct bw_store *s, struct bw_op *op)
 	bw_op_child(&c->op, op, done, c);
 	c->due_ns = op->deadline_ns < BW_NEVER - l->more_ns ? op->deadline_ns + l->more_ns : BW_NEVER;
 	bw_lock(&l->lock);
-	list_locked(l, c);
+	bool listed = list_locked(l, c);
 	bw_unlock(&l->lock);
-	bw_store_submit(s->next, &c->op);
+	if (!listed) {
+		bw_gate_leave(&l->gate);
+		free(c);
+	}
+	bw_store_submit(s->next, listed ? &c->op : op);
 }
 
 /* A get that nobody wants any more is one that is late. */
@@ -209,6 +218,9 @@ static void late_free(struct bw_store *s)
 	struct late *l = (struct late *)s;
 
 	if (l->q) {
+		bw_lock(&l->lock);
+		l->stopping = true;
+		bw_unlock(&l->lock);
 		bw_gate_wait(&l->gate);
 		bw_workq_free(l->q);
 	}
