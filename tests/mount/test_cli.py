@@ -19,6 +19,7 @@ import threading
 import time
 import unittest
 
+import bw
 import objects
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -34,8 +35,7 @@ FILE_ONLY = unittest.skipIf(objects.ON_S3, "only on file://: what it checks is s
 
 class Case(unittest.TestCase):
     def setUp(self):
-        base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-        self.dir = tempfile.mkdtemp(prefix="bw-cli-", dir=base)
+        self.dir = tempfile.mkdtemp(prefix="bw-cli-", dir=bw.base_folder())
         self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
         os.chmod(self.dir, 0o755)
         self.store = os.path.join(self.dir, "store")  # of a file:// stream; who makes it is part of the tests

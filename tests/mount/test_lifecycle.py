@@ -131,6 +131,7 @@ class Command(bw.TestCase):
         done = subprocess.run(["unshare", "-m", "sh", "-ec", f"""
             mount --make-rprivate /
             mount --bind /tmp /tmp
+            mount --bind {self.root} {self.root}  # is below it where /dev/shm is small
             mount -o remount,bind,ro /tmp
             {os.path.abspath(bw.MOUNT)} {stream.url} {mnt} -o log={log}
             mkdir -p {mnt}/produce/p/0/rank
