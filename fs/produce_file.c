@@ -294,6 +294,7 @@ struct flush {
 	struct bw_produce *p;
 	struct bw_stage_handle *h;
 	struct bw_answer *a;
+	pid_t writer;		/* who had written last when the look began */
 };
 
 static void tear_locked(struct bw_produce *p, struct bw_stage_node *n, enum bw_torn why)
@@ -346,6 +347,9 @@ static void judged(void *ctx, enum bw_closer_verdict verdict, bool final)
 	int err = 0;
 
 	bw_lock(&p->lock);
+	/* Another process has begun to write meanwhile, whom nobody looked at: it may go on, and the release is never wrong. */
+	if (verdict == BW_CLOSER_OWN && atomic_load(&h->writer) != f->writer)
+		verdict = BW_CLOSER_DEFER;
 	if (final) {
 		h->looks--;
 		h->killed_last = verdict == BW_CLOSER_KILLED_OWN || verdict == BW_CLOSER_KILLED_OTHER;
@@ -400,8 +404,8 @@ void bw_produce_flush(struct bw_produce *p, struct bw_stage_handle *h, struct bw
 	}
 	bw_unlock(&p->lock);
 	if (f) {
-		*f = (struct flush){p, h, a};
-		if (bw_closer_judge(p->c.closer, a->waiter.pid, h->opener, atomic_load(&h->writer), name, n->ino, judged, f))
+		*f = (struct flush){p, h, a, atomic_load(&h->writer)};
+		if (bw_closer_judge(p->c.closer, a->waiter.pid, h->opener, f->writer, name, n->ino, judged, f))
 			return;
 	}
 	if (judge) {

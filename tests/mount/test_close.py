@@ -5,6 +5,7 @@
 Each way of writing must commit exactly once, and what it commits must be whole.
 """
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -293,6 +294,35 @@ class Processes(bw.TestCase):
             self.assertEqual(bw.read(self.m.step(seq, 0)), "one\ntwo\nthree\n")
             shell.stdin.close()
             shell.wait(bw.PATIENCE)
+
+    def test_p3_the_child_begins_to_write_while_the_opener_closes(self):
+        """P3: its first bytes come while it is looked at who closes, which takes long where that has many descriptors."""
+        many = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 20000) - 200
+        closing = os.pipe()
+
+        def child(fd):
+            os.read(closing[0], 1)
+            time.sleep(0.002)
+            os.write(fd, b"one ")
+            time.sleep(0.1)
+            os.write(fd, b"two")
+
+        def opener(path):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (many + 200, many + 200))
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+            writer = self.spawn(child, fd)
+            null = os.open(os.devnull, os.O_RDONLY)
+            for _ in range(many):
+                os.dup(null)
+            os.write(closing[1], b".")
+            os.close(fd)
+            self.join(writer)
+
+        self.join(self.spawn(opener, self.path))
+        for end in closing:
+            os.close(end)
+        bw.wait_until(lambda: self.m.head() == 1, what="the commit")
+        self.committed_as(b"one two")
 
     def test_p3_a_child_that_wrote_and_has_closed_holds_nothing(self):
         """P3: the opener's close commits at once when the child that wrote lives, but has no descriptor any more."""
