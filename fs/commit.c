@@ -273,7 +273,7 @@ static void tell_changed(struct bw_produce *p, const uint64_t inos[2])
 			p->c.changed(p->c.changed_ctx, inos[i]);
 }
 
-static int push_ready_locked(struct bw_stage_producer *sp);
+static void push_ready_locked(struct bw_stage_producer *sp, struct bw_answer **replies);
 static void run_upload(struct bw_task *task);
 
 static void take_back_locked(struct bw_stage_batch *b)
@@ -290,7 +290,7 @@ static void take_back_locked(struct bw_stage_batch *b)
  * The root had no room for the state of b, or of the batch before it, which is then on its way again and takes b with it: b is
  * not committed, nor will be as it was pushed, and is pushed once more.  False: that is not what failed.
  */
-static bool push_again_locked(struct bw_stage_batch *b, int err)
+static bool push_again_locked(struct bw_stage_batch *b, int err, struct bw_answer **replies)
 {
 	struct bw_stage_producer *sp = b->producer;
 	struct bw_stage_batch *before = b->seq ? bw_stage_batch_find(sp, b->seq - 1) : NULL;
@@ -299,7 +299,8 @@ static bool push_again_locked(struct bw_stage_batch *b, int err)
 		return false;
 	if (before && before->state == BW_BATCH_BUSY) {
 		take_back_locked(b);
-		return push_ready_locked(sp) == 0 || b->pushed;
+		push_ready_locked(sp, replies);
+		return true;
 	}
 	if (err != -BW_E_LIMIT || !bw_batch_state_apart(b->build->batch))
 		return false;
@@ -330,7 +331,7 @@ static void item_done(struct bw_commit_item *item, const struct bw_txn_change *r
 	bw_lock(&p->lock);
 	if (!result->err)
 		committed_locked(b, &replies);
-	else if (!push_again_locked(b, result->err))
+	else if (!push_again_locked(b, result->err, &replies))
 		failed_locked(b, result->err, "", &replies);
 	release_stranded_locked(b->producer, &replies);
 	if (!result->err)
@@ -342,8 +343,8 @@ static void item_done(struct bw_commit_item *item, const struct bw_txn_change *r
 	bw_produce_told(p);
 }
 
-/* Hands to the committer what is uploaded, in order of seq. */
-static int push_ready_locked(struct bw_stage_producer *sp)
+/* Hands to the committer what is uploaded, in order of seq.  What cannot be handed over fails: nobody comes back to it. */
+static void push_ready_locked(struct bw_stage_producer *sp, struct bw_answer **replies)
 {
 	struct bw_produce *p = sp->produce;
 
@@ -352,11 +353,11 @@ static int push_ready_locked(struct bw_stage_producer *sp)
 			continue;
 		if (b->seq != sp->push_next || b->state != BW_BATCH_BUSY || !b->uploaded)
 			break;
-		if (p->closed)
-			return -BW_E_STOPPING;
-		int err = bw_batch_change(b->build->batch, p->owner, &b->item.change);
-		if (err)
-			return err;
+		int err = p->closed ? -BW_E_STOPPING : bw_batch_change(b->build->batch, p->owner, &b->item.change);
+		if (err) {
+			failed_locked(b, err, "", replies);
+			return;
+		}
 		b->item.done = item_done;
 		b->item.ctx = b;
 		b->item.hurry = b->hurry || sp->drainers || p->stopping;
@@ -365,7 +366,6 @@ static int push_ready_locked(struct bw_stage_producer *sp)
 		sp->push_next = b->seq + 1;
 		bw_committer_push(p->c.committer, &b->item);
 	}
-	return 0;
 }
 
 /* The name is this batch's alone, so an upload of unknown outcome may be sent again until it is known. */
@@ -394,12 +394,11 @@ static void uploaded(void *ctx, int err, const char *detail)
 		bw_unlock(&p->lock);
 		return;
 	}
-	if (!err) {
-		b->uploaded = true;
-		err = push_ready_locked(sp);
-	}
-	if (err && !b->pushed)
+	b->uploaded = !err;
+	if (err)
 		failed_locked(b, err == -ECANCELED ? -ETIMEDOUT : err, detail, &replies);
+	else
+		push_ready_locked(sp, &replies);
 	/* The last uploads end with the store, when there are no news any more. */
 	if (!p->closed)
 		release_stranded_locked(sp, &replies);

@@ -60,19 +60,27 @@ static void answered(struct bw_answer *a, int err)
 	free(q);
 }
 
-static struct produce_req *question(fuse_req_t req, enum answer_kind kind)
+/* NULL: memory is short, and req has no answer yet. */
+static struct produce_req *try_question(fuse_req_t req, enum answer_kind kind)
 {
 	struct produce_req *q = calloc(1, sizeof(*q));
 
-	if (!q) {
-		bw_reply_err(req, -ENOMEM);
+	if (!q)
 		return NULL;
-	}
 	q->req = req;
 	q->fs = bw_req_fs(req);
 	q->kind = kind;
 	q->answer.done = answered;
 	q->answer.waiter.pid = fuse_req_ctx(req)->pid;
+	return q;
+}
+
+static struct produce_req *question(fuse_req_t req, enum answer_kind kind)
+{
+	struct produce_req *q = try_question(req, kind);
+
+	if (!q)
+		bw_reply_err(req, -ENOMEM);
 	return q;
 }
 
@@ -288,10 +296,15 @@ void bw_fuse_produce_write(fuse_req_t req, struct bw_handle *h, const char *buf,
 
 void bw_fuse_produce_flush(fuse_req_t req, struct bw_handle *h)
 {
-	struct produce_req *q = question(req, ANSWER_ERR);
+	struct produce_req *q = try_question(req, ANSWER_ERR);
 
-	if (q)
+	if (q) {
 		bw_produce_flush(q->fs->produce, h->stage, &q->answer);
+		return;
+	}
+	/* Before the answer: behind it comes the release, which commits what was not written by somebody killed (P3k). */
+	bw_produce_flush_missed(bw_req_fs(req)->produce, h->stage);
+	bw_reply_err(req, -ENOMEM);
 }
 
 void bw_fuse_produce_fsync(fuse_req_t req, struct bw_handle *h)

@@ -135,6 +135,7 @@ int bw_produce_fallocate(struct bw_produce *p, struct bw_stage_handle *h, int mo
 			 uint64_t len) bw_must_check;
 /* Each close(2) of a descriptor, and fsync(2): answered through a->done. */
 void bw_produce_flush(struct bw_produce *p, struct bw_stage_handle *h, struct bw_answer *a);
+void bw_produce_flush_missed(struct bw_produce *p, struct bw_stage_handle *h);	/* there is no memory to ask who closes */
 void bw_produce_fsync(struct bw_produce *p, struct bw_stage_handle *h, struct bw_answer *a);
 /* The last descriptor is gone: frees h. */
 void bw_produce_release(struct bw_produce *p, struct bw_stage_handle *h);

@@ -418,6 +418,12 @@ void bw_produce_flush(struct bw_produce *p, struct bw_stage_handle *h, struct bw
 	a->done(a, err);
 }
 
+void bw_produce_flush_missed(struct bw_produce *p, struct bw_stage_handle *h)
+{
+	BW_LOCK_SCOPE(&p->lock);
+	h->unjudged = true;
+}
+
 static void unlink_writer(struct bw_stage_handle *h)
 {
 	struct bw_stage_handle **at = &h->node->writers;
