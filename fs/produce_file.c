@@ -334,6 +334,21 @@ static int take_deferred_locked(struct bw_stage_node *n)
 static void finish_release_locked(struct bw_produce *p, struct bw_stage_handle *h);
 
 /*
+ * The opener of h has no descriptor of the file left, so what else it had opened has ended as well: those closes counted for nothing as long
+ * as there was another, and the releases that end them may come behind this one.
+ */
+static void close_deferred_locked(struct bw_stage_node *n, const struct bw_stage_handle *h, pid_t writer)
+{
+	for (struct bw_stage_handle *o = n->writers; o; o = o->next) {
+		bool by_others = (o->writer && o->writer != writer) || o->killed_own || o->killed_last || o->unjudged;
+		if (o->deferred && o->opener == h->opener && !o->writing && !by_others) {
+			o->closed = true;
+			o->dirty = false;
+		}
+	}
+}
+
+/*
  * What the closing process turned out to be.  Not final: its time was up, the close is answered; the
  * verdict comes later, and a release that comes before it waits for it.
  */
@@ -353,6 +368,7 @@ static void judged(void *ctx, enum bw_closer_verdict verdict, bool final)
 	if (final) {
 		h->looks--;
 		h->killed_last = verdict == BW_CLOSER_KILLED_OWN || verdict == BW_CLOSER_KILLED_OTHER;
+		h->deferred |= verdict == BW_CLOSER_DEFER;
 		if (verdict == BW_CLOSER_UNKNOWN)
 			err = note_unjudged(p, h);
 	}
@@ -366,6 +382,7 @@ static void judged(void *ctx, enum bw_closer_verdict verdict, bool final)
 	if (verdict == BW_CLOSER_OWN && now && !h->writing) {
 		h->closed = true;
 		h->dirty = false;
+		close_deferred_locked(n, h, f->writer);
 		if (bw_stage_node_counts(n)) {
 			bw_stage_batch_settled_locked(n->batch, f->a, &now, &err);
 			bw_build_nudge_locked(n->batch);

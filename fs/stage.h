@@ -62,6 +62,7 @@ struct bw_stage_handle {
 	bool writable;
 	bool dirty;			/* wrote something since it was opened */
 	bool closed;			/* a counting flush has ended it */
+	bool deferred;			/* a flush of it counted for nothing: somebody could still write to the file */
 	bool killed_own;		/* its opener died of a signal */
 	bool killed_last;		/* so did whoever closed it last */
 	bool unjudged;			/* a closer that could not be seen */
