@@ -215,6 +215,7 @@ static void on_interrupt(int sig)
 
 int main(int argc, char **argv)
 {
+	bw_output_begin();
 	signal(SIGINT, on_interrupt);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);	/* under ulimit -f a write that is too far says EFBIG */

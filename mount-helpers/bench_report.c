@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mount-helpers/bench_report.h"
 
+#include "store/base/err.h"
+
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 
 #define BUF 32
@@ -62,7 +65,10 @@ static void print_writes(const struct bw_bench_result *r)
 
 void bw_report_begin(const struct bw_bench_result *r)
 {
-	printf("batchweave bench of %s: ", r->plan->target);
+	char target[PATH_MAX];
+
+	snprintf(target, sizeof(target), "%s", r->plan->target);
+	printf("batchweave bench of %s: ", bw_make_plain(target));
 	print_load(r->plan);
 	print_writes(r);
 	printf("\n%-8s %7s %8s %8s  %-15s %9s %9s %9s  %8s %8s  %9s %8s\n", "row", "steps", "MB/s", "steps/s",

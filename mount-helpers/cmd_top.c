@@ -20,6 +20,7 @@ enum { EVERY = 1, ONCE, JSON, NUMBER = 'n' };
 
 #define EVERY_MIN_NS (100 * BW_MS)
 #define LINE_MAX_BYTES 4096u
+#define WHERE_MAX 512u
 #define PAGE_MAX (1u << 20)
 #define WIDE 200u	/* columns where there is no terminal */
 #define LONG 10000u	/* rows there */
@@ -132,11 +133,18 @@ static void say_when(char when[32])
 	bw_wall_text(bw_wall_ms(), when, 32);
 }
 
+/* A directory may have any bytes in its name. */
+static const char *plain_where(const struct top *t, char said[WHERE_MAX])
+{
+	snprintf(said, WHERE_MAX, "%s", t->where);
+	return bw_make_plain(said);
+}
+
 static void draw(struct top *t, const char *trouble)
 {
 	bw_auto_buf struct bw_buf page = {.max = 0};
 	unsigned columns, rows, used = *trouble ? 1 : 0;
-	char when[32];
+	char when[32], where[WHERE_MAX];
 
 	say_when(when);
 	bw_buf_init(&page, PAGE_MAX);
@@ -146,7 +154,7 @@ static void draw(struct top *t, const char *trouble)
 	if (t->before && rows > used)
 		bw_top_view(t->before, t->now, when, columns, rows - used, &page);
 	else if (!*trouble)
-		bw_buf_fmt(&page, "%.*s\n", (int)columns, t->where);
+		bw_buf_fmt(&page, "%.*s\n", (int)columns, plain_where(t, where));
 	bw_screen_draw(&t->screen, bw_buf_text(&page), page.len);
 }
 
@@ -181,14 +189,14 @@ static void show(struct top *t)
 /* -1 to go on, else an exit code.  Live it goes on: a store comes back. */
 static int show_trouble(struct top *t, int err)
 {
-	char text[128], line[512];
+	char text[128], where[WHERE_MAX], line[WHERE_MAX + 256];
 	bool gone = !t->of_url && (err == -ENOTCONN || err == -ENOENT);
 
 	if (gone || t->looks) {
 		bw_screen_end(&t->screen);
 		return bw_say_err(t->c, err, gone ? "the mount at %s has ended" : "cannot look at %s", t->where);
 	}
-	snprintf(line, sizeof(line), "%s DOES NOT ANSWER: %s", t->where, bw_err_text(err, text, sizeof(text)));
+	snprintf(line, sizeof(line), "%s DOES NOT ANSWER: %s", plain_where(t, where), bw_err_text(err, text, sizeof(text)));
 	if (t->screened)
 		draw(t, line);
 	else

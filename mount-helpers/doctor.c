@@ -12,17 +12,12 @@ const char *bw_verdict_name(enum bw_verdict verdict)
 }
 
 /* Parts of it come from files, file names and servers. */
-static void make_plain(char *text)
-{
-	for (; *text; text++)
-		if ((unsigned char)*text < 0x20 || *text == 0x7f)
-			*text = ' ';
-}
-
 static void print(FILE *to, const struct bw_finding *f)
 {
-	fprintf(to, "%-5s  %-16s  %s%s%s\n", bw_verdict_name(f->verdict), f->check, f->found,
-		*f->remedy ? "; remedy: " : "", f->remedy);
+	struct bw_finding plain = *f;
+
+	fprintf(to, "%-5s  %-16s  %s%s%s\n", bw_verdict_name(f->verdict), f->check, bw_make_plain(plain.found),
+		*f->remedy ? "; remedy: " : "", bw_make_plain(plain.remedy));
 	fflush(to);
 }
 
@@ -38,8 +33,6 @@ void bw_doctor_add(struct bw_doctor *d, enum bw_verdict verdict, const char *che
 	bw_cut_at_word(f->found, sizeof(f->found), vsnprintf(f->found, sizeof(f->found), fmt, ap));
 	va_end(ap);
 	bw_cut_at_word(f->remedy, sizeof(f->remedy), snprintf(f->remedy, sizeof(f->remedy), "%s", remedy));
-	make_plain(f->found);
-	make_plain(f->remedy);
 	d->wrong += verdict == BW_WRONG;
 	d->notes += verdict == BW_NOTE;
 	if (d->to)

@@ -31,7 +31,7 @@ struct bw_doctor {
 	struct bw_finding findings[BW_FINDINGS_MAX];
 };
 
-/* remedy and what fmt makes are copied, cut behind a word where they are too long, and hold no control characters then. */
+/* remedy and what fmt makes are copied, cut behind a word where they are too long; printed without control characters. */
 void bw_doctor_add(struct bw_doctor *d, enum bw_verdict verdict, const char *check, const char *remedy,
 		   const char *fmt, ...) bw_printf_like(5, 6);
 const char *bw_verdict_name(enum bw_verdict verdict);	/* "ok", "note", "WRONG" */

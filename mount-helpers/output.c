@@ -4,6 +4,7 @@
 #include "mount-helpers/say.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -11,6 +12,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+void bw_output_begin(void)
+{
+	int fd;
+
+	do
+		fd = open("/", O_PATH);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
 
 void bw_output_unread(void)
 {
@@ -32,10 +44,13 @@ int bw_output_finish(const char *who, int code)
 	bool flushed = fflush(stdout) == 0;
 	int why = errno;
 
-	if ((flushed && !ferror(stdout)) || code)
+	if (flushed && !ferror(stdout))
 		return code;
-	if (is_unread())
+	if (is_unread()) {
+		if (code)
+			return code;
 		bw_output_unread();
-	return bw_complain(who, 1, "cannot write the output%s%s", flushed ? "" : ": ",
+	}
+	return bw_complain(who, code ? code : 1, "cannot write the output%s%s", flushed ? "" : ": ",
 			   flushed ? "" : strerrordesc_np(why));
 }

@@ -12,11 +12,8 @@ int bw_vcomplain(const char *who, int code, const char *fmt, va_list ap)
 	char text[SENTENCE_MAX];
 
 	vsnprintf(text, sizeof(text), fmt, ap);
-	for (char *p = text; *p; p++)
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
-			*p = '?';
 	fflush(stdout);
-	fprintf(stderr, "%s: %s\n", who, text);
+	fprintf(stderr, "%s: %s\n", who, bw_make_plain(text));
 	return code;
 }
 

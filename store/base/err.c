@@ -68,3 +68,11 @@ int bw_refuse(char *why, unsigned long why_len, const char *fmt, ...)
 	va_end(ap);
 	return -EINVAL;
 }
+
+char *bw_make_plain(char *text)
+{
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			*p = '?';
+	return text;
+}

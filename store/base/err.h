@@ -60,4 +60,7 @@ void bw_cut_at_word(char *text, unsigned long len, int wanted);
 /* Says in why what is wrong with what somebody gave; cut to why_len, which may be 0, behind a word.  -EINVAL. */
 int bw_refuse(char *why, unsigned long why_len, const char *fmt, ...) bw_printf_like(3, 4);
 
+/* What steers a terminal, or begins a line, becomes a question mark, as ls(1) and mount(8) show it.  text. */
+char *bw_make_plain(char *text);
+
 #endif

@@ -223,6 +223,17 @@ class Frame(Case):
             with open("/dev/full", "wb") as full:
                 self.bad(1, "cannot write the output", *args, prefix="batchweave", stdout=full)
 
+            # Nothing that a command opens may be taken for an output which its caller has closed.
+            with tempfile.TemporaryFile() as said:
+                done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", BATCHWEAVE, *map(str, args)], stderr=said,
+                                      timeout=NET, check=False)
+                said.seek(0)
+                self.assertRegex(said.read(), rb"^batchweave( cat)?: cannot write the output(: Bad file descriptor)?\n$")
+                self.assertEqual(done.returncode, 1, args)
+        # Also of what has found something wrong, or the lost page would pass for all there is.
+        with open("/dev/full", "wb") as full:
+            self.bad(1, "cannot write the output", "doctor", "file:///none", prefix="batchweave", stdout=full)
+
         for word in ("--help", "--version"):
             with open("/dev/full", "wb") as full:
                 self.bad(1, "cannot write the output: No space", word, prefix="mount.batchweave: ", program=MOUNT, stdout=full)

@@ -233,6 +233,28 @@ class Doctor(bw.TestCase):
         self.assertEqual(said["mount"][0], "WRONG")
         self.assertIn("has lost its daemon; remedy: umount", said["mount"][1])
 
+    def test_a_mount_on_a_name_of_any_bytes(self):
+        """People see a line, without what steers a terminal; machines get the name itself, in UTF-8."""
+        self.needs_root()
+        m = self.mounted(ranks=1)
+        m.put("p", 0)
+        odd = os.fsencode(self.root) + b"/a\nb\x1b[31m\xff c"
+        os.mkdir(odd)
+        subprocess.run(["mount", "--bind", m.dir, odd], check=True)
+        try:
+            done, machine = (subprocess.run([bw.BATCHWEAVE, "doctor", m.stream.url, *more], env=self.env, capture_output=True,
+                                            timeout=bw.PATIENCE, check=True) for more in ((), ("--json",)))
+            bench = subprocess.run([bw.BATCHWEAVE, "bench", odd, "--readers", "1"], capture_output=True, timeout=bw.PATIENCE,
+                                   check=True)
+        finally:
+            subprocess.run(["umount", odd], check=True)
+        self.assertIn(b"/a?b?[31m\xff c answers\n", done.stdout)
+        self.assertIn(b"/a?b?[31m\xff c: 1 rank", bench.stdout)
+        for text in (done.stdout, bench.stdout):
+            self.assertNotRegex(text, rb"[\x00-\x09\x0b-\x1f\x7f]")
+        found = [c["found"] for c in json.loads(machine.stdout.decode())["checks"] if c["check"] == "mount"]
+        self.assertIn(f"{self.root}/a\nb\x1b[31m\ufffd c answers", found)
+
     def test_a_mount_that_hangs(self):
         m = self.mounted()
         m.proc.send_signal(signal.SIGSTOP)

@@ -219,11 +219,16 @@ Test(doctor, limits_and_room)
 
 Test(doctor, what_it_says_cannot_steer_a_terminal)
 {
-	struct bw_doctor d = {.to = NULL};
+	char *said = NULL;
+	size_t len = 0;
+	struct bw_doctor d = {.to = open_memstream(&said, &len)};
 
 	bw_doctor_add(&d, BW_NOTE, "x", "a\033[2Jb", "%s", "one\ntwo\r");
-	cr_expect_str_eq(d.findings[0].found, "one two ");
-	cr_expect_str_eq(d.findings[0].remedy, "a [2Jb");
+	cr_expect_str_eq(said, "note   x                 one?two?; remedy: a?[2Jb\n");
+	cr_expect_str_eq(d.findings[0].found, "one\ntwo\r", "JSON has escapes");
+	fclose(d.to);
+	free(said);
+	d.to = NULL;
 	for (unsigned i = 0; i < 2 * BW_FINDINGS_MAX; i++)
 		bw_doctor_add(&d, BW_WRONG, "y", "", "%u", i);
 	cr_expect_eq(d.n, BW_FINDINGS_MAX);
