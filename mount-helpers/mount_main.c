@@ -518,6 +518,7 @@ static bool keep_paths(void)
 
 static int run_background(const struct ask *a)
 {
+	char text[128];
 	int fds[2];
 
 	if (!keep_paths())
@@ -527,8 +528,11 @@ static int run_background(const struct ask *a)
 	fflush(stdout);
 	pid_t child = fork();
 
-	if (child < 0)
-		return say(a, BW_FS_SYSTEM, "cannot start the daemon: %s", strerrordesc_np(errno));
+	if (child < 0) {
+		int err = errno == EAGAIN ? -BW_E_NO_THREADS : -errno;
+
+		return say(a, BW_FS_SYSTEM, "cannot start the daemon: %s", bw_err_text(err, text, sizeof(text)));
+	}
 	if (child == 0) {
 		close(fds[0]);
 		return run_daemon(a, fds[1]);

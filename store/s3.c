@@ -500,13 +500,18 @@ static int start(struct bw_s3 *s, const struct bw_s3_config *config, char *why, 
 {
 	const struct bw_cred_config creds = {.profile = config->profile, .profile_named = config->profile_named,
 					     .region = s->address.region, .ca = config->ca, .log = config->log};
+	char text[128];
 	int err = bw_http_new(config, &s->http, why, why_len);
 
-	if (err)
+	if (err && err != -BW_E_NO_THREADS)
 		return err;
-	snprintf(why, why_len, "cannot start the store's threads");
-	err = bw_workq_new("bw-s3", WORKERS, &s->workers);
-	return err ? err : bw_cred_chain_new(&creds, &s->creds);
+	if (!err)
+		err = bw_workq_new("bw-s3", WORKERS, &s->workers);
+	if (!err)
+		err = bw_cred_chain_new(&creds, &s->creds);
+	if (err)
+		snprintf(why, why_len, "cannot start the store's threads: %s", bw_err_text(err, text, sizeof(text)));
+	return err;
 }
 
 int bw_store_s3_new(const struct bw_url *url, const struct bw_s3_config *config,

@@ -35,7 +35,9 @@
 	X(NO_STREAM, ENOENT, "there is no stream here")                                            \
 	X(DESTROYED, ESTALE, "the stream is being destroyed, or was")                              \
 	X(FOREIGN, EEXIST, "the prefix holds objects of something else")                           \
-	X(STOPPING, ECANCELED, "shutting down")
+	X(STOPPING, ECANCELED, "shutting down")                                                    \
+	X(NO_THREADS, EAGAIN,                                                                      \
+	  "no more threads or processes may be made here: raise ulimit -u, ulimit -v, or pids.max of the control group")
 
 enum {
 	BW_E_BASE = 4095,

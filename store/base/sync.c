@@ -2,6 +2,7 @@
 #include "store/base/sync.h"
 
 #include "store/base/clock.h"
+#include "store/base/err.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -167,7 +168,7 @@ int bw_thread_start(pthread_t *ret, const char *name, void *(*run)(void *), void
 	int err = pthread_create(ret, NULL, run, arg);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (err)
-		return -err;
+		return err == EAGAIN ? -BW_E_NO_THREADS : -err;
 	pthread_setname_np(*ret, name);
 	return 0;
 }

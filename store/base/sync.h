@@ -92,7 +92,7 @@ bool bw_latch_wait_until(struct bw_latch *l, int64_t deadline_ns);
 /*
  * Starts a thread with every signal blocked but those of faults, which come to the thread that is at
  * fault (one thread of the program takes signals), and a name of at most 15 bytes for ps and gdb.
- * Returns 0 or -errno.
+ * Returns 0, -BW_E_NO_THREADS or -errno.
  */
 int bw_thread_start(pthread_t *ret, const char *name, void *(*run)(void *), void *arg);
 

@@ -12,7 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 Test(err, private_codes_fold_to_their_class)
 {
@@ -253,4 +256,28 @@ Test(proc, what_is_no_line_of_mountinfo)
 		cr_assert_not(bw_proc_mount_read(line, &m), "%s", bad[i]);
 		free(line);
 	}
+}
+
+static void *nothing(void *arg)
+{
+	return arg;
+}
+
+Test(sync, where_no_thread_may_be_made_the_error_says_so)
+{
+	const struct rlimit one = {.rlim_cur = 1, .rlim_max = 1};
+	pthread_t thread;
+	int status;
+	pid_t child = fork();	/* what looks for leaks at the end of this one needs a thread itself */
+
+	cr_assert(child >= 0);
+	if (child == 0) {
+		/* Root has no such limit. */
+		if ((!geteuid() && setresuid(54321, 54321, 54321)) || setrlimit(RLIMIT_NPROC, &one))
+			_exit(1);
+		_exit(bw_thread_start(&thread, "nothing", nothing, NULL) == -BW_E_NO_THREADS ? 0 : 2);
+	}
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	cr_assert_eq(status, 0);
+	cr_assert_eq(bw_err_errno(-BW_E_NO_THREADS), EAGAIN);
 }
