@@ -475,7 +475,9 @@ static void check_mount(struct bw_doctor *d, const char *dir)
 		snprintf(remedy, sizeof(remedy), "see its log; kill its daemon, umount -l %s, and mount it again", dir);
 		bw_doctor_add(d, BW_WRONG, "mount", remedy, "%s does not answer", dir);
 	} else if (err) {
-		bw_doctor_add(d, BW_NOTE, "mount", "mount it with allow_other to let this user in", "%s: %s", dir,
+		bw_doctor_add(d, BW_NOTE, "mount",
+			      err == EACCES ? "mount it with allow_other to let this user in"
+					    : "see whether something else is mounted over it, or above it", "%s: %s", dir,
 			      strerrordesc_np(err));
 	} else {
 		bw_doctor_add(d, BW_FINE, "mount", "", "%s answers", dir);

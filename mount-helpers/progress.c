@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define FIRST_NS BW_SEC
@@ -41,15 +42,20 @@ static void show_locked(struct bw_progress *p, int64_t now)
 	double percent = p->total ? 100.0 * (double)p->done / (double)p->total : 0;
 	uint64_t left = rate > 0 && p->total > p->done ?
 				(uint64_t)((double)(p->total - p->done) / rate + 0.5) : 0;
-	char done[48], speed[48];
+	char done[48], speed[48], line[256];
+	struct winsize size = {0};
 
 	amount(done, sizeof(done), (double)p->done, p->unit);
 	amount(speed, sizeof(speed), rate, p->unit);
 	if (!p->total)
-		fprintf(stderr, "\r%s: %s, %s/s\033[K", p->what, done, speed);
+		snprintf(line, sizeof(line), "%s: %s, %s/s", p->what, done, speed);
 	else
-		fprintf(stderr, "\r%s: %3.0f%%, %s, %s/s, %" PRIu64 ":%02" PRIu64 " left\033[K", p->what, percent, done,
-			speed, left / 60, left % 60);
+		snprintf(line, sizeof(line), "%s: %3.0f%%, %s, %s/s, %" PRIu64 ":%02" PRIu64 " left", p->what, percent, done,
+			 speed, left / 60, left % 60);
+	/* One that the terminal breaks would be two, of which the next only takes the place of the second. */
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col && size.ws_col <= strlen(line))
+		line[size.ws_col - 1] = 0;
+	fprintf(stderr, "\r%s\033[K", line);
 	p->shown_ns = now;
 }
 

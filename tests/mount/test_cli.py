@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import termios
 import threading
 import time
 import unittest
@@ -458,7 +459,17 @@ class PutAndRead(Case):
     def test_progress_on_a_terminal(self):
         self.create(1)
         self.put(os.urandom(4 * MIB))
+        shown = self.progress(0)
+        self.assertRegex(shown, rb"\rreading: +\d+%, \S+ MB, \S+ [kM]B/s, \d+:\d\d left")
+        self.assertTrue(shown.endswith(b"\r\x1b[K"), shown)
+        lines = [line.removesuffix(b"\x1b[K") for line in self.progress(16).split(b"\r")]
+        self.assertTrue(any(lines))
+        self.assertLess(max(map(len, lines)), 16, lines)  # or each one would begin a new line
+
+    def progress(self, columns):
+        """What a reader who waits sees."""
         ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (24, columns))
         with subprocess.Popen([BATCHWEAVE, "cat", self.url, "0", "0"], stdout=subprocess.PIPE,
                               stderr=theirs) as p:
             os.close(theirs)
@@ -471,8 +482,7 @@ class PutAndRead(Case):
             while part := os.read(ours, 4096):
                 shown += part
         os.close(ours)
-        self.assertRegex(shown, rb"\rreading: +\d+%, \S+ MB, \S+ [kM]B/s, \d+:\d\d left")
-        self.assertTrue(shown.endswith(b"\r\x1b[K"), shown)
+        return shown
 
 
 class Put(Case):
