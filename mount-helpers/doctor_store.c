@@ -208,18 +208,21 @@ static int probe(struct look *l, struct bw_probe_result *ret, char *why, size_t 
 	return err;
 }
 
+static const char *remedy_of_rules(const struct look *l, int err)
+{
+	if (err == -ENOSPC || err == -EDQUOT)
+		return "free a little there; then batchweave gc can delete what no checkpoint needs";
+	return is_away(err) ? remedy_of(l, err) : "use another store or bucket; see docs/object-stores.md";
+}
+
 static void check_rules(struct look *l)
 {
 	struct bw_probe_result result = {.large_unconditional = false};
 	char why[BW_WHY_MAX + 1] = "", text[128];
 	int err = probe(l, &result, why, sizeof(why));
 
-	if (err == -EOPNOTSUPP)
-		bw_doctor_add(l->d, BW_WRONG, "store rules", "use another store or bucket; see docs/object-stores.md", "%s",
-			      why);
-	else if (err)
-		bw_doctor_add(l->d, BW_WRONG, "store rules",
-			      is_away(err) ? remedy_of(l, err) : "use another store or bucket; see docs/object-stores.md", "%s",
+	if (err)
+		bw_doctor_add(l->d, BW_WRONG, "store rules", remedy_of_rules(l, err), "%s",
 			      *why ? why : bw_err_text(err, text, sizeof(text)));
 	else if (result.large_unconditional)
 		bw_doctor_add(l->d, BW_FINE, "store rules", "",

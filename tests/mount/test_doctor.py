@@ -324,6 +324,15 @@ class Doctor(bw.TestCase):
             self.assertIn(says, said[check][1], rule)
             self.assertEqual(s3.objects, {}, rule)
 
+    def test_a_store_that_is_full(self):
+        disk = self.disk("1m")
+        bw.batchweave("init", f"file://{disk}/s", "--ranks", "1")
+        with open(f"{disk}/fill", "wb", buffering=0) as fill, self.assertRaises(OSError):
+            while True:
+                fill.write(bytes(4096))
+        said = self.doctor(f"file://{disk}/s", code=1)
+        self.assertRegex(said["store rules"][1], "No space left on device.*; remedy: free a little there")
+
     def test_a_store_that_refuses(self):
         """What it means and what to do, rather than "refuses access"."""
         for rule, says in (("no-bucket", r"there is no such bucket \(404 NoSuchBucket.*\); remedy: create it"),
