@@ -154,6 +154,18 @@ static int check_seq(struct put *p, uint64_t next, const struct bw_root *root)
 		      p->producer, next);
 }
 
+/* What is compressed goes through a file. */
+static int open_sink(struct put *p)
+{
+	if (p->s.stream.options.compress == BW_COMPRESS_NONE)
+		return 0;
+	char text[128];
+	int r = bw_file_sink_init(&p->sink);
+
+	return r < 0 ? bw_say(p->c, BW_EXIT_WRONG, "no file can be made in %s (%s): name another directory with TMPDIR",
+			      bw_file_sink_folder(), bw_err_text(r, text, sizeof(text))) : 0;
+}
+
 /* Checks all that can be known before the producer is taken from whoever has it. */
 static int check_first(struct put *p, int paths_n)
 {
@@ -175,6 +187,8 @@ static int check_first(struct put *p, int paths_n)
 		code = bw_say_err(p->c, -BW_E_SEALED, "cannot commit");
 	if (!code)
 		code = open_files(p);
+	if (!code)
+		code = open_sink(p);
 	return code ? code : read_state(p);
 }
 
@@ -264,18 +278,8 @@ static int upload(struct put *p)
 static int build_and_upload(struct put *p)
 {
 	const struct bw_stream *stream = &p->s.stream;
-	struct bw_sink *sink = NULL;
-	int r;
-
-	if (stream->options.compress != BW_COMPRESS_NONE) {
-		r = bw_file_sink_init(&p->sink);
-		if (r < 0) {
-			bw_say_err(p->c, r, "cannot make a temporary file in $TMPDIR");
-			return BW_EXIT_WRONG;
-		}
-		sink = &p->sink.sink;
-	}
-	r = bw_batch_build(stream, p->producer, p->held.epoch, p->held.next, p->bodies, sink, &p->batch);
+	struct bw_sink *sink = p->sink.fd < 0 ? NULL : &p->sink.sink;
+	int r = bw_batch_build(stream, p->producer, p->held.epoch, p->held.next, p->bodies, sink, &p->batch);
 	if (r == 0 && p->state_path) {
 		struct bw_root *root = bw_head_root(p->s.head);
 

@@ -99,12 +99,17 @@ static int read_sink(struct bw_sink *sink, uint64_t off, void *bytes, size_t len
 	return pread_all(((struct bw_file_sink *)sink)->fd, off, bytes, len);
 }
 
-int bw_file_sink_init(struct bw_file_sink *s)
+const char *bw_file_sink_folder(void)
 {
 	const char *folder = getenv("TMPDIR");
 
+	return folder && *folder ? folder : "/tmp";
+}
+
+int bw_file_sink_init(struct bw_file_sink *s)
+{
 	s->sink = (struct bw_sink){.write = write_sink, .read = read_sink};
-	s->fd = bw_spool_open_file(folder && *folder ? folder : "/tmp");
+	s->fd = bw_spool_open_file(bw_file_sink_folder());
 	return s->fd < 0 ? s->fd : 0;
 }
 

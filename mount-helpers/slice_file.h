@@ -30,6 +30,7 @@ struct bw_file_sink {
 	struct bw_sink sink;
 	int fd;
 };
+const char *bw_file_sink_folder(void);
 int bw_file_sink_init(struct bw_file_sink *s) bw_must_check;
 void bw_file_sink_done(struct bw_file_sink *s);
 

@@ -512,6 +512,16 @@ class Put(Case):
         self.bad(1, "is empty", "put", self.url, "p", self.path("empty", b""))
         self.assertEqual(json.loads(self.good("status", self.url, "--json")), before)
 
+    def test_what_has_no_room_takes_nobody_elses_producer(self):
+        """P5: a directory that is missing here is no reason to fence who writes elsewhere."""
+        self.create(1, "--compress", "zstd")
+        self.put(b"x")
+        before = json.loads(self.good("status", self.url, "--json"))
+        none = self.path("none")
+        self.bad(1, f"no file can be made in {none} .*: name another directory with TMPDIR", "put", self.url, "p", *self.files(b"x"),
+                 env={**os.environ, "TMPDIR": none})
+        self.assertEqual(json.loads(self.good("status", self.url, "--json")), before)
+
     def test_state(self):
         self.create(1)
         f = self.files(b"x")
