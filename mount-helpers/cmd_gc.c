@@ -131,7 +131,8 @@ static int pass(struct gc *gc, bool first, bool *ret_left)
 	bw_collector_pass(gc->collector, &o, gc->every_ns ? BW_WALK_NOW_AND_THEN : BW_WALK_ALWAYS, &r);
 	*ret_left = r.roots_left && !r.err && !gc->dry;
 	progress_end(gc);
-	if (first || bw_gc_did(&r))
+	/* One that ended before it knew says why, and not what holds the oldest step. */
+	if ((first && (!r.err || r.stage > BW_RECLAIM_TRIMMING)) || bw_gc_did(&r))
 		bw_gc_report(&gc->s.stream, &r, gc->dry);
 	fflush(stdout);
 	if (atomic_load(&gc->interrupted))

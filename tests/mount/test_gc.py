@@ -129,6 +129,24 @@ class Gc(bw.TestCase):
         self.assert_left(5)
         self.m.umount()
 
+    def test_a_pass_that_ends_before_it_knows(self):
+        """It says what stopped it, and not what it has not found out: what holds the oldest step, or that no version is old enough."""
+        disk = self.disk("4m")
+        url = f"file://{disk}/s"
+        bw.batchweave("init", url, "--ranks", "1", "--grace", "0")
+        for step in range(3):
+            bw.write(f"{disk}/slice", f"{step}")
+            bw.batchweave("put", url, "p", f"{disk}/slice")
+        bw.batchweave("checkpoint", url, "train")
+        for step in (1, 2):
+            bw.batchweave("checkpoint", url, "train", step)
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        done = bw.batchweave("gc", url, check=False)
+        self.assertEqual((done.returncode, done.stdout), (3, ""))
+        self.assertIn("stopped at ", done.stderr)
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+        self.assertIn("first went from 0 to 1: the oldest marker of job train", bw.batchweave("gc", url).stdout)
+
     def test_c4_every_so_often_until_interrupted(self):
         """C4: gc --every goes on until a signal, and ends cleanly."""
         self.filled(0)
