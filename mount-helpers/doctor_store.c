@@ -324,11 +324,13 @@ static void check_newest(struct look *l, const struct bw_stream *s, const struct
 		err = bw_tgb_verify(op.blob->bytes, op.blob->len, s, e, &footer);
 	bw_tgb_unref(footer);
 	if (err)
-		bw_doctor_add(l->d, BW_WRONG, "newest step", "batchweave fsck URL says what else is missing or damaged",
+		bw_doctor_add(l->d, BW_WRONG, "newest step",
+			      is_away(err) ? remedy_of(l, err) : "batchweave fsck URL says what else is missing or damaged",
 			      "step %" PRIu64 ", object %s: %s", e->step, key,
 			      err == -ENOENT ? "it is missing" : bw_err_text(err, text, sizeof(text)));
 	else
 		bw_doctor_add(l->d, BW_FINE, "newest step", "", "%" PRIu64 " is there, its footer is whole", e->step);
+	l->d->store_away |= err && is_away(err);
 	bw_op_done(&op);
 }
 

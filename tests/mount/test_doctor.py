@@ -324,6 +324,22 @@ class Doctor(bw.TestCase):
             self.assertIn(says, said[check][1], rule)
             self.assertEqual(s3.objects, {}, rule)
 
+    def test_data_that_may_not_be_read(self):
+        self.needs_root()
+        folder = self.folder("store")
+        url = f"file://{folder}"
+        bw.batchweave("init", url, "--ranks", "1")
+        bw.write(self.root + "/slice", "x")
+        bw.batchweave("put", url, "p", self.root + "/slice")
+        for found, _, names in os.walk(folder):
+            for name in names:
+                if "/data/" in found:
+                    os.chmod(f"{found}/{name}", 0)
+        done = subprocess.run(["setpriv", "--bounding-set=-dac_override,-dac_read_search", bw.BATCHWEAVE, "doctor", url],
+                              env=self.env, capture_output=True, text=True, timeout=bw.PATIENCE, check=False)
+        self.assertRegex(done.stdout, r"(?m)^WRONG +newest step .* refuses access; remedy: give this user read and write in the directory")
+        self.assertEqual(done.returncode, 3)
+
     def test_a_store_that_is_full(self):
         disk = self.disk("1m")
         bw.batchweave("init", f"file://{disk}/s", "--ranks", "1")
