@@ -311,13 +311,20 @@ static void tear_locked(struct bw_produce *p, struct bw_stage_node *n, enum bw_t
 		      n->batch->producer->name, n->batch->seq, n->name);
 }
 
-static int note_unjudged(struct bw_produce *p, struct bw_stage_handle *h)
+static int note_unjudged_locked(struct bw_produce *p, struct bw_stage_handle *h)
 {
+	const struct bw_stage_node *n = h->node;
+
 	h->unjudged = true;
+	if (!n->batch)
+		return -ENOTSUP;
 	bw_log(p->c.log, BW_LOG_WARN, "closer_unknown",
-	       "file=%s reason=\"the closing process cannot be seen from here (another pid namespace, hidepid, or no /proc?): "
+	       "producer=%s seq=%" PRIu64 " file=%s reason=\"the closing process cannot be seen from here (another pid namespace, hidepid, or no /proc?): "
 	       "nothing is committed; mount with commit=rename\"",
-	       h->node->name);
+	       n->batch->producer->name, n->batch->seq, n->name);
+	bw_errors_add(p->c.errors,
+		      "producer=%s seq=%" PRIu64 " file=%s reason=\"who closed it cannot be seen from here: mount with commit=rename\"",
+		      n->batch->producer->name, n->batch->seq, n->name);
 	return -ENOTSUP;
 }
 
@@ -370,7 +377,7 @@ static void judged(void *ctx, enum bw_closer_verdict verdict, bool final)
 		h->killed_last = verdict == BW_CLOSER_KILLED_OWN || verdict == BW_CLOSER_KILLED_OTHER;
 		h->deferred |= verdict == BW_CLOSER_DEFER;
 		if (verdict == BW_CLOSER_UNKNOWN)
-			err = note_unjudged(p, h);
+			err = note_unjudged_locked(p, h);
 	}
 	if (verdict == BW_CLOSER_KILLED_OWN) {
 		/* At once: the rewrite that makes it whole again may come before the release. */

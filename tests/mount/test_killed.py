@@ -352,7 +352,8 @@ class Namespaces(bw.TestCase):
         said = [bw.error_of(bw.write, m.slot("p", 0, r), b"x") for r in (0, 1)]
         self.assertIn("ENOTSUP", said)
         self.assert_nothing_committed(m)
-        self.assertIn("commit=rename", m.log())
+        self.assertRegex(m.log(), "closer_unknown producer=p seq=0 file=1 .*commit=rename")
+        self.assertRegex(m.status("errors"), "producer=p seq=0 file=1 .*commit=rename")  # P3e: the shell's echo looks at no close
 
     def test_p3k_commit_rename_needs_no_judgement(self):
         """P3k: with commit=rename the same mount commits."""
