@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import struct
+import stat
 import subprocess
 import sys
 
@@ -146,6 +147,16 @@ class Monitoring(bw.TestCase):
         for args in (["--what"], [target, "--what"], ["--every"], ["--every", "x"], ["--every", "0"], ["--every", "", target],
                      [target, "--every", "-1"], [target, target]):
             self.textfile(*args, code=2)
+
+    def test_textfile_replaces_plain_files_only(self):
+        """The page takes the place of FILE; that of a device, or of a directory, is not to be taken."""
+        pipe = self.root + "/pipe"
+        os.mkfifo(pipe)
+        for other in (pipe, self.root):
+            self.textfile(other, code=2)
+        self.assertTrue(stat.S_ISFIFO(os.stat(pipe).st_mode))
+        self.assertEqual(os.listdir(self.root), ["pipe"])
+        self.textfile("/dev/fd/1")
 
     def test_textfile_of_odd_places(self):
         """A name that cannot stand in a label does not spoil the page for the other mounts."""
