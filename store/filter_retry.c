@@ -188,18 +188,11 @@ static void finish(struct child *c)
 {
 	struct retry *r = c->r;
 	struct bw_op *p = c->parent;
-	struct answer a;
 
 	conclude(c);
-	answer_take(&a, &c->op);
-	answer_give(&a, p);
+	bw_op_child_give(&c->op, p);
 	if (p->kind == BW_OP_DELETE_MANY)
 		p->outcome = bw_delete_worst(p->items, p->items_n);
-	p->blob = c->op.blob;
-	p->listing = c->op.listing;
-	p->uploads = c->op.uploads;
-	p->object_size = c->op.object_size;
-	p->modified_ms = c->op.modified_ms;
 	p->early = c->op.early;
 	bw_lock(&r->lock);
 	if (c->prev)

@@ -42,6 +42,10 @@ void bw_op_child_give(struct bw_op *child, struct bw_op *parent)
 	parent->modified_ms = child->modified_ms;
 	parent->blob = child->blob;
 	child->blob = NULL;
+	parent->listing = child->listing;
+	child->listing = NULL;
+	parent->uploads = child->uploads;
+	child->uploads = NULL;
 }
 
 void bw_op_queue(struct bw_op *op, struct bw_workq *q, void (*run)(struct bw_task *task),

@@ -25,7 +25,7 @@ struct bw_frame *bw_frame_pop(struct bw_op *op);
 
 /* A get like the caller's, to be sent in its place. */
 void bw_op_child(struct bw_op *child, const struct bw_op *parent, void (*done)(struct bw_op *op), void *ctx);
-/* What the child was answered, its blob too, becomes the parent's; done() is for the filter to run. */
+/* What the child was answered, with all that it owns, becomes the parent's, of any kind; done() is for the filter to run. */
 void bw_op_child_give(struct bw_op *child, struct bw_op *parent);
 
 static inline struct bw_op *bw_op_of(struct bw_task *task)
