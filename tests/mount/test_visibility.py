@@ -389,7 +389,7 @@ class Errnos(bw.TestCase):
         """V6: EIO when its time is over, for whoever waits; what needs no such read goes on; then all is well."""
         stream, gate = self.stream(2), self.gate()
         self.mount(stream).put("p", 0, [os.urandom(100000)] * 2)
-        mount = self.mount(stream, "io_timeout=2,prefetch=0", gate=gate)
+        mount = self.mount(stream, "io_timeout=5,prefetch=0", gate=gate)
         gate.say("data")
         self.join(*[self.spawn(self.assert_errno, "EIO", bw.read, mount.step(0, r), "rb") for r in (0, 1)])
         with subprocess.Popen(["cat", mount.step(0, 1)], stdout=subprocess.DEVNULL) as reader:

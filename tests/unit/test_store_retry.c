@@ -347,20 +347,35 @@ Test(retry, cancel_ends_a_sleeper, .timeout = 60)
 
 /* ---- Not before the store said -------------------------------------------------------------- */
 
-Test(retry, a_repeat_waits_as_long_as_the_store_asks, .timeout = 60)
+/* A get through a new retry filter above h, on its way. */
+static struct bw_store *submit_get(struct bw_holder *h, struct bw_op *op, int64_t deadline_ns, atomic_uint *done)
 {
 	struct bw_retry_config config = {.base_ns = 1, .max_ns = 1, .tries = TRIES, .seed = 1};
+	struct bw_store *s;
+
+	cr_assert_eq(bw_filter_retry_new(&h->store, &config, &s), 0);
+	bw_op_get_all(op, "k", 5);
+	op->deadline_ns = deadline_ns;
+	op->done = count_done;
+	op->ctx = done;
+	bw_store_submit(s, op);
+	return s;
+}
+
+static void wait_done(atomic_uint *done)
+{
+	while (!atomic_load(done))
+		bw_sleep(BW_MS);
+}
+
+Test(retry, a_repeat_waits_as_long_as_the_store_asks, .timeout = 60)
+{
 	static const enum bw_outcome asks[] = {BW_THROTTLED, BW_UNREACHABLE};
 	struct bw_holder *h = bw_holder_new();
 	atomic_uint done = 0;
-	struct bw_store *s;
 	struct bw_op op;
+	struct bw_store *s = submit_get(h, &op, BW_NEVER, &done);
 
-	cr_assert_eq(bw_filter_retry_new(&h->store, &config, &s), 0);
-	bw_op_get_all(&op, "k", 5);
-	op.done = count_done;
-	op.ctx = &done;
-	bw_store_submit(s, &op);
 	for (unsigned i = 0; i < 2; i++) {
 		int64_t start_ns = bw_now();
 		bw_holder_wait(h, 1);
@@ -369,8 +384,7 @@ Test(retry, a_repeat_waits_as_long_as_the_store_asks, .timeout = 60)
 		cr_assert_geq(bw_now() - start_ns, 60 * BW_MS);
 	}
 	bw_holder_let_go(h);
-	while (!atomic_load(&done))
-		bw_sleep(BW_MS);
+	wait_done(&done);
 	expect(op.outcome, BW_NOT_FOUND);
 	cr_assert_eq(op.retry_after_ns, 0);
 	bw_store_free(s);
@@ -378,21 +392,13 @@ Test(retry, a_repeat_waits_as_long_as_the_store_asks, .timeout = 60)
 
 Test(retry, nobody_waits_for_what_comes_too_late, .timeout = 60)
 {
-	struct bw_retry_config config = {.base_ns = 1, .max_ns = 1, .tries = TRIES, .seed = 1};
 	struct bw_holder *h = bw_holder_new();
 	atomic_uint done = 0;
-	struct bw_store *s;
 	struct bw_op op;
+	struct bw_store *s = submit_get(h, &op, bw_now() + BW_PACE_PAUSE_MAX_NS, &done);
 
-	cr_assert_eq(bw_filter_retry_new(&h->store, &config, &s), 0);
-	bw_op_get_all(&op, "k", 5);
-	op.deadline_ns = bw_now() + BW_PACE_PAUSE_MAX_NS;
-	op.done = count_done;
-	op.ctx = &done;
-	bw_store_submit(s, &op);
 	bw_holder_answer(h, 0, BW_THROTTLED, 3601 * BW_SEC);
-	while (!atomic_load(&done))
-		bw_sleep(BW_MS);
+	wait_done(&done);
 	expect(op.outcome, BW_THROTTLED);
 	cr_assert_eq(op.retry_after_ns, 3601 * BW_SEC, "the caller is not told");
 	cr_assert_eq(bw_holder_sent(h), 1);
@@ -402,24 +408,16 @@ Test(retry, nobody_waits_for_what_comes_too_late, .timeout = 60)
 /* MinIO asks for 60 s or 120 with each 503: a read with an io_timeout of 60 s failed at the first. */
 Test(retry, V6_a_store_that_asks_for_long_ends_nothing_that_has_time, .timeout = 60)
 {
-	struct bw_retry_config config = {.base_ns = 1, .max_ns = 1, .tries = TRIES, .seed = 1};
 	struct bw_holder *h = bw_holder_new();
 	atomic_uint done = 0;
-	struct bw_store *s;
 	struct bw_op op;
+	struct bw_store *s = submit_get(h, &op, bw_now() + 60 * BW_SEC, &done);
 
-	cr_assert_eq(bw_filter_retry_new(&h->store, &config, &s), 0);
-	bw_op_get_all(&op, "k", 5);
-	op.deadline_ns = bw_now() + 60 * BW_SEC;
-	op.done = count_done;
-	op.ctx = &done;
-	bw_store_submit(s, &op);
 	bw_holder_answer(h, 0, BW_THROTTLED, 120 * BW_SEC);
 	bw_sleep(50 * BW_MS);
 	cr_assert_eq(atomic_load(&done), 0);
 	bw_store_cancel(s, &op);
-	while (!atomic_load(&done))
-		bw_sleep(BW_MS);
+	wait_done(&done);
 	expect(op.outcome, BW_THROTTLED);
 	bw_store_free(s);
 }
