@@ -322,8 +322,15 @@ static void give_way(struct bw_prober *p)
 		;
 }
 
+/* Nobody asks whether there is a version above the one just found, and it is too early for one. */
+static bool is_content(struct bw_prober *p)
+{
+	BW_LOCK_SCOPE(&p->lock);
+	return !p->asks && !p->heard && bw_follow_is_content(&p->follow, bw_now());
+}
+
 /*
- * Probes until nothing newer is found, or until nobody is left who asks; 0 with the number of the
+ * Probes until nothing newer is found or to be expected, or until nobody is left who asks; 0 with the number of the
  * fruitless probe (0: there was none).
  */
 static int probe_on(struct bw_head *h, uint64_t *ret_number)
@@ -354,7 +361,7 @@ static int probe_on(struct bw_head *h, uint64_t *ret_number)
 			rc = publish(h, next);
 		if (rc < 0)
 			return rc;
-		if (!wants_news(&h->prober))
+		if (!wants_news(&h->prober) || (!hits && is_content(&h->prober)))
 			return 0;
 		if (!hits)
 			give_way(&h->prober);
@@ -416,7 +423,7 @@ static void learn_locked(struct bw_prober *p, int err, uint64_t version, uint64_
 		bw_follow_failed(&p->follow, bw_now(), err == -BW_E_THROTTLED);
 		return;
 	}
-	bw_follow_found(&p->follow, bw_now(), version - p->version, answers_locked(p, number));
+	bw_follow_found(&p->follow, bw_now(), version - p->version, number, answers_locked(p, number));
 	p->version = version;
 }
 

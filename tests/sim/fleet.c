@@ -267,13 +267,13 @@ static void knows(struct world *w, struct mount *m, uint64_t version)
 	}
 }
 
-static void round_over(struct world *w, struct mount *m)
+static void round_over(struct world *w, struct mount *m, bool no)
 {
 	uint64_t found = m->known - m->known_before;
 
 	m->probing = false;
-	bw_follow_found(&m->follow, w->now_ns, found, m->answers_ask);
-	if (m->answers_ask && (m->trainer == ASKS || m->trainer == JOINS)) {
+	bw_follow_found(&m->follow, w->now_ns, found, no, no && m->answers_ask);
+	if (no && m->answers_ask && (m->trainer == ASKS || m->trainer == JOINS)) {
 		if (m->trainer == ASKS && !found)
 			bw_follow_in_vain(&m->follow);
 		m->trainer = WAITS;
@@ -309,13 +309,36 @@ static void answered(struct world *w, struct mount *m)
 	uint64_t next = m->searching ? bw_search_next(&m->search)
 			: m->answer == ANSWER_THERE ? m->known + 1 : 0;
 
-	if (next)
+	bool content = next && m->hits == 1 && m->trainer != ASKS && m->trainer != JOINS &&
+		       bw_follow_is_content(&m->follow, w->now_ns);
+
+	if (next && !content)
 		ask_store(w, m, next);
 	else
-		round_over(w, m);
+		round_over(w, m, !next);
 }
 
 /* ---- A run ---------------------------------------------------------------------------------------- */
+
+static double until_next_s(struct world *w)
+{
+	double every = w->f->every_s, u = bw_rng_unit(&w->rng);
+
+	switch (w->f->pace) {
+	case FLEET_STEADY:
+		break;
+	case FLEET_CLOCKED:
+		return every * (0.98 + 0.04 * u);
+	case FLEET_CHANCE:
+		return -log(1 - u) * every;
+	case FLEET_PAIRS:
+		return w->newest % 2 ? 2 * every : 0;
+	case FLEET_CHANGES:
+		every = w->now_ns / (10 * BW_SEC) % 2 ? every / 3 : every;
+		break;
+	}
+	return every * (0.8 + 0.4 * u);
+}
 
 static void commit(struct world *w)
 {
@@ -325,7 +348,7 @@ static void commit(struct world *w)
 		must(w->commits);
 	}
 	w->commits[w->newest] = w->now_ns;
-	double wait = w->f->every_s * (0.8 + 0.4 * bw_rng_unit(&w->rng));
+	double wait = until_next_s(w);
 
 	if (w->f->every_s > 0 && w->now_ns < w->until_ns && (double)w->newest >= w->f->ahead)
 		at(w, w->now_ns + (int64_t)(wait * 1e9), EVENT_COMMIT, NULL);

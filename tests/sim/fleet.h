@@ -12,10 +12,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* How the time between two commits is drawn, around its mean. */
+enum fleet_pace {
+	FLEET_STEADY,	/* a fifth more or less */
+	FLEET_CLOCKED,	/* a fiftieth more or less */
+	FLEET_CHANCE,	/* exponential: nothing can be foretold */
+	FLEET_PAIRS,	/* two commits at once, twice the time between */
+	FLEET_CHANGES,	/* steady, three times as often in every other ten seconds */
+};
+
 struct fleet {
 	uint32_t mounts;
 	double seconds;		/* measured, behind a third as many that are not */
 	double every_s;		/* between two commits; 0: nothing is committed */
+	enum fleet_pace pace;
 	double compute_s;	/* of a step */
 	bool lock_step;		/* nobody computes before all have the step */
 	double ahead;		/* so many steps are there when training begins */

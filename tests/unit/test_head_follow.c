@@ -2,6 +2,8 @@
 /* What is heard of, and who follows the newest versions (V3, V7). */
 #include "tests/unit/head_world.h"
 
+#include "manifest/head_priv.h"
+
 TestSuite(head_follow, .init = start, .fini = end);
 
 Test(head_follow, heard_is_nothing_to_who_does_not_want_news)
@@ -166,5 +168,28 @@ Test(head_follow, V7_who_watches_need_not_wait_for_the_next_probe)
 		bw_head_heard(head);
 		until_known(root->version);
 	}
+	bw_head_watch(head, -1);
+}
+
+/* Versions came every 20 seconds, and it was not there a moment ago: nobody asks for the one above it. */
+Test(head_follow, V7_who_waits_for_what_comes_steadily_asks_once)
+{
+	struct bw_follow *follow = &head->prober.follow;
+
+	bw_head_watch(head, 1);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0);
+	bw_lock(&head->prober.lock);
+	follow->every_ns = 20 * BW_SEC;
+	follow->strays_ns = 0;
+	follow->came_ns = follow->news_ns = bw_now() - follow->every_ns + 100 * BW_MS;
+	follow->quiet_ns = bw_now();
+	bw_unlock(&head->prober.lock);
+	atomic_store(&tap->gets, 0);
+	grow(1);
+	until_known(root->version);
+	bw_sleep(100 * BW_MS);
+	cr_assert_eq(atomic_load(&tap->gets), 1);
+	cr_assert_eq(ask_and_wait(BW_STEPS_MAX), 0, "but who asks is told");
+	cr_assert_eq(atomic_load(&tap->gets), 2);
 	bw_head_watch(head, -1);
 }
